@@ -1,0 +1,295 @@
+"""The nouns and the protocols of Togi, in the order data flows through a step.
+
+Task -> Turn -> Trajectory -> Score -> Group -> Sample -> Batch -> Outputs -> Loss.
+
+This file knows no algorithm, no model, no file format and no text encoding: it only names things. Nouns are frozen,
+keyword-only and have no behaviour; what acts on them lives on a higher floor. Axis legend for tensor and array
+suffixes: B samples, T positions of a sample (prompt included), G attempts at one task, S samples of a whole step.
+
+Alignment (everywhere in Togi): position t of a per-token array speaks about token ``ids[t]``, so ``logp[t]`` is
+``log p(ids[t] | ids[:t])``. Position 0 has no context and is never trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+Ids = tuple[int, ...]
+FloatArray = NDArray[np.float32]
+Role = Literal["system", "developer", "user", "assistant", "tool", "text"]
+Status = Literal["ok", "unparseable", "timeout", "error", "abstain"]
+Stop = Literal["eos", "stop_string", "length", "context", "done", "error"]
+Need = Literal["old_logp", "ref_logp", "entropy"]
+Unit = Literal["sample", "group"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One message of a conversation. Role ``text`` is raw text: it is encoded as it stands, without a chat template."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One thing a model is asked.
+
+    ``answer`` is what a grader compares with; it never enters a prompt. ``recorded`` holds answers written before
+    training, as messages: one for a demonstration, two (chosen, rejected) for a preference pair, none for a task that
+    is only sampled. ``info`` carries the row's further columns to rewards.
+    """
+
+    id: str
+    prompt: tuple[Message, ...]
+    answer: Any = None
+    recorded: tuple[tuple[Message, ...], ...] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One uninterrupted piece of model output, and exactly what the model saw before it.
+
+    ``prompt`` is the whole context (history included), ``completion`` the token ids the model emitted, the end token
+    included when it was emitted, ``text`` the completion decoded without special tokens. ``logp`` has one
+    log-probability for each completion token, of the distribution really sampled from; for recorded text it is empty.
+    ``temperature`` is the one sampled at. ``replies`` are the messages the environment answered with, ``version``
+    counts the weight updates the sampling weights had seen.
+    """
+
+    prompt: Ids
+    completion: Ids
+    text: str
+    stop: Stop
+    logp: tuple[float, ...] = ()
+    temperature: float = 1.0
+    replies: tuple[Message, ...] = ()
+    reward: float = 0.0
+    version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """One attempt at a task from start to end. A failed episode is data: ``error`` says what failed."""
+
+    turns: tuple[Turn, ...]
+    stop: Stop
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What a reward said of one trajectory.
+
+    ``status`` other than ``ok`` means no score could be given: ``value`` is then nan, the trajectory is never trained
+    on and never counted as 0, but always counted and shown. ``parts`` holds the named components before weighting,
+    ``dense`` an optional reward for each completion token of the last turn, ``note`` why a score was not given.
+    """
+
+    value: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    dense: tuple[float, ...] = ()
+    status: Status = "ok"
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Every attempt at one task, with one score each."""
+
+    task: Task
+    trajectories: tuple[Trajectory, ...]
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """One token sequence to learn from; arrays are [T] and aligned with ``ids``.
+
+    ``mask`` is true where the policy wrote the token and it is to be trained on. ``logp`` is the sampler's
+    log-probability (0 where ``mask`` is false). ``old_logp`` and ``ref_logp`` come from ``Policy.annotate``;
+    ``advantage`` and ``weight`` from ``Algorithm.credit``. ``weight`` multiplies each token of the sample in the
+    loss, so a loss is a plain weighted sum. ``group`` numbers the task within the step, ``trajectory`` the attempt
+    within the group: two samples of one trajectory (a history that was rewritten between turns) carry both numbers.
+    """
+
+    ids: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    logp: FloatArray
+    reward: float
+    group: int
+    trajectory: int
+    task: str
+    stop: Stop
+    dense: FloatArray | None = None
+    old_logp: FloatArray | None = None
+    ref_logp: FloatArray | None = None
+    advantage: FloatArray | None = None
+    weight: float = 0.0
+    temperature: float = 1.0
+    version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Samples as padded tensors, right-padded; ``mask_BT`` is false on padding. ``samples`` keeps the unpadded rows."""
+
+    samples: tuple[Sample, ...]
+    ids_BT: torch.Tensor
+    mask_BT: torch.Tensor
+    logp_BT: torch.Tensor
+    advantage_BT: torch.Tensor
+    weight_B: torch.Tensor
+    temperature_B: torch.Tensor
+    old_logp_BT: torch.Tensor | None = None
+    ref_logp_BT: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outputs:
+    """What the model says of a batch; 0 where ``mask_BT`` is false. Entropy only when the algorithm needs it."""
+
+    logp_BT: torch.Tensor
+    entropy_BT: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """A metric as a sum and a count, so that micro-batches and ranks add up to the exact mean."""
+
+    total: float
+    count: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loss:
+    """A scalar to minimise (summed over micro-batches, never averaged) and its metrics."""
+
+    value: torch.Tensor
+    metrics: Mapping[str, Mean] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How completions are drawn. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 keep every token."""
+
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A context to complete ``len(seeds)`` times; each attempt's randomness depends on its own seed alone."""
+
+    ids: Ids
+    seeds: tuple[int, ...]
+
+
+@runtime_checkable
+class Env(Protocol):
+    """One episode. Single use: made, played, dropped."""
+
+    def start(self) -> tuple[Message, ...]: ...
+
+    def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
+        """Take the model's message; give replies, a reward, and whether the episode is over."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Reward(Protocol):
+    """Scores all attempts at one task together, so that a reward may compare siblings. One score a trajectory."""
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]: ...
+
+
+class Model(Protocol):
+    """The differentiable view of the policy that an algorithm's ``forward`` calls."""
+
+    def __call__(self, batch: Batch, *, entropy: bool = False) -> Outputs: ...
+
+
+class Policy(Protocol):
+    """The weights that are trained. ``step`` counts the updates made."""
+
+    step: int
+
+    def annotate(self, samples: Sequence[Sample], needs: frozenset[Need]) -> list[Sample]: ...
+
+    def learn(self, samples: Sequence[Sample], algorithm: Algorithm) -> Mapping[str, float]:
+        """One optimiser step over the samples, in micro-batches of any size; gives the step's metrics."""
+        ...
+
+    def save(self, path: Path) -> None: ...
+
+    def load(self, path: Path) -> None: ...
+
+
+class Engine(Protocol):
+    """Draws completions. ``version`` is the ``Policy.step`` whose weights it samples from."""
+
+    version: int
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Turn]]:
+        """One list a prompt, one turn a seed."""
+        ...
+
+    def sync(self, policy: Policy) -> None: ...
+
+
+class Play(Protocol):
+    """Plays tasks to groups: episodes in lock-step, ``n`` attempts a task, then scoring."""
+
+    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]: ...
+
+    def recorded(self, tasks: Sequence[Task]) -> list[Group]:
+        """The tasks' recorded answers as groups, without sampling and without scoring (every score is 0)."""
+        ...
+
+
+class Sampler(Protocol):
+    """Decides who is sampled: draws tasks until ``want`` groups are at hand."""
+
+    def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]: ...
+
+
+class Algorithm(Protocol):
+    """Who is sampled, and what each token is worth. Fields are hyperparameters, methods are the mathematics.
+
+    ``needs`` names what ``Policy.annotate`` must add to the samples and what ``forward`` must give; ``unit`` what a
+    minibatch may not split.
+    """
+
+    @property
+    def sampler(self) -> Sampler: ...
+
+    @property
+    def needs(self) -> frozenset[Need]: ...
+
+    @property
+    def unit(self) -> Unit: ...
+
+    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Give every sample its advantage and its weight; a sample left out is not trained on."""
+        ...
+
+    def forward(self, model: Model, batch: Batch) -> Outputs: ...
+
+    def loss(self, out: Outputs, batch: Batch) -> Loss: ...
