@@ -1,0 +1,90 @@
+"""A file imports its own folder and lower floors, never a higher one; the core imports no extra at module level."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "togi"
+FLOORS = {
+    "types": 0,
+    "losses": 1,
+    "advantages": 1,
+    "statistics": 1,
+    "function": 1,
+    "batch": 1,
+    "text": 2,
+    "data": 2,
+    "models": 2,
+    "engines": 2,
+    "sandbox": 2,
+    "envs": 3,
+    "rewards": 3,
+    "rollout": 3,
+    "samplers": 3,
+    "algorithms": 4,
+    "records": 4,
+    "interrupt": 5,
+    "folder": 5,
+    "checkpoint": 5,
+    "manifest": 5,
+    "run": 5,
+    "train": 5,
+    "evidence": 5,
+    "recipe": 6,
+    "report": 6,
+    "progress": 6,
+    "terminal_chat": 6,
+    "demo": 6,
+    "cli": 7,
+    "__main__": 7,
+    "__init__": 8,
+}
+EXTRAS = {"peft", "reasoning_gym", "math_verify", "pyarrow", "datasets", "scipy", "trl", "vllm", "ray"}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def place(path: Path) -> str:
+    """The name on the floor plan: a file at the root or a folder."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Every imported module, and whether the import stands at module level (TYPE_CHECKING blocks included)."""
+    tree = ast.parse(path.read_text())
+    inner = {
+        id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) not in inner) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.append((str(node.module), id(node) not in inner))
+            if node.module == "togi":
+                found += [(f"togi.{alias.name}", id(node) not in inner) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down(path: Path) -> None:
+    here = place(path)
+    assert here in FLOORS, f"{here} stands on no floor: add it to the plan"
+    for module, _ in imports(path):
+        if module.startswith("togi."):
+            there = module.split(".")[1]
+            if there in FLOORS:
+                same = FLOORS[there] == FLOORS[here]
+                assert FLOORS[there] <= FLOORS[here], (
+                    f"{path.name} (floor {FLOORS[here]}) imports {module}, a higher floor"
+                )
+                assert not (same and FLOORS[here] < 3 and here != there and "__" not in there), f"{path.name}: {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_extras_are_not_imported_at_module_level(path: Path) -> None:
+    loose = [module for module, top in imports(path) if top and module.split(".")[0] in EXTRAS]
+    assert not loose, f"{path}: import {loose} where it is used, with a message that names the extra"

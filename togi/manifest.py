@@ -1,0 +1,127 @@
+"""Who made a run folder, from what and on what, and the refusal to continue another run. Trains nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+
+from togi.folder import FolderError, RunFolder, digest, write_text
+from togi.models.policy import probe_bf16
+from togi.run import Run
+
+PACKAGES = ("togi", "torch", "transformers", "safetensors", "numpy")
+
+
+def claim(run: Run, folder: RunFolder, allow_changes: bool) -> torch.dtype:
+    """Make the folder this run's, or make sure that it already is; gives the run's arithmetic.
+
+    Raises ``FolderError`` naming every recipe key and data set that differs from the folder's own, unless changes are
+    allowed; then they are recorded as an event.
+    """
+    path = folder.path / "manifest.json"
+    mine = describe(run)
+    if not path.exists():
+        if (folder.path / "checkpoints").exists():
+            raise FolderError(
+                f"{folder.path} holds checkpoints but no manifest.json: not a run folder that can be continued"
+            )
+        dtype = choose_dtype(run)
+        write_text(path, json.dumps({**mine, "dtype": str(dtype).removeprefix("torch.")}, indent=1))
+        write_text(folder.path / "recipe.toml", tomli_w.dumps(run.recipe))
+        folder.event("started", recipe=mine["recipe_digest"])
+        return dtype
+    theirs = json.loads(path.read_text(encoding="utf-8"))
+    changes = [*recipe_changes(theirs["recipe"], mine["recipe"]), *data_changes(theirs["data"], mine["data"])]
+    if changes and not allow_changes:
+        listing = "\n  ".join(changes)
+        raise FolderError(
+            f"{folder.path} was made by another recipe or other data:\n  {listing}\n"
+            "Undo the change, name another folder with --folder, or continue on purpose with --allow-changes."
+        )
+    if changes:
+        write_text(path, json.dumps({**mine, "dtype": theirs["dtype"], "started": theirs["started"]}, indent=1))
+        write_text(folder.path / "recipe.toml", tomli_w.dumps(run.recipe))
+        folder.event("changed", changes=changes)
+    return run_dtype(theirs)
+
+
+def run_dtype(manifest: Mapping[str, Any]) -> torch.dtype:
+    """The arithmetic a run folder was made with."""
+    return torch.bfloat16 if manifest["dtype"] == "bfloat16" else torch.float32
+
+
+def choose_dtype(run: Run) -> torch.dtype:
+    if run.model.dtype == "auto":
+        return probe_bf16().dtype
+    return torch.bfloat16 if run.model.dtype == "bfloat16" else torch.float32
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """The manifest: versions, machine, model, data and recipe, with digests."""
+    data = {stage.name: {"digest": stage.tasks.digest, "size": len(stage.tasks)} for stage in run.stages}
+    if run.evaluation is not None:
+        data["evaluation"] = {"digest": run.evaluation.tasks.digest, "size": len(run.evaluation.tasks)}
+    return {
+        "name": run.name,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seed": run.seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "machine": machine(),
+        "model": {"source": run.model.source},
+        "data": data,
+        "recipe_digest": digest(run.recipe),
+        "recipe": dict(run.recipe),
+    }
+
+
+def machine() -> dict[str, Any]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gb": round(memory / 1e9, 1),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def processor() -> str:
+    """The processor's own name where the system tells it."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def recipe_changes(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    """Every place where two plain values differ, as ``key: old -> new``."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in [*old, *(name for name in new if name not in old)]:
+            yield from recipe_changes(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+    elif isinstance(old, list) and isinstance(new, list | tuple) and len(old) == len(new):
+        for index, (left, right) in enumerate(zip(old, new, strict=True)):
+            yield from recipe_changes(left, right, f"{key}.{index}")
+    elif json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):
+        yield f"{key}: {old!r} -> {new!r}"
+
+
+def data_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    for name in [*old, *(name for name in new if name not in old)]:
+        if old.get(name) != new.get(name):
+            yield f"data of {name}: {told(old.get(name))} -> {told(new.get(name))}"
+
+
+def told(entry: Mapping[str, Any] | None) -> str:
+    return "none" if entry is None else f"{entry['size']} tasks, digest {entry['digest'][:12]}"

@@ -1,0 +1,118 @@
+"""What a step leaves behind: its metrics and its rollouts as rows. Knows no algorithm, no model and no file.
+
+Names follow TRL where the thing is the same; docs/metrics.md defines each. A score that was not given counts nowhere
+but in ``unscored/STATUS``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from togi.types import Group, Ids, Sample, Score, Trajectory
+
+
+def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Rewards, lengths, truncation and signal of the attempts in ``groups``. Lengths count completion tokens."""
+    attempts = [pair for group in groups for pair in zip(group.trajectories, group.scores, strict=True)]
+    if not attempts:
+        return {}
+    lengths = np.array([completion_tokens(trajectory) for trajectory, _ in attempts], dtype=float)
+    values: dict[str, float] = {
+        "completions/mean_length": float(lengths.mean()),
+        "completions/min_length": float(lengths.min()),
+        "completions/max_length": float(lengths.max()),
+        "completions/clipped_ratio": float(np.mean([is_truncated(trajectory) for trajectory, _ in attempts])),
+    }
+    scores = [score for _, score in attempts]
+    values |= reward_metrics(scores)
+    spreads = [group_rewards(group) for group in groups]
+    spreads = [rewards for rewards in spreads if rewards.size]
+    if spreads:
+        values["reward_std"] = float(np.mean([rewards.std(ddof=1) if rewards.size > 1 else 0.0 for rewards in spreads]))
+        values["frac_reward_zero_std"] = float(np.mean([np.ptp(rewards) < 1e-6 for rewards in spreads]))
+    return values
+
+
+def reward_metrics(scores: Sequence[Score]) -> dict[str, float]:
+    """Mean reward, mean of each named part, and the share of each status that is not ``ok``."""
+    values: dict[str, float] = {}
+    good = [score for score in scores if score.status == "ok"]
+    if good:
+        values["reward"] = float(np.mean([score.value for score in good]))
+        for part in sorted({name for score in good for name in score.parts}):
+            given = [score.parts[part] for score in good if part in score.parts]
+            values[f"rewards/{part}/mean"] = float(np.mean(given))
+    lost = Counter(score.status for score in scores if score.status != "ok")
+    return values | {f"unscored/{status}": count / len(scores) for status, count in sorted(lost.items())}
+
+
+def group_rewards(group: Group) -> np.ndarray:
+    """The rewards that were given, [G'] with G' <= G."""
+    return np.array([score.value for score in group.scores if score.status == "ok"], dtype=float)
+
+
+def completion_tokens(trajectory: Trajectory) -> int:
+    return sum(len(turn.completion) for turn in trajectory.turns)
+
+
+def is_truncated(trajectory: Trajectory) -> bool:
+    """Whether the attempt ended because it ran out of tokens or context, not because the model ended it."""
+    return trajectory.stop in ("length", "context")
+
+
+def average(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The plain mean over a step's updates of each metric that any of them gave; skipped updates are summed."""
+    names = {name for part in parts for name in part}
+    values = {name: float(np.mean([part[name] for part in parts if name in part])) for name in sorted(names)}
+    if "skipped_steps" in values:
+        values["skipped_steps"] = float(sum(part["skipped_steps"] for part in parts))
+    return values
+
+
+def rollout_rows(
+    groups: Sequence[Group], samples: Sequence[Sample], show: Callable[[Ids], str], place: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """One row an attempt. ``show`` writes token ids as the model sees them; ``place`` (stage, step) leads each row."""
+    learnt = {(sample.group, sample.trajectory): sample for sample in samples}
+    for number, group in enumerate(groups):
+        for attempt, (trajectory, score) in enumerate(zip(group.trajectories, group.scores, strict=True)):
+            sample = learnt.get((number, attempt))
+            logp = [value for turn in trajectory.turns for value in turn.logp]
+            yield {
+                **place,
+                "task": group.task.id,
+                "group": number,
+                "attempt": attempt,
+                "prompt": show(trajectory.turns[0].prompt) if trajectory.turns else "",
+                "completion": conversation(trajectory),
+                "tokens": completion_tokens(trajectory),
+                "stop": trajectory.stop,
+                "error": trajectory.error,
+                "score": score_row(score),
+                "advantage": mean_advantage(sample),
+                "logp_mean": float(np.mean(logp)) if logp else None,
+                "answer": group.task.answer,
+            }
+
+
+def score_row(score: Score) -> dict[str, Any]:
+    return {"value": score.value, "parts": dict(score.parts), "status": score.status, "note": score.note}
+
+
+def conversation(trajectory: Trajectory) -> str:
+    """What the model wrote, with the environment's replies between its turns."""
+    pieces = []
+    for turn in trajectory.turns:
+        pieces.append(turn.text)
+        pieces += [f"\n[{reply.role}] {reply.content}\n" for reply in turn.replies]
+    return "".join(pieces)
+
+
+def mean_advantage(sample: Sample | None) -> float | None:
+    if sample is None or sample.advantage is None or not sample.mask.any():
+        return None
+    return float(sample.advantage[sample.mask].mean())

@@ -1,0 +1,111 @@
+"""Everything a run is, as frozen nouns, and how its models are opened. Knows no recipe syntax and no training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from togi.data import Tasks
+from togi.engines.native import NativeEngine
+from togi.envs.chat import OneTurn
+from togi.models.load import Loaded, Lora, load_model
+from togi.models.policy import Optimiser
+from togi.rollout import Episodes
+from togi.text import Chat
+from togi.types import Algorithm, Env, Reward, Sampling, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """The weights a run starts from. ``dtype`` is what arithmetic runs in; ``auto`` asks the processor."""
+
+    source: str
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    lora: Lora | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One algorithm at work: ``steps`` steps of ``tasks_per_step`` groups, each split into ``minibatches`` updates."""
+
+    name: str
+    algorithm: Algorithm
+    tasks: Tasks
+    reward: Reward | None
+    steps: int
+    tasks_per_step: int
+    sampling: Sampling
+    optimiser: Optimiser
+    minibatches: int = 1
+    env: Callable[[Task], Env] = OneTurn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Held-out tasks, each asked ``attempts`` times of the base model and of the model after every stage."""
+
+    tasks: Tasks
+    reward: Reward
+    sampling: Sampling
+    attempts: int
+    env: Callable[[Task], Env] = OneTurn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A whole run. ``recipe`` is its resolved recipe as plain data; ``save_every`` counts steps between checkpoints."""
+
+    name: str
+    folder: Path
+    model: ModelChoice
+    stages: tuple[Stage, ...]
+    evaluation: Evaluation | None = None
+    seed: int = 0
+    save_every: int = 10
+    keep: int = 2
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Watch(Protocol):
+    """Who is told how a run goes: a terminal, a notebook, a test."""
+
+    def stage(self, name: str, steps: int, done: int) -> None: ...
+
+    def phase(self, name: str) -> None: ...
+
+    def progress(self, done: int, total: int) -> None: ...
+
+    def step(self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def stage_model(folder: Path, name: str) -> Path:
+    """Where the weights at the end of stage ``name`` are kept."""
+    return folder / "models" / name
+
+
+def open_model(run: Run, before_stage: int) -> Loaded:
+    """The float32 weights that stage number ``before_stage`` starts from (0: the run's own source)."""
+    if before_stage == 0:
+        return load_model(run.model.source, lora=run.model.lora)
+    path = stage_model(run.folder, run.stages[before_stage - 1].name)
+    return load_model(str(path), lora=run.model.lora)
+
+
+def open_play(run: Run, loaded: Loaded, dtype: torch.dtype) -> Episodes:
+    """Plays the evaluation's tasks with a model, in ``dtype``. Seeds depend on the run's seed, not on the model."""
+    assert run.evaluation is not None
+    loaded.model.to(dtype)
+    return Episodes(
+        engine=NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids),
+        chat=Chat(loaded.tokenizer, loaded.eos_ids),
+        env=run.evaluation.env,
+        reward=run.evaluation.reward,
+        sampling=run.evaluation.sampling,
+        seed=run.seed,
+    )

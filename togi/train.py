@@ -1,0 +1,292 @@
+"""The loop every algorithm shares: sample, annotate, credit, learn, sync, keep, save, evaluate.
+
+It reads an algorithm's ``sampler``, ``needs``, ``unit``, ``credit``, ``forward`` and ``loss``, and never its name or
+its fields. A run resumes exactly: whatever a step changes (weights, optimiser, position in the data, random state) is
+in the checkpoint, and all sampling depends on (seed, stage, step, task, attempt) alone. Seconds are logged apart from
+metrics, so that metrics of a resumed run equal those of an uninterrupted one to the bit.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from togi import batch
+from togi.checkpoint import newest_good, save_checkpoint, sha256
+from togi.data import TaskStream, stream
+from togi.engines.native import NativeEngine
+from togi.evidence.evaluate import evaluate
+from togi.folder import RunFolder, digest, dumps, write_text
+from togi.interrupt import Interrupted, Interrupts
+from togi.manifest import claim
+from togi.models.policy import LocalPolicy
+from togi.models.save import save_model
+from togi.records import average, completion_tokens, rollout_metrics, rollout_rows
+from togi.rollout import Episodes
+from togi.run import Run, Stage, Watch, open_model, open_play, stage_model
+from togi.text import Chat
+from togi.types import Group, Need, Sample
+
+LOGS = ("metrics.jsonl", "timings.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """How far a run is: the stage at work, steps done in it, and steps done in all."""
+
+    stage: int = 0
+    step: int = 0
+    total: int = 0
+
+
+def train(run: Run, watch: Watch, *, allow_changes: bool = False) -> None:
+    """Run every stage, from wherever the run's folder says it is, to the end.
+
+    Raises ``Interrupted`` after saving when a signal asks the run to stop, ``FolderError`` when the folder is in use,
+    belongs to another recipe, or its disk is full.
+    """
+    with RunFolder(run.folder) as folder, Interrupts(watch.note) as interrupts:
+        Training(run, folder, watch, interrupts, claim(run, folder, allow_changes)).go()
+
+
+class Workshop:
+    """The parts of one stage that change as it runs, opened from the weights the stage starts from."""
+
+    def __init__(self, run: Run, number: int, dtype: torch.dtype) -> None:
+        stage = run.stages[number]
+        updates: frozenset[Need] = frozenset({"old_logp"}) if stage.minibatches > 1 else frozenset()
+        self.needs = stage.algorithm.needs | updates
+        loaded = open_model(run, number)
+        self.tokenizer = loaded.tokenizer
+        self.chat = Chat(loaded.tokenizer, loaded.eos_ids)
+        # With adapters the frozen base is the reference, as long as the stage starts from untrained adapters.
+        adapter_base = run.model.lora is not None and number == 0
+        reference = "none" if "ref_logp" not in self.needs else "adapter_base" if adapter_base else "copy"
+        self.policy = LocalPolicy(loaded.model, stage.optimiser, compute=dtype, reference=reference)
+        self.engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+        self.stream: TaskStream = stream(stage.tasks, run.seed)
+        self.play = Episodes(
+            engine=self.engine,
+            chat=self.chat,
+            env=stage.env,
+            reward=stage.reward,
+            sampling=stage.sampling,
+            seed=int(digest([run.seed, stage.name])[:15], 16),
+        )
+        self.mark()
+
+    def mark(self) -> None:
+        """Remember the state between two steps: a step cut short has drawn from the stream, but must not count."""
+        self.state = {"stream": self.stream.state(), "torch_rng": bytes(torch.get_rng_state().tolist()).hex()}
+
+    def restore(self, path: Path, state: Mapping[str, Any]) -> None:
+        self.policy.load(path)
+        self.engine.sync(self.policy)
+        self.stream.restore(state["stream"])
+        torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["torch_rng"])), dtype=torch.uint8))
+        self.mark()
+
+
+class Training:
+    """One process's work on one run folder."""
+
+    def __init__(self, run: Run, folder: RunFolder, watch: Watch, interrupts: Interrupts, dtype: torch.dtype) -> None:
+        self.run, self.folder, self.watch, self.interrupts, self.dtype = run, folder, watch, interrupts, dtype
+        self.checkpoints = folder.path / "checkpoints"
+        self.position = Position()
+        self._saved = 0
+
+    def go(self) -> None:
+        found = newest_good(self.checkpoints, self._warn, self._model_fault)
+        state = found[1] if found else {"position": {}, "sizes": dict.fromkeys(LOGS, 0), "work": None}
+        self.position = Position(**state["position"])
+        self._forget_later_steps(state["sizes"])
+        if found:
+            self.folder.event("resumed", checkpoint=found[0].name)
+            self.watch.note(f"resuming after step {self.position.total}")
+        self._evaluate_what_is_due()
+        while self.position.stage < len(self.run.stages):
+            torch.manual_seed(self.run.seed)
+            work = Workshop(self.run, self.position.stage, self.dtype)
+            if found and state["work"]:
+                work.restore(found[0], state["work"])
+            found = None
+            self._stage(self.run.stages[self.position.stage], work)
+            del work
+            gc.collect()
+            self._evaluate_what_is_due()
+        self.folder.event("finished", steps=self.position.total)
+
+    def _stage(self, stage: Stage, work: Workshop) -> None:
+        self.watch.stage(stage.name, stage.steps, self.position.step)
+        self.folder.event("stage", name=stage.name, step=self.position.step)
+        self._saved = self.position.total
+        try:
+            while self.position.step < stage.steps:
+                self._step(stage, work)
+                if self.position.total % self.run.save_every == 0 and self.position.step < stage.steps:
+                    self._save(work)
+        except Interrupted:
+            if self._saved < self.position.total:
+                self._save(work)
+            self.folder.event("interrupted", step=self.position.total)
+            raise
+        self._finish(stage, work)
+
+    def _step(self, stage: Stage, work: Workshop) -> None:
+        """One turn of the loop. From learning to the log nothing can be cut in two by a signal."""
+        algorithm, policy, clock = stage.algorithm, work.policy, Clock(self.watch)
+        play = work.play.at(self.position.step, self.watch.progress)
+        with clock("sample"):
+            groups = algorithm.sampler(work.stream, stage.tasks_per_step, play)
+        with clock("annotate"):
+            samples = policy.annotate(batch.samples(groups), work.needs)
+        with clock("credit"):
+            samples = algorithm.credit(samples)
+        with self.interrupts.deferred():
+            with clock("learn"):
+                parts = batch.minibatches(samples, stage.minibatches, algorithm.unit)
+                learnt = average([policy.learn(part, algorithm) for part in parts])
+            work.engine.sync(policy)
+            self.position = Position(
+                stage=self.position.stage, step=self.position.step + 1, total=self.position.total + 1
+            )
+            work.mark()
+            metrics = rollout_metrics(groups) | dict(play.counts) | learnt
+            with clock("keep"):
+                self._keep(stage, work, groups, samples, metrics)
+            self._log_time(stage, clock.seconds, groups)
+        self.watch.step(self.position.step, metrics, clock.seconds)
+
+    def _keep(
+        self, stage: Stage, work: Workshop, groups: list[Group], samples: Sequence[Sample], metrics: dict[str, float]
+    ) -> None:
+        place = {"stage": stage.name, "step": self.position.step}
+        rows = rollout_rows(groups, samples, work.chat.show, place)
+        write_text(
+            rollout_file(self.folder.path, stage, self.position.step), "".join(dumps(row) + "\n" for row in rows)
+        )
+        self.folder.append("metrics.jsonl", place | metrics)
+
+    def _log_time(self, stage: Stage, seconds: Mapping[str, float], groups: Sequence[Group]) -> None:
+        tokens = sum(completion_tokens(trajectory) for group in groups for trajectory in group.trajectories)
+        row = {"stage": stage.name, "step": self.position.step, "seconds": dict(seconds), "tokens": tokens}
+        self.folder.append("timings.jsonl", row | {"memory_gb": peak_memory()})
+
+    def _save(self, work: Workshop) -> None:
+        self.watch.phase("save")
+        save_checkpoint(
+            self.checkpoints,
+            self.position.total,
+            self._state(work.state),
+            work.policy.save,
+            keep=self.run.keep,
+            needed=work.policy.state_bytes(),
+        )
+        self._saved = self.position.total
+        self.folder.event("checkpoint", step=self.position.total)
+
+    def _state(self, work: dict[str, Any] | None) -> dict[str, Any]:
+        models = {stage.name: fingerprint(stage_model(self.folder.path, stage.name)) for stage in self._done()}
+        return {"position": asdict(self.position), "sizes": self.folder.sizes(*LOGS), "work": work, "models": models}
+
+    def _finish(self, stage: Stage, work: Workshop) -> None:
+        """Keep the stage's weights, then move on; the checkpoint that says so needs no weights of its own."""
+        self.watch.phase("save")
+        path = stage_model(self.folder.path, stage.name)
+        with work.policy.master_weights() as model:
+            save_model(model, work.tokenizer, path)
+        self.position = Position(stage=self.position.stage + 1, step=0, total=self.position.total)
+        save_checkpoint(self.checkpoints, self.position.total, self._state(None), lambda _: None, keep=self.run.keep)
+        self.folder.event("stage_done", name=stage.name, model=fingerprint(path))
+
+    def _done(self) -> Sequence[Stage]:
+        return self.run.stages[: self.position.stage]
+
+    def _evaluate_what_is_due(self) -> None:
+        """Evaluate the base model and every finished stage that has no evaluation yet."""
+        evaluation = self.run.evaluation
+        if evaluation is None:
+            return
+        for number, name in enumerate(["base", *(stage.name for stage in self._done())]):
+            path = self.folder.path / "evaluations" / f"{name}.json"
+            if path.exists():
+                continue
+            self.watch.phase(f"evaluate {name}")
+            play = open_play(self.run, open_model(self.run, number), self.dtype).at(0, self.watch.progress)
+            result = evaluate(play, evaluation.tasks, evaluation.attempts, model=name, step=self.position.total)
+            write_text(path, dumps(result))
+            self.folder.event("evaluated", model=name, digest=digest(result))
+
+    def _forget_later_steps(self, sizes: Mapping[str, int]) -> None:
+        """Remove what was written after the position: it will be written again."""
+        self.folder.cut(sizes)
+        kept = {rollout_file(self.folder.path, stage, step + 1) for stage, step in self._steps_done()}
+        for path in (self.folder.path / "rollouts").glob("*.jsonl"):
+            if path not in kept:
+                path.unlink()
+        done = {stage.name for stage in self._done()}
+        for stage in self.run.stages:
+            if stage.name not in done:
+                shutil.rmtree(stage_model(self.folder.path, stage.name), ignore_errors=True)
+                (self.folder.path / "evaluations" / f"{stage.name}.json").unlink(missing_ok=True)
+
+    def _steps_done(self) -> Iterator[tuple[Stage, int]]:
+        for number, stage in enumerate(self.run.stages[: self.position.stage + 1]):
+            for step in range(stage.steps if number < self.position.stage else self.position.step):
+                yield stage, step
+
+    def _model_fault(self, state: dict[str, Any]) -> str | None:
+        """Whether the stage weights that a checkpoint builds on are as they were written."""
+        for name, expected in state["models"].items():
+            if fingerprint(stage_model(self.folder.path, name)) != expected:
+                return f"models/{name} has other bytes than were written"
+        return None
+
+    def _warn(self, text: str) -> None:
+        self.folder.event("warning", text=text)
+        self.watch.note(f"warning: {text}")
+
+
+class Clock:
+    """Seconds by phase of one step."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.seconds: dict[str, float] = {}
+        self._watch = watch
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        self._watch.phase(phase)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = time.perf_counter() - start
+
+
+def rollout_file(folder: Path, stage: Stage, step: int) -> Path:
+    return folder / "rollouts" / f"{stage.name}-{step:06d}.jsonl"
+
+
+def fingerprint(model: Path) -> str:
+    """One digest over a model folder's files; empty when there is none."""
+    if not model.exists():
+        return ""
+    return digest({file.name: sha256(file) for file in sorted(model.iterdir()) if file.is_file()})
+
+
+def peak_memory() -> float:
+    """The most memory this process has held, in GB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e9, 3)
