@@ -1,0 +1,205 @@
+"""Pure credit rules: what an attempt or a token was worth against a baseline, and the weights losses are averaged with.
+
+Numpy in float64 throughout. Nothing here knows a model, a loss, a sample or a sampler. Axis legend: S attempts of a
+whole step (all groups, whatever the order), T tokens of one attempt. Groups are told apart by their number, never by
+position. Rewards must be finite: an attempt that got no score is left out before credit is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Average = Callable[[NDArray[np.int64]], Array]
+"""Trained tokens of each attempt [S] -> the weight of each of its tokens in the loss [S]."""
+
+FLAT = 1e-6
+"""Rewards of a group that differ by less carry no signal: dividing by their spread would only amplify rounding."""
+
+
+# Baselines. All give one advantage an attempt; attempts that are alone in their group, and flat groups, get exactly 0.
+
+
+def group_mean_std(reward_S: ArrayLike, group_S: ArrayLike, *, eps: float = 1e-4, ddof: int = 1) -> Array:
+    """GRPO: the reward standardised in its group, ``(R - mean) / (std + eps)`` (arXiv:2402.03300, section 4.1.2)."""
+    reward_S, index_S = _groups(reward_S, group_S)
+    centred_S = _centred(reward_S, index_S)
+    count_G = np.bincount(index_S)
+    variance_G = np.bincount(index_S, centred_S**2) / np.maximum(count_G - ddof, 1)
+    return centred_S / (np.sqrt(variance_G) + eps)[index_S]
+
+
+def group_centred(reward_S: ArrayLike, group_S: ArrayLike) -> Array:
+    """Dr. GRPO: the reward less its group's mean (arXiv:2503.20783). Goes with ``constant_length``."""
+    return _centred(*_groups(reward_S, group_S))
+
+
+def leave_one_out(reward_S: ArrayLike, group_S: ArrayLike) -> Array:
+    """RLOO: the reward less the mean of its siblings' rewards, ``G / (G - 1) * (R - mean)`` (arXiv:2402.14740)."""
+    reward_S, index_S = _groups(reward_S, group_S)
+    count_S = np.bincount(index_S)[index_S]
+    return _centred(reward_S, index_S) * count_S / np.maximum(count_S - 1, 1)
+
+
+def group_mean_batch_std(reward_S: ArrayLike, group_S: ArrayLike, *, eps: float = 1e-4) -> Array:
+    """Lite PPO: centred by the group, scaled by the step's spread of raw rewards (arXiv:2508.08221)."""
+    reward_S, index_S = _groups(reward_S, group_S)
+    spread = reward_S.std(ddof=1) if len(reward_S) > 1 else 0.0
+    return _centred(reward_S, index_S) / (spread + eps)
+
+
+def opo(reward_S: ArrayLike, group_S: ArrayLike, length_S: ArrayLike) -> Array:
+    """OPO: the reward less its group's length-weighted mean, the baseline of least variance when a sequence's squared
+    score norm grows with its length (arXiv:2505.23585). For exactly on-policy updates."""
+    reward_S, index_S = _groups(reward_S, group_S)
+    weight_S = np.asarray(length_S, np.float64)
+    total_G = np.bincount(index_S, weight_S)
+    baseline_G = np.bincount(index_S, weight_S * reward_S) / np.where(total_G > 0, total_G, 1)
+    return np.where(_flat(reward_S, index_S), 0.0, reward_S - baseline_G[index_S])
+
+
+def remax(reward_S: ArrayLike, greedy_S: ArrayLike) -> Array:
+    """ReMax: the reward less that of the greedy answer to the same task (arXiv:2310.10505). Needs no group."""
+    return _finite(reward_S) - _finite(greedy_S)
+
+
+# Per-token credit.
+
+
+def kl_in_reward(reward: float, logp_T: ArrayLike, ref_logp_T: ArrayLike, mask_T: ArrayLike, *, beta: float) -> Array:
+    """Per-token reward ``-beta * (logp - ref_logp)``, with the attempt's reward added at its last trained token
+    (arXiv:1909.08593, equation 2). 0 where the mask is false; its sum is the KL-penalised reward of RLOO."""
+    mask_T = np.asarray(mask_T, bool)
+    logp_T, ref_logp_T = (np.where(mask_T, np.asarray(x, np.float64), 0.0) for x in (logp_T, ref_logp_T))
+    reward_T = -beta * (logp_T - ref_logp_T)
+    trained = np.flatnonzero(mask_T)
+    if len(trained):
+        reward_T[trained[-1]] += reward
+    return reward_T
+
+
+def reward_to_go(reward_T: ArrayLike, gamma: float = 1.0) -> Array:
+    """``sum over s >= t of gamma^(s-t) r_s``. With ``gamma`` below 1, pass trained tokens alone: time is tokens."""
+    reward_T = np.asarray(reward_T, np.float64)
+    if gamma == 1.0:
+        return np.cumsum(reward_T[::-1])[::-1]
+    togo_T, ahead = np.zeros_like(reward_T), 0.0
+    for t in reversed(range(len(reward_T))):
+        ahead = togo_T[t] = reward_T[t] + gamma * ahead
+    return togo_T
+
+
+def gae(
+    reward_T: ArrayLike, value_T: ArrayLike, mask_T: ArrayLike, *, gamma: float, lam: float, bootstrap: float = 0.0
+) -> Array:
+    """Generalised advantage estimation (arXiv:1506.02438, equation 16); returns are the advantage plus the value.
+
+    Tokens the policy did not write (mask false) are stepped over: they get 0 and neither break nor decay the chain.
+    ``bootstrap`` is the value of the state after the last token: 0 when the episode ended there, the critic's
+    estimate when it was only cut off.
+    """
+    reward_T, value_T = np.asarray(reward_T, np.float64), np.asarray(value_T, np.float64)
+    advantage_T, value_next, advantage_next = np.zeros_like(reward_T), bootstrap, 0.0
+    for t in reversed(np.flatnonzero(np.asarray(mask_T, bool))):
+        delta = reward_T[t] + gamma * value_next - value_T[t]
+        advantage_next = advantage_T[t] = delta + gamma * lam * advantage_next
+        value_next = value_T[t]
+    return advantage_T
+
+
+def whiten(x: ArrayLike, mask: ArrayLike | None = None, *, ddof: int = 1, shift_mean: bool = True) -> Array:
+    """``(x - mean) / sqrt(variance + 1e-8)`` over the whole step's valid entries; 0 where the mask is false.
+
+    Give it everything the step holds at once: statistics of a part are another quantity. ``shift_mean=False`` only
+    scales, and puts the mean back. A single valid entry has no spread and is 0 after centring.
+    """
+    x = np.asarray(x, np.float64)
+    mask = np.ones(x.shape, bool) if mask is None else np.asarray(mask, bool)
+    valid = _finite(x[mask])
+    white = np.zeros_like(x)
+    if valid.size:
+        variance = np.sum((valid - valid.mean()) ** 2) / max(valid.size - ddof, 1)
+        white[mask] = (valid - valid.mean()) / np.sqrt(variance + 1e-8) + (0.0 if shift_mean else valid.mean())
+    return white
+
+
+# Averaging weights. A loss is the sum over tokens of weight * loss, so how a step is split cannot change it. Lengths
+# count trained tokens of whole attempts; attempts without any (filtered out) count nowhere and weigh 0.
+
+
+def token_mean(length_S: ArrayLike) -> Array:
+    """Every token of the step counts alike: 1 / N (DAPO, arXiv:2503.14476)."""
+    length_S = np.asarray(length_S, np.int64)
+    return np.where(length_S > 0, 1.0 / max(int(length_S.sum()), 1), 0.0)
+
+
+def sequence_mean(length_S: ArrayLike) -> Array:
+    """Every attempt counts alike, its tokens share: 1 / (B n) (GRPO, arXiv:2402.03300, equation 3)."""
+    length_S = np.asarray(length_S, np.int64)
+    weight_S: Array = sequence_sum(length_S) / np.maximum(length_S, 1)
+    return weight_S
+
+
+def sequence_sum(length_S: ArrayLike) -> Array:
+    """The mean over attempts of summed token losses: 1 / B (the policy gradient of whole sequences)."""
+    trained_S = np.asarray(length_S, np.int64) > 0
+    return np.where(trained_S, 1.0 / max(int(trained_S.sum()), 1), 0.0)
+
+
+def constant_length(length_S: ArrayLike, max_length: int) -> Array:
+    """As ``sequence_sum`` over a constant, 1 / (B L), so that length has no say (Dr. GRPO, arXiv:2503.20783).
+
+    ``max_length`` is the most tokens an attempt may have: a constant of the run, never of the batch at hand.
+    """
+    if max_length < 1:
+        raise ValueError(f"max_length must be at least 1 (the most tokens an attempt may have), got {max_length}")
+    return sequence_sum(length_S) / max_length
+
+
+# Which groups are worth learning from. Decide on raw correctness: shaped rewards nearly always differ.
+
+
+def informative(reward_G: ArrayLike) -> bool:
+    """Whether a group's rewards differ, so that its advantages are not all 0 (arXiv:2503.14476, equation 11)."""
+    reward_G = _finite(reward_G)
+    return bool(reward_G.size > 1 and np.ptp(reward_G) >= FLAT)
+
+
+def in_band(reward_G: ArrayLike, low: float, high: float) -> bool:
+    """Whether a group's mean reward, its solve rate, lies in [low, high] (arXiv:2504.03380)."""
+    reward_G = _finite(reward_G)
+    return bool(reward_G.size > 0 and low <= reward_G.mean() <= high)
+
+
+def _finite(x: ArrayLike) -> Array:
+    x = np.asarray(x, np.float64)
+    if not np.isfinite(x).all():
+        raise ValueError(
+            f"rewards must be finite, got {x[~np.isfinite(x)][0]} at {np.flatnonzero(~np.isfinite(x)).tolist()[:5]}: "
+            "leave out attempts that got no score before giving credit"
+        )
+    return x
+
+
+def _groups(reward_S: ArrayLike, group_S: ArrayLike) -> tuple[Array, NDArray[np.int64]]:
+    """Rewards checked, and group ids renumbered from 0."""
+    reward_S, group_S = _finite(reward_S), np.asarray(group_S)
+    if reward_S.shape != group_S.shape or reward_S.ndim != 1:
+        raise ValueError(f"wanted one group number a reward, got shapes {reward_S.shape} and {group_S.shape}")
+    return reward_S, np.unique(group_S, return_inverse=True)[1].astype(np.int64)
+
+
+def _flat(reward_S: Array, index_S: NDArray[np.int64]) -> NDArray[np.bool_]:
+    groups = int(index_S.max(initial=-1)) + 1
+    top_G, bottom_G = np.full(groups, -np.inf), np.full(groups, np.inf)
+    np.maximum.at(top_G, index_S, reward_S)
+    np.minimum.at(bottom_G, index_S, reward_S)
+    return np.asarray((top_G - bottom_G < FLAT)[index_S])
+
+
+def _centred(reward_S: Array, index_S: NDArray[np.int64]) -> Array:
+    mean_G = np.bincount(index_S, reward_S) / np.bincount(index_S)
+    return np.where(_flat(reward_S, index_S), 0.0, reward_S - mean_G[index_S])
