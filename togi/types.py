@@ -12,7 +12,7 @@ Alignment (everywhere in Togi): position t of a per-token array speaks about tok
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -247,15 +247,23 @@ class Engine(Protocol):
 
     version: int
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[Turn]]:
-        """One list a prompt, one turn a seed."""
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, progress: Callable[[int, int], None] | None = None
+    ) -> list[list[Turn]]:
+        """One list a prompt, one turn a seed. ``progress`` is told how many turns are done, and of how many."""
         ...
 
     def sync(self, policy: Policy) -> None: ...
 
 
 class Play(Protocol):
-    """Plays tasks to groups: episodes in lock-step, ``n`` attempts a task, then scoring."""
+    """Plays tasks to groups: episodes in lock-step, ``n`` attempts a task, then scoring.
+
+    ``counts`` is where samplers leave what they did (groups dropped, accuracy before a filter), by metric name.
+    """
+
+    @property
+    def counts(self) -> dict[str, float]: ...
 
     def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]: ...
 
@@ -290,6 +298,8 @@ class Algorithm(Protocol):
         """Give every sample its advantage and its weight; a sample left out is not trained on."""
         ...
 
-    def forward(self, model: Model, batch: Batch) -> Outputs: ...
+    def forward(self, model: Model, batch: Batch) -> Outputs:
+        """Run the model; algorithms that derive from this class inherit the one forward that nearly all share."""
+        return model(batch, entropy="entropy" in self.needs)
 
     def loss(self, out: Outputs, batch: Batch) -> Loss: ...

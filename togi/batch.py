@@ -1,0 +1,170 @@
+"""Groups become samples, samples become padded batches. Knows no algorithm, no model and no text.
+
+Axis legend: B samples, T positions of a sample, S trajectories of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from togi.types import Batch, FloatArray, Group, Sample, Score, Trajectory, Turn, Unit
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attempts:
+    """Each trajectory behind some samples once, so that a statistic over rewards counts no trajectory twice.
+
+    Arrays are [S], in order of first appearance. ``length_S`` counts trained tokens over all samples of the
+    trajectory, ``truncated_S`` is true when it stopped for want of room. ``index`` [B] gives each sample's row:
+    ``advantage_S[index]`` is one value a sample.
+    """
+
+    reward_S: NDArray[np.float64]
+    group_S: NDArray[np.int64]
+    length_S: NDArray[np.int64]
+    truncated_S: NDArray[np.bool_]
+    index: NDArray[np.int64]
+
+
+def samples(groups: Sequence[Group]) -> list[Sample]:
+    """One sample for each prefix-consistent run of turns of every scored trajectory; ``Sample.group`` is the position.
+
+    A trajectory whose score has a status other than ``ok`` gives none: it is absent, not worth 0. Ids are the ones the
+    engine emitted, and the mask comes from turn boundaries, never from token values, so an end token that doubles as
+    padding stays trained on. Turns of one run share a temperature; ``version`` is that of its oldest turn.
+    """
+    found = []
+    for number, group in enumerate(groups):
+        assert len(group.trajectories) == len(group.scores), f"task {group.task.id}: one score a trajectory"
+        for attempt, (trajectory, score) in enumerate(zip(group.trajectories, group.scores, strict=True)):
+            if score.status != "ok":
+                continue
+            runs = _runs(trajectory.turns)
+            for position, run in enumerate(runs):
+                sample = _sample(run, trajectory, score, last=position == len(runs) - 1)
+                found.append(replace(sample, group=number, trajectory=attempt, task=group.task.id))
+    return found
+
+
+def trajectories(samples: Sequence[Sample]) -> Attempts:
+    """The trajectories that the samples were made from, each counted once."""
+    rows: dict[tuple[int, int], int] = {}
+    index = np.array([rows.setdefault((s.group, s.trajectory), len(rows)) for s in samples], dtype=np.int64)
+    reward_S = np.zeros(len(rows))
+    group_S = np.zeros(len(rows), dtype=np.int64)
+    length_S = np.zeros(len(rows), dtype=np.int64)
+    truncated_S = np.zeros(len(rows), dtype=np.bool_)
+    for row, sample in zip(index, samples, strict=True):
+        reward_S[row] = sample.reward
+        group_S[row] = sample.group
+        length_S[row] += sample.mask.sum()
+        truncated_S[row] = sample.stop in ("length", "context")
+    return Attempts(reward_S=reward_S, group_S=group_S, length_S=length_S, truncated_S=truncated_S, index=index)
+
+
+def minibatches(samples: Sequence[Sample], count: int, unit: Unit) -> list[list[Sample]]:
+    """Split a step's samples, in order, into at most ``count`` parts of about equal size; no part is empty.
+
+    A sample of weight 0 has no gradient and is left out. The weights of a part are multiplied by the number of parts:
+    they were made for the whole step, and this way each update has the size of a whole step's on average, however
+    many updates a step is cut into. With ``unit`` "group", samples of one group stay together.
+    """
+    if count < 1:
+        raise ValueError(f"minibatches must be at least 1, got {count}")
+    units: dict[tuple[int, ...], list[Sample]] = {}
+    for number, sample in enumerate(samples):
+        if sample.weight != 0:
+            units.setdefault((sample.group,) if unit == "group" else (sample.group, number), []).append(sample)
+    pieces = list(units.values())
+    count = min(count, len(pieces))
+    edges = [round(part * len(pieces) / count) for part in range(count + 1)] if count else [0]
+    parts = [[s for piece in pieces[a:b] for s in piece] for a, b in pairwise(edges)]
+    return [[replace(sample, weight=sample.weight * count) for sample in part] for part in parts]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Pad samples on the right to one batch. What no sample carries (``old_logp``, ``ref_logp``) stays None."""
+    if not samples:
+        raise ValueError("cannot make a batch of no samples: skip the update instead")
+    shape = (len(samples), max(len(sample.ids) for sample in samples))
+    ids_BT = np.zeros(shape, dtype=np.int64)
+    mask_BT = np.zeros(shape, dtype=np.bool_)
+    for row, sample in enumerate(samples):
+        ids_BT[row, : len(sample.ids)] = sample.ids
+        mask_BT[row, : len(sample.ids)] = sample.mask
+    logp_BT = _padded([sample.logp for sample in samples], shape)
+    assert logp_BT is not None
+    advantage_BT = _padded([sample.advantage for sample in samples], shape)
+    return Batch(
+        samples=tuple(samples),
+        ids_BT=torch.from_numpy(ids_BT),
+        mask_BT=torch.from_numpy(mask_BT),
+        logp_BT=logp_BT,
+        advantage_BT=torch.zeros(shape) if advantage_BT is None else advantage_BT,
+        weight_B=torch.tensor([sample.weight for sample in samples], dtype=torch.float32),
+        temperature_B=torch.tensor([sample.temperature for sample in samples], dtype=torch.float32),
+        old_logp_BT=_padded([sample.old_logp for sample in samples], shape),
+        ref_logp_BT=_padded([sample.ref_logp for sample in samples], shape),
+    )
+
+
+def _runs(turns: Sequence[Turn]) -> list[list[Turn]]:
+    """Cut turns where the history was rewritten, that is where a prompt does not start with all that went before."""
+    runs: list[list[Turn]] = []
+    seen: tuple[int, ...] = ()
+    for turn in turns:
+        if runs and turn.prompt[: len(seen)] == seen and turn.temperature == runs[-1][-1].temperature:
+            runs[-1].append(turn)
+        else:
+            runs.append([turn])
+        seen = turn.prompt + turn.completion
+    return runs
+
+
+def _sample(run: Sequence[Turn], trajectory: Trajectory, score: Score, *, last: bool) -> Sample:
+    ids = np.array(run[-1].prompt + run[-1].completion, dtype=np.int64)
+    mask = np.zeros(len(ids), dtype=np.bool_)
+    logp = np.zeros(len(ids), dtype=np.float32)
+    for turn in run:
+        start, end = len(turn.prompt), len(turn.prompt) + len(turn.completion)
+        mask[start:end] = True
+        if turn.logp:
+            assert len(turn.logp) == len(turn.completion), "one log-probability a completion token"
+            logp[start:end] = turn.logp
+    if len(ids):
+        mask[0], logp[0] = False, 0.0
+    dense = None
+    if score.dense and last:
+        dense = np.zeros(len(ids), dtype=np.float32)
+        dense[len(run[-1].prompt) :] = score.dense
+    return Sample(
+        ids=ids,
+        mask=mask,
+        logp=logp,
+        reward=score.value,
+        group=0,
+        trajectory=0,
+        task="",
+        stop=trajectory.stop,
+        dense=dense,
+        temperature=run[0].temperature,
+        version=min(turn.version for turn in run),
+    )
+
+
+def _padded(rows: Sequence[FloatArray | None], shape: tuple[int, int]) -> torch.Tensor | None:
+    missing = sum(row is None for row in rows)
+    assert missing in (0, len(rows)), "a field is set on all samples of a batch or on none"
+    if missing:
+        return None
+    padded = np.zeros(shape, dtype=np.float32)
+    for number, row in enumerate(rows):
+        if row is not None:
+            padded[number, : len(row)] = row
+    return torch.from_numpy(padded)

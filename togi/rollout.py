@@ -1,0 +1,211 @@
+"""Play: episodes in lock-step, n attempts a task, scoring, failures as data. Knows no algorithm and no model.
+
+What one attempt samples depends on (run seed, step, task, attempt, turn) alone, never on its neighbours, so a rollout
+is the same whatever it is batched with. What an environment raises becomes data; what a reward returns is checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from togi.text import Chat
+from togi.types import (
+    Engine,
+    Env,
+    Group,
+    Ids,
+    Message,
+    Play,
+    Prompt,
+    Reward,
+    Sampling,
+    Score,
+    Stop,
+    Task,
+    Trajectory,
+    Turn,
+)
+
+
+@dataclass
+class _Episode:
+    """One attempt being played. ``ids`` is what the model sees next; ``stop`` is set when it is over."""
+
+    task: Task
+    attempt: int
+    ids: Ids = ()
+    env: Env | None = None
+    turns: list[Turn] = field(default_factory=list)
+    stop: Stop | None = None
+    error: str | None = None
+
+    def end(self, stop: Stop, error: str | None = None) -> None:
+        self.stop, self.error = stop, error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episodes(Play):
+    """Plays tasks through an environment each, with one engine call a turn for all of them.
+
+    ``at(step)`` gives the play of one step, with fresh ``counts``; a task that is played again within a step gets the
+    seeds of further attempts. Runs of stages that share a seed and step numbers sample alike: give each its own seed.
+    """
+
+    engine: Engine
+    chat: Chat
+    env: Callable[[Task], Env]
+    reward: Reward | None
+    sampling: Sampling
+    seed: int = 0
+    step: int = 0
+    progress: Callable[[int, int], None] | None = None
+    counts: dict[str, float] = field(default_factory=dict)
+    _played: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def at(self, step: int, progress: Callable[[int, int], None] | None = None) -> Episodes:
+        """The same play at another step; ``progress`` is told of finished turns."""
+        return replace(self, step=step, progress=progress, counts={}, _played={})
+
+    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
+        """Attempt every task ``n`` times and score. Raises ValueError when there is no reward, or a wrong one."""
+        if self.reward is None:
+            raise ValueError("sampled attempts need a reward: give the stage one, or train on recorded answers")
+        if n < 1:
+            raise ValueError(f"attempts must be at least 1, got {n}")
+        episodes = []
+        for task in tasks:
+            first = self._played.get(task.id, 0)
+            self._played[task.id] = first + n
+            episodes += [_Episode(task=task, attempt=first + i) for i in range(n)]
+        try:
+            self._start(episodes)
+            turn = 0
+            while live := [episode for episode in episodes if episode.stop is None]:
+                self._turn(live, turn)
+                turn += 1
+        finally:
+            for episode in episodes:
+                _close(episode)
+        played = [Trajectory(turns=tuple(e.turns), stop=e.stop or "error", error=e.error) for e in episodes]
+        attempts = [tuple(played[i * n : (i + 1) * n]) for i in range(len(tasks))]
+        return [
+            Group(task=task, trajectories=group, scores=score(self.reward, task, group))
+            for task, group in zip(tasks, attempts, strict=True)
+        ]
+
+    def recorded(self, tasks: Sequence[Task]) -> list[Group]:
+        groups = []
+        for task in tasks:
+            if not task.recorded:
+                raise ValueError(f"task {task.id} has no recorded answer: give the row a completion, or sample instead")
+            turns = [self.chat.recorded(task.prompt, answer) for answer in task.recorded]
+            trajectories = tuple(Trajectory(turns=each, stop="eos") for each in turns)
+            groups.append(Group(task=task, trajectories=trajectories, scores=(Score(value=0.0),) * len(turns)))
+        return groups
+
+    def _start(self, episodes: Sequence[_Episode]) -> None:
+        encoded: dict[tuple[Message, ...], Ids] = {}
+        for episode in episodes:
+            try:
+                episode.env = self.env(episode.task)
+                messages = episode.env.start()
+            except Exception as problem:
+                episode.end("error", f"environment: {_said(problem)}")
+                continue
+            if messages not in encoded:
+                encoded[messages] = self.chat.prompt(messages)
+            episode.ids = encoded[messages]
+
+    def _turn(self, live: Sequence[_Episode], number: int) -> None:
+        shared: dict[Ids, list[_Episode]] = {}
+        for episode in live:
+            shared.setdefault(episode.ids, []).append(episode)
+        prompts = [
+            Prompt(ids=ids, seeds=tuple(attempt_seed(self.seed, self.step, e.task.id, e.attempt, number) for e in each))
+            for ids, each in shared.items()
+        ]
+        drawn = self.engine.generate(prompts, self.sampling, self.progress)
+        for each, turns in zip(shared.values(), drawn, strict=True):
+            for episode, turn in zip(each, turns, strict=True):
+                self._answer(episode, turn)
+
+    def _answer(self, episode: _Episode, turn: Turn) -> None:
+        """Hand the turn to the environment, and note how the episode goes on."""
+        if turn.stop == "context" and not turn.completion:
+            if not episode.turns:
+                episode.turns.append(turn)
+                episode.end("context", f"the prompt's {len(turn.prompt)} tokens leave no room in the model's context")
+            else:
+                episode.end("context")
+            return
+        assert episode.env is not None
+        try:
+            replies, reward, done = episode.env.step(Message(role="assistant", content=turn.text))
+        except Exception as problem:
+            episode.turns.append(turn)
+            episode.end("error", f"environment: {_said(problem)}")
+            return
+        episode.turns.append(replace(turn, replies=replies, reward=float(reward)))
+        if done:
+            episode.end(turn.stop)
+        else:
+            episode.ids = self.chat.extend(turn.prompt + turn.completion, replies)
+
+
+def attempt_seed(seed: int, step: int, task: str, attempt: int, turn: int) -> int:
+    """A seed in [0, 2^63) from all that one turn's randomness may depend on."""
+    key = "\x1f".join([str(seed), str(step), str(attempt), str(turn), task])
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def score(reward: Reward, task: Task, trajectories: Sequence[Trajectory]) -> tuple[Score, ...]:
+    """One score a trajectory. The reward is not asked about failed ones: their scores have status ``error``.
+
+    Raises ValueError, naming the reward, when it gives something other than one finite Score a trajectory. What a
+    reward raises is not caught: graders that may fail run in workers, which turn a failure into a status.
+    """
+    sound = [trajectory for trajectory in trajectories if trajectory.error is None]
+    given = reward(task, sound) if sound else []
+    _check(reward, task, sound, given)
+    rest = iter(given)
+    return tuple(
+        next(rest) if t.error is None else Score(value=math.nan, status="error", note=t.error) for t in trajectories
+    )
+
+
+def _check(reward: Reward, task: Task, trajectories: Sequence[Trajectory], scores: object) -> None:
+    who = f"reward {reward!r}, task {task.id}"
+    if not isinstance(scores, list | tuple) or len(scores) != len(trajectories):
+        got = f"{len(scores)} of them" if isinstance(scores, list | tuple) else repr(scores)
+        raise ValueError(f"{who}: wanted a list of {len(trajectories)} scores, one an attempt, got {got}")
+    for trajectory, each in zip(trajectories, scores, strict=True):
+        if not isinstance(each, Score):
+            raise ValueError(f"{who}: wanted Score objects, got {each!r}; return Score(value=...) for each attempt")
+        if each.status != "ok":
+            continue
+        if not isinstance(each.value, int | float) or not math.isfinite(each.value):
+            raise ValueError(
+                f"{who}: wanted a finite number, got {each.value!r}; when no score can be given, say so with "
+                'Score(value=math.nan, status="error", note=...)'
+            )
+        if each.dense and len(each.dense) != len(trajectory.turns[-1].completion):
+            wanted = len(trajectory.turns[-1].completion)
+            raise ValueError(
+                f"{who}: wanted {wanted} dense rewards, one a token of the last turn, got {len(each.dense)}"
+            )
+
+
+def _close(episode: _Episode) -> None:
+    if episode.env is None:
+        return
+    try:
+        episode.env.close()
+    except Exception as problem:
+        episode.error = episode.error or f"environment, closing: {_said(problem)}"
+
+
+def _said(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}"

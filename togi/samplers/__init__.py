@@ -1,0 +1,6 @@
+"""Samplers: who is sampled. They know tasks and a Play, and nothing of models, tokens or credit."""
+
+from togi.samplers.dynamic import Dynamic
+from togi.samplers.group import Groups, Recorded
+
+__all__ = ["Dynamic", "Groups", "Recorded"]
