@@ -1,0 +1,178 @@
+"""What a recipe may say: one frozen pydantic model a table. It knows keys, types and ranges, and nothing of training.
+
+Everything here is strict: an unknown key, a number written as text or a value out of range is refused. What one value
+means for another (impossible combinations) is decided where the recipe is built, since that needs the real objects.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, Strict
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+StageName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100)]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Strings = Annotated[tuple[Annotated[str, Strict()], ...], Strict(False)]
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class LoraTable(Table):
+    rank: Count = 16
+    """Rank of the adapter matrices."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """Scale: the adapter's output is multiplied by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the adapter's inputs that is dropped while learning."""
+    targets: Strings = ()
+    """Names of the layers that get an adapter; empty takes every linear layer but the vocabulary projection."""
+
+
+class ModelTable(Table):
+    source: Text
+    """Bundled name (`smollm2-135m`), folder, `.gguf` file, or hub id."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic; `auto` takes bfloat16 where a probe finds it faster, over float32 master weights."""
+    lora: LoraTable | None = None
+    """Train low-rank adapters (needs the `lora` extra); without this table every weight is trained."""
+
+
+class PromptTable(Table):
+    system: str | None = None
+    """System message put before every task."""
+    template: Text = "{prompt}"
+    """The user's message; `{prompt}` stands for the task's own text."""
+
+
+class SourceTable(Table):
+    generate: Text | None = None
+    """`file.py:function` or `module:function` that makes tasks from a seed."""
+    reasoning_gym: Text | None = None
+    """Name of a reasoning-gym data set (needs the `tasks` extra)."""
+    file: Text | None = None
+    """JSONL or parquet file, or a folder saved by `datasets`."""
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+    """Settings of the reasoning-gym data set."""
+    size: Count | None = None
+    """How many tasks to make; needed with `generate` and `reasoning_gym`, not used with `file`."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of generated tasks; training and test data must not share source and seed."""
+    demonstrate: Text | None = None
+    """Function that writes a recorded answer for a task, to learn from before sampling."""
+
+
+class DataTable(Table):
+    train: SourceTable
+    """Tasks to learn from."""
+    test: SourceTable | None = None
+    """Held-out tasks, only ever measured on; needed by `[evaluation]`."""
+
+
+class RewardTable(Table):
+    score: Text
+    """Reward expression, such as `gate(number(), by=form()) - 0.1 * overlong(64, 16)`."""
+
+
+class SamplingTable(Table):
+    max_tokens: Count = 256
+    """Most tokens of one completion."""
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """Softmax temperature; 0 always takes the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample from the smallest set of tokens with this much probability; 1 keeps all."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Sample from this many likeliest tokens; 0 keeps all."""
+    min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Leave out tokens less likely than this share of the likeliest; 0 keeps all."""
+    stop: Strings = ()
+    """Texts that end a completion."""
+    ignore_eos: bool = False
+    """Go on past the end token up to `max_tokens`."""
+
+
+class StageTable(Table):
+    name: StageName | None = None
+    """Name in the run folder and on the command line; the algorithm's name when left out."""
+    algorithm: Text
+    """`sft`, `grpo`, ...: a page of `togi.algorithms`."""
+    steps: Count
+    """How often tasks are sampled (or read) and learned from."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak learning rate of AdamW. Usual: 2e-5 for SFT, 1e-6 for reinforcement learning; ten times that with LoRA."""
+    tasks_per_step: Count = 16
+    """Tasks in one step."""
+    attempts: Count | None = None
+    """Completions sampled for each task; the algorithm's own number when left out."""
+    minibatches: Count = 1
+    """Optimiser updates made from one step's samples."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls after the warm-up."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Updates over which the learning rate rises from 0."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay of AdamW."""
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Largest gradient norm; longer gradients are scaled down to it."""
+    tokens_per_microbatch: Count = 4096
+    """Most distinct tokens learned from at once: memory against speed, never the result."""
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    """Fields of the algorithm, such as `clip_high = 0.28`."""
+    sampling: SamplingTable = SamplingTable()
+    """Changes to `[sampling]` for this stage."""
+    data: SourceTable | None = None
+    """Tasks of this stage instead of `[data.train]`."""
+    reward: RewardTable | None = None
+    """Reward of this stage instead of `[reward]`."""
+
+
+class EvaluationTable(Table):
+    attempts: Count = 4
+    """Completions sampled for each held-out task."""
+    tasks: Count | None = None
+    """Measure on the first so many held-out tasks; all when left out."""
+    sampling: SamplingTable = SamplingTable()
+    """Changes to `[sampling]` for measuring."""
+    reward: RewardTable | None = None
+    """Reward to measure with instead of `[reward]`."""
+
+
+class CheckpointTable(Table):
+    every: Count = 10
+    """Steps between checkpoints; one is always made at the end of a stage."""
+    keep: Count = 2
+    """Checkpoints kept; the oldest go first."""
+
+
+class Recipe(Table):
+    """A training run, written down."""
+
+    name: Name
+    """Name of the run; its folder is `runs/NAME`."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Everything random in the run follows from this number."""
+    workers: Count = 2
+    """Processes that score completions."""
+    relative_to: Text | None = None
+    """Folder that files in the recipe are relative to; the recipe's own folder when left out."""
+    model: ModelTable
+    """The model to start from."""
+    prompt: PromptTable = PromptTable()
+    """How a task becomes messages."""
+    data: DataTable
+    """Where tasks come from."""
+    reward: RewardTable | None = None
+    """What completions are paid for; needed by every stage that samples."""
+    sampling: SamplingTable = SamplingTable()
+    """How completions are drawn, in every stage and in the evaluation unless they say otherwise."""
+    stage: Annotated[tuple[StageTable, ...], Strict(False), Field(min_length=1)]
+    """The stages in order; each starts from the weights of the one before."""
+    evaluation: EvaluationTable | None = None
+    """Measure on `[data.test]` before the first and after every stage."""
+    checkpoint: CheckpointTable = CheckpointTable()
+    """When the run's state is saved."""
