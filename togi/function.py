@@ -1,0 +1,109 @@
+"""Finds a Python function named by text, "module:function" or "file.py:function"; it does not know what it is for."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def absolute(reference: str, base: Path) -> str:
+    """The reference with a file's path made absolute from ``base``; a module's name stays as it is.
+
+    A file is read (never run) here, so that a missing file, a syntax error or a misspelt function is refused where
+    the reference was written. Raises ValueError.
+    """
+    place, function = _split(reference)
+    if not place.endswith(".py"):
+        return reference
+    path = (base / place).resolve()
+    if not path.is_file():
+        raise ValueError(f'"{reference}": there is no file {path}')
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f'"{reference}": {path} is not valid Python: {error}') from error
+    names = _bound_names(tree)
+    if function not in names and "*" not in names:
+        raise ValueError(f'"{reference}": {path} has no function "{function}"{_near(function, names)}')
+    return f"{path}:{function}"
+
+
+def resolve(reference: str, base: Path) -> Callable[..., Any]:
+    """Import the function. ``base`` is the folder that a file's path is relative to.
+
+    The file's own folder is importable while the file loads, so that it may import its neighbours. A module must be
+    installed or on Python's path. Raises ValueError; an error raised by the imported code passes through.
+    """
+    reference = absolute(reference, base)
+    place, name = _split(reference)
+    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place, reference)
+    if name not in vars(module):
+        raise ValueError(f'"{reference}": {place} has no function "{name}"{_near(name, set(vars(module)))}')
+    function = vars(module)[name]
+    if not callable(function):
+        raise ValueError(f'"{reference}": {name} is {type(function).__name__}, and a function was wanted')
+    return function  # type: ignore[no-any-return]
+
+
+def _split(reference: str) -> tuple[str, str]:
+    place, colon, function = reference.rpartition(":")
+    if not colon or not place or not function.isidentifier():
+        raise ValueError(f'"{reference}" names no function; write "module:function" or "file.py:function"')
+    return place, function
+
+
+def _bound_names(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name)
+    return names
+
+
+def _near(name: str, names: set[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(names), n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def _load_module(name: str, reference: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there; something it imports is not
+        raise ValueError(
+            f'"{reference}": there is no installed module "{error.name}"; a file is named "path/to/file.py:function"'
+        ) from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    # The name holds the contents' digest: an edited file is a new module, an unchanged one is loaded once.
+    name = "togi_file_" + hashlib.sha256(str(path).encode() + b"\0" + path.read_bytes()).hexdigest()[:16]
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(str(path.parent))
+    return module

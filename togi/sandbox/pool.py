@@ -1,0 +1,318 @@
+"""A pool of worker processes that call functions under a clock; it does not know what the functions do.
+
+The tier is "process": a call has its own process, session, working directory, limits and a cleared environment, so
+that hanging, crashing, or eating memory harms nobody and secrets in environment variables stay out. It is not a
+security boundary: code in a worker can read this user's files, use the network, and, if it tries, forge its result.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+TIER = "process"
+LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
+REPLY_LIMIT = 4 * 2**20  # bytes of one result
+ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The outcome of one call: ``value`` is JSON and only meaningful when ``status`` is ok; ``output`` is what it
+    printed, cut at a few thousand characters."""
+
+    value: Any = None
+    status: Literal["ok", "timeout", "error"] = "ok"
+    note: str = ""
+    output: str = ""
+
+
+@dataclass(eq=False)
+class Worker:
+    """One child process and the parent's ends of its two pipes."""
+
+    process: subprocess.Popen[bytes]
+    write_fd: int
+    read_fd: int
+    folder: Path
+    job: int | None = None
+    running: bool = False
+    deadline: float = 0.0
+    unsent: bytes = b""
+    received: bytearray = field(default_factory=bytearray)
+
+
+class Pool:
+    """``workers`` processes, started at first use, each call limited to ``seconds`` of wall clock and ``memory_mb``.
+
+    A worker that runs over its time, dies, or runs out of memory is killed with its whole process group and replaced;
+    the call gets a status. Time for imports is not counted in ``seconds``. Safe to use from several threads.
+    """
+
+    def __init__(self, workers: int = 2, seconds: float = 10.0, memory_mb: int = 2048) -> None:
+        if workers < 1 or seconds <= 0 or memory_mb < 64:
+            raise ValueError(
+                f"a pool needs at least 1 worker, a time limit above 0 and at least 64 MB; got workers={workers}, "
+                f"seconds={seconds}, memory_mb={memory_mb}"
+            )
+        self.size, self.seconds, self.memory_mb = workers, seconds, memory_mb
+        self._workers: list[Worker] = []
+        self._folder: Path | None = None
+        self._lock = threading.Lock()
+        atexit.register(self.close)
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def alive(self) -> int:
+        """Worker processes that run now; 0 before the first call."""
+        return sum(worker.process.poll() is None for worker in self._workers)
+
+    def call(self, reference: str, arguments: Mapping[str, Any], functions: Mapping[str, str] | None = None) -> Verdict:
+        """``call_many`` of one."""
+        return self.call_many(reference, [arguments], functions)[0]
+
+    def call_many(
+        self, reference: str, arguments: Sequence[Mapping[str, Any]], functions: Mapping[str, str] | None = None
+    ) -> list[Verdict]:
+        """Call ``reference(**functions, **arguments[i])`` for each i; verdicts come in the order of ``arguments``.
+
+        ``reference`` is "module:function" or "/absolute/file.py:function"; ``functions`` maps parameter names to
+        further references. Arguments must be JSON. What a function does never raises here.
+        """
+        shared = {"reference": reference, "functions": dict(functions or {})}
+        with self._lock:
+            lines = [json.dumps(shared | {"args": dict(each)}).encode("ascii") + b"\n" for each in arguments]
+            try:
+                return _Batch(self, lines).run()
+            finally:  # after an interruption: a busy worker's late reply must not answer a later call
+                for worker in [worker for worker in self._workers if worker.job is not None]:
+                    self._replace(worker)
+
+    def close(self) -> None:
+        """Kill the workers and remove their folders. A later call starts them again."""
+        for worker in self._workers:
+            _discard(worker)
+        self._workers.clear()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _fill(self) -> None:
+        while len(self._workers) < self.size:
+            self._workers.append(self._spawn())
+
+    def _replace(self, worker: Worker) -> Worker:
+        _discard(worker)
+        fresh = self._spawn()
+        self._workers[self._workers.index(worker)] = fresh
+        return fresh
+
+    def _spawn(self) -> Worker:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="togi-pool-"))
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        call_read, call_write = os.pipe()
+        reply_read, reply_write = os.pipe()
+        command = [sys.executable, "-P", "-m", "togi.sandbox.worker", str(call_read), str(reply_write)]
+        try:
+            with (folder / "start.log").open("wb") as log:
+                process = subprocess.Popen(
+                    [*command, str(self.memory_mb)],
+                    pass_fds=(call_read, reply_write),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    cwd=folder,
+                    env=_environment(folder),
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(call_write)
+            os.close(reply_read)
+            raise
+        finally:
+            os.close(call_read)
+            os.close(reply_write)
+        os.set_blocking(call_write, False)
+        return Worker(process=process, write_fd=call_write, read_fd=reply_read, folder=folder)
+
+
+class _Batch:
+    """One ``call_many``: hands lines to idle workers and watches pipes and clocks until every line has a verdict."""
+
+    def __init__(self, pool: Pool, lines: Sequence[bytes]) -> None:
+        self.pool = pool
+        self.lines = lines
+        self.waiting = deque(range(len(lines)))
+        self.restarted: set[int] = set()
+        self.verdicts: dict[int, Verdict] = {}
+
+    def run(self) -> list[Verdict]:
+        while len(self.verdicts) < len(self.lines):
+            self.pool._fill()
+            self._hand_out()
+            busy = [worker for worker in self.pool._workers if worker.job is not None]
+            for worker, events in self._ready(busy):
+                if events & selectors.EVENT_WRITE:
+                    _write(worker)
+                if events & selectors.EVENT_READ:
+                    self._read(worker)
+            now = time.monotonic()
+            for worker in busy:
+                if worker.job is not None and now > worker.deadline:
+                    self._expire(worker)
+        return [self.verdicts[index] for index in range(len(self.lines))]
+
+    def _hand_out(self) -> None:
+        for worker in self.pool._workers:
+            if self.waiting and worker.job is None:
+                worker.job = self.waiting.popleft()
+                worker.unsent = self.lines[worker.job]
+                worker.running = False
+                worker.deadline = time.monotonic() + LOAD_SECONDS
+                _write(worker)
+
+    def _ready(self, busy: Iterable[Worker]) -> list[tuple[Worker, int]]:
+        with selectors.DefaultSelector() as selector:
+            deadline = float("inf")
+            for worker in busy:
+                deadline = min(deadline, worker.deadline)
+                selector.register(worker.read_fd, selectors.EVENT_READ, worker)
+                if worker.unsent:
+                    selector.register(worker.write_fd, selectors.EVENT_WRITE, worker)
+            return [
+                (key.data, events) for key, events in selector.select(max(0.0, deadline - time.monotonic()) + 0.001)
+            ]
+
+    def _read(self, worker: Worker) -> None:
+        chunk = os.read(worker.read_fd, 1 << 16)
+        if not chunk:
+            self._died(worker)
+            return
+        worker.received += chunk
+        if len(worker.received) > REPLY_LIMIT:
+            self._finish(worker, Verdict(status="error", note=f"the result is larger than {REPLY_LIMIT} bytes"), True)
+            return
+        while worker.job is not None and b"\n" in worker.received:
+            line, _, rest = bytes(worker.received).partition(b"\n")
+            worker.received = bytearray(rest)
+            reply = _parse(line)
+            if reply.get("began"):
+                worker.running = True
+                worker.deadline = time.monotonic() + self.pool.seconds
+                continue
+            verdict = Verdict(
+                value=reply.get("value"),
+                status="ok" if reply.get("status") == "ok" else "error",
+                note=str(reply.get("note", "")),
+                output=str(reply.get("output", "")),
+            )
+            self._finish(worker, verdict, bool(reply.get("retire", False)))
+
+    def _expire(self, worker: Worker) -> None:
+        note = f"took longer than {self.pool.seconds:g} s" if worker.running else f"did not load in {LOAD_SECONDS:g} s"
+        self._finish(worker, Verdict(status="timeout", note=note), True)
+
+    def _died(self, worker: Worker) -> None:
+        job = worker.job
+        assert job is not None
+        if not worker.running and job not in self.restarted:  # it died idle, or while loading: not this call's doing
+            self.restarted.add(job)
+            self.waiting.appendleft(job)
+            worker.job = None
+            self.pool._replace(worker)
+            return
+        _kill(worker)
+        code = worker.process.returncode
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        log = "" if worker.running else (worker.folder / "start.log").read_text(errors="replace").strip()[-500:]
+        self._finish(worker, Verdict(status="error", note=f"the worker process {how}{': ' * bool(log)}{log}"), True)
+
+    def _finish(self, worker: Worker, verdict: Verdict, replace: bool) -> None:
+        assert worker.job is not None
+        self.verdicts[worker.job] = verdict
+        worker.job = None
+        worker.unsent = b""
+        if replace:
+            self.pool._replace(worker)
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        reply = json.loads(line)
+    except (ValueError, RecursionError):
+        reply = None
+    if isinstance(reply, dict):
+        return reply
+    return {"status": "error", "note": "something other than the worker wrote to its pipe", "retire": True}
+
+
+def _write(worker: Worker) -> None:
+    try:
+        worker.unsent = worker.unsent[os.write(worker.write_fd, worker.unsent) :]
+    except BlockingIOError:
+        return
+    except BrokenPipeError:  # the end of the reply pipe says the same, and is handled there
+        worker.unsent = b""
+
+
+def _kill(worker: Worker) -> None:
+    """End the worker and all it started, and wait for it. A process that was waited for has given its number away,
+    so its group is only signalled before that."""
+    if worker.process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):  # it ended by itself; macOS then says "not permitted"
+            os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.process.wait()
+
+
+def _discard(worker: Worker) -> None:
+    _kill(worker)
+    os.close(worker.write_fd)
+    os.close(worker.read_fd)
+    shutil.rmtree(worker.folder, ignore_errors=True)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """What a worker sees: a few harmless variables, no secrets, one thread, a fixed hash seed."""
+    package_parent = str(Path(__file__).resolve().parents[2])
+    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    paths = [package_parent, *filter(None, [kept.get("PYTHONPATH")])]
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONHASHSEED": "0",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+@cache
+def shared_pool() -> Pool:
+    """The pool that rewards use when none is given: one for this process, closed when it ends."""
+    return Pool()
