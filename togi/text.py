@@ -1,0 +1,245 @@
+"""Chat: the only place where text becomes token ids and back. It knows no model, no algorithm and no environment.
+
+Two rules hold everywhere. Ids that were once sampled or recorded are never tokenised again: a conversation grows by
+appending to its ids, so what is learned from is what was seen. And text inside a message is data: a control token
+written in it (``<|im_end|>``) is encoded as ordinary characters and can end no turn.
+
+Templates that write the start of a thought into the generation prompt: ``Chat.prefill`` holds that text. It belongs to
+the prompt, so it is never learned from, and a recorded answer that repeats it has it removed. Templates that drop
+earlier thoughts: they do so in ``prompt``, where nothing is learned from; ``extend`` keeps earlier ids as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from togi.types import Ids, Message, Turn
+
+# Used when a tokenizer brings no template. Content starts on its own line, because a prompt that ends in a space
+# would cut the first word off its leading-space token.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + ':\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
+)
+_QUESTION = Message(role="user", content="x")
+# Noncharacters of Unicode: never assigned, so no text and no template has a reason to contain them.
+_ANSWER = "\ufdd2answer\ufdd3"
+
+
+class Chat:
+    """Conversations as token ids, for one tokenizer.
+
+    ``end`` is the token that ends the model's turn (the chat template's, else the tokenizer's end of sequence),
+    ``eos_ids`` every token that may end it, ``prefill`` the text that the generation prompt puts into the model's
+    mouth (mostly empty). A tokenizer without a chat template gets ``PLAIN_TEMPLATE``.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, eos_ids: frozenset[int]) -> None:
+        self.tokenizer = tokenizer
+        self._template = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN_TEMPLATE
+        self._controls: dict[str, int] = {
+            str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
+        longest_first = sorted(self._controls, key=len, reverse=True)
+        # The empty negative lookahead matches nothing: a tokenizer may have no control tokens.
+        self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._begin = self._begin_ids()
+        self._anchor = self._render([_QUESTION], generation=True)
+        before, _, after = self._render([_QUESTION, _answer()], generation=False).partition(_ANSWER)
+        self.end, self._end_text = self._end_of_turn(after)
+        self.eos_ids = eos_ids | {self.end}
+        self.prefill = self._anchor.removeprefix(before) if self._anchor.startswith(before) else ""
+
+    def prompt(self, messages: Sequence[Message]) -> Ids:
+        """The ids a model is to continue: the messages in the chat template, and the opening of its own turn.
+
+        A single message of role ``text`` is encoded as it stands. Raises ValueError when the template refuses the
+        messages or leaves one out.
+        """
+        if not messages:
+            raise ValueError("a prompt needs at least one message, got none")
+        if any(message.role == "text" for message in messages):
+            if len(messages) > 1:
+                raise ValueError(
+                    f"a message of role 'text' is a whole prompt by itself, got it among {len(messages)} messages; "
+                    "use the roles system, user and assistant, or one text"
+                )
+            return (*self._begin, *self._literal(messages[0].content))
+        fence = _Fence(self._control, [message.content for message in messages])
+        hidden = [Message(role=message.role, content=fence.hide(message.content)) for message in messages]
+        rendered = self._render(hidden, generation=True)
+        for message, shown in zip(messages, hidden, strict=True):
+            if message.role in ("system", "developer", "user") and shown.content.strip() not in rendered:
+                raise ValueError(
+                    f"the model's chat template leaves out messages of role {message.role!r}; "
+                    "put that text into the user message"
+                )
+        return (*(self._begin if self._template == PLAIN_TEMPLATE else ()), *self._encode(rendered, fence))
+
+    def extend(self, ids: Ids, replies: Sequence[Message]) -> Ids:
+        """The next turn's prompt: ``ids`` unchanged (prompt and completion), the turn's end if the model did not
+        write it, the replies, and the opening of the model's next turn. Replies of role ``text`` are appended as
+        they stand, without a template."""
+        raw = [reply for reply in replies if reply.role == "text"]
+        if raw:
+            if len(raw) < len(replies):
+                raise ValueError("replies are either all of role 'text' or none is")
+            return (*ids, *self._literal("".join(reply.content for reply in raw)))
+        fence = _Fence(self._control, [reply.content for reply in replies])
+        hidden = [Message(role=reply.role, content=fence.hide(reply.content)) for reply in replies]
+        rendered = self._render([_QUESTION, _answer(), *hidden], generation=True).partition(_ANSWER)[2]
+        following = rendered.lstrip().removeprefix(self._end_text) if self._ends_turn(rendered) else rendered
+        # The end token is encoded along and dropped: what follows it may be tokenised differently at a text's start.
+        end, *rest = self._encode(self._end_text + following, fence)
+        assert end == self.end
+        ended = bool(ids) and ids[-1] in self.eos_ids
+        return (*ids, *rest) if ended else (*ids, self.end, *rest)
+
+    def completion(self, text: str) -> Ids:
+        """A written answer as the model would have emitted it: the text and the token that ends the turn."""
+        return (*self._after(self._anchor, self._without_prefill(text)), self.end)
+
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
+        """A written conversation as turns, one for each assistant message of ``answer``; no log-probabilities.
+
+        ``answer`` starts with an assistant message; what follows each up to the next are that turn's replies.
+        Assistant messages inside ``prompt`` are context. Raises ValueError on any other order.
+        """
+        if not answer or answer[0].role != "assistant":
+            got = f"role {answer[0].role!r}" if answer else "no message"
+            raise ValueError(f"a recorded answer starts with a message of role 'assistant', got {got}")
+        raw = bool(prompt) and prompt[0].role == "text"
+        context = self.prompt(prompt)
+        turns = []
+        starts = [index for index, message in enumerate(answer) if message.role == "assistant"]
+        for start, following in zip(starts, [*starts[1:], len(answer)], strict=True):
+            replies = tuple(answer[start + 1 : following])
+            if any((reply.role == "text") != raw for reply in replies):
+                raise ValueError("a conversation is either all of role 'text' and assistant, or has no 'text' at all")
+            text = answer[start].content
+            completion = self._raw_completion(prompt[0].content, text) if raw else self.completion(text)
+            turns.append(
+                Turn(prompt=context, completion=completion, text=self.decode(completion), stop="eos", replies=replies)
+            )
+            if following < len(answer):
+                context = self.extend((*context, *completion), replies)
+        return tuple(turns)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids without special tokens."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def show(self, ids: Sequence[int]) -> str:
+        """The text of ids as the model sees it, special tokens visible."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    def _render(self, messages: Sequence[Message], *, generation: bool) -> str:
+        rows = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            rendered: str = self.tokenizer.apply_chat_template(
+                rows, chat_template=self._template, tokenize=False, add_generation_prompt=generation
+            )
+        except jinja2.TemplateError as error:
+            roles = ", ".join(message.role for message in messages)
+            raise ValueError(f"the model's chat template refused messages of roles {roles}: {error}") from error
+        return rendered
+
+    def _encode(self, rendered: str, fence: _Fence) -> list[int]:
+        """Template text with its control tokens, and between them data whose control tokens were hidden."""
+        ids: list[int] = []
+        for text, hidden in fence.split(rendered):
+            ids += self._tokenise(text, literal=False) if text else []
+            ids += self._literal(hidden) if hidden else []
+        return ids
+
+    def _literal(self, text: str) -> list[int]:
+        return self._tokenise(text, literal=True)
+
+    def _tokenise(self, text: str, *, literal: bool) -> list[int]:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"text holds half of a surrogate pair and cannot be encoded: {text[:80]!r}") from error
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=literal)
+        return ids
+
+    def _after(self, anchor: str, text: str) -> list[int]:
+        """The ids of ``text`` where it follows ``anchor``; alone if the two would melt into one token.
+
+        Some tokenizers put a space before a text's first word, which a text in the middle must not get.
+        """
+        fence = _Fence(self._control, [text])
+        head = self._tokenise(anchor, literal=False)
+        ids = self._encode(anchor + fence.hide(text), fence)
+        return ids[len(head) :] if ids[: len(head)] == head else self._literal(text)
+
+    def _raw_completion(self, prompt: str, text: str) -> Ids:
+        end = self.tokenizer.eos_token_id
+        anchor = "" if self._control.search(prompt) else prompt
+        return (*self._after(anchor, text), self.end if end is None else int(end))
+
+    def _without_prefill(self, text: str) -> str:
+        opened = self.prefill.strip()
+        if not opened or not text.lstrip().startswith(opened):
+            return text
+        if text.startswith(self.prefill):
+            return text.removeprefix(self.prefill)
+        return text.lstrip().removeprefix(opened).lstrip("\n")
+
+    def _begin_ids(self) -> Ids:
+        """What the tokenizer itself puts before a text: the begin-of-sequence token, or nothing."""
+        begin = self.tokenizer.bos_token_id
+        ids = self.tokenizer.encode("", add_special_tokens=True)
+        return (int(begin),) if begin is not None and ids[:1] == [begin] else ()
+
+    def _end_of_turn(self, after: str) -> tuple[int, str]:
+        """The token that the template writes right after an answer, else the tokenizer's end of sequence."""
+        match = self._control.match(after.lstrip())
+        if match:
+            return self._controls[match[0]], match[0]
+        if self.tokenizer.eos_token_id is None:
+            raise ValueError(
+                "the tokenizer has no end-of-sequence token and its chat template ends no turn; "
+                "set eos_token in the model's tokenizer_config.json"
+            )
+        return int(self.tokenizer.eos_token_id), str(self.tokenizer.eos_token)
+
+    def _ends_turn(self, rendered: str) -> bool:
+        return rendered.lstrip().startswith(self._end_text)
+
+
+class _Fence:
+    """Hides the control tokens written inside data behind marks that occur nowhere in that data."""
+
+    def __init__(self, control: re.Pattern[str], contents: Sequence[str]) -> None:
+        self._control = control
+        number = 0
+        while any(f"\ufdd0{number}." in content for content in contents):
+            number += 1
+        self._open = f"\ufdd0{number}."
+        self._mark = re.compile(re.escape(self._open) + "([0-9]+)\ufdd1")
+        self._hidden: list[str] = []
+
+    def hide(self, text: str) -> str:
+        return self._control.sub(self._replace, text)
+
+    def _replace(self, match: re.Match[str]) -> str:
+        self._hidden.append(match[0])
+        return f"{self._open}{len(self._hidden) - 1}\ufdd1"
+
+    def split(self, rendered: str) -> list[tuple[str, str]]:
+        """Pairs of text and the hidden control token that follows it (empty after the last)."""
+        parts = self._mark.split(rendered)
+        hidden = [self._hidden[int(index)] for index in parts[1::2]]
+        return list(zip(parts[::2], [*hidden, ""], strict=True))
+
+
+def _answer() -> Message:
+    return Message(role="assistant", content=_ANSWER)
