@@ -1,0 +1,101 @@
+"""``togi eval``: a run's base and trained model on the same held-out tasks with the same seeds, and how that is shown.
+
+It knows no recipe: whoever calls it says which tasks, how they are sampled, and how a model becomes a ``Play``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from togi.evidence.evaluate import evaluate
+from togi.evidence.evaluation import EvaluationRecord, write_evaluation
+from togi.evidence.summary import Comparison, Summary, compare, summary
+from togi.statistics import Interval
+from togi.types import Play, Sampling, Task
+
+
+def pick_model(folder: Path, stages: Sequence[str], model: str = "last") -> str:
+    """The stage whose saved model is meant: ``last`` is the latest of ``stages`` that has one in ``folder/models``."""
+    saved = [stage for stage in stages if (folder / "models" / stage).is_dir()]
+    if not saved:
+        raise ValueError(f"{folder}: no stage has ended yet, so there is no trained model to evaluate; train it first")
+    if model == "last":
+        return saved[-1]
+    if model not in saved:
+        raise ValueError(f"{folder}: no saved model {model!r}; there is {', '.join(saved)}")
+    return model
+
+
+def evaluate_run(
+    folder: Path,
+    *,
+    base: str,
+    stage: str,
+    step: int,
+    tasks: Sequence[Task],
+    attempts: int,
+    sampling: Sampling,
+    open_play: Callable[[str], Play],
+) -> tuple[EvaluationRecord, EvaluationRecord]:
+    """Evaluate model source ``base`` and the saved model of ``stage``; write ``evaluations/eval-{base,STAGE}.json``.
+
+    ``open_play`` turns a model source into a play; each is opened only after the one before was dropped, so two models
+    are never in memory together.
+    """
+    records: list[EvaluationRecord] = []
+    for name, source, updates in (("base", base, 0), (stage, str(folder / "models" / stage), step)):
+        play = open_play(source)
+        record = evaluate(play, tasks, attempts, model=f"eval-{name}", step=updates, sampling=sampling)
+        write_evaluation(folder, record)
+        records.append(record)
+        del play
+    return records[0], records[1]
+
+
+def percent(interval: Interval | None) -> str:
+    """``41.0% (35.2–46.9)``, or a dash where nothing could be counted."""
+    if interval is None:
+        return "–"
+    return f"{100 * interval.point:.1f}% ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
+
+
+def in_words(comparison: Comparison) -> str:
+    """One sentence that says what changed, by how much, and whether that is certain."""
+    points = 100 * comparison.difference.point
+    low, high = 100 * comparison.difference.low, 100 * comparison.difference.high
+    band = f"95% interval {low:+.1f} to {high:+.1f} points, {comparison.tasks} tasks, p = {comparison.p:.2g}"
+    names = f"{comparison.after} against {comparison.before}"
+    if comparison.verdict == "improved":
+        return f"{names}: pass@{comparison.k} rose by {points:.1f} points ({band})."
+    if comparison.verdict == "worsened":
+        return f"{names}: pass@{comparison.k} fell by {-points:.1f} points ({band})."
+    return f"{names}: no evidence of a difference in pass@{comparison.k}, {points:+.1f} points ({band})."
+
+
+def table(records: Sequence[EvaluationRecord]) -> Table:
+    """Evaluations side by side for a terminal; the caption compares each with the first."""
+    summaries = [summary(record) for record in records]
+    result = Table(title=f"Held-out evaluation: {summaries[0].tasks} tasks × {summaries[0].attempts} attempts")
+    result.add_column("")
+    for one in summaries:
+        result.add_column(one.model, justify="right")
+    for k in sorted({k for one in summaries for k in one.pass_at}):
+        result.add_row(f"pass@{k}", *(percent(one.pass_at.get(k)) for one in summaries))
+    result.add_row("mean reward", *(f"{one.reward.point:.3f}" if one.reward else "–" for one in summaries))
+    result.add_row("well-formed", *(_share(one.well_formed) for one in summaries))
+    result.add_row("cut short", *(_share(one.truncated) for one in summaries))
+    result.add_row("mean length", *(f"{one.length_mean:.0f} tokens" for one in summaries))
+    result.add_row("without a score", *(_unscored(one) for one in summaries))
+    result.caption = "\n".join(in_words(compare(records[0], record)) for record in records[1:])
+    return result
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}%"
+
+
+def _unscored(one: Summary) -> str:
+    return ", ".join(f"{count} {status}" for status, count in sorted(one.unscored.items())) or "0"

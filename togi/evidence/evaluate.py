@@ -1,0 +1,93 @@
+"""Held-out evaluation: every task is attempted several times and everything is kept. It knows no model, no statistics.
+
+What the numbers mean is ``summary.py``'s to say; the form on disk is ``evaluation.py``'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, ScoreRecord, TaskRecord
+from togi.records import completion_tokens, conversation
+from togi.types import Group, Play, Sampling, Score, Task, Trajectory
+
+
+def evaluate(
+    play: Play,
+    tasks: Sequence[Task],
+    attempts: int,
+    *,
+    model: str,
+    step: int,
+    sampling: Sampling,
+    pass_mark: float = 1.0,
+) -> EvaluationRecord:
+    """Play every task ``attempts`` times and keep everything, in the form of ``evaluations/MODEL.json``.
+
+    Two models are compared fairly by two plays with the same seeds; ``sampling`` is recorded, the play already has it.
+    """
+    if attempts < 1:
+        raise ValueError(f"an evaluation needs at least 1 attempt a task, got {attempts}")
+    if not tasks:
+        raise ValueError("an evaluation needs at least 1 task, got none")
+    twice = [task for task, count in Counter(task.id for task in tasks).items() if count > 1]
+    if twice:
+        raise ValueError(f"task ids must differ, but several tasks have the id {twice[0]!r}")
+    started = time.perf_counter()
+    groups = play(tasks, attempts)
+    seconds = time.perf_counter() - started
+    return from_groups(
+        groups, attempts, model=model, step=step, sampling=sampling, pass_mark=pass_mark, seconds=seconds
+    )
+
+
+def from_groups(
+    groups: Sequence[Group],
+    attempts: int,
+    *,
+    model: str,
+    step: int,
+    sampling: Sampling,
+    pass_mark: float = 1.0,
+    seconds: float = 0.0,
+) -> EvaluationRecord:
+    """Groups that were already played, as an evaluation."""
+    tasks = [_task_record(group) for group in groups]
+    return EvaluationRecord(
+        model=model,
+        step=step,
+        attempts=attempts,
+        pass_mark=pass_mark,
+        sampling=asdict(sampling),
+        tasks=tasks,
+        seconds=seconds,
+        tokens=sum(attempt["tokens"] for task in tasks for attempt in task["attempts"]),
+    )
+
+
+def _task_record(group: Group) -> TaskRecord:
+    task = group.task
+    prompt = "\n\n".join(
+        message.content if len(task.prompt) == 1 else f"[{message.role}] {message.content}" for message in task.prompt
+    )
+    attempts = [_attempt_record(*pair) for pair in zip(group.trajectories, group.scores, strict=True)]
+    return TaskRecord(id=task.id, prompt=prompt, answer=task.answer, attempts=attempts)
+
+
+def _attempt_record(trajectory: Trajectory, score: Score) -> AttemptRecord:
+    return AttemptRecord(
+        completion=conversation(trajectory),
+        tokens=completion_tokens(trajectory),
+        stop=trajectory.stop,
+        score=ScoreRecord(
+            value=float(score.value) if score.status == "ok" else None,
+            parts={name: float(value) for name, value in score.parts.items() if np.isfinite(value)},
+            status=score.status,
+            note=score.note,
+        ),
+    )

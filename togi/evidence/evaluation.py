@@ -1,0 +1,84 @@
+"""The file form of an evaluation, ``evaluations/NAME.json``: reading, writing, checking. It knows no statistics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+from togi.folder import dumps, write_text
+
+
+class ScoreRecord(TypedDict):
+    """A ``types.Score`` as JSON. ``value`` is null whenever ``status`` is not ``ok``."""
+
+    value: float | None
+    parts: dict[str, float]
+    status: str
+    note: str
+
+
+class AttemptRecord(TypedDict):
+    """One attempt: ``tokens`` counts completion tokens of all turns, the end token included."""
+
+    completion: str
+    tokens: int
+    stop: str
+    score: ScoreRecord
+
+
+class TaskRecord(TypedDict):
+    id: str
+    prompt: str
+    answer: Any
+    attempts: list[AttemptRecord]
+
+
+class EvaluationRecord(TypedDict):
+    """``model`` names what was evaluated, ``step`` its updates, ``seconds`` is wall time, ``tokens`` completions."""
+
+    model: str
+    step: int
+    attempts: int
+    pass_mark: float
+    sampling: dict[str, Any]
+    tasks: list[TaskRecord]
+    seconds: float
+    tokens: int
+
+
+def read_evaluation(path: Path) -> EvaluationRecord:
+    """Read and check one evaluation; ``ValueError`` says what is wrong with the file."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable evaluation ({error}); evaluate again") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: an evaluation is a JSON object, got {type(data).__name__}")
+    data.setdefault("pass_mark", 1.0)
+    missing = [key for key in EvaluationRecord.__annotations__ if key not in data]
+    if missing:
+        raise ValueError(f"{path}: an evaluation needs {', '.join(missing)}; evaluate again")
+    for number, task in enumerate(data["tasks"]):
+        if not isinstance(task, dict) or any(key not in task for key in TaskRecord.__annotations__):
+            raise ValueError(f"{path}: task {number} needs {', '.join(TaskRecord.__annotations__)}")
+        for attempt in task["attempts"]:
+            if not isinstance(attempt, dict) or any(key not in attempt for key in AttemptRecord.__annotations__):
+                raise ValueError(
+                    f"{path}: task {task['id']}: an attempt needs {', '.join(AttemptRecord.__annotations__)}"
+                )
+            score = attempt["score"]
+            if score["status"] == "ok" and not isinstance(score["value"], int | float):
+                raise ValueError(
+                    f"{path}: task {task['id']}: a score that is ok needs a number, got {score['value']!r}"
+                )
+    return cast(EvaluationRecord, data)
+
+
+def write_evaluation(folder: Path, evaluation: EvaluationRecord) -> Path:
+    """Write ``folder/evaluations/MODEL.json`` whole or not at all, and give its path."""
+    target = folder / "evaluations" / f"{evaluation['model']}.json"
+    if target.parent != folder / "evaluations":
+        raise ValueError(f"an evaluation's name may not contain a path, got {evaluation['model']!r}")
+    write_text(target, dumps(evaluation))
+    return target
