@@ -1,0 +1,5 @@
+"""Engines draw completions; they know nothing of tasks, rewards or training."""
+
+from togi.engines.native import NativeEngine
+
+__all__ = ["NativeEngine"]

@@ -1,0 +1,177 @@
+"""Attention over keys and values that are allocated once and written in place; knows no sampling and no schedule.
+
+It reaches any model that dispatches its attention through transformers' ``AttentionInterface``: the cache travels as
+a keyword argument of the model's call, and each attention layer hands its new keys and values over. Axes: B rows,
+H query heads, K key-value heads, T tokens, D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+ATTENTION = "togi_cached"
+_GROWTH = 256  # tokens a row gains at least when the cache grows, so that growing stays rare
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prefix:
+    """Keys and values of one prompt, [layers, K, T, D]: views into those of the prompts computed with it."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class KeyValueCache:
+    """Keys and values of ``rows`` sequences, [layers, rows, K, capacity, D], at the front of each row.
+
+    Between ``begin_prefill`` and ``end_prefill`` a model call takes several prompts laid end to end; after
+    ``begin_decode`` it takes one token for each of the first rows.
+    """
+
+    def __init__(self, layers: int, rows: int, context: int) -> None:
+        self.layers, self.rows, self.context = layers, rows, context
+        self.capacity = 0
+        self._keys = torch.empty(0)
+        self._values = torch.empty(0)
+        self._segments: list[tuple[int, int]] = []
+        self._fresh: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._prefill = False
+        self._active = self._length = 0
+        self._slots = self._mask = torch.empty(0)
+
+    def begin_prefill(self, lengths: Sequence[int]) -> None:
+        self._segments, end = [], 0
+        for length in lengths:
+            self._segments.append((end, end + length))
+            end += length
+        self._fresh, self._prefill = {}, True
+
+    def end_prefill(self) -> list[Prefix]:
+        """The prompts' keys and values. Raises ValueError when some layer keeps its state elsewhere."""
+        self._prefill = False
+        shapes = {(key.shape, value.shape) for key, value in self._fresh.values()}
+        if sorted(self._fresh) != list(range(self.layers)) or len(shapes) != 1:
+            raise ValueError(
+                f"this model cannot be sampled natively: of its {self.layers} layers {len(self._fresh)} use plain "
+                "attention through transformers' attention interface, with keys and values of "
+                f"{len(shapes)} shapes; every layer must, with one shape"
+            )
+        keys = torch.stack([self._fresh[layer][0][0] for layer in range(self.layers)])
+        values = torch.stack([self._fresh[layer][1][0] for layer in range(self.layers)])
+        self._fresh = {}
+        return [Prefix(keys=keys[:, :, start:end], values=values[:, :, start:end]) for start, end in self._segments]
+
+    def place(self, prefix: Prefix, rows: Sequence[int]) -> None:
+        """Copy a prompt's keys and values to the front of rows."""
+        length = prefix.keys.shape[2]
+        if not self.capacity:
+            self._keys = prefix.keys.new_empty(self.layers, self.rows, prefix.keys.shape[1], 0, prefix.keys.shape[3])
+            self._values = prefix.values.new_empty(*self._keys.shape[:4], prefix.values.shape[3])
+        self._reserve(length + 1)
+        for row in rows:
+            self._keys[:, row, :, :length] = prefix.keys
+            self._values[:, row, :, :length] = prefix.values
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy a row's first ``length`` tokens over another row."""
+        self._keys[:, target, :, :length] = self._keys[:, source, :, :length]
+        self._values[:, target, :, :length] = self._values[:, source, :, :length]
+
+    def begin_decode(self, position_B: torch.Tensor, longest: int) -> None:
+        """Rows 0..B-1 each take a token at ``position_B`` [B]; ``longest`` is the greatest position plus one."""
+        self._reserve(longest)
+        heads = self._keys.shape[2]
+        self._active, self._length = len(position_B), longest
+        row_BK = torch.arange(len(position_B) * heads, device=position_B.device).view(-1, heads)
+        self._slots = (row_BK * self.capacity + position_B[:, None]).view(-1)
+        seen_BT = torch.arange(longest, device=position_B.device) <= position_B[:, None]
+        self._mask = torch.zeros_like(seen_BT, dtype=self._keys.dtype).masked_fill_(~seen_BT, -torch.inf)[:, None, None]
+
+    def _reserve(self, length: int) -> None:
+        """Make every row hold ``length`` tokens, keeping what is there."""
+        if length <= self.capacity:
+            return
+        capacity = min(max(length + _GROWTH, self.capacity * 2), max(self.context, length))
+        self._keys = _widened(self._keys, capacity)
+        self._values = _widened(self._values, capacity)
+        self.capacity = capacity
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
+    ) -> torch.Tensor:
+        """Take in a layer's new keys and values [B, K, T, D] and give its output [B, T, H, D]."""
+        if self._prefill:
+            self._fresh[layer] = key, value
+            grouped = query.shape[1] != key.shape[1]
+            parts = [
+                scaled_dot_product_attention(
+                    query[:, :, start:end],
+                    key[:, :, start:end],
+                    value[:, :, start:end],
+                    is_causal=True,
+                    scale=scaling,
+                    enable_gqa=grouped,
+                ).transpose(1, 2)
+                for start, end in self._segments
+            ]
+            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        rows, heads, _, width = query.shape
+        keys, values = self._keys[layer], self._values[layer]
+        keys.view(-1, keys.shape[-1]).index_copy_(0, self._slots, key.reshape(-1, key.shape[-1]))
+        values.view(-1, values.shape[-1]).index_copy_(0, self._slots, value.reshape(-1, value.shape[-1]))
+        # Query heads that share keys become query positions: no key is repeated.
+        out = scaled_dot_product_attention(
+            query.reshape(rows, keys.shape[1], -1, width),
+            keys[:rows, :, : self._length],
+            values[:rows, :, : self._length],
+            attn_mask=self._mask,
+            scale=scaling,
+        )
+        return out.reshape(rows, 1, heads, -1)
+
+
+def _widened(old: torch.Tensor, capacity: int) -> torch.Tensor:
+    """Room for ``capacity`` tokens. Zeros, since attention multiplies what it masks by nought, which must be finite."""
+    new = old.new_zeros(*old.shape[:3], capacity, old.shape[4])
+    new[:, :, :, : old.shape[3]] = old
+    return new
+
+
+def cached_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    kv_cache: KeyValueCache,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    position_bias: torch.Tensor | None = None,
+    **_: Any,  # models add arguments of other kernels
+) -> tuple[torch.Tensor, None]:
+    """The function transformers calls in each attention layer. Raises ValueError for attention it does not compute."""
+    if softcap is not None or s_aux is not None or position_bias is not None or attention_mask is not None:
+        raise ValueError(
+            f"{type(module).__name__} uses soft-capping, attention sinks, a position bias or a mask of its own; "
+            "only plain causal attention can be sampled natively"
+        )
+    if sliding_window is not None and sliding_window < kv_cache.context:
+        raise ValueError(
+            f"{type(module).__name__} attends to a sliding window of {sliding_window} tokens, which is less than the "
+            f"context of {kv_cache.context}; give max_context={sliding_window} or less"
+        )
+    layer = module.layer_idx
+    assert isinstance(layer, int)
+    return kv_cache.attend(layer, query, key, value, scaling), None
+
+
+AttentionInterface.register(ATTENTION, cached_attention)

@@ -1,0 +1,117 @@
+"""Continuous batching over any Hugging Face causal language model; knows no task, no text template and no algorithm.
+
+Each prompt is computed once for all its attempts; finished sequences leave the batch at once and waiting ones enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from transformers import PreTrainedModel
+
+from togi.engines.attention import ATTENTION, KeyValueCache
+from togi.engines.sampling import check_sampling
+from togi.engines.schedule import Progress, Schedule
+from togi.engines.stopping import Decoder
+from togi.types import Policy, Prompt, Sampling, Turn
+
+
+class NativeEngine:
+    """Draws completions from the module that is trained, without a copy of its weights.
+
+    The model's attention implementation and training mode are changed while completions are drawn, and restored.
+    Supported are decoder-only models whose layers all use plain causal attention through transformers' attention
+    interface (Llama, Qwen2, Qwen3, SmolLM2, GPT-2 and their like); others are refused by name. ``batch_size`` bounds
+    the sequences drawn at once, ``max_context`` the tokens of prompt and completion together (default: the model's).
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Decoder,
+        eos_ids: frozenset[int],
+        *,
+        batch_size: int = 64,
+        max_context: int | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
+        if model.config.is_encoder_decoder:
+            raise ValueError(f"{type(model).__name__} is an encoder-decoder model; give a decoder-only one")
+        config = model.config.get_text_config()
+        longest: int = config.max_position_embeddings
+        if max_context is not None and not 1 < max_context <= longest:
+            raise ValueError(f"max_context is {max_context}; it must be between 2 and the model's own {longest}")
+        self.version = 0
+        self._model, self._decoder, self._batch_size = model, tokenizer, batch_size
+        self._eos = tuple(sorted(eos_ids))
+        self._context = max_context or longest
+        self._layers: int = config.num_hidden_layers
+        self._vocabulary: int = config.vocab_size
+        self._cache: KeyValueCache | None = None
+
+    def sync(self, policy: Policy) -> None:
+        """Take the version of the policy, whose module this engine shares: no key or value outlives ``generate``."""
+        self.version = policy.step
+
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, progress: Progress | None = None
+    ) -> list[list[Turn]]:
+        """Complete each prompt once a seed: one list a prompt, one turn a seed.
+
+        A completion ends with an end token (kept; stop "eos"), with the token that completes a stop string (tokens
+        kept, text cut before it), after ``max_tokens`` ("length"), or when the context is full ("context"; a prompt
+        that fills it gets an empty completion). ``logp`` is of the distribution drawn from; greedy turns have it at
+        temperature 1 and name that temperature. ``progress`` is called with the turns done and the turns wanted.
+        Raises ValueError for an unusable prompt, setting or model, and when the model's outputs are not finite.
+        """
+        check_sampling(sampling)
+        self._check_prompts(prompts)
+        rows = min(self._batch_size, sum(len(prompt.seeds) for prompt in prompts))
+        if self._cache is None or self._cache.rows < rows:
+            self._cache = KeyValueCache(self._layers, rows, self._context)
+        with self._sampling_mode():
+            return Schedule(
+                self._model,
+                self._cache,
+                self._decoder,
+                self._eos,
+                sampling,
+                version=self.version,
+                progress=progress,
+            ).run(prompts)
+
+    def _check_prompts(self, prompts: Sequence[Prompt]) -> None:
+        for number, prompt in enumerate(prompts):
+            if not prompt.ids:
+                raise ValueError(f"prompt {number} has no tokens; give it at least one, such as the start token")
+            low, high = min(prompt.ids), max(prompt.ids)
+            if low < 0 or high >= self._vocabulary:
+                raise ValueError(
+                    f"prompt {number} has token ids from {low} to {high}, but the model's vocabulary has "
+                    f"{self._vocabulary} entries; encode it with the model's own tokenizer"
+                )
+
+    @contextmanager
+    def _sampling_mode(self) -> Iterator[None]:
+        modes = [(module, module.training) for module in self._model.modules()]
+        attention = self._model.config._attn_implementation
+        try:
+            self._model.eval()
+            self._model.set_attn_implementation(ATTENTION)
+            if self._model.config._attn_implementation != ATTENTION:
+                raise ValueError(
+                    f"{type(self._model).__name__} does not take its attention from transformers' attention "
+                    "interface, so it cannot be sampled natively"
+                )
+            with torch.inference_mode():
+                yield
+        except BaseException:
+            self._cache = None  # numbers that are not finite would spoil even rows that mask them
+            raise
+        finally:
+            self._model.set_attn_implementation(attention)
+            for module, mode in modes:
+                module.training = mode
