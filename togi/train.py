@@ -224,7 +224,14 @@ class Training:
                 continue
             self.watch.phase(f"evaluate {name}")
             play = open_play(self.run, open_model(self.run, number), self.dtype).at(0, self.watch.progress)
-            result = evaluate(play, evaluation.tasks, evaluation.attempts, model=name, step=self.position.total)
+            result = evaluate(
+                play,
+                evaluation.tasks,
+                evaluation.attempts,
+                model=name,
+                step=self.position.total,
+                sampling=evaluation.sampling,
+            )
             write_text(path, dumps(result))
             self.folder.event("evaluated", model=name, digest=digest(result))
 
