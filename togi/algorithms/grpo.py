@@ -1,0 +1,66 @@
+"""GRPO (DeepSeekMath, https://arxiv.org/abs/2402.03300).
+
+Attempts at one task are compared with each other: whoever did better than its siblings is made more likely.
+
+Left out: process supervision (section 4.1.3; it needs a reward a step) and the replacement of the reference model
+between outer iterations (section 4.1.4; a stage of its own does that). Old log-probabilities are recomputed only when
+a step has several updates. Variants that differ in numbers are instances of this class: dr_grpo, dapo, lite_ppo,
+reinforce_pp_baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from togi.advantages import (
+    Array,
+    Average,
+    group_centred,
+    group_mean_batch_std,
+    group_mean_std,
+    leave_one_out,
+    sequence_mean,
+    whiten,
+)
+from togi.algorithms.policy_gradient import PolicyGradient
+from togi.batch import Attempts
+from togi.samplers import Groups
+from togi.types import Sample, Sampler
+
+Baseline = Callable[[NDArray[np.float64], NDArray[np.int64]], Array]
+"""Rewards [S] and group numbers [S] -> advantages [S]. An attempt alone in its group gets 0."""
+
+
+def group_centred_whitened(reward_S: NDArray[np.float64], group_S: NDArray[np.int64]) -> Array:
+    """Less the group's mean, then standardised over the step's attempts (REINFORCE++-Baseline)."""
+    return whiten(group_centred(reward_S, group_S))
+
+
+BASELINES: Mapping[str, Baseline] = {
+    "group_mean_std": group_mean_std,
+    "group_mean_batch_std": group_mean_batch_std,
+    "group_centred": group_centred,
+    "group_centred_whitened": group_centred_whitened,
+    "leave_one_out": leave_one_out,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPO(PolicyGradient):
+    """Group-relative policy optimisation. Defaults are the paper's (section 4.2): 64 attempts, KL 0.04 of k3."""
+
+    sampler: Sampler = field(default=Groups(64))
+    baseline: Baseline = group_mean_std
+    average: Average = sequence_mean
+    kl: float = 0.04
+
+    def advantages(self, samples: Sequence[Sample], attempts: Attempts) -> Sequence[Array]:
+        advantage_S = self.baseline(self.penalised(samples, attempts), attempts.group_S)
+        return list(advantage_S[attempts.index])
+
+    def weights(self, length_S: NDArray[np.int64]) -> Array:
+        return self.average(length_S)

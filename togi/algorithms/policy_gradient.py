@@ -1,0 +1,189 @@
+"""What the policy-gradient pages share: KL, entropy bonus, averaging and metrics. Knows no baseline and no sampler.
+
+Axis legend: B samples, T positions of a sample, S trajectories of a step.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from togi import losses
+from togi.advantages import Array, Average, constant_length, sequence_mean, sequence_sum, token_mean
+from togi.batch import Attempts, trajectories
+from togi.losses import Estimator
+from togi.types import Algorithm, Batch, Loss, Mean, Need, Outputs, Sample, Unit
+
+
+@dataclass(frozen=True)
+class ConstantLength:
+    """The average of Dr. GRPO: every token weighs 1 / (B ``max_length``), the most tokens an attempt may have."""
+
+    max_length: int
+
+    def __post_init__(self) -> None:
+        if self.max_length < 1:
+            raise ValueError(
+                f"max_length must be at least 1 (the most tokens an attempt may have), got {self.max_length}"
+            )
+
+    def __call__(self, length_S: NDArray[np.int64]) -> Array:
+        return constant_length(length_S, self.max_length)
+
+
+AVERAGES: Mapping[str, Callable[[int], Average]] = {
+    "token_mean": lambda max_length: token_mean,
+    "sequence_mean": lambda max_length: sequence_mean,
+    "sequence_sum": lambda max_length: sequence_sum,
+    "constant_length": ConstantLength,
+}
+"""Averages by name; each is made from the most tokens an attempt may have, which only ``constant_length`` looks at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyGradient(Algorithm):
+    """A clipped policy gradient with optional KL penalty and entropy bonus.
+
+    ``kl`` is the penalty's coefficient; 0 leaves it out, and with it the reference model. What it pulls towards is
+    decided by estimator and place. With d = log pi - log ref, the expected gradient of each choice is:
+
+    ===========  ==========  ==============================================================================
+    estimator    place       expected gradient
+    ===========  ==========  ==============================================================================
+    k1 = d       "reward"    that of KL(pi || ref); a token is also charged for the KL of what follows it
+    k2 = d²/2    "loss"      that of KL(pi || ref), on-policy
+    k3_ratio     "loss"      that of KL(pi || ref), also for tokens of an older policy (k3 times pi / pi_old)
+    k3           "loss"      that of KL(ref || pi), the other direction: GRPO's published choice
+    k1           "loss"      0: regularises nothing, refused
+    k2, k3, ...  "reward"    that of no KL at all, refused
+    ===========  ==========  ==============================================================================
+
+    ``entropy_bonus`` is subtracted times the entropy, under the same average as the loss. ``drop_truncated`` leaves
+    attempts that ran out of room out of the loss and of its denominator, not out of their group's baseline (DAPO's
+    overlong filtering). ``clip_low`` and ``clip_high`` bound the ratio pi / pi_old to [1 - low, 1 + high]; with one
+    update a step the ratio is 1 and nothing is clipped.
+    """
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl: float = 0.0
+    kl_estimator: Estimator = "k3"
+    kl_place: Literal["loss", "reward"] = "loss"
+    entropy_bonus: float = 0.0
+    drop_truncated: bool = False
+
+    def __post_init__(self) -> None:
+        if not (0 < self.clip_low <= 1 and self.clip_high > 0):
+            raise ValueError(
+                f"the clip range is [1 - clip_low, 1 + clip_high] with 0 < clip_low <= 1 and clip_high > 0, "
+                f"got clip_low={self.clip_low}, clip_high={self.clip_high}"
+            )
+        if self.kl < 0:
+            raise ValueError(f"kl rewards drifting away when it is below 0, got {self.kl}; 0 leaves the penalty out")
+        if self.kl and (self.kl_estimator, self.kl_place) == ("k1", "loss"):
+            raise ValueError(
+                'k1 in the loss has an expected gradient of 0: set kl_place = "reward", '
+                'or kl_estimator = "k2" or "k3_ratio"'
+            )
+        if self.kl and self.kl_place == "reward" and self.kl_estimator != "k1":
+            raise ValueError(
+                f"{self.kl_estimator} in the reward follows the gradient of no KL: "
+                'set kl_estimator = "k1", or kl_place = "loss"'
+            )
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        needs: set[Need] = set()
+        if self.kl:
+            needs |= {"ref_logp"} if self.kl_place == "loss" else {"ref_logp", "old_logp"}
+        if self.entropy_bonus:
+            needs.add("entropy")
+        return frozenset(needs)
+
+    @property
+    def unit(self) -> Unit:
+        return "sample"
+
+    @abstractmethod
+    def advantages(self, samples: Sequence[Sample], attempts: Attempts) -> Sequence[Array]:
+        """One array a sample, of shape [] or [T]."""
+
+    @abstractmethod
+    def weights(self, length_S: NDArray[np.int64]) -> Array:
+        """Trained tokens of each trajectory -> the weight of its samples in the loss [S]."""
+
+    def surrogate(self, logp_BT: Tensor, old_BT: Tensor, batch: Batch) -> Loss:
+        """PPO's clipped surrogate, token by token (https://arxiv.org/abs/1707.06347, equation 7)."""
+        adv_BT, mask_BT, low, high = batch.advantage_BT, batch.mask_BT, self.clip_low, self.clip_high
+        loss_BT = losses.ppo_clip(logp_BT, old_BT, adv_BT, mask_BT, low=low, high=high)
+        below, above = losses.clip_fraction(logp_BT, old_BT, adv_BT, mask_BT, low=low, high=high)
+        return Loss(
+            value=losses.weighted_sum(loss_BT, batch.weight_B, mask_BT),
+            metrics=clip_metrics(mean(below, mask_BT), mean(above, mask_BT)),
+        )
+
+    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Advantages and weights. Rewards are counted once a trajectory, however many samples it became.
+
+        A sample whose advantages are all 0 gets weight 0 when neither KL nor entropy acts in the loss: it has no
+        gradient, and whoever sees the weight may spare its forward pass. It still counts in the averages.
+        """
+        attempts = trajectories(samples)
+        kept_S = ~(attempts.truncated_S & self.drop_truncated)
+        weight_B = self.weights(np.where(kept_S, attempts.length_S, 0))[attempts.index]
+        always = bool(self.entropy_bonus) or bool(self.kl and self.kl_place == "loss")
+        credited = []
+        for sample, advantage, weight in zip(samples, self.advantages(samples, attempts), weight_B, strict=True):
+            advantage_T = np.where(sample.mask, advantage, 0.0).astype(np.float32)
+            acts = always or bool(advantage_T.any())
+            credited.append(replace(sample, advantage=advantage_T, weight=float(weight) if acts else 0.0))
+        return credited
+
+    def penalty(self, sample: Sample) -> Array:
+        """``kl`` k1 for each trained token [n], of the policy that sampled; 0 when no KL stands in the reward."""
+        if not (self.kl and self.kl_place == "reward"):
+            return np.zeros(int(sample.mask.sum()))
+        assert sample.old_logp is not None
+        assert sample.ref_logp is not None
+        return self.kl * (sample.old_logp[sample.mask].astype(np.float64) - sample.ref_logp[sample.mask])
+
+    def penalised(self, samples: Sequence[Sample], attempts: Attempts) -> Array:
+        """Each trajectory's reward less the sum of its penalties [S]."""
+        totals = [self.penalty(sample).sum() for sample in samples]
+        return attempts.reward_S - np.bincount(attempts.index, totals, minlength=len(attempts.reward_S))
+
+    def loss(self, out: Outputs, batch: Batch) -> Loss:
+        logp_BT, mask_BT = out.logp_BT, batch.mask_BT
+        # Before the first update pi_old is pi itself, so its log-probabilities are at hand.
+        old_BT = logp_BT.detach() if batch.old_logp_BT is None else batch.old_logp_BT
+        surrogate = self.surrogate(logp_BT, old_BT, batch)
+        value, metrics = surrogate.value, dict(surrogate.metrics)
+        metrics["sampling/sampling_logp_difference/mean"] = mean((old_BT - batch.logp_BT).abs(), mask_BT)
+        if self.kl:
+            assert batch.ref_logp_BT is not None
+            metrics["kl"] = mean(losses.k3(logp_BT, batch.ref_logp_BT, mask_BT), mask_BT)
+            if self.kl_place == "loss":
+                kl_BT = losses.kl(logp_BT, batch.ref_logp_BT, mask_BT, estimator=self.kl_estimator, old_logp=old_BT)
+                value = value + self.kl * losses.weighted_sum(kl_BT, batch.weight_B, mask_BT)
+        if self.entropy_bonus:
+            assert out.entropy_BT is not None
+            metrics["entropy"] = mean(out.entropy_BT, mask_BT)
+            value = value - self.entropy_bonus * losses.weighted_sum(out.entropy_BT, batch.weight_B, mask_BT)
+        return Loss(value=value, metrics=metrics)
+
+
+def mean(x: Tensor, mask: Tensor) -> Mean:
+    """The entries where the mask is true, as a metric."""
+    return Mean(total=float(torch.where(mask, x.detach(), 0.0).sum()), count=float(mask.sum()))
+
+
+def clip_metrics(below: Mean, above: Mean) -> dict[str, Mean]:
+    region = Mean(total=below.total + above.total, count=below.count)
+    return {"clip_ratio/low_mean": below, "clip_ratio/high_mean": above, "clip_ratio/region_mean": region}

@@ -1,0 +1,68 @@
+"""REINFORCE++ and REINFORCE++-Baseline (https://arxiv.org/abs/2501.03262).
+
+No critic and no group is needed: what remains of an answer's reward after the KL penalty is credited to each token,
+and standardised over the whole step. The baseline form samples several attempts a task and subtracts their mean
+first; its KL then stands in the loss.
+
+REINFORCE++ standardises over tokens, as published. The baseline form standardises over attempts: over tokens, long
+attempts would move the mean and could turn an advantage's sign. Left out: the split of reward clipping and scaling
+before credit; what a reward is worth belongs to the reward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from togi.advantages import Array, Average, reward_to_go, token_mean, whiten
+from togi.algorithms.grpo import GRPO, group_centred_whitened
+from togi.algorithms.policy_gradient import PolicyGradient
+from togi.batch import Attempts
+from togi.losses import Estimator
+from togi.samplers import Groups
+from togi.types import Sample, Sampler
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforcePP(PolicyGradient):
+    """Per-token returns, standardised over all tokens of the step. ``gamma`` discounts by trained tokens."""
+
+    sampler: Sampler = field(default=Groups(1))
+    average: Average = token_mean
+    gamma: float = 1.0
+    kl: float = 0.01
+    kl_estimator: Estimator = "k1"
+    kl_place: Literal["loss", "reward"] = "reward"
+
+    def advantages(self, samples: Sequence[Sample], attempts: Attempts) -> Sequence[Array]:
+        reward_bn = [-self.penalty(sample) for sample in samples]
+        last = {int(row): b for b, row in enumerate(attempts.index) if len(reward_bn[b])}
+        for row, b in last.items():
+            reward_bn[b][-1] += attempts.reward_S[row]
+        # A trajectory's samples are consecutive parts of one episode: credit flows back through all of them.
+        return_bn, ahead_S = list(reward_bn), np.zeros(len(attempts.reward_S))
+        for b in reversed(range(len(samples))):
+            row = attempts.index[b]
+            togo = reward_to_go(np.append(reward_bn[b], ahead_S[row]), self.gamma)
+            return_bn[b], ahead_S[row] = togo[:-1], togo[0]
+        white_N = whiten(np.concatenate(return_bn))
+        parts = np.split(white_N, np.cumsum([len(each) for each in return_bn])[:-1])
+        return [_spread(part, sample.mask) for part, sample in zip(parts, samples, strict=True)]
+
+    def weights(self, length_S: NDArray[np.int64]) -> Array:
+        return self.average(length_S)
+
+
+REINFORCE_PP_BASELINE = GRPO(
+    sampler=Groups(8), baseline=group_centred_whitened, average=token_mean, kl=0.001, kl_estimator="k2"
+)
+
+
+def _spread(values_n: Array, mask_T: NDArray[np.bool_]) -> Array:
+    spread_T = np.zeros(len(mask_T))
+    spread_T[mask_T] = values_n
+    return spread_T
