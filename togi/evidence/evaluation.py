@@ -63,16 +63,21 @@ def read_evaluation(path: Path) -> EvaluationRecord:
         if not isinstance(task, dict) or any(key not in task for key in TaskRecord.__annotations__):
             raise ValueError(f"{path}: task {number} needs {', '.join(TaskRecord.__annotations__)}")
         for attempt in task["attempts"]:
-            if not isinstance(attempt, dict) or any(key not in attempt for key in AttemptRecord.__annotations__):
-                raise ValueError(
-                    f"{path}: task {task['id']}: an attempt needs {', '.join(AttemptRecord.__annotations__)}"
-                )
-            score = attempt["score"]
-            if score["status"] == "ok" and not isinstance(score["value"], int | float):
-                raise ValueError(
-                    f"{path}: task {task['id']}: a score that is ok needs a number, got {score['value']!r}"
-                )
+            fault = _attempt_fault(attempt)
+            if fault:
+                raise ValueError(f"{path}: task {task['id']}: {fault}")
     return cast(EvaluationRecord, data)
+
+
+def _attempt_fault(attempt: Any) -> str | None:
+    if not isinstance(attempt, dict) or any(key not in attempt for key in AttemptRecord.__annotations__):
+        return f"an attempt needs {', '.join(AttemptRecord.__annotations__)}"
+    score = attempt["score"]
+    if not isinstance(score, dict) or any(key not in score for key in ScoreRecord.__annotations__):
+        return f"a score needs {', '.join(ScoreRecord.__annotations__)}"
+    if score["status"] == "ok" and not isinstance(score["value"], int | float):
+        return f"a score that is ok needs a number, got {score['value']!r}"
+    return None
 
 
 def write_evaluation(folder: Path, evaluation: EvaluationRecord) -> Path:

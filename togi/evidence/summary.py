@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, TaskRecord
-from togi.statistics import Interval, bootstrap_mean, paired_difference, pass_at_k
+from togi.statistics import Interval, bootstrap_mean, paired_difference, pass_at_k, wilson
 
 CUT = ("length", "context")
 TOLERANCE = 1e-9  # a score of 1 that arrived as 0.9 + 0.1 must still reach the pass mark
@@ -23,7 +23,8 @@ TOLERANCE = 1e-9  # a score of 1 that arrived as 0.9 + 0.1 must still reach the 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What an evaluation says. Intervals are 95% bootstrap intervals over tasks; None where nothing could be counted.
+    """What an evaluation says. Intervals are 95% bootstrap intervals over tasks
+    (Wilson's where all tasks agree); None where nothing could be counted.
 
     ``pass_at`` maps k to the unbiased estimate (Chen et al. 2021, arXiv 2107.03374, eq. 1), averaged over the tasks
     that have at least k scored attempts; ``pass_tasks`` says how many those are. ``well_formed`` is the share of
@@ -86,6 +87,13 @@ def _mean(per_task: Sequence[float], seed: int) -> Interval:
     return bootstrap_mean([[value] for value in per_task], seed=seed)
 
 
+def _share(per_task: Sequence[float], seed: int) -> Interval:
+    """As ``_mean``, but with width where every task failed or every task passed, which no resampling can give."""
+    if set(per_task) in ({0.0}, {1.0}):
+        return wilson(sum(per_task), len(per_task))
+    return _mean(per_task, seed)
+
+
 def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
     """Count an evaluation. ``seed`` is that of the bootstrap alone: the same evaluation gives the same numbers."""
     tally = _tally(evaluation)
@@ -94,7 +102,7 @@ def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
     for k in powers(evaluation["attempts"]):
         estimates = [float(pass_at_k(n, c, k)) for n, c in tally if n >= k]
         if estimates:
-            pass_at[k], pass_tasks[k] = _mean(estimates, seed), len(estimates)
+            pass_at[k], pass_tasks[k] = _share(estimates, seed), len(estimates)
     everything = [attempt for task in evaluation["tasks"] for attempt in task["attempts"]]
     scored = [attempt for attempt in everything if attempt["score"]["status"] == "ok"]
     rewards = [[value_of(attempt) for attempt in _scored(task)] for task in evaluation["tasks"]]
@@ -175,17 +183,15 @@ def compare(before: EvaluationRecord, after: EvaluationRecord, *, k: int = 1, se
             f"{before['model']} and {after['model']} were evaluated with different sampling or pass marks; "
             "evaluate both in the same way"
         )
-    tallies = zip(
-        _tally({**before, "tasks": [old[name] for name in old]}),
-        _tally({**after, "tasks": [new[name] for name in old]}),
-        strict=True,
-    )
+    aligned = EvaluationRecord(**{**after, "tasks": [new[name] for name in old]})
+    tallies = zip(_tally(before), _tally(aligned), strict=True)
     rates = [(float(pass_at_k(*a, k)), float(pass_at_k(*b, k))) for a, b in tallies if a[0] >= k and b[0] >= k]
     if not rates:
         raise ValueError(
             f"no task has {k} scored attempt{'s' if k > 1 else ''} in both {before['model']} and {after['model']}"
         )
-    paired = paired_difference([[a] for a, _ in rates], [[b] for _, b in rates], seed=seed)
+    paired = paired_difference([[b] for _, b in rates], [[a] for a, _ in rates], seed=seed)
+    assert paired.p is not None
     return Comparison(
         before=before["model"],
         after=after["model"],

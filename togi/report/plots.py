@@ -1,0 +1,240 @@
+"""Numbers -> inline SVG. No scripts, no style attributes: colours and type come from the page's classes.
+
+Charts are drawn in a box about as wide as a telephone, and the page decides how many stand side by side, so text
+keeps a readable size everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from togi.evidence.visible import visible
+from togi.statistics import Interval
+
+WIDTH, HEIGHT = 340.0, 176.0
+LEFT, RIGHT, TOP, BOTTOM = 42.0, 10.0, 10.0, 24.0
+POINTS = 240  # more points than a chart has pixels say nothing
+Number = Callable[[float], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One curve: x rises, y may be None where nothing was recorded. ``band`` holds (low, high) for each point."""
+
+    name: str
+    tint: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    band: Sequence[tuple[float, float]] = ()
+    dots: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Maps [low, high] onto pixels [start, end]."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+
+def number(value: float) -> str:
+    """A short number: 0.0012, 0.35, 4.2, 120, 12k, 3.4M."""
+    size = abs(value)
+    if value == 0:
+        return "0"
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if size >= limit:
+            divisor = 1e3 if unit == "k" else limit
+            return f"{value / divisor:.3g}{unit}"
+    if size < 1e-4:
+        return f"{value:.1e}"
+    return f"{value:.3g}" if size < 1000 else f"{value:.0f}"
+
+
+def share(value: float) -> str:
+    return f"{100 * value:.3g}%"
+
+
+def ticks(low: float, high: float, want: int = 4) -> list[float]:
+    """Round numbers within [low, high]: steps of 1, 2 or 5 times a power of ten."""
+    step = 10 ** math.floor(math.log10((high - low) / want))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= want)
+    first = math.ceil(low / step - 1e-9)
+    return [step * index for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _span(values: Iterable[float], zero: bool) -> tuple[float, float]:
+    known = [value for value in values if math.isfinite(value)]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    if zero and low >= 0 and low < 0.6 * high:
+        low = 0.0
+    if high - low < 1e-12 * max(1.0, abs(high)):
+        pad = abs(high) * 0.5 or 0.5
+        return (0.0, 2 * high) if low > 0 else (low - pad, high + pad)
+    return low, high + 0.05 * (high - low)
+
+
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    y_number: Number = number,
+    y_span: tuple[float, float] | None = None,
+    x_ticks: Sequence[tuple[float, str]] | None = None,
+    x_name: str = "step",
+) -> Markup:
+    """Curves over x, with gaps where values are missing. Empty markup when there is nothing to draw."""
+    lines = [_thin(line) for line in lines if any(value is not None for value in line.y)]
+    if not lines:
+        return Markup("")
+    xs = [value for line in lines for value in line.x]
+    ys = [value for line in lines for value in line.y if value is not None]
+    ys += [bound for line in lines for pair in line.band for bound in pair]
+    low, high = min(xs), max(xs)
+    x = Scale(low=low, high=high if high > low else low + 1, start=LEFT, end=WIDTH - RIGHT)
+    bottom, top = y_span or _span(ys, zero=True)
+    y = Scale(low=bottom, high=top, start=HEIGHT - BOTTOM, end=TOP)
+    marks = [(value, y_number(value)) for value in ticks(bottom, top)]
+    if x_ticks is None:
+        x_ticks = [(value, f"{value:g}") for value in ticks(x.low, x.high, 5) if value == round(value)]
+    parts = [_grid(marks, x_ticks, x, y)]
+    parts += [_line(line, x, y, y_number) for line in lines]
+    return _svg(title, f"Curve over {x_name}: " + "; ".join(_told(line, y_number) for line in lines), parts)
+
+
+def _thin(line: Line) -> Line:
+    """At most ``POINTS`` points, the last one always among them."""
+    stride = math.ceil(len(line.x) / POINTS)
+    if stride <= 1:
+        return line
+    keep = sorted({*range(0, len(line.x), stride), len(line.x) - 1})
+    band = [line.band[index] for index in keep] if line.band else ()
+    y = [line.y[index] for index in keep]
+    return Line(name=line.name, tint=line.tint, x=[line.x[i] for i in keep], y=y, band=band, dots=line.dots)
+
+
+def _told(line: Line, y_number: Number) -> str:
+    known = [value for value in line.y if value is not None]
+    return f"{line.name} from {y_number(known[0])} to {y_number(known[-1])}"
+
+
+def _grid(y_ticks: Sequence[tuple[float, str]], x_ticks: Sequence[tuple[float, str]], x: Scale, y: Scale) -> Markup:
+    parts = []
+    for value, label in y_ticks:
+        at = f"{y(value):.1f}"
+        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(LEFT, WIDTH - RIGHT, at, at))
+        parts.append(
+            Markup('<text class="tick" x="{}" y="{}" text-anchor="end" dy="3.5">{}</text>').format(LEFT - 6, at, label)
+        )
+    for value, label in x_ticks:
+        text = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
+        parts.append(text.format(f"{x(value):.1f}", HEIGHT - 7, label))
+    return Markup("").join(parts)
+
+
+def _line(line: Line, x: Scale, y: Scale, y_number: Number) -> Markup:
+    runs: list[list[tuple[float, float]]] = [[]]
+    for at, value in zip(line.x, line.y, strict=True):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append((x(at), y(value)))
+    parts = []
+    if line.band:
+        edge = [(x(at), y(pair[1])) for at, pair in zip(line.x, line.band, strict=True)]
+        edge += [(x(at), y(pair[0])) for at, pair in reversed(list(zip(line.x, line.band, strict=True)))]
+        parts.append(Markup('<polygon class="band {}" points="{}"/>').format(line.tint, _points(edge)))
+    for run in runs:
+        if len(run) > 1:
+            parts.append(Markup('<polyline class="line {}" points="{}"/>').format(line.tint, _points(run)))
+    alone = [run[0] for run in runs if len(run) == 1]
+    ends = [run[-1] for run in runs if run][-1:]
+    for cx, cy in sum(runs, []) if line.dots else dict.fromkeys([*alone, *ends]):
+        dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="2.6"/>')
+        parts.append(dot.format(line.tint, f"{cx:.1f}", f"{cy:.1f}"))
+    hints = [
+        Markup('<circle class="hint" cx="{}" cy="{}" r="6"><title>{}</title></circle>').format(
+            f"{x(at):.1f}", f"{y(value):.1f}", visible(f"{line.name} at {at:g}: {y_number(value)}")
+        )
+        for at, value in zip(line.x, line.y, strict=True)
+        if value is not None
+    ]
+    return Markup("").join([*parts, *hints])
+
+
+def _points(pairs: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{px:.1f},{py:.1f}" for px, py in pairs)
+
+
+def _svg(title: str, description: str, parts: Sequence[Markup], height: float = HEIGHT) -> Markup:
+    head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title><desc>{}</desc>')
+    return (
+        head.format(f"{WIDTH:g}", f"{height:g}", visible(title), visible(description))
+        + Markup("").join(parts)
+        + Markup("</svg>")
+    )
+
+
+def strip(interval: Interval | None, tint: str, *, low: float = 0.0, high: float = 1.0) -> Markup:
+    """A point with its interval on a fixed axis, stretched to whatever width the page gives; no text in it."""
+    if interval is None:
+        return Markup("")
+    scale = Scale(low=low, high=high, start=0.0, end=100.0)
+    zero = Markup('<line class="axis" x1="{0}" x2="{0}" y1="0" y2="20"/>').format(f"{scale(0.0):.2f}")
+    bar = Markup("")
+    if math.isfinite(interval.low) and math.isfinite(interval.high):
+        start, end = (scale(max(low, min(high, bound))) for bound in (interval.low, interval.high))
+        rect = Markup('<rect class="range {}" x="{}" width="{}" y="6" height="8"/>')
+        bar = rect.format(tint, f"{start:.2f}", f"{max(end - start, 0.3):.2f}")
+    at = f"{scale(max(low, min(high, interval.point))):.2f}"
+    point = Markup('<line class="point {0}" x1="{1}" x2="{1}" y1="2" y2="18"/>').format(tint, at)
+    head = Markup('<svg class="strip" viewBox="0 0 100 20" preserveAspectRatio="none" aria-hidden="true">')
+    return head + zero + bar + point + Markup("</svg>")
+
+
+def bar(part: float, tint: str = "s2") -> Markup:
+    """A horizontal bar that fills ``part`` (0 to 1) of the width the page gives."""
+    head = Markup('<svg class="strip" viewBox="0 0 100 20" preserveAspectRatio="none" aria-hidden="true">')
+    width = f"{100 * min(max(part, 0.0), 1.0):.2f}"
+    return head + Markup('<rect class="fill {}" x="0" width="{}" y="4" height="12"/></svg>').format(tint, width)
+
+
+def histogram(title: str, values: Sequence[float], tint: str, *, high: float, bins: int = 24) -> Markup:
+    """How often each length occurs, on bins of equal width from 0 to ``high``; the median is marked."""
+    if not values or high <= 0:
+        return Markup("")
+    counts = [0] * bins
+    for value in values:
+        counts[min(int(value / high * bins), bins - 1)] += 1
+    x = Scale(low=0, high=high, start=LEFT, end=WIDTH - RIGHT)
+    top = max(counts) / len(values)
+    y = Scale(low=0, high=top * 1.05, start=110.0 - BOTTOM, end=TOP)
+    wide = (WIDTH - RIGHT - LEFT) / bins
+    parts = []
+    for index, count in enumerate(counts):
+        if count:
+            at = y(count / len(values))
+            rect = Markup('<rect class="fill {}" x="{}" width="{}" y="{}" height="{}"><title>{}</title></rect>')
+            words = f"{index * high / bins:.0f} to {(index + 1) * high / bins:.0f}: {count}"
+            size = (f"{LEFT + index * wide:.1f}", f"{wide - 1:.1f}", f"{at:.1f}", f"{110.0 - BOTTOM - at:.1f}")
+            parts.append(rect.format(tint, *size, words))
+    median = sorted(values)[len(values) // 2]
+    line = Markup('<line class="median" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>')
+    parts.append(line.format(f"{x(min(median, high)):.1f}", TOP, 110.0 - BOTTOM))
+    labels = Markup("").join(
+        Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(f"{x(v):.1f}", 103, number(v))
+        for v in ticks(0, high, 5)
+    )
+    peak = Markup('<text class="tick" x="{}" y="{}" text-anchor="end" dy="7">{}</text>')
+    parts += [labels, peak.format(LEFT - 6, TOP, share(top))]
+    return _svg(title, f"{len(values)} completions, median {median:g} tokens", parts, 110.0)

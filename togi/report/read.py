@@ -1,0 +1,168 @@
+"""Run folder -> plain data. Whatever is missing stays missing, whatever is damaged is named. It knows no page."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from togi.evidence.evaluation import EvaluationRecord, read_evaluation
+from togi.folder import broken_link
+
+Json = dict[str, Any]
+ROWS = 20_000  # rows of one log that are read; a longer log is thinned evenly
+ROLLOUT_FILES = re.compile(r"(?P<stage>.+)-(?P<step>\d+)\.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """What a run folder holds. ``rollouts`` are those of each stage's first and last step, keyed (stage, step)."""
+
+    folder: Path
+    recipe: Json | None = None
+    recipe_text: str | None = None
+    manifest: Json | None = None
+    metrics: tuple[Json, ...] = ()
+    timings: tuple[Json, ...] = ()
+    events: tuple[Json, ...] = ()
+    evaluations: tuple[EvaluationRecord, ...] = ()
+    later: tuple[EvaluationRecord, ...] = ()
+    rollouts: dict[tuple[str, int], list[Json]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def stages(self) -> list[str]:
+        """Stage names in the order of the recipe, or of the log when there is no recipe."""
+        planned = [str(stage["name"]) for stage in planned_stages(self.recipe) if "name" in stage]
+        logged = [str(row["stage"]) for row in self.metrics]
+        return list(dict.fromkeys([*planned, *logged]))
+
+    @property
+    def finished(self) -> bool:
+        return any(event.get("event") == "finished" for event in self.events)
+
+    @property
+    def chain(self) -> int | None:
+        """The first event whose hash does not fit, None when all do."""
+        return broken_link(list(self.events))
+
+
+def planned_stages(recipe: Json | None) -> list[Json]:
+    """The recipe's stage tables, none when there is no recipe."""
+    stages = (recipe or {}).get("stage", [])
+    return [stage for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
+
+
+def read_run(folder: Path) -> RunData:
+    """Read a run folder, finished or not. ``ValueError`` when there is no folder or nothing of a run in it."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such run folder")
+    known = ("recipe.toml", "manifest.json", "metrics.jsonl", "evaluations")
+    if not any((folder / name).exists() for name in known):
+        raise ValueError(f"{folder}: not a run folder, it holds none of {', '.join(known)}")
+    problems: list[str] = []
+    recipe_text = _text(folder / "recipe.toml", problems)
+    recipe = _toml(recipe_text, problems)
+    evaluations = _evaluations(folder, problems)
+    order = ["base", *(str(stage.get("name")) for stage in planned_stages(recipe))]
+    own = [one for one in evaluations if not one["model"].startswith("eval-")]
+    own.sort(key=lambda one: (order.index(one["model"]) if one["model"] in order else len(order), one["step"]))
+    return RunData(
+        folder=folder,
+        recipe=recipe,
+        recipe_text=recipe_text,
+        manifest=_object(folder / "manifest.json", problems),
+        metrics=tuple(_rows(folder / "metrics.jsonl", problems, {"stage": str, "step": int})),
+        timings=tuple(_rows(folder / "timings.jsonl", problems, {"stage": str, "seconds": dict, "tokens": int})),
+        events=tuple(_rows(folder / "events.jsonl", problems, {})),
+        evaluations=tuple(own),
+        later=tuple(one for one in evaluations if one["model"].startswith("eval-")),
+        rollouts=_rollouts(folder / "rollouts", problems),
+        problems=tuple(problems),
+    )
+
+
+def _text(path: Path, problems: list[str]) -> str | None:
+    if not path.exists():
+        return None
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        problems.append(f"{path.name}: {error}")
+        return None
+
+
+def _toml(text: str | None, problems: list[str]) -> Json | None:
+    if text is None:
+        return None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problems.append(f"recipe.toml: {error}")
+        return None
+
+
+def _object(path: Path, problems: list[str]) -> Json | None:
+    text = _text(path, problems)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        problems.append(f"{path.name}: {error}")
+        return None
+    if not isinstance(value, dict):
+        problems.append(f"{path.name}: not a JSON object")
+        return None
+    return value
+
+
+def _rows(path: Path, problems: list[str], shape: dict[str, type]) -> Iterator[Json]:
+    """The rows of a log that have the shape wanted. A cut last line is normal in a run at work, any other is told."""
+    text = _text(path, problems)
+    lines = (text or "").split("\n")
+    stride = max(1, len(lines) // ROWS)
+    damaged = []
+    for number, line in enumerate(lines, start=1):
+        if not line or (number % stride and number < len(lines) - 1):
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            if number < len(lines):
+                damaged.append(number)
+            continue
+        if isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in shape.items()):
+            yield row
+        else:
+            damaged.append(number)
+    if damaged:
+        problems.append(f"{path.name}: {len(damaged)} damaged rows left out, the first in line {damaged[0]}")
+
+
+def _evaluations(folder: Path, problems: list[str]) -> list[EvaluationRecord]:
+    found = []
+    for path in sorted((folder / "evaluations").glob("*.json")):
+        try:
+            found.append(read_evaluation(path))
+        except ValueError as error:
+            problems.append(str(error))
+    return found
+
+
+def _rollouts(folder: Path, problems: list[str]) -> dict[tuple[str, int], list[Json]]:
+    steps: dict[str, list[tuple[int, Path]]] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        found = ROLLOUT_FILES.fullmatch(path.name)
+        if found:
+            steps.setdefault(found["stage"], []).append((int(found["step"]), path))
+    shape = {"stage": str, "task": str, "prompt": str, "completion": str, "tokens": int, "score": dict}
+    result = {}
+    for stage, files in steps.items():
+        for step, path in {min(files), max(files)}:
+            result[stage, step] = list(_rows(path, problems, shape))
+    return dict(sorted(result.items()))
