@@ -1,0 +1,195 @@
+"""The packed forward equals the padded one, in values and in gradients, whatever is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+
+from togi.batch import collate
+from togi.models import packing, projection
+from togi.models.packing import PackedModel, layout, packed_length, padded_outputs
+from togi.types import Outputs, Sample
+
+
+def sample(ids: Sequence[int], prompt: int, *, group: int = 0, temperature: float = 1.0) -> Sample:
+    mask = np.arange(len(ids)) >= prompt
+    return Sample(
+        ids=np.asarray(ids, np.int64),
+        mask=mask,
+        logp=np.zeros(len(ids), np.float32),
+        reward=0.0,
+        group=group,
+        trajectory=0,
+        task="t",
+        stop="eos",
+        temperature=temperature,
+    )
+
+
+def tokens(count: int, seed: int) -> list[int]:
+    return np.random.default_rng(seed).integers(0, 61, count).tolist()
+
+
+def group() -> list[Sample]:
+    prompt = tokens(11, 0)
+    return [sample(prompt + tokens(n, 10 + n), 11) for n in (5, 1, 9, 7)]
+
+
+def history() -> list[Sample]:
+    whole = tokens(30, 1)
+    turns = []
+    for end in (9, 18, 30):
+        turn = sample(whole[:end], end - 4)
+        turns.append(turn)
+    # One sample with two answers and the text between them masked.
+    both = sample(whole, 5)
+    both.mask[9:14] = False
+    return [*turns, both]
+
+
+def branches() -> list[Sample]:
+    trunk, left, right = tokens(6, 2), tokens(5, 3), tokens(4, 4)
+    return [
+        sample(trunk + left + tokens(3, 5), 6),
+        sample(trunk + left + tokens(6, 6), 6),
+        sample(trunk + right + tokens(2, 7), 6),
+        sample(trunk + left[:2] + tokens(4, 8), 6),
+        sample(trunk + right, 6),
+    ]
+
+
+def mixed() -> list[Sample]:
+    return [*group(), sample(tokens(3, 9), 1, group=1), *branches(), sample([5], 0, group=2), *history()]
+
+
+def different_temperatures() -> list[Sample]:
+    return [sample(s.ids.tolist(), 6, temperature=0.5 + i % 2) for i, s in enumerate(branches() + branches())]
+
+
+CASES = {
+    "group": group(),
+    "history": history(),
+    "branches": branches(),
+    "identical": [group()[0]] * 3,
+    "single": group()[:1],
+    "mixed": mixed(),
+    "temperatures": different_temperatures(),
+}
+
+
+def truly_double(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with torch's own RMSNorm: transformers' computes in float32 whatever it is given."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child).__name__.endswith("RMSNorm"):
+                norm = torch.nn.RMSNorm(child.weight.shape[0], eps=child.variance_epsilon, dtype=torch.float64)
+                setattr(module, name, norm)
+    return model
+
+
+def gradients(model: PreTrainedModel, out: Outputs) -> list[Tensor]:
+    """Of a sum in which every token, and its entropy, counts differently."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.rand(out.logp_BT.shape, generator=generator, dtype=torch.float64)
+    value = (weight * out.logp_BT).sum()
+    if out.entropy_BT is not None:
+        value = value + (weight.flip(0) * out.entropy_BT).sum()
+    return list(torch.autograd.grad(value, list(model.parameters())))
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_packed_equals_padded(tiny: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, case: str, entropy: bool) -> None:
+    monkeypatch.setattr(projection, "CHUNK_ELEMENTS", 61 * 7)
+    monkeypatch.setattr(packing, "_MAX_QUERIES", 8)
+    monkeypatch.setattr(packing, "_CALL_IN_PAIRS", 50)
+    model = truly_double(tiny)
+    batch = collate(CASES[case])
+    packed = PackedModel(model)(batch, entropy=entropy)
+    padded = padded_outputs(model, batch, entropy=entropy)
+    torch.testing.assert_close(packed.logp_BT, padded.logp_BT, rtol=1e-10, atol=1e-10)
+    assert (packed.logp_BT != 0).equal(batch.mask_BT & (torch.arange(batch.mask_BT.shape[1]) > 0))
+    if entropy:
+        torch.testing.assert_close(packed.entropy_BT, padded.entropy_BT, rtol=1e-10, atol=1e-10)
+    for ours, theirs in zip(gradients(model, packed), gradients(model, padded), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_sliding_windows_are_kept() -> None:
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, use_sliding_window=True, sliding_window=4, max_window_layers=1, initializer_range=0.3,
+    )  # fmt: skip
+    model = truly_double(Qwen2ForCausalLM(config).to(torch.float64).eval())
+    batch = collate(mixed())
+    packed, padded = PackedModel(model)(batch), padded_outputs(model, batch)
+    torch.testing.assert_close(packed.logp_BT, padded.logp_BT, rtol=1e-10, atol=1e-10)
+    for ours, theirs in zip(gradients(model, packed), gradients(model, padded), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_the_models_own_attention_is_put_back(tiny: PreTrainedModel) -> None:
+    batch = collate(group())
+    before = padded_outputs(tiny, batch).logp_BT
+    own = tiny.config._attn_implementation
+    PackedModel(tiny)(batch)
+    assert tiny.config._attn_implementation == own
+    assert tiny.model.config._attn_implementation == own
+    assert padded_outputs(tiny, batch).logp_BT.equal(before)
+    with pytest.raises(IndexError):
+        PackedModel(tiny)(collate([sample([1, 2, 999], 1)]))
+    assert tiny.config._attn_implementation == own
+
+
+rows = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows)
+def test_every_distinct_prefix_is_laid_out_once(ids: list[list[int]]) -> None:
+    samples = [sample(row, 0) for row in ids]
+    trie = layout(samples)
+    prefixes = {tuple(row[: t + 1]) for row in ids for t in range(len(row))}
+    assert len(trie.ids_N) == len(prefixes) == packed_length(samples)
+    owner: dict[int, tuple[int, ...]] = {}
+    for row, nodes in zip(ids, trie.nodes, strict=True):
+        assert trie.ids_N[nodes].tolist() == row
+        assert trie.position_N[nodes].tolist() == list(range(len(row)))
+        for t, node in enumerate(nodes.tolist()):
+            assert owner.setdefault(node, tuple(row[: t + 1])) == tuple(row[: t + 1])
+    queries = [node for piece in trie.pieces for node in piece.path[piece.start :].tolist()]
+    assert sorted(queries) == list(range(len(prefixes)))
+    for piece in trie.pieces:
+        assert owner[int(piece.path[-1])] == tuple(trie.ids_N[piece.path].tolist())
+
+
+def test_layout_does_not_depend_on_order() -> None:
+    samples = branches()
+    wanted = layout(samples).ids_N.tolist()
+    for order in permutations(range(len(samples))):
+        assert layout([samples[i] for i in order]).ids_N.tolist() == wanted
+
+
+def test_a_prompt_is_computed_once() -> None:
+    prompt = tokens(50, 0)
+    samples = [sample([*prompt, i, *tokens(63, i)], 50) for i in range(8)]
+    assert packed_length(samples) == 50 + 8 * 64
+
+
+def test_bfloat16_is_near_float32() -> None:
+    model = tiny_model(dtype=torch.float32)
+    batch = collate(mixed())
+    wide = PackedModel(model)(batch).logp_BT
+    narrow = PackedModel(model.to(torch.bfloat16))(batch).logp_BT
+    assert narrow.dtype == torch.float32
+    assert float((wide - narrow).abs().mean()) < 0.1

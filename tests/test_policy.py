@@ -1,0 +1,304 @@
+"""One optimiser step: invariant to how samples are cut, exact to save, unharmed by what is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_model
+from peft import LoraConfig, get_peft_model
+
+from togi.models.microbatch import microbatches
+from togi.models.packing import packed_length
+from togi.models.policy import LocalPolicy, NonFinite, Optimiser, probe_bf16
+from togi.types import Batch, Loss, Mean, Model, Need, Outputs, Sample, Sampler, Unit
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Weighted likelihood: the smallest algorithm. ``scale`` lets a test spoil the loss."""
+
+    scale: float = 1.0
+    needs: frozenset[Need] = frozenset()
+    unit: Unit = "sample"
+
+    @property
+    def sampler(self) -> Sampler:
+        raise NotImplementedError
+
+    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+        return list(samples)
+
+    def forward(self, model: Model, batch: Batch) -> Outputs:
+        return model(batch)
+
+    def loss(self, out: Outputs, batch: Batch) -> Loss:
+        weighted = -batch.weight_B[:, None] * batch.advantage_BT * out.logp_BT
+        tokens = Mean(total=float(batch.mask_BT.sum()), count=len(batch.samples))
+        return Loss(value=weighted.sum() * self.scale, metrics={"tokens": tokens})
+
+
+def samples(groups: int = 3, attempts: int = 4, seed: int = 0) -> list[Sample]:
+    rng = np.random.default_rng(seed)
+    made = []
+    for group in range(groups):
+        prompt = rng.integers(0, 61, rng.integers(3, 9))
+        for attempt in range(attempts):
+            answer = rng.integers(0, 61, rng.integers(1, 12))
+            ids = np.concatenate((prompt, answer))
+            mask = np.arange(len(ids)) >= len(prompt)
+            made.append(
+                Sample(
+                    ids=ids,
+                    mask=mask,
+                    logp=np.where(mask, -4.0, 0.0).astype(np.float32),
+                    reward=0.0,
+                    group=group,
+                    trajectory=attempt,
+                    task=str(group),
+                    stop="eos",
+                    advantage=np.where(mask, rng.normal(), 0.0).astype(np.float32),
+                    weight=1 / 64,
+                )
+            )
+    return made
+
+
+def policy(compute: torch.dtype = torch.float64, **settings: object) -> LocalPolicy:
+    wide = torch.float64 if compute == torch.float64 else torch.float32
+    optimiser = replace(Optimiser(learning_rate=1e-3), **settings)  # type: ignore[arg-type]
+    return LocalPolicy(tiny_model(dtype=wide), optimiser, compute=compute)
+
+
+def weights(policy: LocalPolicy) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in policy.model.parameters()]
+
+
+@pytest.mark.parametrize("budget", [1, 20, 40, 10_000])
+def test_every_sample_is_in_one_microbatch(budget: int) -> None:
+    made = samples()
+    parts = microbatches(made, budget)
+    assert sorted(i for part in parts for i in part) == list(range(len(made)))
+    for part in parts:
+        assert len(part) == 1 or packed_length([made[i] for i in part]) <= budget
+
+
+def test_groups_stay_together_when_they_fit() -> None:
+    made = samples()
+    largest = max(packed_length([s for s in made if s.group == g]) for g in range(3))
+    for part in microbatches(made, largest):
+        groups = {made[i].group for i in part}
+        assert len(part) == 4 * len(groups)
+
+
+def test_the_step_does_not_depend_on_splitting_or_order() -> None:
+    made = samples()
+    whole = policy(tokens_per_microbatch=10_000)
+    expected = whole.learn(made, Likelihood())
+    for budget, order in ((10_000, made[::-1]), (30, made), (1, made[::-1])):
+        other = policy(tokens_per_microbatch=budget)
+        metrics = other.learn(order, Likelihood())
+        for name, value in expected.items():
+            assert metrics[name] == pytest.approx(value, rel=1e-6), name
+        for ours, theirs in zip(weights(other), weights(whole), strict=True):
+            # AdamW divides by the gradient's own size: compare where rounding noise is not all there is.
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+
+
+def test_the_gradient_does_not_depend_on_splitting_or_order() -> None:
+    made = samples()
+    norms = {
+        policy(tokens_per_microbatch=budget, clip_norm=1e-3).learn(order, Likelihood())["grad_norm"]
+        for budget in (10_000, 30, 1)
+        for order in (made, made[::-1])
+    }
+    assert max(norms) - min(norms) < 1e-6 * max(norms)
+    assert min(norms) > 0
+
+
+def test_metrics_are_exact_means() -> None:
+    made = samples()
+    metrics = policy(tokens_per_microbatch=30).learn(made, Likelihood())
+    assert metrics["tokens"] == pytest.approx(sum(s.mask.sum() for s in made) / len(made))
+    fresh = policy().annotate(made, frozenset({"old_logp"}))
+    apart = np.concatenate([np.abs(s.old_logp - s.logp)[s.mask] for s in fresh if s.old_logp is not None])
+    assert metrics["sampling/sampling_logp_difference/mean"] == pytest.approx(apart.mean(), rel=1e-5)
+    assert metrics["sampling/sampling_logp_difference/max"] == pytest.approx(apart.max(), rel=1e-5)
+
+
+def test_recorded_text_has_no_sampling_metrics() -> None:
+    made = [replace(s, logp=np.zeros_like(s.logp)) for s in samples()]
+    assert not [name for name in policy().learn(made, Likelihood()) if name.startswith("sampling/")]
+
+
+@pytest.mark.parametrize("compute", [torch.float64, torch.bfloat16])
+def test_learning_raises_the_likelihood(compute: torch.dtype) -> None:
+    made = [replace(s, advantage=s.mask.astype(np.float32)) for s in samples()]
+    trained = policy(compute, learning_rate=1e-2)
+    losses = [trained.learn(made, Likelihood())["loss"] for _ in range(12)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert trained.step == 12
+
+
+def test_bfloat16_masters_take_steps_too_small_for_bfloat16() -> None:
+    trained = policy(torch.bfloat16, learning_rate=1e-6)
+    before = [p.clone() for p in trained._master.values()]
+    trained.learn(samples(), Likelihood())
+    assert all(p.dtype == torch.bfloat16 for p in trained.model.parameters())
+    for old, new, working in zip(before, trained._master.values(), trained.model.parameters(), strict=True):
+        assert float((new - old).abs().max()) > 0
+        assert working.equal(new.to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("compute", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("scale", [math.nan, math.inf])
+def test_a_step_that_is_not_finite_is_skipped(compute: torch.dtype, scale: float, tmp_path: Path) -> None:
+    made = samples()
+    spoiled, clean = policy(compute, tokens_per_microbatch=30), policy(compute, tokens_per_microbatch=30)
+    spoiled.learn(made, Likelihood())
+    clean.learn(made, Likelihood())
+    before = weights(spoiled)
+    for _ in range(2):
+        assert spoiled.learn(made, Likelihood(scale))["skipped_steps"] == 1.0
+    assert spoiled.step == 1
+    assert all(a.equal(b) for a, b in zip(before, weights(spoiled), strict=True))
+    # The optimiser's state is untouched: the next good step is the one that would have come anyway.
+    assert spoiled.learn(made, Likelihood())["skipped_steps"] == 0.0
+    clean.learn(made, Likelihood())
+    assert all(a.equal(b) for a, b in zip(weights(clean), weights(spoiled), strict=True))
+
+
+def test_three_steps_in_a_row_that_are_not_finite_stop_the_run() -> None:
+    trained = policy()
+    trained.learn(samples(), Likelihood(math.nan))
+    trained.learn(samples(), Likelihood(math.nan))
+    with pytest.raises(NonFinite, match="3 steps"):
+        trained.learn(samples(), Likelihood(math.nan))
+
+
+def test_the_gradient_is_clipped_by_its_global_norm() -> None:
+    """Plain AdamW over the clipped gradient of the same loss gives the same weights."""
+    made = samples()
+    trained = policy(clip_norm=1e-4)
+    model = tiny_model()
+    twin = LocalPolicy(model, Optimiser(), compute=torch.float64)
+    adam = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+    for _ in range(2):
+        from togi.batch import collate
+
+        batch = collate(made)
+        Likelihood().loss(twin.outputs(batch), batch).value.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e-4)
+        adam.step()
+        adam.zero_grad()
+        assert trained.learn(made, Likelihood())["grad_norm"] == pytest.approx(float(norm), rel=1e-6)
+    for ours, theirs in zip(weights(trained), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=1e-7)
+
+
+def test_schedules() -> None:
+    flat = Optimiser(learning_rate=1.0, warmup_steps=2)
+    assert [flat.rate(step) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+    line = Optimiser(learning_rate=1.0, warmup_steps=2, schedule="linear", total_steps=6)
+    assert [line.rate(step) for step in range(8)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    cosine = Optimiser(learning_rate=1.0, schedule="cosine", total_steps=4)
+    assert [cosine.rate(step) for step in range(5)] == pytest.approx([1.0, 0.853553, 0.5, 0.146447, 0.0], abs=1e-6)
+    trained = policy(warmup_steps=4)
+    assert [trained.learn(samples(), Likelihood())["learning_rate"] for _ in range(2)] == [2.5e-4, 5e-4]
+
+
+def test_annotate_keeps_order_and_takes_the_frozen_copy() -> None:
+    made = samples()
+    needs: frozenset[Need] = frozenset({"old_logp", "ref_logp"})
+    trained = LocalPolicy(
+        tiny_model(),
+        Optimiser(learning_rate=1e-2, tokens_per_microbatch=30),
+        compute=torch.float64,
+        reference="copy",
+    )
+    first = trained.annotate(made, needs)
+    trained.learn(made, Likelihood())
+    second = trained.annotate(made[::-1], needs)[::-1]
+    for before, after, plain in zip(first, second, made, strict=True):
+        assert before.old_logp is not None
+        assert before.ref_logp is not None
+        assert after.old_logp is not None
+        assert after.ref_logp is not None
+        assert before.ids is plain.ids
+        assert before.old_logp.shape == plain.ids.shape
+        np.testing.assert_allclose(before.old_logp, before.ref_logp, atol=1e-6)
+        np.testing.assert_allclose(before.ref_logp, after.ref_logp, atol=1e-6)
+        assert np.abs(after.old_logp - before.old_logp).max() > 1e-4
+        assert (before.old_logp[~plain.mask] == 0).all()
+    assert all(p.grad is None for p in trained.model.parameters())
+
+
+def test_a_reference_is_asked_for_before_it_is_needed() -> None:
+    with pytest.raises(ValueError, match="reference"):
+        policy().annotate(samples(), frozenset({"ref_logp"}))
+
+
+def adapted(compute: torch.dtype) -> LocalPolicy:
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], lora_dropout=0.0)
+    model = get_peft_model(tiny_model(dtype=torch.float32), config)
+    return LocalPolicy(model, Optimiser(learning_rate=1e-2), compute=compute, reference="adapter_base")
+
+
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
+def test_adapters_learn_alone_and_their_base_is_the_reference(compute: torch.dtype, tmp_path: Path) -> None:
+    made = [replace(s, advantage=s.mask.astype(np.float32)) for s in samples()]
+    trained = adapted(compute)
+    base = {n: p.detach().clone() for n, p in trained.model.named_parameters() if not p.requires_grad}
+    needs: frozenset[Need] = frozenset({"old_logp", "ref_logp"})
+    first = trained.annotate(made, needs)
+    losses = [trained.learn(made, Likelihood())["loss"] for _ in range(8)]
+    assert losses[-1] < losses[0]
+    second = trained.annotate(made, needs)
+    for before, after in zip(first, second, strict=True):
+        np.testing.assert_array_equal(before.ref_logp, after.ref_logp)
+        assert np.abs(after.old_logp - after.ref_logp).max() > 1e-3  # type: ignore[operator]
+    for name, p in trained.model.named_parameters():
+        assert p.requires_grad or p.equal(base[name])
+    trained.save(tmp_path)
+    other = adapted(compute)
+    other.load(tmp_path)
+    assert other.learn(made, Likelihood()) == trained.learn(made, Likelihood())
+
+
+@pytest.mark.parametrize("compute", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_loaded_policy_goes_on_bit_for_bit(compute: torch.dtype, tmp_path: Path) -> None:
+    made = samples()
+    trained = policy(compute, warmup_steps=4)
+    trained.learn(made, Likelihood())
+    trained.learn(made, Likelihood(math.nan))
+    trained.save(tmp_path)
+    other = policy(compute, warmup_steps=4)
+    other.load(tmp_path)
+    assert other.step == trained.step == 1
+    for _ in range(2):
+        assert other.learn(made, Likelihood()) == trained.learn(made, Likelihood())
+    assert all(a.equal(b) for a, b in zip(weights(other), weights(trained), strict=True))
+    assert {p.name for p in tmp_path.iterdir()} == {"policy.safetensors", "optimiser.safetensors", "policy.json"}
+
+
+def test_another_models_weights_are_refused(tmp_path: Path) -> None:
+    adapted(torch.float32).save(tmp_path)
+    with pytest.raises(ValueError, match="other parameters"):
+        policy().load(tmp_path)
+
+
+def test_nothing_to_learn_from_is_said() -> None:
+    with pytest.raises(ValueError, match="no sample"):
+        policy().learn([], Likelihood())
+
+
+def test_probe_chooses_the_faster_type() -> None:
+    probe = probe_bf16()
+    assert probe.compute == (torch.bfloat16 if probe.bfloat16 > probe.float32 else torch.float32)
+    assert min(probe.bfloat16, probe.float32) > 1e8

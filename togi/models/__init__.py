@@ -1,0 +1,1 @@
+"""Models: loading, packing, training, saving. Knows no rewards and no algorithms."""

@@ -1,0 +1,42 @@
+"""Splits a step's samples into micro-batches by a budget of distinct tokens. Knows lengths, not models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from togi.models.packing import packed_length
+from togi.types import Sample
+
+
+def microbatches(samples: Sequence[Sample], budget: int) -> list[list[int]]:
+    """Indices of the samples, every one once, in parts of at most ``budget`` distinct tokens.
+
+    Groups, whose samples share a prompt, stay together when they fit and are split otherwise. A single sample longer
+    than the budget is a part of its own.
+    """
+    groups: dict[int, list[int]] = {}
+    for i, sample in enumerate(samples):
+        groups.setdefault(sample.group, []).append(i)
+    parts: list[list[int]] = []
+    filled = budget
+    for group in groups.values():
+        for piece in _split(samples, group, budget):
+            length = packed_length([samples[i] for i in piece])
+            if filled + length > budget:
+                parts.append([])
+                filled = 0
+            parts[-1].extend(piece)
+            filled += length
+    return parts
+
+
+def _split(samples: Sequence[Sample], group: Sequence[int], budget: int) -> list[list[int]]:
+    if packed_length([samples[i] for i in group]) <= budget:
+        return [list(group)]
+    # Neighbours in this order share the most.
+    pieces: list[list[int]] = [[]]
+    for i in sorted(group, key=lambda i: samples[i].ids.tolist()):
+        if pieces[-1] and packed_length([samples[j] for j in (*pieces[-1], i)]) > budget:
+            pieces.append([])
+        pieces[-1].append(i)
+    return pieces
