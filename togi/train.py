@@ -191,7 +191,7 @@ class Training:
             self._state(work.state),
             work.policy.save,
             keep=self.run.keep,
-            needed=work.policy.state_bytes(),
+            needed=work.policy.saved_bytes,
         )
         self._saved = self.position.total
         self.folder.event("checkpoint", step=self.position.total)
@@ -204,7 +204,7 @@ class Training:
         """Keep the stage's weights, then move on; the checkpoint that says so needs no weights of its own."""
         self.watch.phase("save")
         path = stage_model(self.folder.path, stage.name)
-        with work.policy.master_weights() as model:
+        with work.policy.full_precision() as model:
             save_model(model, work.tokenizer, path)
         self.position = Position(stage=self.position.stage + 1, step=0, total=self.position.total)
         save_checkpoint(self.checkpoints, self.position.total, self._state(None), lambda _: None, keep=self.run.keep)

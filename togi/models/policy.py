@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -229,6 +229,23 @@ class LocalPolicy:
             self._adam.state[self._master[name]][kind] = value
         state = json.loads((path / "policy.json").read_text(encoding="utf-8"))
         self.step, self._bad_steps = state["step"], state["bad_steps"]
+
+    @property
+    def saved_bytes(self) -> int:
+        """About what ``save`` writes: weights and two moments."""
+        return sum(3 * p.numel() * p.element_size() for p in self._master.values())
+
+    @contextmanager
+    def full_precision(self) -> Iterator[nn.Module]:
+        """The module with its master weights in place of the rounded ones it computes with, for saving."""
+        rounded = {name: p.data for name, p in self._working.items()}
+        for name, p in self._working.items():
+            p.data = self._master[name].data
+        try:
+            yield self.model
+        finally:
+            for name, p in self._working.items():
+                p.data = rounded[name]
 
 
 class _Accumulate:
