@@ -1,0 +1,26 @@
+"""Rewards: verifiers, lengths, your own functions, and the arithmetic that joins them; they know no model."""
+
+from togi.rewards.algebra import Composable, Leaf, clip, gate, part_names
+from togi.rewards.parse import REWARDS, parse_reward
+from togi.rewards.shaping import brevity, concise, overlong
+from togi.rewards.verify import choice, exact, form, math, number, python, scorer
+
+__all__ = [
+    "REWARDS",
+    "Composable",
+    "Leaf",
+    "brevity",
+    "choice",
+    "clip",
+    "concise",
+    "exact",
+    "form",
+    "gate",
+    "math",
+    "number",
+    "overlong",
+    "parse_reward",
+    "part_names",
+    "python",
+    "scorer",
+]

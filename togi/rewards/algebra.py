@@ -1,0 +1,210 @@
+"""Rewards compose by arithmetic, ``gate`` and ``clip``; this file knows no grader and never reads a completion.
+
+A composed reward keeps the parts of everything inside it, by name. A part that could not be scored makes the whole
+not scored. ``parts["correct"]`` is what samplers decide on: composition multiplies it by gates and takes the least of
+several verifiers, and shaping terms never touch it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from togi.types import Reward, Score, Task, Trajectory
+
+LEAST = ("correct", "parsed")  # parts that several leaves may give; the least one stands for all
+
+
+class Composable(ABC):
+    """A reward with ``+ - *``. ``names`` are the parts it scores; equal leaves may share a name, others may not."""
+
+    @property
+    @abstractmethod
+    def leaves(self) -> tuple[Leaf, ...]: ...
+
+    @abstractmethod
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]: ...
+
+    def __add__(self, other: Composable | float) -> Composable:
+        return _sum([(1.0, self), (1.0, other)])
+
+    def __radd__(self, other: float) -> Composable:
+        return self + other
+
+    def __sub__(self, other: Composable | float) -> Composable:
+        return _sum([(1.0, self), (-1.0, other)])
+
+    def __rsub__(self, other: float) -> Composable:
+        return _sum([(1.0, other), (-1.0, self)])
+
+    def __neg__(self) -> Composable:
+        return _sum([(-1.0, self)])
+
+    def __mul__(self, other: float) -> Composable:
+        if isinstance(other, Composable):
+            raise ValueError("rewards are not multiplied with each other: write gate(reward, by=other)")
+        return _sum([(other, self)])
+
+    def __rmul__(self, other: float) -> Composable:
+        return self * other
+
+
+class Leaf(Composable):
+    """A reward that is not composed of others. ``name`` is its part in ``Score.parts``."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        return (self,)
+
+    @property
+    def punishes(self) -> bool:
+        """Whether its values are negative by definition, so that it is added and subtracting it would pay for it."""
+        return False
+
+
+@dataclass(frozen=True)
+class Sum(Composable):
+    """``constant + Σ weight · term``."""
+
+    terms: tuple[tuple[float, Composable], ...]
+    constant: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_names(self.leaves)
+        if not all(math.isfinite(number) for number in (self.constant, *(weight for weight, _ in self.terms))):
+            raise ValueError("weights of a reward are finite numbers")
+        for weight, term in self.terms:
+            if weight < 0 and isinstance(term, Leaf) and term.punishes:
+                raise ValueError(f"{term.name} is negative already: add it (+ {-weight:g} * {term.name}), or it pays")
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        return tuple(leaf for _, term in self.terms for leaf in term.leaves)
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        columns = [term(task, trajectories) for _, term in self.terms]
+        weights = [weight for weight, _ in self.terms]
+        return [self._add(weights, row) for row in zip(*columns, strict=True)]
+
+    def _add(self, weights: Sequence[float], scores: Sequence[Score]) -> Score:
+        value = self.constant + sum(weight * score.value for weight, score in zip(weights, scores, strict=True))
+        dense = _add_dense(weights, [score.dense for score in scores])
+        return combine(scores, value, dense=dense)
+
+
+@dataclass(frozen=True)
+class gate(Composable):
+    """``reward`` where ``by`` is 1, and 0 elsewhere: a form that gates can never pay by itself."""
+
+    reward: Composable
+    by: Composable
+
+    def __post_init__(self) -> None:
+        _check_names(self.leaves)
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        return (*self.reward.leaves, *self.by.leaves)
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        pairs = zip(self.reward(task, trajectories), self.by(task, trajectories), strict=True)
+        return [self._gate(score, by) for score, by in pairs]
+
+    def _gate(self, score: Score, by: Score) -> Score:
+        is_open = by.value == 1.0
+        combined = combine(
+            [score, by], score.value if is_open else 0.0, dense=score.dense if is_open else (0.0,) * len(score.dense)
+        )
+        if is_open or "correct" not in combined.parts:
+            return combined
+        return Score(
+            value=combined.value,
+            parts={**combined.parts, "correct": 0.0},
+            dense=combined.dense,
+            status=combined.status,
+            note=combined.note,
+        )
+
+
+@dataclass(frozen=True)
+class clip(Composable):
+    """``reward`` kept within ``low`` and ``high``; its parts stay as they are."""
+
+    reward: Composable
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"clip needs low <= high; got low={self.low}, high={self.high}")
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        return self.reward.leaves
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        return [
+            combine([score], min(max(score.value, self.low), self.high)) for score in self.reward(task, trajectories)
+        ]
+
+
+def combine(scores: Sequence[Score], value: float, *, dense: tuple[float, ...] = ()) -> Score:
+    """One score with all parts; the first status that is not ok wins and makes the value nan."""
+    parts: dict[str, float] = {}
+    for score in scores:
+        for name, part in score.parts.items():
+            parts[name] = min(part, parts.get(name, math.inf)) if name in LEAST else part
+    for score in scores:
+        if score.status != "ok":
+            return Score(value=math.nan, parts=parts, status=score.status, note=score.note)
+    return Score(value=value, parts=parts, dense=dense)
+
+
+def part_names(reward: Reward) -> tuple[str, ...]:
+    """The names of a composed reward's leaves, each once; none for a reward that is not built with this algebra."""
+    if not isinstance(reward, Composable):
+        return ()
+    return tuple(dict.fromkeys(leaf.name for leaf in reward.leaves))
+
+
+def _sum(terms: Sequence[tuple[float, Composable | float]]) -> Composable:
+    flat: list[tuple[float, Composable]] = []
+    constant = 0.0
+    for weight, term in terms:
+        for number in (weight, term):
+            if not isinstance(number, Composable) and (isinstance(number, bool) or not isinstance(number, int | float)):
+                raise ValueError(f"rewards are added to rewards and numbers; got {type(number).__name__}")
+        if isinstance(term, Sum):
+            flat += [(weight * inner, each) for inner, each in term.terms]
+            constant += weight * term.constant
+        elif isinstance(term, Composable):
+            flat.append((weight, term))
+        else:
+            constant += weight * term
+    return Sum(tuple(flat), constant)
+
+
+def _add_dense(weights: Sequence[float], rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    given = [(weight, row) for weight, row in zip(weights, rows, strict=True) if row]
+    if not given:
+        return ()
+    return tuple(
+        sum(weight * value for (weight, _), value in zip(given, column, strict=True))
+        for column in zip(*(row for _, row in given), strict=True)
+    )
+
+
+def _check_names(leaves: Sequence[Leaf]) -> None:
+    seen: Mapping[str, Leaf] = {}
+    for leaf in leaves:
+        if leaf.name in LEAST:
+            raise ValueError(f'"{leaf.name}" cannot name a reward: every verifier gives a part of that name')
+        if leaf.name in seen and seen[leaf.name] != leaf:
+            raise ValueError(f'two different rewards are named "{leaf.name}"; give one another name=')
+        seen = {**seen, leaf.name: leaf}

@@ -1,0 +1,152 @@
+"""Text such as ``gate(number(), by=form()) + 0.1 * overlong(64, 16)`` to a reward; it runs no text as code.
+
+The text is read as Python's grammar and then walked: names of rewards called with numbers, strings, true, false and
+rewards, joined by ``+ - *``. Everything else is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from togi.rewards.algebra import Composable, clip, gate
+from togi.rewards.shaping import brevity, concise, overlong
+from togi.rewards.verify import choice, exact, form, math, number, python, scorer
+from togi.sandbox.pool import Pool, shared_pool
+
+LONGEST = 2000  # characters of an expression
+INJECTED = ("pool", "base")  # given by the recipe's place, never by its text
+
+REWARDS: Mapping[str, Callable[..., Composable]] = {
+    reward.__name__: reward
+    for reward in (
+        exact,
+        number,
+        choice,
+        math,
+        scorer,
+        python,
+        form,
+        overlong,
+        concise,
+        brevity,
+        gate,
+        clip,
+    )
+}
+
+
+def parse_reward(expression: str, base: Path, pool: Pool | None = None) -> Composable:
+    """The reward an expression names. ``base`` is the folder that files of ``python("file.py:function")`` are in.
+
+    Raises ValueError that shows the expression and says what is wrong with it.
+    """
+    if len(expression) > LONGEST:
+        raise ValueError(f"a reward of {len(expression)} characters; the longest is {LONGEST}: write it in Python")
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+        reward = _Reader(base, pool or shared_pool()).read(tree.body)
+    except SyntaxError as error:
+        raise ValueError(f"reward = {expression!r}: this cannot be read: {error.msg}") from error
+    except RecursionError as error:
+        raise ValueError(f"reward = {expression[:80]!r}…: this is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"reward = {expression!r}: {error}") from error
+    if not isinstance(reward, Composable):
+        raise ValueError(f"reward = {expression!r}: this is a constant; name a reward: {', '.join(REWARDS)}")
+    return reward
+
+
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    """The parameters of a named reward that an expression may give."""
+    signature = inspect.signature(REWARDS[name])
+    return {key: value for key, value in signature.parameters.items() if key not in INJECTED}
+
+
+class _Reader:
+    def __init__(self, base: Path, pool: Pool) -> None:
+        self.injected = {"pool": pool, "base": base}
+
+    def read(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=bool() | int() | float() | str() as value):
+                return value
+            case ast.Name(id="true" | "false" as name):
+                return name == "true"
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return -self._term(operand)
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return self._term(operand)
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                return self._term(left) + self._term(right)
+            case ast.BinOp(left=left, op=ast.Sub(), right=right):
+                return self._term(left) - self._term(right)
+            case ast.BinOp(left=left, op=ast.Mult(), right=right):
+                return self._term(left) * self._term(right)
+            case ast.Call(func=ast.Name(id=name)):
+                return self._call(name, node)
+            case ast.Name(id=name) if name in REWARDS:
+                raise ValueError(f"{name} is called with brackets: {usage(name)}")
+            case ast.Name(id=name):
+                raise ValueError(_unknown(name))
+        raise ValueError(f'"{ast.unparse(node)}" is not allowed; use rewards, numbers, + - *, gate() and clip()')
+
+    def _term(self, node: ast.expr) -> Any:
+        value = self.read(node)
+        if isinstance(value, bool | str):
+            raise ValueError(f'"{ast.unparse(node)}" is neither a reward nor a number')
+        return value
+
+    def _call(self, name: str, call: ast.Call) -> Composable:
+        if name not in REWARDS:
+            raise ValueError(_unknown(name))
+        if any(isinstance(argument, ast.Starred) for argument in call.args) or any(
+            k.arg is None for k in call.keywords
+        ):
+            raise ValueError(f"{name} takes no * or **; {usage(name)}")
+        positional = [self.read(argument) for argument in call.args]
+        named = {str(keyword.arg): self.read(keyword.value) for keyword in call.keywords}
+        wanted = parameters(name)
+        for key in named:
+            if key not in wanted:
+                close = difflib.get_close_matches(key, wanted, n=1)
+                hint = f'; did you mean "{close[0]}"?' if close else "."
+                raise ValueError(f'{name} has no parameter "{key}"{hint} Its parameters: {usage(name)}')
+        try:
+            bound = inspect.Signature(list(wanted.values())).bind(*positional, **named)
+        except TypeError as error:
+            raise ValueError(f"{name}: {error}; its parameters: {usage(name)}") from error
+        hints = get_type_hints(REWARDS[name])
+        for key, value in bound.arguments.items():
+            _check_type(name, key, value, hints[key])
+        injected = {
+            key: value for key, value in self.injected.items() if key in inspect.signature(REWARDS[name]).parameters
+        }
+        return REWARDS[name](*bound.args, **bound.kwargs, **injected)
+
+
+def usage(name: str) -> str:
+    """A reward's call with its parameters and defaults, as in ``overlong(max_length, cache, name="overlong")``."""
+    shown = [
+        key if value.default is value.empty else f"{key}={value.default!r}" for key, value in parameters(name).items()
+    ]
+    return f"{name}({', '.join(shown)})"
+
+
+def _check_type(name: str, key: str, value: Any, hint: type) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = number if hint is float else isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    if not fits:
+        wanted = "a reward" if issubclass(hint, Composable) else f"of type {hint.__name__}"
+        got = "a reward" if isinstance(value, Composable) else repr(value)
+        raise ValueError(f'{name}: "{key}" is {wanted}; got {got}. Its parameters: {usage(name)}')
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, REWARDS, n=1)
+    hint = f'did you mean "{close[0]}"?' if close else f"the rewards are {', '.join(REWARDS)}."
+    return f'there is no reward "{name}"; {hint} Your own function is python("file.py:{name}").'
