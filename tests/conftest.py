@@ -11,6 +11,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from togi.models.bundled import bundled
+from togi.models.load import Loaded, ModelError, load_model
+
 torch.set_num_threads(1)
 
 
@@ -37,3 +40,13 @@ def tiny_model(vocabulary: int = 61, seed: int = 0, dtype: torch.dtype = torch.f
 @pytest.fixture
 def tiny() -> PreTrainedModel:
     return tiny_model()
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Loaded:
+    """The bundled SmolLM2-135M-Instruct in float32, one for the whole session: a test must not change its weights."""
+    try:
+        bundled("smollm2-135m", download=False)
+    except ModelError as error:
+        pytest.skip(f"{error} (for example: togi chat smollm2-135m --prompt hello)")
+    return load_model("smollm2-135m")

@@ -1,0 +1,236 @@
+"""load_model: from a source in text to a model, its tokenizer and every token that ends its turn.
+
+It knows no run, no recipe and no algorithm. No code that comes with a model is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from togi.models.bundled import BUNDLED, Progress, bundled, silent
+from togi.models.weights import ModelError, digest, quiet, read_folder, read_gguf, weight_files
+
+__all__ = ["Loaded", "Lora", "ModelError", "load_model"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+# Configuration, tokenizer and weights; never Python files.
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+# A second copy of the weights in another layout.
+_HUB_COPIES = ["consolidated*", "original/*", "onnx/*"]
+_ANSWER = "\ufdd2answer\ufdd3"
+# Models without a position table or limit (state-space models) say nothing; a run's own limits then hold.
+_NO_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685): ``W + alpha / rank * B A`` on the named layers.
+
+    ``targets`` are module names, or ``all-linear``: every linear layer but the vocabulary projection.
+    """
+
+    rank: int = 16
+    alpha: float = 32
+    dropout: float = 0.0
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loaded:
+    """A model ready to use, in evaluation mode.
+
+    ``model`` is the transformers model, or peft's wrapper of it whose adapter alone requires gradients. ``eos_ids``
+    are all tokens that end its turn, ``context`` the most tokens it can see, ``digest`` a SHA-256 of the weights'
+    files, ``parameters`` how many there are (tied ones once).
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    eos_ids: frozenset[int]
+    context: int
+    source: str
+    digest: str
+    parameters: int
+
+
+def load_model(
+    source: str, *, dtype: torch.dtype = torch.float32, lora: Lora | None = None, progress: Progress = silent
+) -> Loaded:
+    """Load from a bundled name, a folder of safetensors, a ``.gguf`` file, an adapter folder, a run folder (its newest
+    model) or a hub id ``owner/name``; a local path goes before a hub id. ``lora`` adds fresh adapters, or must agree
+    with those that are there. Raises ModelError: what is wrong with the source and what to do.
+    """
+    path = _newest_model(Path(source))
+    if (path / "adapter_config.json").is_file():
+        model, tokenizer, hashed = _read_adapter(path, dtype, lora, progress)
+    else:
+        model, tokenizer, hashed = _read_base(source, path, dtype, progress)
+        if lora:
+            model = _add_adapter(model, lora, source if source in BUNDLED or not path.exists() else str(path.resolve()))
+    eos_ids = _eos_ids(model, tokenizer)
+    # So that an export stops at every one of them under other tools too.
+    model.generation_config.eos_token_id = sorted(eos_ids)
+    return Loaded(
+        model=model.eval(),
+        tokenizer=tokenizer,
+        eos_ids=eos_ids,
+        context=_context(model),
+        source=source,
+        digest=hashed,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+def _newest_model(path: Path) -> Path:
+    """For a run folder the model of the stage finished last; any other path as it is."""
+    models = path / "models"
+    if not models.is_dir() or (path / "config.json").is_file():
+        return path
+    finished = [folder for folder in models.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+    if not finished:
+        raise ModelError(f"the run {path} has not finished a stage yet: it holds no model")
+    return max(finished, key=lambda folder: (folder.stat().st_mtime_ns, folder.name))
+
+
+def _read_base(
+    source: str, path: Path, dtype: torch.dtype, progress: Progress
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    if source in BUNDLED and not path.exists():
+        # The folder was verified against this file's checksum when it was resolved.
+        return (*read_folder(bundled(source, progress=progress), dtype), BUNDLED[source].sha256)
+    if path.suffix == ".gguf":
+        return (*read_gguf(path, dtype), digest([path]) if path.is_file() else "")
+    if not path.exists() and _HUB_ID.fullmatch(source):
+        path = _from_hub(source, progress)
+    if not path.is_dir():
+        raise ModelError(
+            f"there is no model {source!r}: wanted a bundled name ({', '.join(BUNDLED)}), a folder with safetensors, "
+            "a .gguf file, an adapter folder, a run folder, or a hub id such as org/name"
+        )
+    return (*read_folder(path, dtype), digest(weight_files(path)))
+
+
+def _from_hub(source: str, progress: Progress) -> Path:
+    """The local snapshot of a hub repository; nothing is asked of the network but what this id names."""
+    progress(f"fetching {source} from the hub")
+    with quiet():
+        try:
+            return Path(snapshot_download(source, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_COPIES))
+        except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ModelError(
+                f"there is no folder {source}, and the hub could not give a model of that name: {reason}. "
+                "Check the name and the network, or give a local folder"
+            ) from error
+
+
+def _read_adapter(
+    path: Path, dtype: torch.dtype, lora: Lora | None, progress: Progress
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """A base model with the trained adapter of a folder on it; training may go on."""
+    config = _adapter_config(path)
+    if lora and (config["r"], config["lora_alpha"]) != (lora.rank, lora.alpha):
+        raise ModelError(
+            f"{path} is an adapter of rank {config['r']} and alpha {config['lora_alpha']}, wanted rank {lora.rank} and "
+            f"alpha {lora.alpha}: ask for the same, or export it merged and start from that"
+        )
+    if not (path / "adapter_model.safetensors").is_file():
+        raise ModelError(f"{path} has no adapter_model.safetensors (pickled adapters are not read)")
+    base = str(config["base_model_name_or_path"])
+    base_path = Path(base)
+    if (base_path / "adapter_config.json").is_file():
+        raise ModelError(f"the base of the adapter {path} is itself an adapter, {base}: export that one merged first")
+    model, tokenizer, hashed = _read_base(base, base_path, dtype, progress)
+    peft = _peft()
+    with quiet():
+        try:
+            model = peft.PeftModel.from_pretrained(model, str(path), is_trainable=True)
+        except Exception as error:
+            # The boundary to a foreign file, as for weights.
+            raise ModelError(f"the adapter {path} does not fit its base {base}: {error}") from error
+    both = f"{hashed} {digest([path / 'adapter_model.safetensors'])}"
+    return model, tokenizer, hashlib.sha256(both.encode()).hexdigest()
+
+
+def _adapter_config(path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path / 'adapter_config.json'} is not JSON: {error}") from error
+    if config.get("peft_type") != "LORA":
+        raise ModelError(f"{path} is an adapter of type {config.get('peft_type')}, only LORA is read")
+    missing = [key for key in ("r", "lora_alpha", "base_model_name_or_path") if not config.get(key)]
+    if missing:
+        raise ModelError(f"{path / 'adapter_config.json'} lacks {', '.join(missing)}")
+    return config
+
+
+def _add_adapter(model: PreTrainedModel, lora: Lora, base: str) -> PreTrainedModel:
+    peft = _peft()
+    config = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if lora.targets == "all-linear" else list(lora.targets),
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base,
+    )
+    # peft would otherwise record the cache folder, a path of this machine, as the base.
+    model.name_or_path = base
+    with quiet():
+        try:
+            return peft.get_peft_model(model, config)
+        except ValueError as error:
+            raise ModelError(f"adapters cannot be put on {base}: {error}") from error
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ModuleNotFoundError as error:
+        raise ModelError("adapters need peft: pip install -c constraints.txt -e '.[lora]'") from error
+    return peft
+
+
+def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The generation configuration's, the tokenizer's, and the one with which the chat template ends an answer."""
+    found: set[int] = set()
+    configured: int | Sequence[int] | None = model.generation_config.eos_token_id
+    if configured is not None:
+        found |= {configured} if isinstance(configured, int) else set(configured)
+    if tokenizer.eos_token_id is not None:
+        found.add(int(tokenizer.eos_token_id))
+    if tokenizer.chat_template:
+        found |= _template_end(tokenizer)
+    if not found:
+        raise ModelError("the model names no end-of-sequence token: set eos_token_id in its generation_config.json")
+    return frozenset(found)
+
+
+def _template_end(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _ANSWER}]
+    try:
+        rendered = tokenizer.apply_chat_template(messages, tokenize=False)
+    except jinja2.TemplateError as error:
+        raise ModelError(f"the model's chat template fails on a question and an answer: {error}") from error
+    after = rendered.rpartition(_ANSWER)[2].lstrip()
+    first = tokenizer.encode(after, add_special_tokens=False)[:1]
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return set(first) & special
+
+
+def _context(model: PreTrainedModel) -> int:
+    config = model.config.get_text_config()
+    return int(config.max_position_embeddings) if hasattr(config, "max_position_embeddings") else _NO_LIMIT

@@ -1,0 +1,130 @@
+"""Reads weight files (a safetensors folder, a GGUF file) and hashes them. It knows no source but a local path.
+
+Only formats that hold nothing but numbers are read: a pickle can run code when it is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+class ModelError(ValueError):
+    """A model that cannot be had: what was asked for, what is wrong with it, what to do."""
+
+
+def read_folder(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a folder in transformers' layout.
+
+    Raises ModelError when weights are missing, pickled, damaged, incomplete, or not of the tokenizer's size.
+    """
+    weight_files(path)
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{path} has weights but no config.json: it is not a folder that transformers can load")
+    return _read(path, dtype, {}, str(path))
+
+
+def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a GGUF file, every weight unpacked to ``dtype``. Raises ModelError as read_folder."""
+    if not path.is_file():
+        raise ModelError(f"there is no file {path}")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ModelError(f"{path} is not a GGUF file (it does not start with GGUF): fetch it again")
+    return _read(path.parent, dtype, {"gguf_file": path.name}, str(path))
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The safetensors files of a folder, sorted by name. Raises ModelError when there are none."""
+    found = sorted(path.glob("*.safetensors"))
+    if found:
+        return found
+    pickled = sorted(file.name for pattern in PICKLES for file in path.glob(pattern))
+    if pickled:
+        raise ModelError(
+            f"{path} holds its weights as a pickle ({pickled[0]}), which can run code when opened; "
+            "only safetensors are read: have the model's owner save it with save_pretrained"
+        )
+    raise ModelError(f"{path} holds no *.safetensors weights")
+
+
+def digest(files: Sequence[Path]) -> str:
+    """SHA-256 of one file, or of the names and hashes of several: the same on every machine, whatever the dtype."""
+    hashes = [(file.name, file_sha256(file)) for file in files]
+    if len(hashes) == 1:
+        return hashes[0][1]
+    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the libraries' progress bars and notices, which name their internals and nothing a user could change."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _read(
+    folder: Path, dtype: torch.dtype, gguf: dict[str, Any], shown: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    unpack = {"quantization_config": GgufConfig(dequantize=True)} if gguf else {}
+    # The boundary to foreign files: parsers raise anything from KeyError to struct.error on damaged ones.
+    with quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **gguf)
+        except Exception as error:
+            raise ModelError(f"the tokenizer of {shown} cannot be read: {_first_line(error)}") from error
+        try:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                **gguf,
+                **unpack,
+            )
+        except SafetensorError as error:
+            raise ModelError(f"the weights of {shown} are damaged ({error}): fetch or save them again") from error
+        except Exception as error:
+            raise ModelError(f"the model {shown} cannot be loaded: {_first_line(error)}") from error
+    if report["missing_keys"]:
+        # transformers would fill these with random numbers and go on.
+        missing = sorted(report["missing_keys"])
+        raise ModelError(f"{shown} lacks {len(missing)} of the model's tensors, first {missing[0]}: it is incomplete")
+    rows = model.get_input_embeddings().weight.shape[0]
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise ModelError(f"{shown}: the tokenizer has token {highest}, the model only {rows} embeddings; they mismatch")
+    return model, tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
