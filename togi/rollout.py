@@ -18,7 +18,6 @@ from togi.types import (
     Group,
     Ids,
     Message,
-    Play,
     Prompt,
     Reward,
     Sampling,
@@ -47,7 +46,7 @@ class _Episode:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Episodes(Play):
+class Episodes:
     """Plays tasks through an environment each, with one engine call a turn for all of them.
 
     ``at(step)`` gives the play of one step, with fresh ``counts``; a task that is played again within a step gets the

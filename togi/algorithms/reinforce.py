@@ -5,8 +5,8 @@ and standardised over the whole step. The baseline form samples several attempts
 first; its KL then stands in the loss.
 
 REINFORCE++ standardises over tokens, as published. The baseline form standardises over attempts: over tokens, long
-attempts would move the mean and could turn an advantage's sign. Left out: the split of reward clipping and scaling
-before credit; what a reward is worth belongs to the reward.
+attempts would move the mean and could turn an advantage's sign. Left out: the clipping and scaling of rewards before
+credit is given; that belongs to the reward.
 """
 
 from __future__ import annotations
