@@ -1,20 +1,14 @@
-"""Reading recipes: what is refused and how it is said, overrides, origins, the TOML writer."""
+"""Reading recipes: what is refused and how it is said, overrides, origins."""
 
 from __future__ import annotations
 
-import math
-import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from togi.recipe.errors import COMMAND_LINE, RecipeError
 from togi.recipe.locate import lines_of
 from togi.recipe.read import Reading, read_recipe, read_text
-from togi.recipe.write import to_toml
 
 RECIPE = """\
 name = "small"
@@ -98,8 +92,8 @@ def test_lines_of_finds_every_key_whatever_spreads_over_lines() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("learning_rate = 1e-6", 'learning_rate = "1e-6"', 'small.toml:35: stage.hone.learning_rate: got "1e-6" (text), wanted'),
-        ("learning_rate = 1e-6", "learning_rat = 1e-6", "hone.learning_rat: unknown key; did you mean 'learning_rate'?"),
+        ("learning_rate = 1e-6", 'learning_rate = "1e-6"', 'toml:35: stage.hone.learning_rate: got "1e-6" (text)'),
+        ("learning_rate = 1e-6", "learning_rat = 1e-6", "learning_rat: unknown key; did you mean 'learning_rate'?"),
         ("learning_rate = 1e-6", "lr = 1e-6", "here it is called 'learning_rate'"),
         ("learning_rate = 1e-6", "learning_rate = -1", "got -1, wanted a number above 0"),
         ("learning_rate = 1e-6", "learning_rate = nan", "got nan, wanted a finite number"),
@@ -192,24 +186,8 @@ def test_files(tmp_path: Path) -> None:
     assert read_recipe(path).base == tmp_path
     with pytest.raises(RecipeError, match=r"b\.toml: no such recipe; there is a\.toml"):
         read_recipe(tmp_path / "b.toml")
-    with pytest.raises(RecipeError, match="no such recipe"):
+    with pytest.raises(RecipeError, match="no run folder"):
         read_recipe(tmp_path)
     path.write_bytes(b"name = '\xff'")
     with pytest.raises(RecipeError, match="not UTF-8"):
         read_recipe(path)
-
-
-words = st.text(max_size=8)
-scalars = st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), words)
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3), max_leaves=12
-)
-
-
-@given(st.dictionaries(words, values, max_size=4))
-def test_written_toml_reads_back(content: dict[str, Any]) -> None:
-    assert tomllib.loads(to_toml(content)) == content
-
-
-def test_written_toml_leaves_out_none_and_keeps_infinity() -> None:
-    assert tomllib.loads(to_toml({"a": None, "b": math.inf, "c": {"d": None}})) == {"b": math.inf, "c": {}}

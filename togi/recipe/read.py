@@ -43,6 +43,8 @@ def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Reading:
     path = Path(path)
     if path.is_dir():
         path = path / "recipe.toml"
+        if not path.is_file():
+            raise RecipeError([f"{path.parent}: no run folder, since it holds no recipe.toml"])
     if not path.is_file():
         near = sorted(file.name for file in path.parent.glob("*.toml"))
         there = f"; there is {', '.join(near)}" if near else ""

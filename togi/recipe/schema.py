@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, Strict
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+Beta = Annotated[float, Strict(), Field(ge=0, lt=1)]
 StageName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100)]
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -79,6 +80,15 @@ class RewardTable(Table):
     """Reward expression, such as `gate(number(), by=form()) - 0.1 * overlong(64, 16)`."""
 
 
+class GradingTable(Table):
+    workers: Count = 2
+    """Worker processes that score completions."""
+    seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Wall clock of one grader call; a call that runs over is a time-out, never a score of 0."""
+    memory_mb: Annotated[int, Field(ge=64)] = 2048
+    """Memory of one worker."""
+
+
 class SamplingTable(Table):
     max_tokens: Count = 256
     """Most tokens of one completion."""
@@ -117,9 +127,11 @@ class StageTable(Table):
     """Updates over which the learning rate rises from 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay of AdamW."""
+    betas: Annotated[tuple[Beta, Beta], Strict(False)] = (0.9, 0.999)
+    """Decay of AdamW's two moving averages."""
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     """Largest gradient norm; longer gradients are scaled down to it."""
-    tokens_per_microbatch: Count = 4096
+    tokens_per_microbatch: Count = 1200
     """Most distinct tokens learned from at once: memory against speed, never the result."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Fields of the algorithm, such as `clip_high = 0.28`."""
@@ -156,8 +168,6 @@ class Recipe(Table):
     """Name of the run; its folder is `runs/NAME`."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Everything random in the run follows from this number."""
-    workers: Count = 2
-    """Processes that score completions."""
     relative_to: Text | None = None
     """Folder that files in the recipe are relative to; the recipe's own folder when left out."""
     model: ModelTable
@@ -168,6 +178,8 @@ class Recipe(Table):
     """Where tasks come from."""
     reward: RewardTable | None = None
     """What completions are paid for; needed by every stage that samples."""
+    grading: GradingTable = GradingTable()
+    """The limits that graders run under."""
     sampling: SamplingTable = SamplingTable()
     """How completions are drawn, in every stage and in the evaluation unless they say otherwise."""
     stage: Annotated[tuple[StageTable, ...], Strict(False), Field(min_length=1)]

@@ -1,0 +1,224 @@
+"""The command line: each command reads its arguments and calls into lower floors. It decides nothing itself.
+
+Exit codes: 0 well, 1 a finding (doctor, preview), 2 bad input, 3 a fault of Togi's own, 128 + n stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.text import Text
+
+# Commands import what they need themselves: `togi --help` must not wait for torch.
+
+FINDING, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 3, 130
+
+app = App(
+    name="togi",
+    help="Hone language models with reinforcement learning. The road, in order:",
+    help_epilogue="Every command takes --debug, which shows the traceback of an error (or set TOGI_DEBUG=1).",
+    result_action="return_value",
+)
+Overrides = Annotated[str, Parameter(help="KEY=VALUE changes to the recipe, as in stage.grpo.learning_rate=1e-6.")]
+RecipePath = Annotated[Path, Parameter(help="Recipe file, or a run folder.")]
+RunPath = Annotated[Path, Parameter(help="Run folder.")]
+Flag = Parameter(negative=())
+
+
+@app.command(sort_key=1)
+def demo(
+    *,
+    short: Annotated[bool, Flag, Parameter(help="Only show that every stop works; nothing is learnt.")] = False,
+    folder: Annotated[Path, Parameter(help="Run folder.")] = Path("runs/quickstart"),
+) -> None:
+    """The whole road on a real model and a real task, in minutes, on two CPU cores."""
+    from togi.demo import demo as walk
+
+    walk(short=short, folder=folder, console=Console())
+
+
+@app.command(sort_key=2)
+def preview(recipe: RecipePath, *overrides: Overrides) -> int:
+    """What will the model be asked, what will it be paid for, what will it cost?"""
+    from togi.evidence.preview import preview as look
+    from togi.recipe import load_recipe
+
+    found = look(load_recipe(recipe, overrides).run)
+    found.render(Console())
+    return FINDING if found.findings else 0
+
+
+@app.command(sort_key=3)
+def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
+    """Is the machine fit? Can the base model do the task at all?"""
+    from togi.evidence.doctor import doctor as check
+    from togi.recipe import load_recipe
+
+    found = check(load_recipe(recipe, overrides).run)
+    found.render(Console())
+    return FINDING if found.findings else 0
+
+
+@app.command(sort_key=4)
+def train(
+    recipe: RecipePath,
+    *overrides: Overrides,
+    folder: Annotated[Path | None, Parameter(help="Run folder; runs/NAME when left out.")] = None,
+    dry_run: Annotated[bool, Flag, Parameter(help="Print the resolved recipe and the origin of every value.")] = False,
+    as_json: Annotated[bool, Flag, Parameter(name="--json", help="Print --dry-run as JSON.")] = False,
+    allow_changes: Annotated[bool, Flag, Parameter(help="Continue a run although its recipe or data changed.")] = False,
+) -> None:
+    """Train; the same command again resumes a run that was stopped."""
+    from togi.recipe import load_recipe
+    from togi.recipe.show import origins, show
+
+    loaded = load_recipe(recipe, overrides, folder=folder)
+    if as_json and not dry_run:
+        raise ValueError("--json says how --dry-run prints: add --dry-run")
+    if as_json:
+        print(json.dumps(origins(loaded.reading, loaded.run.recipe), indent=1, ensure_ascii=False))
+        return
+    if dry_run:
+        show(loaded.reading, loaded.run.recipe, Console())
+        return
+    from togi.progress import Live
+    from togi.train import train as run_all
+
+    with Live() as watch:
+        run_all(loaded.run, watch, allow_changes=allow_changes)
+    Console().print(Text(f"The run is in {loaded.run.folder}. Next: togi report {loaded.run.folder}"), soft_wrap=True)
+
+
+@app.command(sort_key=5, name="eval")
+def evaluate(
+    run: RunPath,
+    *,
+    attempts: Annotated[int | None, Parameter(help="Completions sampled for each task.")] = None,
+    tasks: Annotated[int | None, Parameter(help="Use only the first so many tasks.")] = None,
+    model: Annotated[str, Parameter(help="Stage whose model is measured.")] = "last",
+) -> None:
+    """Is it better, by how much, for sure? Base and trained model on the held-out tasks, with intervals."""
+    from togi.evidence.again import evaluate_run, in_words, pick_model, table
+    from togi.evidence.summary import compare
+    from togi.manifest import run_dtype
+    from togi.recipe import load_recipe
+    from togi.run import open_model, open_play
+    from togi.types import Play
+
+    changes = {"attempts": attempts, "tasks": tasks}
+    overrides = [f"evaluation.{name}={value}" for name, value in changes.items() if value is not None]
+    plan = load_recipe(run, overrides).run
+    if plan.evaluation is None:
+        raise ValueError(f"{run}: its recipe has no [evaluation]: nothing says which tasks are held out")
+    names = [stage.name for stage in plan.stages]
+    stage = pick_model(run, names, model)
+    number = names.index(stage) + 1
+    dtype = run_dtype(json.loads((run / "manifest.json").read_text(encoding="utf-8")))
+
+    def play(source: str) -> Play:
+        return open_play(plan, open_model(plan, 0 if source == plan.model.source else number), dtype)
+
+    before, after = evaluate_run(
+        run,
+        base=plan.model.source,
+        stage=stage,
+        step=sum(one.steps for one in plan.stages[:number]),
+        tasks=plan.evaluation.tasks,
+        attempts=plan.evaluation.attempts,
+        sampling=plan.evaluation.sampling,
+        open_play=play,
+    )
+    console = Console()
+    console.print(table([before, after]))
+    console.print(Text(in_words(compare(before, after))), soft_wrap=True)
+
+
+@app.command(sort_key=6)
+def report(run: RunPath) -> None:
+    """One self-contained HTML page: what was trained, whether it worked, and how sure that is."""
+    from togi.report import write_report
+
+    Console().print(Text(str(write_report(run))), soft_wrap=True)
+
+
+@app.command(sort_key=7)
+def export(
+    source: Annotated[str, Parameter(help="Run folder, or any model source.")],
+    folder: Annotated[Path, Parameter(help="New folder to write.")],
+    *,
+    form: Annotated[
+        Literal["safetensors", "adapter", "merged"],
+        Parameter(help="Whole weights, a peft adapter, or the adapter merged into its base."),
+    ] = "safetensors",
+    dtype: Annotated[Literal["float32", "bfloat16"], Parameter(help="Type of the weights.")] = "bfloat16",
+) -> None:
+    """Weights in the formats that other tools load."""
+    from togi.models.save import export as write
+
+    write(source, folder, form, dtype)
+    Console().print(Text(str(folder)), soft_wrap=True)
+
+
+@app.command(sort_key=8)
+def chat(
+    source: Annotated[str, Parameter(help="Run folder, bundled name, model folder, .gguf file or hub id.")],
+    *,
+    prompt: Annotated[str | None, Parameter(help="Ask this one thing and end.")] = None,
+    temperature: Annotated[float, Parameter(help="0 always takes the likeliest token.")] = 0.7,
+    max_tokens: Annotated[int, Parameter(help="Longest answer.")] = 256,
+) -> None:
+    """Talk to a model or to what a run made of it."""
+    from togi.terminal_chat import chat as talk
+    from togi.types import Sampling
+
+    talk(source, prompt, Sampling(temperature=temperature, max_tokens=max_tokens))
+
+
+@app.command(sort_key=9)
+def schema() -> None:
+    """The JSON schema of recipes, for editors and programs."""
+    from togi.recipe.schema import Recipe
+
+    print(json.dumps(Recipe.model_json_schema(), indent=1))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command; gives the exit code. Errors are told on stderr, in one place and one form."""
+    debug = "--debug" in arguments or os.environ.get("TOGI_DEBUG", "") not in ("", "0")
+    try:
+        code = app([word for word in arguments if word != "--debug"], exit_on_error=False, print_error=False)
+    except (CycloptsError, ValueError) as error:
+        return _tell(str(error), debug, BAD_INPUT)
+    except KeyboardInterrupt:
+        return _tell("stopped", debug, INTERRUPTED)
+    except Exception as error:
+        again = "" if debug else "\nThis is a fault of Togi's own; run again with --debug and report what it shows."
+        return _tell(f"{type(error).__name__}: {error}{again}", debug, FAULT)
+    except BaseException as error:
+        from togi.interrupt import Interrupted
+
+        if not isinstance(error, Interrupted):
+            raise
+        return _tell(f"{error}; the same command resumes", False, error.code)
+    return code if isinstance(code, int) else 0
+
+
+def _tell(message: str, debug: bool, code: int) -> int:
+    if debug:
+        traceback.print_exc()
+    told = Text("error: ", style="bold red").append(message, style="not bold default")
+    Console(stderr=True).print(told, soft_wrap=True)
+    return code

@@ -1,0 +1,242 @@
+"""Builds the Run that a checked recipe describes, and refuses combinations that cannot work, naming the fix.
+
+It knows what values mean for each other. It loads tasks, but no model, and it runs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from togi.algorithms import ALGORITHMS
+from togi.data import Prompting, Source, Tasks, disjoint, load_tasks
+from togi.models.load import Lora
+from togi.models.policy import Optimiser
+from togi.recipe import check
+from togi.recipe.errors import RecipeError, did_you_mean
+from togi.recipe.locate import Key
+from togi.recipe.read import Reading
+from togi.recipe.schema import RewardTable, SamplingTable, SourceTable, StageTable
+from togi.recipe.settings import SettingError, attempts_of, configured, settings_of
+from togi.rewards.parse import parse_reward
+from togi.run import Evaluation, ModelChoice, Run, Stage
+from togi.sandbox.pool import Pool
+from togi.types import Algorithm, Reward, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One stage with its algorithm and sampling decided, before anything is loaded."""
+
+    table: StageTable
+    name: str
+    key: Key
+    algorithm: Algorithm
+    sampling: SamplingTable
+
+
+def build(reading: Reading, folder: Path | None = None) -> Run:
+    """The run of a recipe; ``folder`` is ``runs/NAME`` unless given.
+
+    Raises:
+        RecipeError: combinations that cannot work, tasks that cannot be loaded, rewards that cannot be read.
+    """
+    return Builder(reading).run(folder)
+
+
+class Builder:
+    """One recipe being built. Problems are collected as far as possible, so that one try shows them all."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading, self.recipe = reading, reading.recipe
+        self.problems: list[str] = []
+        grading = self.recipe.grading
+        self.pool = Pool(workers=grading.workers, seconds=grading.seconds, memory_mb=grading.memory_mb)
+        self.loaded: dict[str, Tasks] = {}
+
+    def run(self, folder: Path | None) -> Run:
+        plans = [plan for index, table in enumerate(self.recipe.stage) if (plan := self.plan(index, table))]
+        model = self.model()
+        for problem in check.recipe(self.recipe, [plan.name for plan in plans]):
+            self.refuse(*problem)
+        for plan in plans:
+            for key, message in check.stage(plan.table, plan.algorithm, plan.sampling, paid=self.pays(plan.table)):
+                self.refuse((*plan.key, *key), message)
+        self.stop_if_refused()
+        stages = [stage for plan in plans if (stage := self.stage(plan))]
+        evaluation = self.evaluation(stages)
+        self.stop_if_refused()
+        return Run(
+            name=self.recipe.name,
+            folder=folder or Path("runs") / self.recipe.name,
+            model=model,
+            stages=tuple(stages),
+            evaluation=evaluation,
+            seed=self.recipe.seed,
+            save_every=self.recipe.checkpoint.every,
+            keep=self.recipe.checkpoint.keep,
+            recipe=resolved(self.reading, plans),
+        )
+
+    def refuse(self, key: Key, message: str) -> None:
+        self.problems.append(self.reading.problem(key, message))
+
+    def stop_if_refused(self) -> None:
+        if self.problems:
+            raise RecipeError(dict.fromkeys(self.problems))
+
+    def plan(self, index: int, table: StageTable) -> Plan | None:
+        key: Key = ("stage", index)
+        if table.algorithm not in ALGORITHMS:
+            self.refuse(
+                (*key, "algorithm"), f"no algorithm {table.algorithm!r}; {did_you_mean(table.algorithm, ALGORITHMS)}"
+            )
+            return None
+        sampling = merged(self.recipe.sampling, table.sampling)
+        try:
+            algorithm = configured(
+                ALGORITHMS[table.algorithm], table.settings, attempts=table.attempts, max_tokens=sampling.max_tokens
+            )
+        except SettingError as error:
+            self.refuse((*key, *error.key), str(error))
+            return None
+        return Plan(table=table, name=table.name or table.algorithm, key=key, algorithm=algorithm, sampling=sampling)
+
+    def model(self) -> ModelChoice:
+        table = self.recipe.model
+        lora = None
+        if table.lora is not None:
+            if find_spec("peft") is None:
+                self.refuse(("model", "lora"), "adapters need the lora extra: pip install 'togi[lora]'")
+            lora = Lora(
+                rank=table.lora.rank,
+                alpha=table.lora.alpha,
+                dropout=table.lora.dropout,
+                targets=table.lora.targets or "all-linear",
+            )
+        place = self.reading.base / Path(table.source).expanduser()
+        if not place.exists() and (table.source.startswith((".", "/", "~")) or table.source.endswith(".gguf")):
+            self.refuse(("model", "source"), f"there is no {place}")
+        return ModelChoice(source=str(place) if place.exists() else table.source, dtype=table.dtype, lora=lora)
+
+    def pays(self, table: StageTable) -> bool:
+        return (table.reward or self.recipe.reward) is not None
+
+    def stage(self, plan: Plan) -> Stage | None:
+        table = plan.table
+        own = table.data is not None
+        key: Key = (*plan.key, "data") if own else ("data", "train")
+        tasks = self.tasks(table.data or self.recipe.data.train, key, "train")
+        samples = attempts_of(plan.algorithm) is not None
+        reward = self.reward(table.reward, (*plan.key, "reward")) if samples else None
+        if tasks is None or (samples and reward is None):
+            return None
+        for problem in check.tasks(tasks, samples=samples, name=plan.table.algorithm):
+            self.refuse(key, problem)
+        return Stage(
+            name=plan.name,
+            algorithm=plan.algorithm,
+            tasks=tasks,
+            reward=reward,
+            steps=table.steps,
+            tasks_per_step=table.tasks_per_step,
+            sampling=sampling_of(plan.sampling),
+            minibatches=table.minibatches,
+            optimiser=Optimiser(
+                learning_rate=table.learning_rate,
+                betas=table.betas,
+                weight_decay=table.weight_decay,
+                warmup_steps=table.warmup_steps,
+                schedule=table.schedule,
+                total_steps=table.steps * table.minibatches,
+                clip_norm=table.clip_norm,
+                tokens_per_microbatch=table.tokens_per_microbatch,
+            ),
+        )
+
+    def evaluation(self, stages: list[Stage]) -> Evaluation | None:
+        table = self.recipe.evaluation
+        if table is None or self.recipe.data.test is None:
+            return None
+        tasks = self.tasks(self.recipe.data.test, ("data", "test"), "test")
+        reward = self.reward(table.reward, ("evaluation", "reward"))
+        if tasks is None or reward is None:
+            return None
+        for stage in stages:
+            try:
+                disjoint(stage.tasks, tasks)
+            except ValueError as error:
+                self.refuse(("data", "test"), f"{error} (tasks of stage {stage.name})")
+        return Evaluation(
+            tasks=tasks[: table.tasks] if table.tasks else tasks,
+            reward=reward,
+            sampling=sampling_of(merged(self.recipe.sampling, table.sampling)),
+            attempts=table.attempts,
+        )
+
+    def tasks(self, table: SourceTable, key: Key, split: str) -> Tasks | None:
+        name = table.model_dump_json()
+        if name not in self.loaded:
+            prompt = self.recipe.prompt
+            prompting = Prompting(system=prompt.system, template=prompt.template)
+            try:
+                self.loaded[name] = load_tasks(source_of(table, self.reading.base), prompting, split=split)
+            except ValueError as error:
+                self.refuse(key, str(error))
+                return None
+        return self.loaded[name]
+
+    def reward(self, own: RewardTable | None, own_key: Key) -> Reward | None:
+        table, key = (own, own_key) if own else (self.recipe.reward, ("reward",))
+        assert table is not None
+        try:
+            return parse_reward(table.score, self.reading.base, pool=self.pool)
+        except ValueError as error:
+            self.refuse((*key, "score"), str(error))
+            return None
+
+
+def source_of(table: SourceTable, base: Path) -> Source:
+    raise NotImplementedError
+
+
+def merged(general: SamplingTable, own: SamplingTable) -> SamplingTable:
+    """The general sampling with what a stage or the evaluation says of its own."""
+    return general.model_copy(update={name: vars(own)[name] for name in own.model_fields_set})
+
+
+def sampling_of(table: SamplingTable) -> Sampling:
+    return Sampling(
+        max_tokens=table.max_tokens,
+        temperature=table.temperature,
+        top_p=table.top_p,
+        top_k=table.top_k,
+        min_p=table.min_p,
+        stop=table.stop,
+        ignore_eos=table.ignore_eos,
+    )
+
+
+def resolved(reading: Reading, plans: list[Plan]) -> dict[str, Any]:
+    """The recipe with every default filled in, as plain data that reads back as the same recipe.
+
+    Paths stay as they were written; ``relative_to`` says what they are relative to, so that the resolved recipe runs
+    from any folder.
+    """
+    values: dict[str, Any] = reading.recipe.model_dump(mode="json", exclude_none=True)
+    values["relative_to"] = str(reading.base)
+    for stage, plan in zip(values["stage"], plans, strict=True):
+        stage["name"] = plan.name
+        stage["settings"] = settings_of(plan.algorithm)
+        attempts = attempts_of(plan.algorithm)
+        if attempts is None:
+            del stage["sampling"]
+        else:
+            stage["attempts"] = attempts
+            stage["sampling"] = plan.sampling.model_dump(mode="json")
+    if reading.recipe.evaluation is not None:
+        own = merged(reading.recipe.sampling, reading.recipe.evaluation.sampling)
+        values["evaluation"]["sampling"] = own.model_dump(mode="json")
+    return values

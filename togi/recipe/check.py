@@ -1,0 +1,146 @@
+"""Combinations of values that cannot work, each with its fix. It knows the nouns and no algorithm by name.
+
+Every function gives (key path, message) pairs; keys of a stage are relative to the stage.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from togi.recipe.locate import Key
+from togi.recipe.schema import Recipe, SamplingTable, SourceTable, StageTable
+from togi.recipe.settings import attempts_of
+from togi.types import Algorithm, Sample, Task
+
+Problem = tuple[Key, str]
+RESERVED = "base"  # the evaluation of the untrained model has this name
+
+
+def recipe(recipe: Recipe, names: Sequence[str]) -> Iterator[Problem]:
+    """What is wrong between tables, whatever the algorithms are."""
+    for name, count in Counter(names).items():
+        index = len(names) - 1 - list(reversed(names)).index(name)
+        if count > 1:
+            yield ("stage", index), f"{count} stages are called {name!r}: give each a name of its own"
+        if name == RESERVED:
+            yield ("stage", index, "name"), f"{name!r} is what the untrained model is called: take another name"
+    data, evaluation = recipe.data, recipe.evaluation
+    yield from source(data.train, ("data", "train"))
+    if data.test is not None:
+        yield from source(data.test, ("data", "test"))
+        if _same(data.train, data.test):
+            yield ("data", "test"), "the same tasks as [data.train]: give it another seed, or another file"
+    for index, stage in enumerate(recipe.stage):
+        if stage.data is not None:
+            yield from source(stage.data, ("stage", index, "data"))
+            if data.test is not None and _same(stage.data, data.test):
+                yield ("stage", index, "data"), "the same tasks as [data.test]: give it another seed, or another file"
+    if evaluation is None:
+        return
+    if data.test is None:
+        yield ("evaluation",), "there are no held-out tasks to measure on: add [data.test], or remove [evaluation]"
+    if recipe.reward is None and evaluation.reward is None:
+        yield ("evaluation",), 'nothing says what is right: add [reward] with score = "..."'
+    greedy = recipe.sampling.model_copy(update=evaluation.sampling.model_dump(exclude_unset=True)).temperature == 0
+    if greedy and evaluation.attempts > 1:
+        yield (
+            ("evaluation", "attempts"),
+            f"at temperature 0 all {evaluation.attempts} attempts are the same: set attempts = 1, or a temperature",
+        )
+
+
+def source(table: SourceTable, key: Key) -> Iterator[Problem]:
+    """Exactly one origin of tasks, and only keys that mean something for it."""
+    given = [name for name in ("generate", "reasoning_gym", "file") if vars(table)[name] is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "none of them"
+        fix = f"; on the command line write '{'.'.join(map(str, key))}={{file = \"...\"}}'" if len(given) > 1 else ""
+        yield key, f"got {got}, wanted one of generate, reasoning_gym and file{fix}"
+        return
+    used = {
+        "generate": {"generate", "size", "seed", "demonstrate"},
+        "reasoning_gym": {"reasoning_gym", "config", "size", "seed", "demonstrate"},
+        "file": {"file", "demonstrate"},
+    }[given[0]]
+    for name in sorted(table.model_fields_set - used):
+        yield (*key, name), f"means nothing with {given[0]}: remove it"
+    if "size" in used and table.size is None:
+        yield (*key, "size"), f"is needed with {given[0]}: how many tasks to make"
+
+
+def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, paid: bool) -> Iterator[Problem]:
+    """What is wrong within a stage, before its tasks are loaded."""
+    attempts = attempts_of(algorithm)
+    if table.warmup_steps > table.steps * table.minibatches:
+        updates = table.steps * table.minibatches
+        yield ("warmup_steps",), f"the warm-up never ends: the stage has {updates} updates"
+    units = table.tasks_per_step * (1 if algorithm.unit == "group" or attempts is None else attempts)
+    if table.minibatches > units:
+        yield ("minibatches",), f"a step has {units} {algorithm.unit}s, which cannot be split in {table.minibatches}"
+    if attempts is None:
+        if table.sampling.model_fields_set:
+            yield ("sampling",), f"{table.algorithm} learns from recorded answers and samples nothing: remove it"
+        if table.reward is not None:
+            yield ("reward",), f"{table.algorithm} learns from recorded answers and scores nothing: remove it"
+        return
+    if not paid:
+        yield (), f'{table.algorithm} learns from a reward: add [reward] with score = "..."'
+    if sampling.temperature == 0:
+        yield ("sampling", "temperature"), "at 0 all attempts are the same and nothing is explored: try 1.0"
+    for name, off in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0)):
+        if vars(sampling)[name] != off:
+            yield (
+                ("sampling", name),
+                f"leaves out tokens, so that the probabilities sampled with are not the ones learnt with: set {name} = "
+                f"{off} for training (an evaluation may set its own)",
+            )
+    if without_signal(algorithm, attempts):
+        yield (
+            ("attempts",),
+            f"{table.algorithm} compares the attempts at one task; with {attempts} every advantage is 0: take 8",
+        )
+
+
+def without_signal(algorithm: Algorithm, attempts: int) -> bool:
+    """Whether the algorithm gives no token any advantage although rewards differ within and between tasks."""
+    samples = [_attempt(group, trajectory) for group in range(2) for trajectory in range(attempts)]
+    credited = algorithm.credit(samples)
+    return not any(sample.advantage is not None and bool(np.any(sample.advantage)) for sample in credited)
+
+
+def _attempt(group: int, trajectory: int) -> Sample:
+    """Three tokens, of which the policy wrote two; the reward alternates over all attempts."""
+    zeros_T = np.zeros(3, dtype=np.float32)
+    return Sample(
+        ids=np.array([1, 2, 3]),
+        mask=np.array([False, True, True]),
+        logp=zeros_T,
+        old_logp=zeros_T,
+        ref_logp=zeros_T,
+        reward=float((group + trajectory) % 2),
+        group=group,
+        trajectory=trajectory,
+        task=str(group),
+        stop="eos",
+    )
+
+
+def tasks(tasks: Sequence[Task], *, samples: bool, name: str) -> Iterator[str]:
+    """What is wrong between an algorithm and the tasks it is given."""
+    if samples:
+        return
+    bare = sum(not task.recorded for task in tasks)
+    if bare:
+        first = next(task.id for task in tasks if not task.recorded)
+        yield (
+            f"{name} learns from recorded answers, and {bare} of {len(tasks)} tasks have none (the first is {first}): "
+            "add a completion to each row, or set demonstrate to a function that writes it"
+        )
+
+
+def _same(left: SourceTable, right: SourceTable) -> bool:
+    keys = ("generate", "reasoning_gym", "file", "config", "seed")
+    return all(vars(left)[key] == vars(right)[key] for key in keys)

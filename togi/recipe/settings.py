@@ -1,0 +1,134 @@
+"""An algorithm with a recipe's settings put in: checked against the algorithm's own fields, named and explained.
+
+It knows dataclasses and their types, no algorithm by name, and no mathematics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from togi.algorithms import AVERAGES, BASELINES, ConstantLength
+from togi.recipe.errors import did_you_mean, explain, shown
+from togi.recipe.locate import Key
+from togi.types import Algorithm, Sampler
+
+
+class SettingError(ValueError):
+    """A setting that cannot be; ``key`` is its path below the stage."""
+
+    def __init__(self, key: Key, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def configured(
+    algorithm: Algorithm, settings: Mapping[str, Any], *, attempts: int | None, max_tokens: int
+) -> Algorithm:
+    """The algorithm with its fields replaced. ``attempts`` and the sampler's own fields go to its sampler.
+
+    An average over the most tokens an attempt may have is one over ``max_tokens``, whatever the algorithm's default.
+
+    Raises:
+        SettingError: no such field, a value of another type, or a value the algorithm itself refuses.
+    """
+    own, of_sampler, rules = _fields(algorithm), _sampler_fields(algorithm.sampler), _rules(max_tokens)
+    changes = {
+        name: rules[name][rule]
+        for name, rule in settings_of(algorithm).items()
+        if name in rules and rules[name][rule] != vars(algorithm)[name]
+    }
+    sampler_changes: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name in own and name in rules:
+            changes[name] = _rule(rules[name], name, value)
+        elif name in own:
+            changes[name] = _checked(own[name], name, value)
+        elif name in of_sampler:
+            sampler_changes[name] = _checked(of_sampler[name], name, value)
+        else:
+            advice = did_you_mean(name, [*own, *of_sampler])
+            raise SettingError(("settings", name), f"no such setting of this algorithm; {advice}")
+    if attempts is not None:
+        if attempts_of(algorithm) is None:
+            message = "this algorithm learns from recorded answers and samples nothing: remove it"
+            raise SettingError(("attempts",), message)
+        sampler_changes["n"] = attempts
+    if sampler_changes:
+        key: Key = ("settings",) if attempts is None else ("attempts",)
+        changes["sampler"] = _replaced(algorithm.sampler, sampler_changes, key)
+    return typing.cast(Algorithm, _replaced(algorithm, changes, ("settings",))) if changes else algorithm
+
+
+def settings_of(algorithm: Algorithm) -> dict[str, Any]:
+    """Every setting with its value as plain data, as a recipe would hold it; what is None is left out."""
+    found = {name: _plain(name, vars(algorithm)[name]) for name in _fields(algorithm)}
+    found |= {name: vars(algorithm.sampler)[name] for name in _sampler_fields(algorithm.sampler)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def attempts_of(algorithm: Algorithm) -> int | None:
+    """How many completions the algorithm's sampler draws for a task; None when it draws none."""
+    sampler = algorithm.sampler
+    return sampler.n if isinstance(sampler, Drawing) else None
+
+
+@typing.runtime_checkable
+class Drawing(typing.Protocol):
+    """A sampler that draws ``n`` completions for each task."""
+
+    n: int
+
+
+def _fields(algorithm: Algorithm) -> dict[str, Any]:
+    return {name: hint for name, hint in _hints(algorithm).items() if name != "sampler"}
+
+
+def _sampler_fields(sampler: Sampler) -> dict[str, Any]:
+    return {name: hint for name, hint in _hints(sampler).items() if name != "n"}
+
+
+def _hints(instance: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(type(instance))
+    return {field.name: hints[field.name] for field in dataclasses.fields(instance) if field.init}
+
+
+def _rules(max_tokens: int) -> dict[str, dict[str, Callable[..., Any]]]:
+    """Fields that hold a function, and the names a recipe gives the functions they may hold."""
+    averages: dict[str, Callable[..., Any]] = {name: make(max_tokens) for name, make in AVERAGES.items()}
+    return {"average": averages, "baseline": dict(BASELINES)}
+
+
+def _rule(rules: Mapping[str, Callable[..., Any]], name: str, value: Any) -> Callable[..., Any]:
+    if not isinstance(value, str) or value not in rules:
+        raise SettingError(("settings", name), f"got {shown(value)}, wanted one of {', '.join(sorted(rules))}")
+    return rules[value]
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A field's value in the words of a recipe."""
+    if not callable(value):
+        return value
+    # An average over a length is recognised whatever its length: configured() ties the length to the sampling.
+    rules = _rules(value.max_length if isinstance(value, ConstantLength) else 1)[name]
+    return next(word for word, rule in rules.items() if rule == value)
+
+
+def _checked(hint: Any, name: str, value: Any) -> Any:
+    """The value, if it is of the field's type."""
+    try:
+        return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise SettingError(("settings", name), explain({**detail, "loc": ("settings", name)})[1]) from None
+
+
+def _replaced(instance: Any, changes: Mapping[str, Any], key: Key) -> Any:
+    try:
+        return dataclasses.replace(instance, **changes)
+    except ValueError as error:
+        raise SettingError(key, str(error)) from error
