@@ -181,7 +181,7 @@ class PolicyGradient(Algorithm):
 
 def mean(x: Tensor, mask: Tensor) -> Mean:
     """The entries where the mask is true, as a metric."""
-    return Mean(total=float(torch.where(mask, x.detach(), 0.0).sum()), count=float(mask.sum()))
+    return Mean(total=float(torch.where(mask, x.detach(), 0.0).sum(dtype=torch.float64)), count=float(mask.sum()))
 
 
 def clip_metrics(below: Mean, above: Mean) -> dict[str, Mean]:
