@@ -6,9 +6,10 @@ Only formats that hold nothing but numbers are read: a pickle can run code when 
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise ModelError(f"{path} is not a GGUF file (it does not start with GGUF): fetch it again")
-    return _read(path.parent, dtype, {"gguf_file": path.name}, str(path))
+    # The unpacking draws a progress bar of its own that no switch of transformers reaches.
+    with redirect_stderr(io.StringIO()):
+        return _read(path.parent, dtype, {"gguf_file": path.name}, str(path))
 
 
 def weight_files(path: Path) -> list[Path]:

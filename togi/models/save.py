@@ -1,0 +1,168 @@
+"""Writes models in the formats that transformers and peft load. It knows no run and no recipe.
+
+Every folder appears whole or not at all: it is written under another name and renamed.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from togi.models.load import load_model
+from togi.models.weights import ModelError, quiet
+
+Form = Literal["safetensors", "adapter", "merged"]
+_PROBES = ("The capital of France is", "def add(a, b):\n    return", "2 + 3 =", "Once upon a time")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What was written. ``difference`` is, for merged weights, the largest absolute difference between the logits of
+    the written model and of base and adapter, over four short prompts."""
+
+    path: Path
+    form: Form
+    difference: float | None = None
+
+
+def export(source: str, path: Path, *, form: Form = "safetensors", dtype: torch.dtype = torch.float32) -> Saved:
+    """Write the model of any source that load_model reads to the new folder ``path``.
+
+    ``safetensors`` is a whole model, ``adapter`` only the trained adapter, ``merged`` a whole model with the adapter
+    added to its weights. Raises ModelError when the form does not fit the source, or ``path`` exists.
+    """
+    if path.exists():
+        raise ModelError(f"{path} exists already: choose another folder, or remove it first")
+    loaded = load_model(source)
+    adapted = _adapted(loaded.model)
+    if adapted and form == "safetensors":
+        raise ModelError(f"{source} is an adapter: export it as 'adapter', or as 'merged' into its base")
+    if not adapted and form != "safetensors":
+        raise ModelError(f"{source} has no adapter: export it as 'safetensors'")
+    return save_model(loaded.model, loaded.tokenizer, path, merge=form == "merged", dtype=dtype)
+
+
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    path: Path,
+    *,
+    merge: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Saved:
+    """Write a model to the folder ``path``, replacing a model that is there; the model itself is not changed.
+
+    A model with adapters is written as an adapter folder, or with ``merge`` as whole weights. ``dtype`` is the type
+    to write (default: the model's own). Raises ModelError when merged weights do not give the model's logits, or the
+    disk is full.
+    """
+    if path.exists() and not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise ModelError(f"{path} exists and holds no model: choose another folder")
+    adapted = _adapted(model)
+    with _appearing(path) as work, quiet():
+        if adapted and not merge:
+            _save_adapter(model, work, dtype)
+            saved = Saved(path=path, form="adapter")
+        else:
+            _save_whole(model, work, dtype or model.dtype)
+            tokenizer.save_pretrained(work)
+            difference = _difference(model, tokenizer, work) if adapted else None
+            saved = Saved(path=path, form="merged" if adapted else "safetensors", difference=difference)
+    return saved
+
+
+def _adapted(model: nn.Module) -> bool:
+    return not isinstance(model, PreTrainedModel)
+
+
+def _save_adapter(model: PreTrainedModel, work: Path, dtype: torch.dtype | None) -> None:
+    """Only adapter tensors; peft would otherwise look the base up on the hub, to see whether its vocabulary grew."""
+    from peft import get_peft_model_state_dict
+
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    cast = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
+    model.save_pretrained(work, state_dict=cast, save_embedding_layers=False)
+    # peft's model card is a form with every field left empty.
+    (work / "README.md").unlink(missing_ok=True)
+
+
+def _save_whole(model: nn.Module, work: Path, dtype: torch.dtype) -> None:
+    """Write through an empty shell of the same configuration, so that neither dtype nor merging touches the model."""
+    inner = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+    config = copy.deepcopy(inner.config)
+    config.dtype = dtype
+    with torch.device("meta"):
+        shell = type(inner)(config)
+    tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in _merged(inner)}
+    shell.load_state_dict(tensors, strict=True, assign=True)
+    shell.tie_weights()
+    shell.generation_config = copy.deepcopy(inner.generation_config)
+    shell.save_pretrained(work)
+
+
+def _merged(inner: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
+    """The plain model's tensors by name, adapters added to the weights they belong to (in float32)."""
+    adapters = {name: module for name, module in inner.named_modules() if hasattr(module, "base_layer")}
+    for name, tensor in inner.state_dict().items():
+        owner = next((prefix for prefix in adapters if name.startswith(f"{prefix}.")), None)
+        if owner is None:
+            yield name, tensor.detach()
+    for name, module in adapters.items():
+        layer = copy.deepcopy(module).float()
+        layer.merge(safe_merge=True)
+        for part, tensor in layer.base_layer.state_dict().items():
+            yield f"{name}.{part}", tensor.detach()
+
+
+@torch.no_grad()
+def _difference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work: Path) -> float:
+    """The largest absolute logit difference between the model and the folder written from it."""
+    written = AutoModelForCausalLM.from_pretrained(work, dtype=model.dtype, local_files_only=True).eval()
+    training = model.training
+    model.eval()
+    worst = largest = 0.0
+    for probe in _PROBES:
+        ids = torch.tensor([tokenizer.encode(probe)])
+        wanted = model(input_ids=ids).logits.float()
+        worst = max(worst, float((written(input_ids=ids).logits.float() - wanted).abs().max()))
+        largest = max(largest, float(wanted.abs().max()))
+    model.train(training)
+    # Rounding to bfloat16 moves logits by a few percent; a wrong merge moves them by their own size.
+    if not worst <= 0.1 * largest:
+        raise ModelError(f"merged weights give logits off by {worst:.3g} (largest {largest:.3g}): they were not kept")
+    return worst
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A new folder that takes the name ``path`` when everything in it has been written."""
+    work = path.parent / f".{path.name}.{uuid4().hex}"
+    old = work.with_name(f"{work.name}.old")
+    try:
+        # What a killed process left behind.
+        for left in path.parent.glob(f".{path.name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
+        work.mkdir(parents=True)
+        yield work
+        # safetensors makes files that only their owner may read, whatever the umask.
+        for weights in work.glob("*.safetensors"):
+            weights.chmod(next(work.glob("*config.json")).stat().st_mode)
+        if path.exists():
+            path.rename(old)
+        work.rename(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"the model could not be written to {path}: {error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,78 @@
+"""Talk to a model in the terminal, or ask it one thing. It knows no run beyond the model it left behind."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from togi.engines.native import NativeEngine
+from togi.models.load import load_model
+from togi.text import Chat
+from togi.types import Ids, Message, Prompt, Sampling, Turn
+
+HELP = "An empty line or Ctrl-D ends, /new starts over. The model answers only to what stands in this conversation."
+
+
+def chat(source: str, prompt: str | None, sampling: Sampling) -> None:
+    """Load any source that load_model reads; answer ``prompt`` and return, or without one talk until the user ends.
+
+    Replies go to standard output, everything else to standard error, so that an answer can be piped.
+    """
+    notes = Console(stderr=True)
+    with notes.status(f"loading {source}") as status:
+        loaded = load_model(source, progress=status.update)
+    talk = Conversation(
+        NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids), Chat(loaded.tokenizer, loaded.eos_ids), sampling
+    )
+    if prompt is not None:
+        _show(talk.say(prompt), notes)
+        return
+    notes.print(f"{source}: {loaded.parameters / 1e6:.0f} million parameters, {loaded.context} tokens of context")
+    notes.print(HELP, style="dim")
+    while text := _read(notes):
+        if text == "/new":
+            talk.start_over()
+            continue
+        try:
+            with notes.status("thinking (Ctrl-C stops)"):
+                turn = talk.say(text)
+        except KeyboardInterrupt:
+            notes.print("(stopped; nothing of it is kept)", style="dim")
+            continue
+        _show(turn, notes)
+
+
+class Conversation:
+    """A growing conversation with one model; the same questions get the same answers."""
+
+    def __init__(self, engine: NativeEngine, chat: Chat, sampling: Sampling) -> None:
+        self._engine, self._chat, self._sampling = engine, chat, sampling
+        self.start_over()
+
+    def start_over(self) -> None:
+        self._ids: Ids = ()
+        self._turns = 0
+
+    def say(self, text: str) -> Turn:
+        """The model's turn after the user said ``text``; one that found no room is not kept."""
+        said = [Message(role="user", content=text)]
+        context = self._chat.extend(self._ids, said) if self._ids else self._chat.prompt(said)
+        turn = self._engine.generate([Prompt(ids=context, seeds=(self._turns,))], self._sampling)[0][0]
+        if turn.completion:
+            self._ids = (*turn.prompt, *turn.completion)
+            self._turns += 1
+        return turn
+
+
+def _read(notes: Console) -> str:
+    try:
+        return notes.input("[bold]> [/bold]").strip()
+    except (EOFError, KeyboardInterrupt):
+        return ""
+
+
+def _show(turn: Turn, notes: Console) -> None:
+    print(turn.text, flush=True)
+    if turn.stop == "length":
+        notes.print(f"(cut after {len(turn.completion)} tokens; --max-tokens allows more)", style="dim")
+    if turn.stop == "context":
+        notes.print("(the conversation fills the model's context; /new starts over)", style="dim")
