@@ -1,0 +1,145 @@
+"""Reads rows out of JSONL files, parquet files and folders saved by `datasets`; it does not know what columns mean."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NoReturn
+
+from togi.data.errors import DataError, Diagnostics, RowError
+
+Row = Mapping[str, Any]
+COMPRESSED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"\x28\xb5": "zstd", b"BZ": "bzip2"}
+
+
+def read_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+    """Numbered rows: the line of a JSONL file, else the row, counted from 1. Bad rows go to ``problems``.
+
+    Raises:
+        DataError: the path is missing, empty or of an unknown kind, or a library for it is not installed.
+    """
+    if not path.exists():
+        raise DataError(f"there is no {path}")
+    if path.is_dir():
+        return _dataset_rows(path, split, problems)
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty")
+    if path.suffix == ".parquet":
+        return _parquet_rows(path, problems)
+    if path.suffix in (".jsonl", ".ndjson", ".json"):
+        return _json_rows(path, problems)
+    raise DataError(f'{path}: a file of rows ends in .jsonl or .parquet, and this one in "{path.suffix}"')
+
+
+def _json_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                if line[:2] in COMPRESSED:
+                    raise DataError(f"{path} is {COMPRESSED[line[:2]]}-compressed: unpack it first")
+                line = line.removeprefix(b"\xef\xbb\xbf")  # what some editors put before UTF-8
+            if not line.strip():
+                continue
+            try:
+                yield number, _json_row(line)
+            except RowError as error:
+                problems.add(f"{path}:{number}", str(error))
+
+
+def _json_row(line: bytes) -> Row:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RowError(f"byte {error.start + 1} is not UTF-8") from error
+    try:
+        row = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant)
+    except json.JSONDecodeError as error:
+        raise RowError(f"this is not JSON: {error.msg} at column {error.colno}") from error
+    except (RecursionError, ValueError) as error:
+        raise RowError(str(error) if isinstance(error, RowError) else f"this is not usable JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise RowError(f'a row is an object such as {{"prompt": …}}; this is {_kind(row)}')
+    return plain(row)  # type: ignore[no-any-return]
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise RowError(f'the key "{next(name for name in names if names.count(name) > 1)}" stands twice')
+    return row
+
+
+def _constant(name: str) -> NoReturn:
+    raise RowError(f"{name} is not JSON")
+
+
+def _parquet_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DataError(f"{path}: parquet files need the parquet extra: pip install 'togi[parquet]'") from error
+    try:
+        file = parquet.ParquetFile(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable parquet file: {error}") from error
+    with file:
+        rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+        yield from _plain_rows(path, rows, problems)
+
+
+def _dataset_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataError(
+            f"{path}: folders of `datasets` need the datasets extra: pip install 'togi[datasets]'"
+        ) from error
+    try:
+        found = datasets.load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a folder saved by `datasets`: {error}") from error
+    if isinstance(found, datasets.DatasetDict):
+        if split not in found:
+            raise DataError(f'{path} has no split "{split}"; it has {", ".join(found)}: name one of their folders')
+        found = found[split]
+    yield from _plain_rows(path, iter(found), problems)
+
+
+def _plain_rows(path: Path, rows: Iterator[Row], problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+    for number, row in enumerate(rows, 1):
+        try:
+            yield number, plain(row)
+        except RowError as error:
+            problems.add(f"{path} row {number}", str(error))
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON: dates and decimals as text, nan (a missing number in tables) as None. Raises RowError."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise RowError("the text holds half of a surrogate pair, which is no character")
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(each) for each in value), key=repr)
+    if isinstance(value, date | time | timedelta | Decimal):
+        return str(value)
+    raise RowError(f"a value of type {type(value).__name__} is not text, a number, a list or an object")
+
+
+def _kind(value: Any) -> str:
+    names = {list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")

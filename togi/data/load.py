@@ -1,0 +1,214 @@
+"""Sources of tasks, and how each becomes tasks; it does not know what a task is used for."""
+
+from __future__ import annotations
+
+import difflib
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from togi.data.errors import DataError, Diagnostics, RowError
+from togi.data.files import Row, plain, read_rows
+from togi.data.rows import Prompting, make_task, prompt_key
+from togi.data.tasks import Tasks
+from togi.function import resolve
+from togi.types import Task
+
+DRAWS = 20  # a generator is given up after this many draws for each task wanted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """A .jsonl or .parquet file, or a folder saved by `datasets`. ``answer_column`` names what graders compare with."""
+
+    path: Path
+    answer_column: str = "answer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReasoningGym:
+    """``size`` different questions of a reasoning-gym data set; ``config`` holds the data set's own settings."""
+
+    name: str
+    size: int
+    seed: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """``size`` different tasks of a function ``(rng: random.Random) -> row``, "/absolute/file.py:function" or
+    "module:function"; the row's keys are the columns of a file."""
+
+    function: str
+    size: int
+    seed: int
+
+
+Source = Rows | ReasoningGym | Generated
+
+
+def load_tasks(
+    source: Source, prompting: Prompting | None = None, *, split: str, exclude: Iterable[Task] = ()
+) -> Tasks:
+    """The tasks of a source, with ids such as "train:17" (a file's line, else a count from 1).
+
+    ``exclude`` are tasks of another split: a task with one of their prompts is left out and counted in
+    ``Tasks.dropped``, and generators go on until they have ``size`` others.
+
+    Raises:
+        DataError: rows that cannot be used (up to 100 are shown, all are counted), or no tasks left.
+    """
+    prompting = prompting or Prompting()
+    taken = {prompt_key(task) for task in exclude if task.prompt}
+    demonstrate = resolve(prompting.demonstrate, Path()) if prompting.demonstrate else None
+    if isinstance(source, Rows):
+        tasks = _load_rows(source, prompting, demonstrate, split, taken)
+    else:
+        tasks = _load_made(source, prompting, demonstrate, split, taken)
+    if not tasks:
+        why = f": all {tasks.dropped} stand in another split" if tasks.dropped else ""
+        raise DataError(f"{_describe(source)} has no tasks{why}")
+    return tasks
+
+
+Demonstrate = Callable[[dict[str, Any]], str] | None
+
+
+def _load_rows(source: Rows, prompting: Prompting, demonstrate: Demonstrate, split: str, taken: set[str]) -> Tasks:
+    problems = Diagnostics()
+    tasks: list[Task] = []
+    kinds: dict[str, tuple[str, int]] = {}
+    dropped = 0
+    for number, row in read_rows(source.path, split, problems):
+        try:
+            _check_kinds(row, number, kinds)
+            if source.answer_column != "answer" and source.answer_column not in row:
+                raise RowError(f'there is no column "{source.answer_column}"; the columns are {", ".join(row)}')
+            identity = f"{split}:{number}"
+            task = make_task(row, identity, prompting, demonstrate, answer_column=source.answer_column)
+        except RowError as error:
+            problems.add(f"{source.path}:{number}", str(error))
+            continue
+        if task.prompt and prompt_key(task) in taken:
+            dropped += 1
+        else:
+            tasks.append(task)
+    problems.stop_if_any()
+    return Tasks(tasks, dropped=dropped)
+
+
+def _check_kinds(row: Row, number: int, kinds: dict[str, tuple[str, int]]) -> None:
+    """Refuse a column that is text in one row and a list in another, and one that some rows lack."""
+    for name in ("prompt", "completion", "messages", "text", "chosen", "rejected"):
+        value = row.get(name)
+        kind = "missing" if value is None else "text" if isinstance(value, str) else "a list"
+        first, where = kinds.setdefault(name, (kind, number))
+        if kind != first:
+            raise RowError(f'the column "{name}" is {kind} here and {first} in row {where}')
+
+
+def _load_made(
+    source: ReasoningGym | Generated, prompting: Prompting, demonstrate: Demonstrate, split: str, taken: set[str]
+) -> Tasks:
+    if source.size < 1:
+        raise DataError(f"{_describe(source)}: size is at least 1; got {source.size}")
+    seen: set[str] = set()
+    tasks: list[Task] = []
+    dropped = 0
+    for draw, row in enumerate(_made_rows(source), 1):
+        try:
+            task = make_task(row, f"{split}:{len(tasks) + 1}", prompting, demonstrate)
+        except RowError as error:
+            raise DataError(f"{_describe(source)}, draw {draw}: {error}") from error
+        key = prompt_key(task)
+        if key in taken:
+            dropped += key not in seen
+        elif key not in seen:
+            tasks.append(task)
+        seen.add(key)
+        if len(tasks) == source.size:
+            return Tasks(tasks, dropped=dropped)
+    other = f" that are not in another split ({dropped} are)" if taken else ""
+    raise DataError(
+        f"{_describe(source)} makes only {len(tasks)} different prompts{other} in {DRAWS * source.size} draws, and "
+        f"{source.size} were wanted: ask for fewer, or make the tasks more varied"
+    )
+
+
+def _made_rows(source: ReasoningGym | Generated) -> Iterator[Row]:
+    if isinstance(source, ReasoningGym):
+        yield from _gym_rows(source)
+        return
+    function = resolve(source.function, Path())
+    rng = random.Random(source.seed)
+    for _ in range(DRAWS * source.size):
+        try:
+            row = function(rng)
+        except Exception as error:  # the user's function: say which one
+            raise DataError(f"{source.function} raised {type(error).__name__}: {error}") from error
+        if not isinstance(row, Mapping):
+            raise DataError(f"{source.function} gave {type(row).__name__}; a dict with prompt and answer was wanted")
+        renamed = {"prompt" if key == "question" and "prompt" not in row else key: row[key] for key in row}
+        if "prompt" not in renamed and "messages" not in renamed:
+            raise DataError(f'{source.function} gave no "prompt"; its keys are {", ".join(map(str, row))}')
+        try:
+            yield plain(renamed)
+        except RowError as error:
+            raise DataError(f"{source.function}: {error}") from error
+
+
+def _gym_rows(source: ReasoningGym) -> Iterator[Row]:
+    """Rows of ever larger data sets of one seed, so that duplicates and excluded questions can be replaced."""
+    try:
+        import reasoning_gym
+        from reasoning_gym.factory import DATASETS
+    except ImportError as error:
+        raise DataError(f"{_describe(source)} needs the tasks extra: pip install 'togi[tasks]'") from error
+    if source.name not in DATASETS:
+        close = difflib.get_close_matches(source.name, DATASETS, n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise DataError(f'reasoning-gym has no data set "{source.name}"{hint}')
+    done, size = 0, source.size
+    while done < DRAWS * source.size:
+        config = {**source.config, "seed": source.seed, "size": size}
+        try:
+            dataset = reasoning_gym.create_dataset(source.name, **config)
+        except (TypeError, ValueError, AssertionError) as error:
+            raise DataError(f"{_describe(source)} refuses its config: {error}") from error
+        for index in range(done, size):
+            entry = dataset[index]
+            yield {
+                "prompt": entry["question"],
+                "answer": plain(entry["answer"]),
+                "question": entry["question"],
+                "metadata": _shown(entry["metadata"]),
+                "reasoning_gym": {"name": source.name, "config": config, "index": index},
+            }
+        done, size = size, min(2 * size, DRAWS * source.size)
+
+
+def _shown(metadata: Any) -> Any:
+    """Metadata for rewards and readers; what is not JSON is left out, since scorers make their own again."""
+    try:
+        return plain(metadata)
+    except RowError:
+        shown = {}
+        for key, value in metadata.items():
+            try:
+                shown[str(key)] = plain(value)
+            except RowError:
+                continue
+        return shown
+
+
+def _describe(source: Source) -> str:
+    match source:
+        case Rows(path=path):
+            return str(path)
+        case ReasoningGym(name=name):
+            return f"reasoning-gym {name}"
+        case Generated(function=function):
+            return function
