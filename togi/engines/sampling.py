@@ -101,8 +101,8 @@ def _invert(mass_BCc: torch.Tensor, uniform_B: torch.Tensor) -> tuple[torch.Tens
     # The chunk's own float64 sum may differ in the last bits from the sum the first search used; the search clamps.
     reach_Bc = inside_Bc.double().cumsum(-1)
     within_B, _ = _search(reach_Bc, uniform_B * total_B - before_B)
-    logp_B = inside_Bc[rows, within_B].log() - total_B.log()
-    return chunk_B * mass_BCc.shape[-1] + within_B, logp_B
+    logp_B = inside_Bc[rows, within_B].double().log() - total_B.log()
+    return chunk_B * mass_BCc.shape[-1] + within_B, logp_B.to(mass_BCc.dtype)
 
 
 def _search(reach_BK: torch.Tensor, target_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
