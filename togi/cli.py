@@ -26,6 +26,7 @@ app = App(
     help="Hone language models with reinforcement learning. The road, in order:",
     help_epilogue="Every command takes --debug, which shows the traceback of an error (or set TOGI_DEBUG=1).",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 Overrides = Annotated[str, Parameter(help="KEY=VALUE changes to the recipe, as in stage.grpo.learning_rate=1e-6.")]
 RecipePath = Annotated[Path, Parameter(help="Recipe file, or a run folder.")]
