@@ -84,11 +84,11 @@ def _load_rows(source: Rows, prompting: Prompting, demonstrate: Demonstrate, spl
     dropped = 0
     for number, row in read_rows(source.path, split, problems):
         try:
-            _check_kinds(row, number, kinds)
             if source.answer_column != "answer" and source.answer_column not in row:
                 raise RowError(f'there is no column "{source.answer_column}"; the columns are {", ".join(row)}')
             identity = f"{split}:{number}"
             task = make_task(row, identity, prompting, demonstrate, answer_column=source.answer_column)
+            _check_kinds(row, number, kinds)
         except RowError as error:
             problems.add(f"{source.path}:{number}", str(error))
             continue

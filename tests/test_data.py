@@ -1,0 +1,350 @@
+"""Sources to tasks, bad input to errors that name the place, and the order of training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from togi.data import DataError, Generated, Prompting, ReasoningGym, Rows, Tasks, disjoint, load_tasks, stream
+from togi.types import Message, Task
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(*rows: Any, name: str = "rows.jsonl") -> Path:
+        path = tmp_path / name
+        lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+        path.write_bytes(b"\n".join(lines))
+        return path
+
+    return write
+
+
+def load(path: Path, prompting: Prompting | None = None, **fields: Any) -> Tasks:
+    return load_tasks(Rows(path=path, **fields), prompting, split="train")
+
+
+def user(text: str) -> Message:
+    return Message(role="user", content=text)
+
+
+def assistant(text: str) -> Message:
+    return Message(role="assistant", content=text)
+
+
+# Columns --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_prompt_is_asked_through_system_and_template(write: Write) -> None:
+    path = write({"prompt": "2+2?", "answer": "4", "level": 3})
+    (task,) = load(path, Prompting(system="Be brief.", template="Q: {prompt}"))
+    assert task.prompt == (Message(role="system", content="Be brief."), user("Q: 2+2?"))
+    assert (task.id, task.answer, task.recorded, task.info) == ("train:1", "4", (), {"level": 3})
+
+
+def test_the_answer_never_enters_the_prompt_through_a_template(write: Write) -> None:
+    path = write({"prompt": "2+2?", "answer": "four"})
+    (task,) = load(path, Prompting(template=r"{prompt} Write \boxed{answer}."))
+    assert task.prompt[0].content == r"2+2? Write \boxed{answer}."
+
+
+def test_raw_text_format_keeps_plain_strings_out_of_chats(write: Write) -> None:
+    path = write({"prompt": "Once", "completion": " upon a time"})
+    (task,) = load(path, Prompting(format="text"))
+    assert task.prompt == (Message(role="text", content="Once"),)
+    assert task.recorded == ((Message(role="text", content=" upon a time"),),)
+
+
+CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "recorded"),
+    [
+        ({"prompt": "Hi", "completion": "Hello"}, (user("Hi"),), ((assistant("Hello"),),)),
+        ({"prompt": CHAT[:1], "completion": CHAT[1:]}, (user("Hi"),), ((assistant("Hello"),),)),
+        ({"messages": CHAT}, (user("Hi"),), ((assistant("Hello"),),)),
+        ({"messages": CHAT[:1]}, (user("Hi"),), ()),
+        ({"text": "raw"}, (), ((Message(role="text", content="raw"),),)),
+        ({"prompt": "Hi", "chosen": "a", "rejected": "b"}, (user("Hi"),), ((assistant("a"),), (assistant("b"),))),
+        (
+            {"chosen": CHAT, "rejected": [CHAT[0], {"role": "assistant", "content": "Go"}]},
+            (user("Hi"),),
+            ((assistant("Hello"),), (assistant("Go"),)),
+        ),
+        ({"prompt": CHAT[:1], "chosen": CHAT, "rejected": CHAT}, (user("Hi"),), ((assistant("Hello"),),) * 2),
+    ],
+)
+def test_trl_columns(write: Write, row: dict[str, Any], prompt: tuple[Message, ...], recorded: Any) -> None:
+    (task,) = load(write(row))
+    assert task.prompt == prompt
+    assert task.recorded == recorded
+
+
+def test_another_answer_column(write: Write) -> None:
+    (task,) = load(write({"prompt": "a", "solution": 7}), answer_column="solution")
+    assert (task.answer, task.info) == (7, {})
+    with pytest.raises(DataError, match='no column "result"; the columns are prompt, solution'):
+        load(write({"prompt": "a", "solution": 7}), answer_column="result")
+
+
+def test_a_system_message_of_the_row_is_kept(write: Write) -> None:
+    own = {"role": "system", "content": "Mine"}
+    (task,) = load(write({"prompt": [own, CHAT[0]]}), Prompting(system="Other"))
+    assert task.prompt[0].content == "Mine"
+
+
+# Bad input ------------------------------------------------------------------------------------------------------------
+
+
+def test_bom_crlf_blank_lines_and_a_missing_last_newline_are_fine(write: Write) -> None:
+    path = write(b'\xef\xbb\xbf{"prompt": "a"}\r', b"", b'{"prompt": "b"}\r', b'  {"prompt": "\xc3\xa9"}')
+    tasks = load(path)
+    assert [task.prompt[0].content for task in tasks] == ["a", "b", "é"]
+    assert [task.id for task in tasks] == ["train:1", "train:3", "train:4"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b'{"prompt": "a', "not JSON"),
+        (b'{"prompt": "\xff"}', "not UTF-8"),
+        (b'{"prompt": "a", "x": NaN}', "NaN is not JSON"),
+        (b'{"prompt": "a", "prompt": "b"}', "stands twice"),
+        (b'{"prompt": "\\ud800"}', "surrogate"),
+        (b'["prompt"]', "an object"),
+        (b"7", "an object"),
+        (b"[" * 100_000, "JSON"),
+        (b'{"question": "a"}', "no prompt"),
+        (b'{"prompt": ""}', "empty"),
+        (b'{"prompt": 7}', "this is 7"),
+        (b'{"prompt": []}', "not empty"),
+        (b'{"prompt": ["a"]}', "role and content"),
+        (b'{"prompt": [{"from": "human", "value": "a"}]}', 'rename "from"'),
+        (b'{"prompt": [{"role": "user", "content": [1]}]}', "content of a message is text"),
+        (b'{"prompt": [{"role": "robot", "content": "a"}]}', "robot"),
+        (b'{"prompt": [{"role": "user", "content": "a", "tool_calls": [1]}]}', "tool_calls"),
+        (b'{"prompt": [{"role": "assistant", "content": "a"}]}', "not the assistant's"),
+        (b'{"prompt": "a", "completion": ""}', "completion"),
+        (b'{"prompt": "a", "chosen": "b"}', "both chosen and rejected"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_line(write: Write, bad: bytes, message: str) -> None:
+    path = write({"prompt": "fine"}, bad)
+    with pytest.raises(DataError, match=message) as caught:
+        load(path)
+    assert f"{path}:2: " in str(caught.value)
+    assert caught.value.count == 1
+
+
+def test_columns_of_mixed_types_are_refused(write: Write) -> None:
+    with pytest.raises(DataError, match='"prompt" is a list here and text in row 1'):
+        load(write({"prompt": "a"}, {"prompt": CHAT[:1]}))
+    with pytest.raises(DataError, match='"completion" is missing here and text in row 1'):
+        load(write({"prompt": "a", "completion": "b"}, {"prompt": "a"}))
+
+
+def test_a_hundred_bad_rows_are_shown_and_all_counted(write: Write) -> None:
+    with pytest.raises(DataError) as caught:
+        load(write({"prompt": "fine"}, *[b"{"] * 250))
+    assert caught.value.count == 250
+    assert len(caught.value.diagnostics) == 100
+    assert "250 bad rows" in str(caught.value)
+    assert "and 150 more" in str(caught.value)
+
+
+def test_files_that_hold_no_rows(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no"):
+        load(tmp_path / "absent.jsonl")
+    for name, content, message in [
+        ("empty.jsonl", b"", "is empty"),
+        ("blank.jsonl", b"\n \n", "has no tasks"),
+        ("zipped.jsonl", b"\x1f\x8b\x08\x00", "gzip-compressed"),
+        ("table.csv", b"prompt\na\n", "ends in .jsonl or .parquet"),
+        ("broken.parquet", b"not parquet", "not a readable parquet file"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            load(tmp_path / name)
+
+
+def test_prompting_refuses_what_cannot_work() -> None:
+    with pytest.raises(ValueError, match=r"{prompt}"):
+        Prompting(template="Question:")
+    with pytest.raises(ValueError, match="system"):
+        Prompting(format="text", system="x")
+
+
+def test_a_template_on_conversations_is_refused(write: Write) -> None:
+    with pytest.raises(DataError, match="template"):
+        load(write({"prompt": CHAT[:1]}), Prompting(template="Q: {prompt}"))
+
+
+# Other files ----------------------------------------------------------------------------------------------------------
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"messages": [CHAT, CHAT], "score": [1.5, float("nan")]})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    first, second = load(tmp_path / "rows.parquet")
+    assert first.recorded == ((assistant("Hello"),),)
+    assert (first.info, second.info) == ({"score": 1.5}, {"score": None})
+
+
+@pytest.mark.slow
+def test_a_datasets_folder_with_splits(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    train = datasets.Dataset.from_list([{"prompt": "a", "answer": "1"}])
+    datasets.DatasetDict({"train": train}).save_to_disk(str(tmp_path / "set"))
+    (task,) = load(tmp_path / "set")
+    assert task.answer == "1"
+    with pytest.raises(DataError, match='no split "test"; it has train'):
+        load_tasks(Rows(path=tmp_path / "set"), split="test")
+
+
+# Generators -----------------------------------------------------------------------------------------------------------
+
+MAKER = """
+import random
+def add(rng: random.Random):
+    a, b = rng.randint(0, 9), rng.randint(0, 9)
+    return {"question": f"{a}+{b}", "answer": a + b, "completion": f"<answer>{a + b}</answer>", "terms": (a, b)}
+def broken(rng):
+    raise KeyError("oops")
+def text(rng):
+    return "a"
+def show(row):
+    return "it is " + str(row["answer"])
+"""
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> str:
+    (tmp_path / "maker.py").write_text(MAKER)
+    return str(tmp_path / "maker.py")
+
+
+def test_a_function_makes_different_prompts_by_its_seed(maker: str) -> None:
+    one = load_tasks(Generated(function=f"{maker}:add", size=80, seed=1), split="train")
+    again = load_tasks(Generated(function=f"{maker}:add", size=80, seed=1), split="train")
+    other = load_tasks(Generated(function=f"{maker}:add", size=80, seed=2), split="train")
+    assert len({task.prompt for task in one}) == len(one) == 80
+    assert one.digest == again.digest != other.digest
+    assert one[0].info == {"terms": [int(digit) for digit in one[0].prompt[0].content.split("+")]}
+    assert one[0].recorded[0][0].content == f"<answer>{one[0].answer}</answer>"
+
+
+def test_held_out_questions_are_made_until_there_are_enough_new_ones(maker: str) -> None:
+    train = load_tasks(Generated(function=f"{maker}:add", size=70, seed=1), split="train")
+    test = load_tasks(Generated(function=f"{maker}:add", size=25, seed=2), split="test", exclude=train)
+    assert len(test) == 25
+    assert test.dropped > 0
+    disjoint(train, test)
+    with pytest.raises(DataError, match=r"only 30 different prompts that are not in another split .* 31 were wanted"):
+        load_tasks(Generated(function=f"{maker}:add", size=31, seed=2), split="test", exclude=train)
+
+
+def test_shared_questions_are_refused_and_named(maker: str) -> None:
+    tasks = load_tasks(Generated(function=f"{maker}:add", size=5, seed=1), split="train")
+    with pytest.raises(DataError, match=r"5 of 5 held-out tasks .*train:1 = train:1"):
+        disjoint(tasks, tasks)
+
+
+def test_rows_of_a_file_that_stand_in_another_split_are_dropped(write: Write) -> None:
+    train = load(write({"prompt": "a"}, {"prompt": "b"}))
+    test = load_tasks(
+        Rows(path=write({"prompt": "b"}, {"prompt": "c"}, name="test.jsonl")), split="test", exclude=train
+    )
+    assert ([task.prompt[0].content for task in test], test.dropped) == (["c"], 1)
+    with pytest.raises(DataError, match="all 1 stand in another split"):
+        load_tasks(Rows(path=write({"prompt": "b"}, name="same.jsonl")), split="test", exclude=train)
+
+
+def test_functions_that_fail_are_named(maker: str) -> None:
+    with pytest.raises(DataError, match=r"maker.py:broken raised KeyError"):
+        load_tasks(Generated(function=f"{maker}:broken", size=1, seed=1), split="train")
+    with pytest.raises(DataError, match=r"maker.py:text gave str"):
+        load_tasks(Generated(function=f"{maker}:text", size=1, seed=1), split="train")
+    with pytest.raises(ValueError, match='no function "ad"; did you mean "add"'):
+        load_tasks(Generated(function=f"{maker}:ad", size=1, seed=1), split="train")
+
+
+def test_demonstrations_are_written_from_the_row(maker: str, write: Write) -> None:
+    (task,) = load(write({"prompt": "3+4", "answer": "7"}), Prompting(demonstrate=f"{maker}:show"))
+    assert task.recorded == ((assistant("it is 7"),),)
+    with pytest.raises(DataError, match=r"rows.jsonl:1: demonstrate raised KeyError"):
+        load(write({"prompt": "3+4"}), Prompting(demonstrate=f"{maker}:show"))
+
+
+SMALL = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
+
+
+def test_reasoning_gym_by_name_config_and_seed() -> None:
+    pytest.importorskip("reasoning_gym")
+    train = load_tasks(ReasoningGym(name="chain_sum", size=60, seed=1, config=SMALL), split="train")
+    test = load_tasks(ReasoningGym(name="chain_sum", size=30, seed=2, config=SMALL), split="test", exclude=train)
+    disjoint(train, test)
+    assert len(test) == 30
+    assert test.dropped > 0  # neighbouring seeds of reasoning-gym make mostly the same questions
+    question = train[0].info["question"]
+    assert train[0].prompt == (user(question),)
+    assert train[0].answer == str(eval(question.removesuffix("=").rpartition(":")[2]))
+    assert train[0].info["metadata"]["num_terms"] == 2
+
+
+def test_reasoning_gym_refusals() -> None:
+    pytest.importorskip("reasoning_gym")
+    with pytest.raises(DataError, match="did you mean chain_sum"):
+        load_tasks(ReasoningGym(name="chain_sums", size=1, seed=1), split="train")
+    with pytest.raises(DataError, match=r"refuses its config.*digits_max"):
+        load_tasks(ReasoningGym(name="chain_sum", size=1, seed=1, config={"digits_max": 1}), split="train")
+
+
+# Order ----------------------------------------------------------------------------------------------------------------
+
+
+def some(count: int) -> Tasks:
+    return Tasks([Task(id=str(index), prompt=(user(str(index)),)) for index in range(count)])
+
+
+def test_an_epoch_holds_every_task_once_and_orders_differ() -> None:
+    ids = [task.id for task in islice(stream(some(20), 3), 60)]
+    epochs = [ids[:20], ids[20:40], ids[40:]]
+    assert all(sorted(epoch, key=int) == [str(index) for index in range(20)] for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert [task.id for task in islice(stream(some(20), 3), 60)] == ids
+    assert [task.id for task in islice(stream(some(20), 4), 20)] != epochs[0]
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 6, 7, 8, 20])
+def test_a_restored_stream_goes_on_as_if_uninterrupted(drawn: int) -> None:
+    whole = stream(some(7), 1)
+    list(islice(whole, drawn))
+    restored = stream(some(7), 1)
+    restored.restore(json.loads(json.dumps(whole.state())))
+    assert list(islice(restored, 15)) == list(islice(whole, 15))
+
+
+def test_a_state_of_another_set_is_refused() -> None:
+    with pytest.raises(ValueError, match="position 9"):
+        stream(some(3), 1).restore({"epoch": 0, "position": 9})
+    with pytest.raises(DataError, match="no tasks"):
+        stream([], 1)
+
+
+def test_the_digest_speaks_of_contents_and_order() -> None:
+    tasks = some(3)
+    assert tasks.digest == some(3).digest
+    assert len({tasks.digest, tasks[:2].digest, Tasks(list(reversed(tasks))).digest}) == 3
+    changed = Tasks([Task(id="0", prompt=(user("0"),), answer=1), *tasks[1:]])
+    assert changed.digest != tasks.digest
