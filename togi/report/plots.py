@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -23,7 +23,10 @@ Number = Callable[[float], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One curve: x rises, y may be None where nothing was recorded. ``band`` holds (low, high) for each point."""
+    """One curve: x rises, y may be None where nothing was recorded. ``band`` holds (low, high) for each point.
+
+    ``dots`` marks every point instead of the last; ``hints`` lets the pointer read values.
+    """
 
     name: str
     tint: str
@@ -31,6 +34,7 @@ class Line:
     y: Sequence[float | None]
     band: Sequence[tuple[float, float]] = ()
     dots: bool = False
+    hints: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +123,7 @@ def _thin(line: Line) -> Line:
         return line
     keep = sorted({*range(0, len(line.x), stride), len(line.x) - 1})
     band = [line.band[index] for index in keep] if line.band else ()
-    y = [line.y[index] for index in keep]
-    return Line(name=line.name, tint=line.tint, x=[line.x[i] for i in keep], y=y, band=band, dots=line.dots)
+    return replace(line, x=[line.x[index] for index in keep], y=[line.y[index] for index in keep], band=band)
 
 
 def _told(line: Line, y_number: Number) -> str:
@@ -159,7 +162,8 @@ def _line(line: Line, x: Scale, y: Scale, y_number: Number) -> Markup:
             parts.append(Markup('<polyline class="line {}" points="{}"/>').format(line.tint, _points(run)))
     alone = [run[0] for run in runs if len(run) == 1]
     ends = [run[-1] for run in runs if run][-1:]
-    for cx, cy in sum(runs, []) if line.dots else dict.fromkeys([*alone, *ends]):
+    every = [pair for run in runs for pair in run]
+    for cx, cy in every if line.dots else dict.fromkeys([*alone, *ends]):
         dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="2.6"/>')
         parts.append(dot.format(line.tint, f"{cx:.1f}", f"{cy:.1f}"))
     hints = [
@@ -167,7 +171,7 @@ def _line(line: Line, x: Scale, y: Scale, y_number: Number) -> Markup:
             f"{x(at):.1f}", f"{y(value):.1f}", visible(f"{line.name} at {at:g}: {y_number(value)}")
         )
         for at, value in zip(line.x, line.y, strict=True)
-        if value is not None
+        if value is not None and line.hints
     ]
     return Markup("").join([*parts, *hints])
 

@@ -1,0 +1,354 @@
+"""The report: one offline page that is true of whole, young and damaged runs, and inert to hostile text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from togi.evidence.cost import cost
+from togi.evidence.evaluate import from_groups
+from togi.evidence.evaluation import EvaluationRecord, write_evaluation
+from togi.evidence.visible import shortened, visible
+from togi.folder import RunFolder, dumps
+from togi.report import render, write_report
+from togi.report.plots import Line, line_chart, number, strip, ticks
+from togi.report.read import read_run
+from togi.statistics import Interval
+from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
+
+HOSTILE = "<script>alert(1)</script></pre><img src=https://evil.example/x>\x1b[31m\u202egnp.exe\u2066\u200b & ![x](https://e.example)"
+RECIPE = """
+name = "made-up-run"
+seed = 7
+[model]
+source = "made-up-model"
+dtype = "auto"
+[reward]
+score = "gate(number(), by=form())"
+[[stage]]
+name = "cold_start"
+algorithm = "sft"
+steps = 16
+tasks_per_step = 16
+learning_rate = 3e-5
+[[stage]]
+name = "grpo"
+algorithm = "grpo"
+steps = 40
+tasks_per_step = 12
+attempts = 8
+learning_rate = 1e-5
+"""
+
+
+def evaluation(model: str, rate: float, form: float, rng: np.random.Generator, tasks: int = 60) -> EvaluationRecord:
+    """A made-up evaluation: tasks of differing difficulty around a mean success rate."""
+    groups = []
+    for index in range(tasks):
+        chance = float(np.clip(rate + 0.4 * (np.random.default_rng(index).random() - 0.5), 0, 1)) if rate else 0.0
+        attempts, scores = [], []
+        for _ in range(4):
+            well, right = rng.random() < form, rng.random() < chance / max(form, 0.01)
+            gold = 3 * index + 4
+            said = gold if right else gold + int(rng.integers(1, 9))
+            body = f"<think>{index} + {2 * index + 4} = {said}.</think>\n<answer>{said}</answer>"
+            text = body if well else f"Sure! Here is how to solve it. First we take the {index} shells and then"
+            size = int(rng.integers(22, 40)) if well else 64
+            turn = Turn(prompt=(1, 2), completion=(5,) * size, text=text, stop="eos" if well else "length")
+            lost = rng.random() < 0.004
+            parts = {"number": float(right), "form": float(well)}
+            good = Score(value=float(well and right), parts=parts)
+            attempts.append(Trajectory(turns=(turn,), stop=turn.stop))
+            scores.append(Score(value=float("nan"), status="timeout", note="no answer in 2 s") if lost else good)
+        question = f"Ana has {index} shells. Ana finds {2 * index + 4} more. How many shells does Ana have now?"
+        task = Task(id=f"test-{index:03d}", prompt=(Message(role="user", content=question),), answer=str(3 * index + 4))
+        groups.append(Group(task=task, trajectories=tuple(attempts), scores=tuple(scores)))
+    sampling = Sampling(max_tokens=64)
+    return from_groups(groups, 4, model=model, step=0, sampling=sampling, seconds=11.5)
+
+
+def metrics(stage: str, steps: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    rows = []
+    for step in range(1, steps + 1):
+        done, noise = step / steps, float(rng.normal()) * 0.04
+        row: dict[str, Any] = {"stage": stage, "step": step, "loss": 1.4 - done + noise, "learning_rate": 1e-5}
+        row |= {"grad_norm": 2.1 - done + 3 * noise, "num_tokens": 2100.0, "skipped_steps": 0.0}
+        row |= {"completions/mean_length": 41 - 8 * done + 20 * noise, "completions/clipped_ratio": 0.02}
+        if stage == "grpo":
+            reward = 0.25 + 0.4 * done + noise
+            row |= {"reward": reward, "rewards/number/mean": reward + 0.05, "rewards/form/mean": 0.93 + 0.06 * done}
+            row |= {"frac_reward_zero_std": 0.2 + 0.5 * done + noise, "kl": 0.002 + 0.03 * done + abs(noise) / 9}
+            row |= {"entropy": 0.6 - 0.3 * done, "clip_ratio/region_mean": 0.01, "unscored/timeout": 0.002}
+            row |= {"reward_std": 0.3, "sampling/sampling_logp_difference/mean": 0.004 + abs(noise) / 50}
+        rows.append(row)
+    return rows
+
+
+def rollouts(stage: str, step: int, text: str | None = None) -> list[dict[str, Any]]:
+    rows = []
+    for attempt in range(4):
+        right = attempt % 2 == 0
+        said = text or f"<think>4 + 5 = {9 if right else 8}.</think>\n<answer>{9 if right else 8}</answer>"
+        score = {"value": float(right), "parts": {"number": float(right), "form": 1.0}, "status": "ok", "note": ""}
+        row = {"stage": stage, "step": step, "task": "train-17", "group": 0, "attempt": attempt, "tokens": 31}
+        row |= {"prompt": "<|im_start|>user\nBen has 4 coins. Ben gets 5 more.<|im_end|>\n", "completion": said}
+        row |= {"stop": "eos", "score": score, "advantage": 0.87 if right else -0.87, "answer": "9"}
+        rows.append(row | {"logp_mean": None if stage == "cold_start" else -0.3})
+    return rows
+
+
+def made_up_run(folder: Path, text: str | None = None) -> Path:
+    """A whole run folder of invented numbers, in the form that training writes."""
+    rng = np.random.default_rng(0)
+    (folder / "rollouts").mkdir(parents=True)
+    (folder / "recipe.toml").write_text(RECIPE)
+    plan = {"base": (0.0, 0.02), "cold_start": (0.24, 0.93), "grpo": (0.55, 0.99)}
+    for model, (rate, form) in plan.items():
+        write_evaluation(folder, evaluation(model, rate, form, rng))
+    for stage, steps in (("cold_start", 16), ("grpo", 40)):
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.writelines(dumps(row) + "\n" for row in metrics(stage, steps, rng))
+        sample = 0.02 if stage == "cold_start" else 4.1
+        with (folder / "timings.jsonl").open("a") as file:
+            for step in range(1, steps + 1):
+                seconds = {"sample": sample, "annotate": 0.4, "credit": 0.001, "learn": 3.3, "keep": 0.02}
+                row = {"stage": stage, "step": step, "seconds": seconds, "tokens": 2900, "memory_gb": 2.31}
+                file.write(dumps(row) + "\n")
+        for step in (1, steps):
+            path = folder / "rollouts" / f"{stage}-{step:06d}.jsonl"
+            path.write_text("".join(json.dumps(row) + "\n" for row in rollouts(stage, step, text)))
+    digest = "9f2c" * 16
+    data = {name: {"digest": digest, "size": size} for name, size in (("cold_start", 1200), ("evaluation", 60))}
+    manifest = {"name": "made-up-run", "started": "2030-01-02T03:04:05Z", "seed": 7, "recipe_digest": digest}
+    manifest |= {"versions": {"python": "3.11.7", "torch": "2.9.0"}, "machine": {"cores": 2, "processor": "made up"}}
+    manifest |= {"model": {"source": "made-up-model", "parameters": 134515008, "digest": digest}, "data": data}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"dtype": "bfloat16"}))
+    with RunFolder(folder) as open_folder:
+        open_folder.event("started", recipe=digest)
+        open_folder.event("stage_done", name="grpo", model=digest)
+        open_folder.event("finished", steps=56)
+    return folder
+
+
+class Links(HTMLParser):
+    """Everything in a page that a browser would fetch or run, and every tag's nesting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "img", "iframe", "object", "embed", "link", "video", "audio", "form", "base"):
+            self.found.append(tag)
+        for name, value in attrs:
+            if name in ("src", "srcset", "action", "style") or name.startswith("on"):
+                self.found.append(f"{tag} {name}")
+            if name == "href" and not str(value).startswith("#"):
+                self.found.append(f"{tag} {value}")
+        if tag not in ("meta", "line", "circle", "polyline", "polygon", "rect", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("line", "circle", "polyline", "polygon", "rect"):
+            assert self.open.pop() == tag
+
+
+def links(page: str) -> list[str]:
+    parser = Links()
+    parser.feed(page)
+    assert parser.open == []
+    return parser.found
+
+
+def test_a_whole_run_is_told_in_words_and_pictures(tmp_path: Path) -> None:
+    path = write_report(made_up_run(tmp_path / "run"), hourly_price=3.0)
+    page = path.read_text()
+    assert path.name == "report.html"
+    assert links(page) == []
+    assert "url(" not in page
+    assert "Training worked: from 0.0% to" in page
+    for words in ("cold_start improved on base", "grpo improved on cold_start", "got better", "One training run"):
+        assert words in page
+    for words in ("Groups without signal", "KL to the reference", "9f2c9f2c", "3.11.7", "at 3 an hour", "unbroken"):
+        assert words in page
+    for chart in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
+        ElementTree.fromstring(chart)
+        assert "nan" not in re.sub(r"<(title|desc)>.*?</\1>", "", chart)
+
+
+def test_no_gain_is_never_called_one(tmp_path: Path) -> None:
+    rows = {"base": [1, 0, 1, 0], "grpo": [1, 1, 1, 0]}
+    for model, pattern in rows.items():
+        record = evaluation(model, 0.3, 1.0, np.random.default_rng(0))
+        for index, task in enumerate(record["tasks"]):
+            flip = -1 if index % 3 == 0 else 1
+            for attempt, value in zip(task["attempts"], pattern[::flip] if index % 2 else [0] * 4, strict=True):
+                attempt["score"] |= {"value": float(value if index < 4 else 0), "status": "ok"}
+        write_evaluation(tmp_path, record)
+    page = render(tmp_path)
+    assert "No evidence of improvement" in page
+    assert "Training worked" not in page
+
+
+def test_a_loss_is_called_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    write_evaluation(tmp_path, evaluation("base", 0.6, 1.0, rng))
+    write_evaluation(tmp_path, evaluation("grpo", 0.1, 1.0, rng))
+    assert "Training made the model worse" in render(tmp_path)
+
+
+def test_hostile_text_is_inert(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run", text=HOSTILE)
+    write_evaluation(folder, record_with(HOSTILE))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"name": HOSTILE, "data": {HOSTILE: HOSTILE}}))
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"stage": "grpo", "step": 41, f"rewards/{HOSTILE}/mean": 1.0}) + "\n")
+    page = render(folder)
+    assert links(page) == []
+    assert not set(page) & {"\x1b", "\u202e", "\u2066", "\u200b"}
+    assert "⟨U+202E⟩" in page
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+
+
+def record_with(text: str) -> EvaluationRecord:
+    turn = Turn(prompt=(1,), completion=(2,), text=text, stop="eos")
+    score = Score(value=1.0, parts={text: 1.0}, note=text)
+    task = Task(id=text, prompt=(Message(role="user", content=text),), answer=text)
+    group = Group(task=task, trajectories=(Trajectory(turns=(turn,), stop="eos"),), scores=(score,))
+    return from_groups([group], 1, model="grpo", step=0, sampling=Sampling())
+
+
+def test_a_huge_cell_is_cut_and_the_cut_is_told(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, record_with("a" * 10_000_000))
+    page = render(tmp_path)
+    assert len(page) < 400_000
+    assert "9,996,000 more characters not shown" in page
+
+
+def test_every_prefix_of_a_run_gives_a_page(tmp_path: Path) -> None:
+    """A run writes its files one after another: whatever is there so far must make a page, and the rest is named."""
+    whole = made_up_run(tmp_path / "whole")
+    names = ["manifest.json", "recipe.toml", "metrics.jsonl", "timings.jsonl", "events.jsonl", "evaluations/base.json"]
+    for count in range(1, len(names) + 1):
+        folder = tmp_path / str(count)
+        (folder / "evaluations").mkdir(parents=True)
+        for name in names[:count]:
+            (folder / name).write_bytes((whole / name).read_bytes())
+        page = render(folder)
+        assert "Nothing is proven yet" in page
+        assert "not recorded" in page
+        assert links(page) == []
+    (tmp_path / "empty" / "evaluations").mkdir(parents=True)
+    assert render(tmp_path / "empty").count("not recorded") > 10
+
+
+def test_damaged_files_are_named_and_left_out(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run")
+    (folder / "evaluations" / "grpo.json").write_text("{")
+    (folder / "manifest.json").write_bytes(b"\xff\xfe{")
+    text = (folder / "metrics.jsonl").read_text()
+    (folder / "metrics.jsonl").write_text("garbage\n[1]\n" + text + '{"stage": "gr')
+    data = read_run(folder)
+    assert [problem.split(":")[0].rsplit("/")[-1] for problem in data.problems] == [
+        "grpo.json",
+        "manifest.json",
+        "metrics.jsonl",
+    ]
+    assert len(data.metrics) == 56
+    assert "2 damaged rows left out, the first in line 1" in render(folder)
+
+
+def test_an_edited_event_log_is_told(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run")
+    events = folder / "events.jsonl"
+    events.write_text(events.read_text().replace('"steps": 56', '"steps": 57'))
+    assert "entry 3 does not fit its chain" in render(folder)
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such run folder"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="not a run folder"):
+        write_report(tmp_path)
+
+
+def test_the_same_folder_gives_the_same_page(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run")
+    assert render(folder) == render(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain\ttext\n", "plain\ttext\n"),
+        ("line\r\nline", "line\nline"),
+        ("\x1b[2J", "⟨U+001B⟩[2J"),
+        ("a\u202eb\ufeff", "a⟨U+202E⟩b⟨U+FEFF⟩"),
+        ("\ud800", "⟨U+D800⟩"),
+        ("\U000e0041", "⟨U+E0041⟩"),
+        ("e" + "\u0301" * 50, "e" + "\u0301" * 4),
+        ("שלום é 研", "שלום é 研"),
+    ],
+)
+def test_active_characters_become_visible(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_a_cut_says_how_much_it_cut() -> None:
+    assert shortened("abcdef", 6) == "abcdef"
+    assert shortened("abcdef", 2) == "ab … [4 more characters not shown]"
+
+
+def test_curves_have_gaps_where_nothing_was_recorded() -> None:
+    chart = line_chart("t", [Line(name="a", tint="s2", x=[1, 2, 3, 4, 5], y=[1.0, 2.0, None, 4.0, 5.0])])
+    assert chart.count("<polyline") == 2
+    assert line_chart("t", [Line(name="a", tint="s2", x=[1], y=[None])]) == ""
+    for flat in ([3.0], [0.0, 0.0], [-2.0, -2.0], [1e-300, 1e-300]):
+        svg = line_chart("t", [Line(name="a", tint="s2", x=list(range(len(flat))), y=flat)])
+        ElementTree.fromstring(svg)
+        assert "nan" not in svg
+
+
+def test_axis_numbers() -> None:
+    assert ticks(0.0, 1.0) == pytest.approx([0.0, 0.5, 1.0])
+    assert ticks(1, 16, 5) == pytest.approx([5, 10, 15])
+    shown: Sequence[str] = [number(v) for v in (0, 0.35, 1e-5, 120, 12345, 1.342e8, 2e12)]
+    assert shown == ["0", "0.35", "1.0e-05", "120", "12.3k", "134M", "2T"]
+
+
+def test_a_strip_without_an_interval_has_only_its_point() -> None:
+    nan = float("nan")
+    alone = strip(Interval(point=0.4, low=nan, high=nan, level=0.95), "s1")
+    assert "nan" not in alone
+    assert "<rect" not in alone
+    assert strip(None, "s1") == ""
+
+
+def test_cost_adds_up() -> None:
+    rows = [
+        {"stage": "sft", "step": 1, "seconds": {"sample": 0.0, "learn": 2.0}, "tokens": 100, "memory_gb": 1.0},
+        {"stage": "grpo", "step": 1, "seconds": {"sample": 4.0, "learn": 3.0}, "tokens": 200, "memory_gb": 2.0},
+    ]
+    spent = cost(
+        rows, sampled=["grpo"], evaluation_seconds=1.0, evaluation_tokens=50, parameters=10, hourly_price=360.0
+    )
+    assert spent.total_seconds == 10.0
+    assert spent.seconds == {"learn": 5.0, "sample": 4.0}
+    assert spent.flops == 10 * (6 * 300 + 2 * (200 + 50))
+    assert spent.sampling_tokens_per_second == 50.0
+    assert spent.memory_gb == 2.0
+    assert spent.money == pytest.approx(1.0)
+    assert cost([], sampled=[]).flops is None
+    assert cost([], sampled=[]).money is None
+    with pytest.raises(ValueError, match="negative"):
+        cost([], sampled=[], hourly_price=-1)

@@ -1,0 +1,122 @@
+"""Which learning curves a stage gets, and the table of all its metrics. It knows metric names, and no page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from togi.report.plots import Line, Number, line_chart, number, share
+from togi.report.read import Json
+
+TINTS = ("s2", "s1", "s3", "s4", "s0")
+SAMPLED_ONLY = ("reward", "frac_reward_zero_std")  # constants where completions were recorded and not sampled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart with its caption; ``now`` is the last value, ``legend`` names the lines when there are several."""
+
+    title: str
+    name: str
+    now: str
+    svg: Markup
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRow:
+    name: str
+    first: str
+    last: str
+    low: str
+    high: str
+    mean: str
+
+
+WANTED: tuple[tuple[str, str, Number], ...] = (
+    ("reward", "Mean reward", number),
+    ("frac_reward_zero_std", "Groups without signal", share),
+    ("completions/mean_length", "Completion length, tokens", number),
+    ("completions/clipped_ratio", "Cut at the token limit", share),
+    ("kl", "KL to the reference, nats a token", number),
+    ("entropy", "Entropy, nats a token", number),
+    ("clip_ratio/region_mean", "Tokens outside the clip range", share),
+    ("sampling/sampling_logp_difference/mean", "Sampler against trainer, nats", number),
+    ("grad_norm", "Gradient norm", number),
+    ("loss", "Loss", number),
+    ("learning_rate", "Learning rate", number),
+)
+
+
+def figures(rows: Sequence[Json], sampled: bool) -> list[Figure]:
+    """The curves of one stage, those that were recorded, rewards first."""
+    wanted = [entry for entry in WANTED if sampled or entry[0] not in SAMPLED_ONLY]
+    found = [_figure(rows, *entry) for entry in wanted]
+    if sampled:
+        found.insert(1, _bundle(rows, "Parts of the reward, mean", "rewards/", "/mean", number))
+    found.append(_bundle(rows, "Attempts without a score", "unscored/", "", share))
+    return [figure for figure in found if figure is not None]
+
+
+def values(rows: Sequence[Json], name: str) -> list[float | None]:
+    """A metric over the steps, None where it is missing or not a number."""
+    return [float(row[name]) if isinstance(row.get(name), int | float) else None for row in rows]
+
+
+def _steps(rows: Sequence[Json]) -> list[float]:
+    return [float(row["step"]) for row in rows]
+
+
+def _figure(rows: Sequence[Json], name: str, title: str, shown: Number) -> Figure | None:
+    y = values(rows, name)
+    known = [value for value in y if value is not None]
+    if not known:
+        return None
+    smooth = _smooth(y)
+    lines = [Line(name=title, tint="s2 raw" if smooth else "s2", x=_steps(rows), y=y)]
+    if smooth:
+        lines.append(Line(name="running mean", tint="s2", x=_steps(rows), y=smooth, hints=False))
+    return Figure(title=title, name=name, now=shown(known[-1]), svg=line_chart(title, lines, y_number=shown))
+
+
+def _smooth(y: Sequence[float | None]) -> list[float | None]:
+    """The running mean over the last tenth of the steps; nothing for short series."""
+    width = max(3, len(y) // 10)
+    if len(y) < 12:
+        return []
+    result: list[float | None] = []
+    for end in range(1, len(y) + 1):
+        near = [value for value in y[max(0, end - width) : end] if value is not None]
+        result.append(float(np.mean(near)) if near else None)
+    return result
+
+
+def _bundle(rows: Sequence[Json], title: str, prefix: str, suffix: str, shown: Number) -> Figure | None:
+    """All metrics named PREFIX…SUFFIX in one chart, at most five; the table has the rest."""
+    names = sorted({name for row in rows for name in row if name.startswith(prefix) and name.endswith(suffix)})
+    names = [name for name in names if any(value is not None for value in values(rows, name))][: len(TINTS)]
+    if not names:
+        return None
+    short = [name.removeprefix(prefix).removesuffix(suffix) for name in names]
+    lines = [
+        Line(name=label, tint=tint, x=_steps(rows), y=values(rows, name))
+        for name, label, tint in zip(names, short, TINTS, strict=False)
+    ]
+    svg = line_chart(title, lines, y_number=shown)
+    return Figure(title=title, name=f"{prefix}…", now="", svg=svg, legend=tuple(zip(short, TINTS, strict=False)))
+
+
+def metric_table(rows: Sequence[Json]) -> list[MetricRow]:
+    """Every metric of a stage with its ends and extremes."""
+    names = sorted({name for row in rows for name in row} - {"stage", "step"})
+    table = []
+    for name in names:
+        known = [value for value in values(rows, name) if value is not None]
+        if known:
+            ends = (known[0], known[-1], min(known), max(known), float(np.mean(known)))
+            first, last, low, high, mean = (number(value) for value in ends)
+            table.append(MetricRow(name=name, first=first, last=last, low=low, high=high, mean=mean))
+    return table

@@ -1,0 +1,317 @@
+"""Run data -> everything the template shows, already in words and pictures. It reads no file and writes no HTML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from togi.evidence.cost import Cost, cost
+from togi.evidence.summary import Summary, summary
+from togi.evidence.visible import shortened
+from togi.report.curves import Figure, MetricRow, figures, metric_table
+from togi.report.examples import TrainingGroup, examples, training_groups
+from togi.report.plots import Line, bar, histogram, line_chart, number, strip
+from togi.report.plots import share as percent_tick
+from togi.report.read import Json, RunData, planned_stages
+from togi.report.words import observations, percent, sampled, verdict
+from togi.statistics import Interval
+
+MISSING = "not recorded"
+MODEL_TINTS = ("s0", "s1", "s2", "s3", "s4")
+EVENTS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRow:
+    """One evaluated model in the table of results."""
+
+    name: str
+    tint: str
+    strip: Markup
+    single: str
+    band: str
+    many: str
+    reward: str
+    form: str
+    cut: str
+    length: str
+    unscored: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageView:
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    metrics: tuple[MetricRow, ...]
+    groups: tuple[TrainingGroup, ...]
+
+
+def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
+    """The template's variables. Missing values are the words ``not recorded``, never a guess."""
+    summaries = [summary(one) for one in data.evaluations]
+    later = [summary(one) for one in data.later]
+    manifest = data.manifest or {}
+    many = max((k for one in summaries for k in one.pass_at), default=1)
+    return {
+        "name": text(manifest.get("name") or (data.recipe or {}).get("name") or data.folder.name),
+        "started": text(manifest.get("started")),
+        "finished": data.finished,
+        "verdict": verdict(data, summaries),
+        "results": model_rows(summaries, many),
+        "later": model_rows(later, max((k for one in later for k in one.pass_at), default=1)),
+        "many": many,
+        "setting": setting(summaries, data),
+        "pass_chart": pass_chart(summaries),
+        "pass_legend": [(one.model, tint) for one, tint in zip(summaries, MODEL_TINTS, strict=False)],
+        "pass_table": pass_table(summaries),
+        "facts": facts(data),
+        "data": [(text(k), *data_entry(v)) for k, v in mapping(manifest.get("data")).items()],
+        "recipe": None if data.recipe_text is None else shortened(data.recipe_text, 40_000),
+        "stages": [stage_view(data, name) for name in data.stages],
+        "examples": examples(data.evaluations),
+        "parts": parts_table(summaries),
+        "lengths": length_figures(summaries),
+        "unscored": unscored_table(summaries),
+        "cost": cost_view(data, hourly_price),
+        "versions": pairs(manifest.get("versions")),
+        "machine": pairs(manifest.get("machine")),
+        "identity": identity(data),
+        "events": [event_row(event) for event in data.events[-EVENTS:]],
+        "more_events": max(0, len(data.events) - EVENTS),
+        "chain": chain(data),
+        "problems": data.problems,
+    }
+
+
+def text(value: Any, limit: int = 300) -> str:
+    """Any JSON value as short text; what is absent is said to be."""
+    if value is None:
+        return MISSING
+    if isinstance(value, str):
+        return shortened(value, limit)
+    return shortened(json.dumps(value, ensure_ascii=False, default=str), limit)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def pairs(value: Any) -> list[tuple[str, str]]:
+    return [(text(key), text(item)) for key, item in mapping(value).items() if item is not None]
+
+
+def model_rows(summaries: Sequence[Summary], many: int) -> list[ModelRow]:
+    return [model_row(one, tint, many) for one, tint in zip(summaries, MODEL_TINTS * len(summaries), strict=False)]
+
+
+def model_row(one: Summary, tint: str, many: int) -> ModelRow:
+    single = one.pass_at.get(1)
+    return ModelRow(
+        name=text(one.model),
+        tint=tint,
+        strip=strip(single, tint),
+        single=percent(single.point if single else None),
+        band=interval(single),
+        many=with_interval(one.pass_at.get(many)),
+        reward=MISSING if one.reward is None else f"{one.reward.point:.3f}",
+        form=percent(one.well_formed),
+        cut=percent(one.truncated),
+        length=f"{one.length_mean:.1f}",
+        unscored=str(sum(one.unscored.values())),
+    )
+
+
+def interval(one: Interval | None) -> str:
+    if one is None or one.low != one.low:
+        return "no interval"
+    return f"{100 * one.low:.1f}–{100 * one.high:.1f}"
+
+
+def with_interval(one: Interval | None) -> str:
+    return MISSING if one is None else f"{percent(one.point)} ({interval(one)})"
+
+
+def setting(summaries: Sequence[Summary], data: RunData) -> str:
+    """How the held-out numbers were measured."""
+    if not summaries:
+        return ""
+    one, sampling = summaries[-1], data.evaluations[-1]["sampling"]
+    temperature, limit = text(sampling.get("temperature")), text(sampling.get("max_tokens"))
+    return (
+        f"{one.tasks} held-out tasks × {one.attempts} attempts at temperature {temperature}, at most {limit} tokens. "
+        f"An attempt is right when its score is at least {one.pass_mark:g}."
+    )
+
+
+def pass_chart(summaries: Sequence[Summary]) -> Markup:
+    """pass@k over k, one curve a model, with bands."""
+    lines = []
+    for one, tint in zip(summaries, MODEL_TINTS, strict=False):
+        ks = sorted(one.pass_at)
+        known = [one.pass_at[k] for k in ks]
+        bands = [(max(0.0, i.low), min(1.0, i.high)) for i in known if i.low == i.low]
+        x = [float(k.bit_length() - 1) for k in ks]
+        band = bands if len(bands) == len(ks) else ()
+        lines.append(Line(name=text(one.model), tint=tint, x=x, y=[i.point for i in known], band=band, dots=True))
+    ks = sorted({k for one in summaries for k in one.pass_at})
+    marks = [(float(k.bit_length() - 1), str(k)) for k in ks]
+    return line_chart("pass@k", lines, y_number=percent_tick, y_span=(0.0, 1.0), x_ticks=marks, x_name="attempts k")
+
+
+def pass_table(summaries: Sequence[Summary]) -> list[tuple[str, list[str]]]:
+    ks = sorted({k for one in summaries for k in one.pass_at})
+    return [(f"pass@{k}", [with_interval(one.pass_at.get(k)) for one in summaries]) for k in ks]
+
+
+def parts_table(summaries: Sequence[Summary]) -> list[tuple[str, list[str]]]:
+    """Mean of each named part of the evaluation's reward, one column a model."""
+    names = sorted({name for one in summaries for name in one.parts})
+    return [
+        (text(name), [f"{one.parts[name]:.3f}" if name in one.parts else MISSING for one in summaries])
+        for name in names
+    ]
+
+
+def length_figures(summaries: Sequence[Summary]) -> list[tuple[str, str, Markup]]:
+    high = max((length for one in summaries for length in one.lengths), default=0) + 1
+    return [
+        (
+            text(one.model),
+            f"mean {one.length_mean:.1f} tokens",
+            histogram(text(one.model), one.lengths, tint, high=high),
+        )
+        for one, tint in zip(summaries, MODEL_TINTS * len(summaries), strict=False)
+    ]
+
+
+def unscored_table(summaries: Sequence[Summary]) -> list[tuple[str, list[str]]]:
+    """Attempts by status; the first row is what was scored."""
+    statuses = sorted({status for one in summaries for status in one.unscored})
+    rows = [("scored", [str(one.scored) for one in summaries])]
+    return rows + [(text(status), [str(one.unscored.get(status, 0)) for one in summaries]) for status in statuses]
+
+
+def data_entry(entry: Any) -> tuple[str, str]:
+    return text(mapping(entry).get("size")), text(mapping(entry).get("digest"))
+
+
+def facts(data: RunData) -> list[tuple[str, str]]:
+    """What was trained, in a few lines."""
+    manifest, recipe = data.manifest or {}, data.recipe or {}
+    model = {**mapping(recipe.get("model")), **mapping(manifest.get("model"))}
+    parameters = model.get("parameters")
+    rows = [
+        ("Model", text(model.get("source"))),
+        ("Parameters", number(float(parameters)) if isinstance(parameters, int | float) else MISSING),
+        ("Model digest", text(model.get("digest"))),
+        ("Trained weights", "low-rank adapters " + text(model["lora"]) if model.get("lora") else "all"),
+        ("Arithmetic", text(manifest.get("dtype") or model.get("dtype"))),
+        ("Reward", text(mapping(recipe.get("reward")).get("score"))),
+        ("Prompt", text(mapping(recipe.get("prompt")) or None)),
+        ("Seed", text(manifest.get("seed", recipe.get("seed")))),
+    ]
+    return rows if recipe or manifest else [(label, MISSING) for label, _ in rows]
+
+
+STAGE_FACTS = (
+    ("algorithm", "algorithm"),
+    ("steps", "steps planned"),
+    ("tasks_per_step", "tasks a step"),
+    ("attempts", "attempts a task"),
+    ("learning_rate", "learning rate"),
+    ("minibatches", "updates a step"),
+    ("settings", "settings"),
+)
+
+
+def stage_view(data: RunData, name: str) -> StageView:
+    rows = sorted((row for row in data.metrics if row["stage"] == name), key=lambda row: int(row["step"]))
+    plan: Json = next((stage for stage in planned_stages(data.recipe) if stage.get("name") == name), {})
+    known = [(label, text(plan[key])) for key, label in STAGE_FACTS if plan.get(key) not in (None, {})]
+    known.append(("steps done", str(rows[-1]["step"]) if rows else "0"))
+    return StageView(
+        name=text(name),
+        facts=tuple(known),
+        notes=tuple(observations(data, name)),
+        figures=tuple(figures(rows, sampled(data, name))),
+        metrics=tuple(metric_table(rows)),
+        groups=tuple(training_groups(data, name)),
+    )
+
+
+def cost_view(data: RunData, hourly_price: float | None) -> dict[str, Any]:
+    parameters = mapping((data.manifest or {}).get("model")).get("parameters")
+    spent = cost(
+        data.timings,
+        sampled=[stage for stage in data.stages if sampled(data, stage)],
+        evaluation_seconds=sum(one["seconds"] for one in data.evaluations),
+        evaluation_tokens=sum(one["tokens"] for one in data.evaluations),
+        parameters=parameters if isinstance(parameters, int) else None,
+        hourly_price=hourly_price,
+    )
+    phases = dict(spent.seconds)
+    if spent.evaluation_seconds:
+        phases["evaluate"] = phases.get("evaluate", 0.0) + spent.evaluation_seconds
+    return {
+        "facts": cost_facts(spent, bool(data.timings)),
+        "phases": [
+            (text(phase), bar(seconds / spent.total_seconds), duration(seconds), percent(seconds / spent.total_seconds))
+            for phase, seconds in sorted(phases.items(), key=lambda item: -item[1])
+            if seconds > 0
+        ],
+    }
+
+
+def cost_facts(spent: Cost, logged: bool) -> list[tuple[str, str]]:
+    speed, memory, flops = spent.sampling_tokens_per_second, spent.memory_gb, spent.flops
+    rows = [
+        ("Time in logged steps and evaluations", duration(spent.total_seconds) if spent.total_seconds else MISSING),
+        ("Completion tokens learned from", f"{spent.tokens:,}" if logged else MISSING),
+        ("Completion tokens of evaluations", f"{spent.evaluation_tokens:,}" if spent.evaluation_tokens else MISSING),
+        ("Sampling speed in training", MISSING if speed is None else f"{speed:,.0f} tokens a second"),
+        ("Most memory held", MISSING if memory is None else f"{memory:.2f} GB"),
+        ("Arithmetic, at least", MISSING if flops is None else f"{number(flops)}FLOP (2·N and 6·N a token)"),
+        ("Energy", "not measured"),
+    ]
+    if spent.money is not None:
+        rows.append(("Cost", f"{spent.money:.2f} at {spent.hourly_price:g} an hour"))
+    return rows
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def identity(data: RunData) -> list[tuple[str, str]]:
+    manifest = data.manifest or {}
+    rows = [
+        ("Recipe digest", text(manifest.get("recipe_digest"))),
+        ("Seed", text(manifest.get("seed"))),
+        ("Code", text(manifest.get("code"))),
+        ("Started", text(manifest.get("started"))),
+    ]
+    ends = [event for event in data.events if event.get("event") == "finished"]
+    rows.append(("Finished", text(ends[-1].get("time")) if ends else "not finished"))
+    digests = [event for event in data.events if event.get("event") == "stage_done"]
+    return rows + [(f"Weights after {text(one.get('name'))}", text(one.get("model"))) for one in digests]
+
+
+def event_row(event: Json) -> tuple[str, str, str]:
+    rest = {key: value for key, value in event.items() if key not in ("time", "event", "hash", "before")}
+    return text(event.get("time")), text(event.get("event")), ", ".join(f"{k}: {text(v, 120)}" for k, v in rest.items())
+
+
+def chain(data: RunData) -> str:
+    if not data.events:
+        return MISSING
+    return "unbroken" if data.chain is None else f"broken at entry {data.chain + 1}"
