@@ -78,6 +78,8 @@ BUNDLED = {
     ),
 }
 _MANIFEST = "unpacked.json"
+# Counted up when the same GGUF file is unpacked differently.
+_FORMAT = 1
 
 
 def silent(_: str) -> None: ...
@@ -172,6 +174,7 @@ def _unpack(file: Path, folder: Path, model: Bundled) -> None:
         tokenizer.save_pretrained(work)
         sizes = {path.name: path.stat().st_size for path in sorted(work.iterdir())}
         manifest = {
+            "format": _FORMAT,
             "from": model.sha256,
             "transformers": version("transformers"),
             "sizes": sizes,
@@ -190,7 +193,8 @@ def _intact(folder: Path, model: Bundled) -> bool:
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
         return bool(
-            manifest["from"] == model.sha256
+            manifest["format"] == _FORMAT
+            and manifest["from"] == model.sha256
             and manifest["transformers"] == version("transformers")
             and all((folder / name).stat().st_size == size for name, size in manifest["sizes"].items())
             and manifest["weights"] == digest(weight_files(folder))

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gguf import GGUFReader
 from safetensors import SafetensorError
+from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -45,7 +47,12 @@ def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
             raise ModelError(f"{path} is not a GGUF file (it does not start with GGUF): fetch it again")
     # The unpacking draws a progress bar of its own that no switch of transformers reaches.
     with redirect_stderr(io.StringIO()):
-        return _read(path.parent, dtype, {"gguf_file": path.name}, str(path))
+        model, tokenizer = _read(path.parent, dtype, {"gguf_file": path.name}, str(path))
+    if _splits_digits(path):
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    return model, tokenizer
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -73,6 +80,13 @@ def digest(files: Sequence[Path]) -> str:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _splits_digits(path: Path) -> bool:
+    """Whether the vocabulary was learned with digits cut apart before anything else; transformers reads only some of
+    the names for how text is cut, and cuts the others as GPT-2 did."""
+    field = GGUFReader(path).get_field("tokenizer.ggml.pre")
+    return field is not None and field.contents() == "smollm"
 
 
 @contextmanager
