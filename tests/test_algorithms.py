@@ -214,6 +214,11 @@ def test_credit_does_not_depend_on_order(name: str) -> None:
         assert after.weight == pytest.approx(straight[i].weight)
 
 
+@pytest.mark.parametrize("name", POLICY_GRADIENTS)
+def test_a_step_without_samples_gets_no_credit(name: str) -> None:
+    assert ALGORITHMS[name].credit([]) == []
+
+
 def replace_fields(name: str, **fields: float | str | bool) -> PolicyGradient:
     algorithm = ALGORITHMS[name]
     assert isinstance(algorithm, PolicyGradient)

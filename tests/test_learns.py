@@ -13,11 +13,14 @@ from itertools import cycle
 
 import pytest
 import torch
+from conftest import tiny_model
 from torch import Tensor, nn
 
 from togi import batch as batching
 from togi.algorithms import ALGORITHMS, GRPO, ConstantLength, PolicyGradient
+from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
+from togi.models.policy import LocalPolicy, Optimiser
 from togi.rollout import Episodes
 from togi.samplers import Dynamic, Groups
 from togi.types import (
@@ -94,7 +97,10 @@ class Sampled:
 
 
 class Digits:
-    """A chat whose tokens are digits."""
+    """A chat, and a tokenizer, whose tokens are digits."""
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+        return "".join(map(str, token_ids))
 
     def prompt(self, messages: Sequence[Message]) -> Ids:
         return tuple(int(c) for message in messages for c in message.content)
@@ -206,3 +212,26 @@ def test_kl_holds_the_policy_back_wherever_it_stands() -> None:
     for fields in ({"kl_estimator": "k1", "kl_place": "reward"}, {"kl_estimator": "k2"}, {"kl_estimator": "k3"}):
         held = train(replace(small("dr_grpo"), kl=2.0, **fields), share)  # type: ignore[type-var,arg-type]
         assert held < free - 0.3, fields
+
+
+@pytest.mark.parametrize("name", ["sft", "grpo", "rloo"])
+def test_learning_through_the_real_engine_and_policy(name: str) -> None:
+    """Continuous batching samples, the packed forward scores and learns; what is sampled is what is scored."""
+    model, digits = tiny_model(VOCABULARY, dtype=torch.float32), Digits()
+    algorithm, optimiser = small(name), Optimiser(learning_rate=0.01)
+    policy = LocalPolicy(model, optimiser, compute=torch.float32, reference="copy")
+    engine = NativeEngine(model, digits, frozenset())
+    play = Episodes(
+        engine=engine, chat=digits, env=OneTurn, reward=share, sampling=Sampling(max_tokens=LENGTH), seed=1  # type: ignore[arg-type]
+    )  # fmt: skip
+    stream = cycle(TASKS)
+    for step in range(25):
+        groups = algorithm.sampler(stream, len(TASKS), play.at(step))
+        samples = algorithm.credit(policy.annotate(batching.samples(groups), algorithm.needs))
+        for part in batching.minibatches(samples, 1, algorithm.unit):
+            metrics = policy.learn(part, algorithm)
+            if name != "sft":
+                assert metrics["sampling/sampling_logp_difference/mean"] < 1e-4
+        engine.sync(policy)
+    assert engine.version == policy.step > 0
+    assert sum(s.value for g in play.at(10_000)(TASKS, 32) for s in g.scores) / 96 > 0.8

@@ -135,6 +135,8 @@ class PolicyGradient(Algorithm):
         A sample whose advantages are all 0 gets weight 0 when neither KL nor entropy acts in the loss: it has no
         gradient, and whoever sees the weight may spare its forward pass. It still counts in the averages.
         """
+        if not samples:
+            return []
         attempts = trajectories(samples)
         kept_S = ~(attempts.truncated_S & self.drop_truncated)
         weight_B = self.weights(np.where(kept_S, attempts.length_S, 0))[attempts.index]
