@@ -159,13 +159,18 @@ def export(
         Literal["safetensors", "adapter", "merged"],
         Parameter(help="Whole weights, a peft adapter, or the adapter merged into its base."),
     ] = "safetensors",
-    dtype: Annotated[Literal["float32", "bfloat16"], Parameter(help="Type of the weights.")] = "bfloat16",
+    dtype: Annotated[Literal["float32", "bfloat16"], Parameter(help="Type of the weights.")] = "float32",
 ) -> None:
     """Weights in the formats that other tools load."""
+    import torch
+
     from togi.models.save import export as write
 
-    write(source, folder, form, dtype)
-    Console().print(Text(str(folder)), soft_wrap=True)
+    saved = write(source, folder, form=form, dtype={"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype])
+    drift = (
+        "" if saved.difference is None else f"; logits differ from base and adapter by {saved.difference:.2g} at most"
+    )
+    Console().print(Text(f"{saved.path}{drift}"), soft_wrap=True)
 
 
 @app.command(sort_key=8)

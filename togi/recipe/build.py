@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from togi.algorithms import ALGORITHMS
-from togi.data import Prompting, Source, Tasks, disjoint, load_tasks
+from togi.data import Generated, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
+from togi.function import absolute
 from togi.models.load import Lora
 from togi.models.policy import Optimiser
 from togi.recipe import check
 from togi.recipe.errors import RecipeError, did_you_mean
 from togi.recipe.locate import Key
 from togi.recipe.read import Reading
-from togi.recipe.schema import RewardTable, SamplingTable, SourceTable, StageTable
+from togi.recipe.schema import SOURCES, RewardTable, SamplingTable, SourceTable, StageTable
 from togi.recipe.settings import SettingError, attempts_of, configured, settings_of
 from togi.rewards.parse import parse_reward
 from togi.run import Evaluation, ModelChoice, Run, Stage
@@ -65,8 +66,11 @@ class Builder:
             for key, message in check.stage(plan.table, plan.algorithm, plan.sampling, paid=self.pays(plan.table)):
                 self.refuse((*plan.key, *key), message)
         self.stop_if_refused()
-        stages = [stage for plan in plans if (stage := self.stage(plan))]
-        evaluation = self.evaluation(stages)
+        # Held-out tasks come first: they stay the same whatever is trained on, and training leaves them out.
+        test = self.recipe.data.test
+        held_out = self.tasks(test, ("data", "test"), "test", Tasks([])) if test else Tasks([])
+        stages = [stage for plan in plans if (stage := self.stage(plan, held_out))]
+        evaluation = self.evaluation(held_out)
         self.stop_if_refused()
         return Run(
             name=self.recipe.name,
@@ -124,11 +128,10 @@ class Builder:
     def pays(self, table: StageTable) -> bool:
         return (table.reward or self.recipe.reward) is not None
 
-    def stage(self, plan: Plan) -> Stage | None:
+    def stage(self, plan: Plan, held_out: Tasks | None) -> Stage | None:
         table = plan.table
-        own = table.data is not None
-        key: Key = (*plan.key, "data") if own else ("data", "train")
-        tasks = self.tasks(table.data or self.recipe.data.train, key, "train")
+        key: Key = (*plan.key, "data") if table.data else ("data", "train")
+        tasks = self.tasks(table.data or self.recipe.data.train, key, "train", held_out)
         samples = attempts_of(plan.algorithm) is not None
         reward = self.reward(table.reward, (*plan.key, "reward")) if samples else None
         if tasks is None or (samples and reward is None):
@@ -156,36 +159,41 @@ class Builder:
             ),
         )
 
-    def evaluation(self, stages: list[Stage]) -> Evaluation | None:
+    def evaluation(self, held_out: Tasks | None) -> Evaluation | None:
         table = self.recipe.evaluation
-        if table is None or self.recipe.data.test is None:
+        if table is None:
             return None
-        tasks = self.tasks(self.recipe.data.test, ("data", "test"), "test")
         reward = self.reward(table.reward, ("evaluation", "reward"))
-        if tasks is None or reward is None:
+        if not held_out or reward is None:
             return None
-        for stage in stages:
-            try:
-                disjoint(stage.tasks, tasks)
-            except ValueError as error:
-                self.refuse(("data", "test"), f"{error} (tasks of stage {stage.name})")
         return Evaluation(
-            tasks=tasks[: table.tasks] if table.tasks else tasks,
+            tasks=held_out[: table.tasks],
             reward=reward,
             sampling=sampling_of(merged(self.recipe.sampling, table.sampling)),
             attempts=table.attempts,
         )
 
-    def tasks(self, table: SourceTable, key: Key, split: str) -> Tasks | None:
-        name = table.model_dump_json()
-        if name not in self.loaded:
-            prompt = self.recipe.prompt
-            prompting = Prompting(system=prompt.system, template=prompt.template)
-            try:
-                self.loaded[name] = load_tasks(source_of(table, self.reading.base), prompting, split=split)
-            except ValueError as error:
-                self.refuse(key, str(error))
-                return None
+    def tasks(self, table: SourceTable, key: Key, split: str, exclude: Tasks | None) -> Tasks | None:
+        """The tasks of a source, loaded once however many stages learn from them; None after a refusal."""
+        name = f"{split} {table.model_dump_json()}"
+        if name in self.loaded:
+            return self.loaded[name]
+        prompt, base = self.recipe.prompt, self.reading.base
+        try:
+            prompting = Prompting(
+                system=prompt.system,
+                template=prompt.template,
+                demonstrate=absolute(table.demonstrate, base) if table.demonstrate else None,
+                format=prompt.format,
+            )
+        except ValueError as error:
+            self.refuse((*key, "demonstrate") if table.demonstrate else ("prompt",), str(error))
+            return None
+        try:
+            self.loaded[name] = load_tasks(source_of(table, base), prompting, split=split, exclude=exclude or ())
+        except ValueError as error:
+            self.refuse(key, str(error))
+            return None
         return self.loaded[name]
 
     def reward(self, own: RewardTable | None, own_key: Key) -> Reward | None:
@@ -199,7 +207,14 @@ class Builder:
 
 
 def source_of(table: SourceTable, base: Path) -> Source:
-    raise NotImplementedError
+    """The source of tasks a table names, with paths made absolute. Raises ValueError."""
+    if table.file is not None:
+        return Rows(path=base / Path(table.file).expanduser(), answer_column=table.answer_column)
+    assert table.size is not None
+    if table.reasoning_gym is not None:
+        return ReasoningGym(name=table.reasoning_gym, size=table.size, seed=table.seed, config=table.config)
+    assert table.generate is not None
+    return Generated(function=absolute(table.generate, base), size=table.size, seed=table.seed)
 
 
 def merged(general: SamplingTable, own: SamplingTable) -> SamplingTable:
@@ -226,7 +241,11 @@ def resolved(reading: Reading, plans: list[Plan]) -> dict[str, Any]:
     from any folder.
     """
     values: dict[str, Any] = reading.recipe.model_dump(mode="json", exclude_none=True)
-    values["relative_to"] = str(reading.base)
+    values = {"name": values.pop("name"), "relative_to": str(reading.base), **values}
+    for table in (*values["data"].values(), *(stage["data"] for stage in values["stage"] if "data" in stage)):
+        used = next(keys for name, keys in SOURCES.items() if name in table)
+        for name in table.keys() - used:
+            del table[name]
     for stage, plan in zip(values["stage"], plans, strict=True):
         stage["name"] = plan.name
         stage["settings"] = settings_of(plan.algorithm)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from togi.recipe.locate import Key
-from togi.recipe.schema import Recipe, SamplingTable, SourceTable, StageTable
+from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageTable
 from togi.recipe.settings import attempts_of
 from togi.types import Algorithm, Sample, Task
 
@@ -53,18 +53,15 @@ def recipe(recipe: Recipe, names: Sequence[str]) -> Iterator[Problem]:
 
 
 def source(table: SourceTable, key: Key) -> Iterator[Problem]:
-    """Exactly one origin of tasks, and only keys that mean something for it."""
-    given = [name for name in ("generate", "reasoning_gym", "file") if vars(table)[name] is not None]
+    """Exactly one source of tasks, and only keys that mean something for it."""
+    given = [name for name in SOURCES if vars(table)[name] is not None]
     if len(given) != 1:
         got = " and ".join(given) or "none of them"
-        fix = f"; on the command line write '{'.'.join(map(str, key))}={{file = \"...\"}}'" if len(given) > 1 else ""
-        yield key, f"got {got}, wanted one of generate, reasoning_gym and file{fix}"
+        path = ".".join(map(str, key))
+        fix = f"; on the command line replace the whole table: '{path}={{file = \"...\"}}'" if given else ""
+        yield key, f"got {got}, wanted one of {', '.join(SOURCES)}{fix}"
         return
-    used = {
-        "generate": {"generate", "size", "seed", "demonstrate"},
-        "reasoning_gym": {"reasoning_gym", "config", "size", "seed", "demonstrate"},
-        "file": {"file", "demonstrate"},
-    }[given[0]]
+    used = SOURCES[given[0]]
     for name in sorted(table.model_fields_set - used):
         yield (*key, name), f"means nothing with {given[0]}: remove it"
     if "size" in used and table.size is None:

@@ -49,6 +49,8 @@ class PromptTable(Table):
     """System message put before every task."""
     template: Text = "{prompt}"
     """The user's message; `{prompt}` stands for the task's own text."""
+    format: Literal["chat", "text"] = "chat"
+    """`chat` asks plain text as a user's message, `text` continues it as raw text."""
 
 
 class SourceTable(Table):
@@ -58,6 +60,8 @@ class SourceTable(Table):
     """Name of a reasoning-gym data set (needs the `tasks` extra)."""
     file: Text | None = None
     """JSONL or parquet file, or a folder saved by `datasets`."""
+    answer_column: Text = "answer"
+    """Column of the file that graders compare with."""
     config: dict[str, JsonValue] = Field(default_factory=dict)
     """Settings of the reasoning-gym data set."""
     size: Count | None = None
@@ -65,12 +69,20 @@ class SourceTable(Table):
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of generated tasks; training and test data must not share source and seed."""
     demonstrate: Text | None = None
-    """Function that writes a recorded answer for a task, to learn from before sampling."""
+    """Function that writes the recorded answer of a row, to learn from without sampling."""
+
+
+SOURCES = {
+    "generate": {"generate", "size", "seed", "demonstrate"},
+    "reasoning_gym": {"reasoning_gym", "config", "size", "seed", "demonstrate"},
+    "file": {"file", "answer_column", "demonstrate"},
+}
+"""The keys that mean something for each source of tasks."""
 
 
 class DataTable(Table):
     train: SourceTable
-    """Tasks to learn from."""
+    """Tasks to learn from. Those that are also asked in `[data.test]` are left out."""
     test: SourceTable | None = None
     """Held-out tasks, only ever measured on; needed by `[evaluation]`."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from togi.recipe.errors import DEFAULT, dotted, where
@@ -25,29 +25,47 @@ def origins(reading: Reading, resolved: Mapping[str, Any]) -> dict[str, dict[str
 
 
 def show(reading: Reading, resolved: Mapping[str, Any], console: Console) -> None:
-    """Print the resolved recipe, one value a line; what was written stands out from what is a default."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, entry in origins(reading, resolved).items():
-        written = entry["origin"] != DEFAULT
-        table.add_row(
-            Text(name, style="bold" if written else "dim"),
-            Text(_text(entry["value"]), style="" if written else "dim"),
-            Text(entry["origin"], style="cyan" if written else "dim"),
-        )
-    console.print(table)
+    """Print the resolved recipe as TOML, each value with its origin as a comment; defaults are dimmed."""
+    for line in _lines(resolved, reading, ()):
+        console.print(line, soft_wrap=True)
+
+
+def _lines(table: Mapping[str, Any], reading: Reading, key: Key) -> Iterator[Text]:
+    inner = {name: value for name, value in table.items() if _is_table(value) or _is_tables(value)}
+    for name, value in table.items():
+        if name not in inner:
+            origin = _origin((*key, name), reading)
+            style = "dim" if origin == DEFAULT else ""
+            yield Text(f"{f'{name} = {_text(value)}':<39} ", style=style).append(f"# {origin}", style="dim cyan")
+    for name, value in inner.items():
+        path = ".".join(part for part in (*key, name) if isinstance(part, str))
+        for index, item in enumerate(value if _is_tables(value) else [value]):
+            yield Text(f"\n[[{path}]]" if _is_tables(value) else f"\n[{path}]", style="bold")
+            yield from _lines(item, reading, (*key, name, index) if _is_tables(value) else (*key, name))
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value) if isinstance(value, str) else str(value)
+    """A value as TOML writes it, on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name} = {_text(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_text, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)
 
 
 def _leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
-    if isinstance(value, Mapping) and value:
+    if _is_table(value) and value:
         for name, inner in value.items():
             yield from _leaves(inner, (*key, name))
-    elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+    elif _is_tables(value):
         for index, item in enumerate(value):
             yield from _leaves(item, (*key, index))
     else:
