@@ -500,6 +500,12 @@ def test_what_cannot_work_is_refused_with_its_remedy(fields: dict[str, float | s
         replace_fields("grpo", **fields)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 1.1])
+def test_a_discount_outside_its_range_is_refused(gamma: float) -> None:
+    with pytest.raises(ValueError, match="gamma"):
+        ReinforcePP(gamma=gamma)
+
+
 def test_a_place_without_a_penalty_is_not_refused() -> None:
     assert replace_fields("grpo", kl=0.0, kl_place="reward").needs == frozenset()
 

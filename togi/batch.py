@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from togi.types import Batch, FloatArray, Group, Sample, Score, Trajectory, Turn, Unit
+from togi.types import Batch, FloatArray, Group, Sample, Turn, Unit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,9 +46,24 @@ def samples(groups: Sequence[Group]) -> list[Sample]:
             if score.status != "ok":
                 continue
             runs = _runs(trajectory.turns)
-            for position, run in enumerate(runs):
-                sample = _sample(run, trajectory, score, last=position == len(runs) - 1)
-                found.append(replace(sample, group=number, trajectory=attempt, task=group.task.id))
+            for run in runs:
+                dense = score.dense if run is runs[-1] else ()
+                ids, mask, logp, dense_T = _arrays(run, dense)
+                found.append(
+                    Sample(
+                        ids=ids,
+                        mask=mask,
+                        logp=logp,
+                        reward=score.value,
+                        group=number,
+                        trajectory=attempt,
+                        task=group.task.id,
+                        stop=trajectory.stop,
+                        dense=dense_T,
+                        temperature=run[0].temperature,
+                        version=min(turn.version for turn in run),
+                    )
+                )
     return found
 
 
@@ -127,7 +142,10 @@ def _runs(turns: Sequence[Turn]) -> list[list[Turn]]:
     return runs
 
 
-def _sample(run: Sequence[Turn], trajectory: Trajectory, score: Score, *, last: bool) -> Sample:
+def _arrays(
+    run: Sequence[Turn], dense: Sequence[float]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], FloatArray, FloatArray | None]:
+    """Ids, mask, sampler's log-probabilities and dense rewards [T] of turns that continue each other."""
     ids = np.array(run[-1].prompt + run[-1].completion, dtype=np.int64)
     mask = np.zeros(len(ids), dtype=np.bool_)
     logp = np.zeros(len(ids), dtype=np.float32)
@@ -139,23 +157,11 @@ def _sample(run: Sequence[Turn], trajectory: Trajectory, score: Score, *, last: 
             logp[start:end] = turn.logp
     if len(ids):
         mask[0], logp[0] = False, 0.0
-    dense = None
-    if score.dense and last:
-        dense = np.zeros(len(ids), dtype=np.float32)
-        dense[len(run[-1].prompt) :] = score.dense
-    return Sample(
-        ids=ids,
-        mask=mask,
-        logp=logp,
-        reward=score.value,
-        group=0,
-        trajectory=0,
-        task="",
-        stop=trajectory.stop,
-        dense=dense,
-        temperature=run[0].temperature,
-        version=min(turn.version for turn in run),
-    )
+    if not dense:
+        return ids, mask, logp, None
+    dense_T = np.zeros(len(ids), dtype=np.float32)
+    dense_T[len(run[-1].prompt) :] = dense
+    return ids, mask, logp, dense_T
 
 
 def _padded(rows: Sequence[FloatArray | None], shape: tuple[int, int]) -> torch.Tensor | None:

@@ -38,6 +38,11 @@ class ReinforcePP(PolicyGradient):
     kl_estimator: Estimator = "k1"
     kl_place: Literal["loss", "reward"] = "reward"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma must be above 0 and at most 1, got {self.gamma}; 1 does not discount")
+
     def advantages(self, samples: Sequence[Sample], attempts: Attempts) -> Sequence[Array]:
         reward_bn = [-self.penalty(sample) for sample in samples]
         last = {int(row): b for b, row in enumerate(attempts.index) if len(reward_bn[b])}
