@@ -323,7 +323,7 @@ def test_axis_numbers() -> None:
     assert ticks(0.0, 1.0) == pytest.approx([0.0, 0.5, 1.0])
     assert ticks(1, 16, 5) == pytest.approx([5, 10, 15])
     shown: Sequence[str] = [number(v) for v in (0, 0.35, 1e-5, 120, 12345, 1.342e8, 2e12)]
-    assert shown == ["0", "0.35", "1.0e-05", "120", "12.3k", "134M", "2T"]
+    assert shown == ["0", "0.35", "1e-05", "120", "12.3k", "134M", "2T"]
 
 
 def test_a_strip_without_an_interval_has_only_its_point() -> None:

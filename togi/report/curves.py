@@ -12,7 +12,8 @@ from togi.report.plots import Line, Number, line_chart, number, share
 from togi.report.read import Json
 
 TINTS = ("s2", "s1", "s3", "s4", "s0")
-SAMPLED_ONLY = ("reward", "frac_reward_zero_std")  # constants where completions were recorded and not sampled
+# Where completions were recorded and not sampled, these describe the data and not the model.
+SAMPLED_ONLY = ("reward", "frac_reward_zero_std", "completions/mean_length", "completions/clipped_ratio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,8 @@ WANTED: tuple[tuple[str, str, Number], ...] = (
     ("entropy", "Entropy, nats a token", number),
     ("clip_ratio/region_mean", "Tokens outside the clip range", share),
     ("sampling/sampling_logp_difference/mean", "Sampler against trainer, nats", number),
-    ("grad_norm", "Gradient norm", number),
     ("loss", "Loss", number),
+    ("grad_norm", "Gradient norm", number),
     ("learning_rate", "Learning rate", number),
 )
 

@@ -276,7 +276,7 @@ def cost_facts(spent: Cost, logged: bool) -> list[tuple[str, str]]:
         ("Completion tokens of evaluations", f"{spent.evaluation_tokens:,}" if spent.evaluation_tokens else MISSING),
         ("Sampling speed in training", MISSING if speed is None else f"{speed:,.0f} tokens a second"),
         ("Most memory held", MISSING if memory is None else f"{memory:.2f} GB"),
-        ("Arithmetic, at least", MISSING if flops is None else f"{number(flops)}FLOP (2·N and 6·N a token)"),
+        ("Arithmetic, at least", MISSING if flops is None else f"{flops:.2g} operations (2·N and 6·N a token)"),
         ("Energy", "not measured"),
     ]
     if spent.money is not None:

@@ -61,7 +61,7 @@ def number(value: float) -> str:
             divisor = 1e3 if unit == "k" else limit
             return f"{value / divisor:.3g}{unit}"
     if size < 1e-4:
-        return f"{value:.1e}"
+        return f"{value:.2g}"
     return f"{value:.3g}" if size < 1000 else f"{value:.0f}"
 
 

@@ -43,6 +43,10 @@ def band(interval: Interval) -> str:
     return f"95% interval {points(interval.low)} to {points(interval.high)} points"
 
 
+def p_value(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
 def try_compare(before: EvaluationRecord, after: EvaluationRecord, k: int = 1) -> Comparison | str:
     """The comparison, or why there can be none."""
     try:
@@ -87,7 +91,7 @@ def _headline(result: Comparison, before: float, after: float) -> tuple[Tone, st
 def _evidence(result: Comparison) -> str:
     return (
         f"The difference between {result.after} and {result.before} is {points(result.difference.point)} points "
-        f"({band(result.difference)}; paired over {result.tasks} tasks, permutation p = {result.p:.2g}). "
+        f"({band(result.difference)}; paired over {result.tasks} tasks, permutation {p_value(result.p)}). "
         f"{result.better} tasks got better, {result.worse} got worse, {result.same} stayed the same."
     )
 
