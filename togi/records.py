@@ -27,8 +27,9 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "completions/max_length": float(lengths.max()),
         "completions/clipped_ratio": float(np.mean([is_truncated(trajectory) for trajectory, _ in attempts])),
     }
-    scores = [score for _, score in attempts]
-    values |= reward_metrics(scores)
+    if not any(turn.logp for trajectory, _ in attempts for turn in trajectory.turns):
+        return values  # recorded answers: nobody was paid, and 0 would read like a reward
+    values |= reward_metrics([score for _, score in attempts])
     spreads = [group_rewards(group) for group in groups]
     spreads = [rewards for rewards in spreads if rewards.size]
     if spreads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,21 @@ class Watch(Protocol):
     def step(self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float]) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+
+class Silent:
+    """Watches nothing, but passes notes on to standard error: a warning must not get lost."""
+
+    def stage(self, name: str, steps: int, done: int) -> None: ...
+
+    def phase(self, name: str) -> None: ...
+
+    def progress(self, done: int, total: int) -> None: ...
+
+    def step(self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float]) -> None: ...
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)
 
 
 def stage_model(folder: Path, name: str) -> Path:

@@ -74,14 +74,15 @@ class Workshop:
         reference = "none" if "ref_logp" not in self.needs else "adapter_base" if adapter_base else "copy"
         self.policy = LocalPolicy(loaded.model, stage.optimiser, compute=dtype, reference=reference)
         self.engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
-        self.stream: TaskStream = stream(stage.tasks, run.seed)
+        seed = int(digest([run.seed, stage.name])[:15], 16)
+        self.stream: TaskStream = stream(stage.tasks, seed)
         self.play = Episodes(
             engine=self.engine,
             chat=self.chat,
             env=stage.env,
             reward=stage.reward,
             sampling=stage.sampling,
-            seed=int(digest([run.seed, stage.name])[:15], 16),
+            seed=seed,
         )
         self.mark()
 

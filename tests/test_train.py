@@ -1,0 +1,258 @@
+"""Exact resume: however a run is stopped, what it leaves behind equals an uninterrupted run to the bit."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from toy_run import make_model, tasks, toy_run
+
+from togi.folder import FolderError, RunFolder, broken_link, read_lines
+from togi.interrupt import Interrupted
+from togi.run import Run, Silent
+from togi.train import train
+
+PHASES = ["sample", "annotate", "credit", "learn", "keep", "save", "evaluate base", "evaluate sft", "evaluate grpo"]
+
+
+class Power(BaseException):
+    """The machine went off: nothing may tidy up."""
+
+
+class At(Silent):
+    """Does something the n-th time that a phase begins."""
+
+    def __init__(self, phase: str, n: int, act: Callable[[], None]) -> None:
+        self.wanted, self.left, self.act, self.notes = phase, n, act, list[str]()
+
+    def phase(self, name: str) -> None:
+        if name == self.wanted:
+            self.left -= 1
+            if self.left == 0:
+                self.act()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def fall() -> None:
+    raise Power
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file that must not depend on how often the run was stopped. An evaluation's seconds are its own."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = str(path.relative_to(folder))
+        if name == "metrics.jsonl" or name.startswith(("rollouts/", "models/")) or name.endswith(".safetensors"):
+            found[name] = path.read_bytes()
+        if name.startswith("evaluations/"):
+            found[name] = json.dumps({**json.loads(path.read_text()), "seconds": 0}).encode()
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(toy_run(folder, model), Silent())
+    return folder
+
+
+def test_a_run_leaves_everything_behind(whole: Path) -> None:
+    rows = read_lines(whole / "metrics.jsonl")
+    assert [(row["stage"], row["step"]) for row in rows] == [("sft", i) for i in (1, 2, 3)] + [
+        ("grpo", i) for i in (1, 2, 3, 4)
+    ]
+    assert all("reward" in row and "kl" in row for row in rows if row["stage"] == "grpo")
+    assert all("reward" not in row and "loss" in row for row in rows if row["stage"] == "sft")
+    rollouts = read_lines(whole / "rollouts" / "grpo-000002.jsonl")
+    assert len(rollouts) == 12
+    assert {"prompt", "completion", "score", "advantage", "answer", "stop"} <= rollouts[0].keys()
+    assert sorted(path.stem for path in (whole / "evaluations").iterdir()) == ["base", "grpo", "sft"]
+    events = read_lines(whole / "events.jsonl")
+    assert broken_link(events) is None
+    assert [e["event"] for e in events][0] == "started"
+    assert [e["event"] for e in events][-1] == "finished"
+    weights = [safe_open(whole / "models" / name / "model.safetensors", "pt") for name in ("sft", "grpo")]
+    assert any(not torch.equal(weights[0].get_tensor(k), weights[1].get_tensor(k)) for k in weights[0].keys())  # noqa: SIM118
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(whole: Path, model: Path, tmp_path: Path) -> None:
+    train(toy_run(tmp_path / "same", model), Silent())
+    assert contents(tmp_path / "same") == contents(whole)
+    train(replace(toy_run(tmp_path / "other", model), seed=4), Silent())
+    assert contents(tmp_path / "other")["rollouts/grpo-000001.jsonl"] != contents(whole)["rollouts/grpo-000001.jsonl"]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_power_loss_in_any_phase(phase: str, whole: Path, model: Path, tmp_path: Path) -> None:
+    """Twice: early and late; the second start goes on from a checkpoint, or from the start where there is none."""
+    run = toy_run(tmp_path, model)
+    for n in (1, 6) if not phase.startswith(("evaluate", "save")) else (1, 1):
+        with pytest.raises(Power):
+            train(run, At(phase, n, fall))
+        if phase.startswith("evaluate"):
+            break
+    train(run, Silent())
+    assert contents(tmp_path) == contents(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("phase", ["sample", "learn", "keep", "evaluate sft"])
+def test_a_signal_saves_within_a_step(
+    phase: str, number: signal.Signals, whole: Path, model: Path, tmp_path: Path
+) -> None:
+    run = replace(toy_run(tmp_path, model), save_every=100)
+    watch = At(phase, 1 if phase.startswith("evaluate") else 5, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(Interrupted) as stopped:
+        train(run, watch)
+    assert stopped.value.code == 128 + number
+    assert "saving, then stopping" in watch.notes[-1]
+    done = len(read_lines(tmp_path / "metrics.jsonl"))
+    assert done == {"sample": 4, "learn": 5, "keep": 5, "evaluate sft": 3}[phase]
+    again = At("sample", 1, lambda: None)
+    train(run, again)
+    assert f"resuming after step {done}" in again.notes[0]
+    late = {name for name in contents(whole) if name.startswith("checkpoints/")}
+    assert {k: v for k, v in contents(tmp_path).items() if not k.startswith("checkpoints/")} == {
+        k: v for k, v in contents(whole).items() if k not in late
+    }
+
+
+def test_a_finished_run_is_left_alone(whole: Path, model: Path) -> None:
+    before = contents(whole)
+    train(toy_run(whole, model), Silent())
+    assert contents(whole) == before
+
+
+@pytest.mark.parametrize("harmed", ["checkpoints/000006/policy.safetensors", "models/grpo/model.safetensors"])
+def test_damaged_files_fall_back_loudly(harmed: str, whole: Path, model: Path, tmp_path: Path) -> None:
+    run = toy_run(tmp_path, model)
+    if harmed.startswith("checkpoints"):
+        with pytest.raises(Power):
+            train(run, At("sample", 7, fall))
+    else:
+        train(run, Silent())
+    content = bytearray((tmp_path / harmed).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / harmed).write_bytes(content)
+    watch = At("never", 1, fall)
+    train(run, watch)
+    assert any("damaged" in note and "other bytes" in note for note in watch.notes)
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_a_changed_recipe_or_data_set_is_refused_naming_the_change(whole: Path, model: Path) -> None:
+    run = toy_run(whole, model)
+    with pytest.raises(FolderError, match=r"steps\.grpo: 4 -> 9"):
+        train(toy_run(whole, model, grpo_steps=9), Silent())
+    sft, grpo = run.stages
+    changed = replace(run, stages=(replace(sft, tasks=tasks(["pink", "red"])), grpo))
+    with pytest.raises(FolderError, match=r"data of sft: 5 tasks.* -> 2 tasks"):
+        train(changed, Silent())
+
+
+def test_an_allowed_change_goes_on(model: Path, tmp_path: Path) -> None:
+    train(toy_run(tmp_path, model, grpo_steps=2), Silent())
+    # The stage had ended, so its weights stand; what is new is only written down.
+    train(toy_run(tmp_path, model, grpo_steps=3), Silent(), allow_changes=True)
+    assert [e["event"] for e in read_lines(tmp_path / "events.jsonl")].count("changed") == 1
+
+
+def test_a_folder_in_use_is_refused(model: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path), pytest.raises(FolderError, match=f"in use by process {os.getpid()}"):
+        train(toy_run(tmp_path, model), Silent())
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = toy_run(tmp_path, model)
+    with pytest.raises(Power):
+        train(run, At("sample", 4, fall))
+    assert (tmp_path / "checkpoints" / "000003").exists()
+
+    def no_space(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("togi.models.policy.save_file", no_space)
+        with pytest.raises(FolderError, match="the disk is full"):
+            train(run, Silent())
+    assert (tmp_path / "checkpoints" / "000003").exists()
+    train(run, Silent())
+
+
+class Nothing(Silent):
+    """Remembers metrics."""
+
+    def __init__(self) -> None:
+        self.seen: list[Mapping[str, float]] = []
+
+    def step(self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float]) -> None:
+        self.seen.append(metrics)
+
+
+def test_a_step_without_signal_changes_no_weight(model: Path, tmp_path: Path) -> None:
+    """A reward that never differs: GRPO has nothing to learn, says so, and the run goes on."""
+    run = constant_reward(toy_run(tmp_path, model))
+    watch = Nothing()
+    train(run, watch)
+    assert all(row["frac_reward_zero_std"] == 1 for row in watch.seen)
+    before, after = (
+        safe_open(path, "pt") for path in (model / "model.safetensors", tmp_path / "models/grpo/model.safetensors")
+    )
+    assert all(torch.equal(before.get_tensor(k), after.get_tensor(k)) for k in before.keys())  # noqa: SIM118
+
+
+def constant_reward(run: Run) -> Run:
+    from togi.algorithms import GRPO
+    from togi.samplers import Groups
+    from togi.types import Score
+
+    class Half:
+        def __call__(self, task: object, trajectories: object) -> list[Score]:
+            return [Score(value=0.5)] * len(trajectories)  # type: ignore[arg-type]
+
+    grpo = replace(run.stages[1], algorithm=GRPO(sampler=Groups(4), kl=0.0), reward=Half())
+    return replace(run, stages=(grpo,), evaluation=None)
+
+
+@pytest.mark.slow
+def test_sigkill_at_any_moment(whole: Path, model: Path, tmp_path: Path) -> None:
+    """Real kills at random moments until the program comes to its end by itself."""
+    program = [sys.executable, str(Path(__file__).parent / "toy_run.py"), str(tmp_path / "run"), str(model)]
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(40):
+        process = subprocess.Popen(program, stderr=subprocess.PIPE)
+        # Start-up takes seconds: only from the moment that the folder is locked do kills hit the run.
+        lock = tmp_path / "run" / ".lock"
+        while process.poll() is None and not (lock.exists() and lock.read_text() == str(process.pid)):
+            time.sleep(0.01)
+        try:
+            process.wait(rng.uniform(0.1, 1.5))
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    assert process.returncode == 0, process.stderr.read() if process.stderr else ""
+    assert kills >= 2
+    assert contents(tmp_path / "run") == contents(whole)

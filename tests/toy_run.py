@@ -1,0 +1,120 @@
+"""A whole run on a tiny model, in the way a user would build one in Python. Also a program: trains to the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from togi.algorithms import GRPO, SFT
+from togi.data import Tasks
+from togi.models.policy import Optimiser
+from togi.run import Evaluation, ModelChoice, Run, Silent, Stage
+from togi.samplers import Dynamic
+from togi.train import train
+from togi.types import Message, Sampling, Score, Task, Trajectory
+
+TEMPLATE = (
+    "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+WORDS = ["red", "blue", "green", "black", "white", "brown"]
+
+
+def make_model(path: Path, seed: int = 0) -> Path:
+    """A random Llama of some ten thousand weights with a tokenizer trained on the spot, as a folder."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|pad|>", "<|start|>", "<|end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator([f"user\nsay {word}\nassistant\n{word}" for word in WORDS], trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|pad|>")
+    fast.chat_template = TEMPLATE
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(fast),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        eos_token_id=2,
+        bos_token_id=None,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    fast.save_pretrained(path)
+    return path
+
+
+class SaysIt:
+    """Pays the share of letters that the answer and the right word have in common."""
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        texts = [trajectory.turns[-1].text for trajectory in trajectories]
+        shares = [len(set(text) & set(task.answer)) / len(set(text) | set(task.answer)) for text in texts]
+        return [Score(value=share, parts={"letters": share}) for share in shares]
+
+
+def tasks(words: Sequence[str]) -> Tasks:
+    return Tasks(
+        [
+            Task(
+                id=word,
+                prompt=(Message(role="user", content=f"say {word}"),),
+                answer=word,
+                recorded=((Message(role="assistant", content=word),),),
+            )
+            for word in words
+        ]
+    )
+
+
+def toy_run(folder: Path, model: Path, *, grpo_steps: int = 4) -> Run:
+    """Three steps of SFT, then GRPO with dynamic sampling, several updates a step and a reference model."""
+    sampling = Sampling(max_tokens=6)
+    sft = Stage(
+        name="sft",
+        algorithm=SFT(),
+        tasks=tasks(WORDS[:5]),
+        reward=None,
+        steps=3,
+        tasks_per_step=4,
+        sampling=sampling,
+        optimiser=Optimiser(learning_rate=1e-2, schedule="cosine", total_steps=3),
+    )
+    grpo = replace(
+        sft,
+        name="grpo",
+        algorithm=GRPO(sampler=Dynamic(4), kl=0.01),
+        reward=SaysIt(),
+        steps=grpo_steps,
+        tasks_per_step=3,
+        minibatches=2,
+        optimiser=Optimiser(learning_rate=3e-3, warmup_steps=2),
+    )
+    return Run(
+        name="toy",
+        folder=folder,
+        model=ModelChoice(source=str(model), dtype="float32"),
+        stages=(sft, grpo),
+        evaluation=Evaluation(tasks=tasks(WORDS[5:]), reward=SaysIt(), sampling=sampling, attempts=4),
+        seed=3,
+        save_every=2,
+        recipe={"name": "toy", "steps": {"sft": 3, "grpo": grpo_steps}},
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train(toy_run(Path(sys.argv[1]), Path(sys.argv[2])), Silent())
