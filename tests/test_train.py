@@ -89,8 +89,8 @@ def test_a_run_leaves_everything_behind(whole: Path) -> None:
     assert sorted(path.stem for path in (whole / "evaluations").iterdir()) == ["base", "grpo", "sft"]
     events = read_lines(whole / "events.jsonl")
     assert broken_link(events) is None
-    assert [e["event"] for e in events][0] == "started"
-    assert [e["event"] for e in events][-1] == "finished"
+    assert events[0]["event"] == "started"
+    assert events[-1]["event"] == "finished"
     weights = [safe_open(whole / "models" / name / "model.safetensors", "pt") for name in ("sft", "grpo")]
     assert any(not torch.equal(weights[0].get_tensor(k), weights[1].get_tensor(k)) for k in weights[0].keys())  # noqa: SIM118
 
@@ -235,24 +235,19 @@ def constant_reward(run: Run) -> Run:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_sigkill_at_any_moment(whole: Path, model: Path, tmp_path: Path) -> None:
-    """Real kills at random moments until the program comes to its end by itself."""
+    """Five real kills at random moments; then the program may come to its end."""
     program = [sys.executable, str(Path(__file__).parent / "toy_run.py"), str(tmp_path / "run"), str(model)]
+    lock = tmp_path / "run" / ".lock"
     rng = random.Random(0)
-    kills = 0
-    for _ in range(40):
-        process = subprocess.Popen(program, stderr=subprocess.PIPE)
+    for _ in range(5):
+        process = subprocess.Popen(program)
         # Start-up takes seconds: only from the moment that the folder is locked do kills hit the run.
-        lock = tmp_path / "run" / ".lock"
         while process.poll() is None and not (lock.exists() and lock.read_text() == str(process.pid)):
             time.sleep(0.01)
-        try:
-            process.wait(rng.uniform(0.1, 1.5))
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-    assert process.returncode == 0, process.stderr.read() if process.stderr else ""
-    assert kills >= 2
+        time.sleep(rng.uniform(0.1, 1.0))
+        process.kill()
+        process.wait()
+    assert subprocess.run(program).returncode == 0
     assert contents(tmp_path / "run") == contents(whole)
