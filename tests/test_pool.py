@@ -1,0 +1,273 @@
+"""The pool under graders that hang, crash, print, eat memory and lie. Limits are short; nothing here is timed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from togi.function import absolute, resolve
+from togi.sandbox.pool import Pool, Verdict
+
+GRADERS = """
+import os, signal, subprocess, sys, time
+
+def add(a, b=0):
+    return a + b
+def where():
+    place = {"cwd": os.getcwd(), "env": dict(os.environ), "stdin": sys.stdin.read()}
+    return place | {"sid": os.getsid(0), "pid": os.getpid()}
+def loop():
+    while True:
+        pass
+def tower():
+    return 9 ** 9 ** 9
+def eat(megabytes):
+    return len(bytearray(megabytes * 2**20))
+def leave(code):
+    os._exit(code)
+def stop():
+    sys.exit(0)
+def segfault():
+    os.kill(os.getpid(), signal.SIGSEGV)
+def fail():
+    raise KeyError("what happened")
+def chatter(lines):
+    for _ in range(lines):
+        print("x" * 79)
+    os.write(1, b"{}\\n" * 10)
+    os.write(2, b"noise\\n" * 10)
+    return "done"
+def odd():
+    return {1, 2}
+def huge():
+    return "x" * (8 * 2**20)
+def forge():
+    for fd in range(3, 64):
+        try:
+            os.write(fd, b"not a reply\\n")
+        except OSError:
+            pass
+    time.sleep(30)
+def write(path, count):
+    with open(path, "wb") as file:
+        file.write(b"x" * count)
+def child(path):
+    pid = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid
+    with open(path, "w") as file:
+        file.write(str(pid))
+    time.sleep(30)
+def apply(function, value):
+    return function(value)
+def modules():
+    return sorted(sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def graders(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("graders") / "graders.py"
+    path.write_text(GRADERS)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    with Pool(workers=2, seconds=0.5, memory_mb=256) as pool:
+        yield pool
+
+
+def test_verdicts_come_in_order(pool: Pool, graders: str) -> None:
+    verdicts = pool.call_many(f"{graders}:add", [{"a": index, "b": 1} for index in range(50)])
+    assert verdicts == [Verdict(value=index + 1) for index in range(50)]
+    assert pool.call_many(f"{graders}:add", []) == []
+
+
+def test_functions_are_given_by_reference(pool: Pool, graders: str) -> None:
+    assert pool.call(f"{graders}:apply", {"value": -3}, {"function": "builtins:abs"}).value == 3
+
+
+@pytest.mark.parametrize("hang", ["loop", "tower"])
+def test_a_hang_is_a_time_out_and_harms_no_sibling(pool: Pool, graders: str, hang: str) -> None:
+    verdicts = pool.call_many(f"{graders}:apply", [{"value": 0}], {"function": f"{graders}:{hang}"})
+    assert verdicts[0].status == "error"  # called with a value it does not take: the worker lives on
+    assert pool.call(f"{graders}:{hang}", {}).status == "timeout"
+    assert pool.alive == 2
+    assert pool.call(f"{graders}:add", {"a": 1}).value == 1
+
+
+def test_a_hundred_calls_with_hangs_among_them_all_get_verdicts(graders: str) -> None:
+    with Pool(workers=4, seconds=0.1, memory_mb=256) as pool:
+        path = Path(graders).parent / "some_hang.py"
+        path.write_text("import time\ndef grade(n):\n    return n if n % 10 else time.sleep(30)\n")
+        verdicts = pool.call_many(f"{path}:grade", [{"n": n} for n in range(100)])
+        assert [verdict.status for verdict in verdicts] == ["ok" if n % 10 else "timeout" for n in range(100)]
+        assert pool.alive == 4
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "note"),
+    [
+        ("leave", {"code": 0}, "ended with exit code 0"),
+        ("leave", {"code": 3}, "ended with exit code 3"),
+        ("segfault", {}, "killed by SIGSEGV"),
+        ("stop", {}, "SystemExit"),
+        ("fail", {}, "KeyError: 'what happened' (graders.py:"),
+        ("eat", {"megabytes": 1024}, "out of memory"),
+        ("odd", {}, "not JSON serializable"),
+        ("huge", {}, "larger than"),
+        ("forge", {}, "something other than the worker"),
+        ("absent", {}, "no function"),
+        ("add", {"c": 1}, "unexpected keyword"),
+    ],
+)
+def test_failures_have_a_status_and_a_reason(
+    pool: Pool, graders: str, function: str, arguments: dict[str, int], note: str
+) -> None:
+    verdict = pool.call(f"{graders}:{function}", arguments)
+    assert verdict.status == "error"
+    assert note in verdict.note
+    assert pool.call(f"{graders}:add", {"a": 1}).value == 1
+    assert pool.alive == 2
+
+
+def test_what_a_call_prints_is_kept_apart_and_cut(pool: Pool, graders: str) -> None:
+    verdict = pool.call(f"{graders}:chatter", {"lines": 10_000})
+    assert (verdict.status, verdict.value) == ("ok", "done")
+    assert verdict.output.startswith("x" * 79)
+    assert len(verdict.output) == 4096
+
+
+def test_the_environment_holds_no_secrets(pool: Pool, graders: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVICE_API_KEY", "secret")
+    with Pool(workers=1, seconds=5) as fresh:
+        seen = fresh.call(f"{graders}:where", {}).value
+    assert "secret" not in seen["env"].values()
+    assert seen["cwd"] not in (str(Path.cwd()), str(Path.home()))
+    assert seen["env"]["HOME"] == seen["cwd"]
+    assert seen["stdin"] == ""
+    assert seen["sid"] == seen["pid"] != os.getsid(0)
+
+
+def test_files_are_limited(pool: Pool, graders: str, tmp_path: Path) -> None:
+    verdict = pool.call(f"{graders}:write", {"path": str(tmp_path / "big"), "count": 64 * 2**20})
+    assert verdict.status == "error"
+    assert (tmp_path / "big").stat().st_size <= 16 * 2**20
+
+
+def test_children_of_a_worker_are_killed_with_it(pool: Pool, graders: str, tmp_path: Path) -> None:
+    assert pool.call(f"{graders}:child", {"path": str(tmp_path / "pid")}).status == "timeout"
+    pid = int((tmp_path / "pid").read_text())
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+def test_workers_that_died_idle_are_replaced(graders: str) -> None:
+    with Pool(workers=2, seconds=5) as pool:
+        pids = {verdict.value["pid"] for _ in range(5) for verdict in pool.call_many(f"{graders}:where", [{}] * 4)}
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        assert [verdict.value for verdict in pool.call_many(f"{graders}:add", [{"a": 1}] * 4)] == [1] * 4
+
+
+def test_threads_share_a_pool(pool: Pool, graders: str) -> None:
+    results: dict[int, list[int]] = {}
+
+    def work(thread: int) -> None:
+        verdicts = pool.call_many(f"{graders}:add", [{"a": thread, "b": index} for index in range(20)])
+        results[thread] = [verdict.value for verdict in verdicts]
+
+    threads = [threading.Thread(target=work, args=(number * 100,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {start: [start + index for index in range(20)] for start in (0, 100, 200, 300)}
+
+
+def test_closing_ends_the_workers_and_a_later_call_starts_them(graders: str) -> None:
+    pool = Pool(workers=1, seconds=5)
+    assert pool.alive == 0
+    seen = pool.call(f"{graders}:where", {}).value
+    pool.close()
+    assert pool.alive == 0
+    assert not Path(seen["cwd"]).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(seen["pid"], 0)
+    assert pool.call(f"{graders}:add", {"a": 2}).value == 2
+    pool.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends orphans on Linux only")
+def test_a_worker_ends_with_a_parent_that_is_killed_in_the_middle_of_a_call(graders: str, tmp_path: Path) -> None:
+    path = tmp_path / "hang.py"
+    path.write_text(
+        f"import os\ndef hang():\n    open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n    9**9**9\n"
+    )
+    code = f"from togi.sandbox.pool import Pool; Pool(1, 60).call({f'{path}:hang'!r}, {{}})"
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert parent.poll() is None
+    pid = int((tmp_path / "pid").read_text())
+    parent.kill()
+    parent.wait()
+    for _ in range(1000):
+        stat = Path(f"/proc/{pid}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX":
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(f"worker {pid} outlived its parent")
+
+
+def test_a_worker_starts_without_heavy_libraries(graders: str) -> None:
+    with Pool(workers=1, seconds=5) as pool:
+        marks = pool.call("togi.rewards.grade:form", {"text": "", "think": "think", "answer": "", "min_think": 1})
+        assert marks.status == "ok"
+        loaded = set(pool.call(f"{graders}:modules", {}).value)
+    assert not loaded & {"torch", "transformers", "pydantic", "rich", "sympy"}
+
+
+def test_impossible_pools_are_refused() -> None:
+    with pytest.raises(ValueError, match="workers=0"):
+        Pool(workers=0)
+    with pytest.raises(ValueError, match="seconds=0"):
+        Pool(seconds=0)
+
+
+# References ----------------------------------------------------------------------------------------------------------
+
+
+def test_references_to_files_and_modules(tmp_path: Path) -> None:
+    (tmp_path / "near.py").write_text("VALUE = 5\n")
+    (tmp_path / "mine.py").write_text("from near import VALUE\ndef f():\n    return VALUE\nnumber = 3\n")
+    assert resolve("mine.py:f", tmp_path)() == 5
+    assert resolve("mine.py:f", tmp_path) is resolve(str(tmp_path / "mine.py") + ":f", Path())
+    assert absolute("mine.py:f", tmp_path) == f"{tmp_path / 'mine.py'}:f"
+    assert resolve("math:gcd", tmp_path)(4, 6) == 2
+    (tmp_path / "mine.py").write_text("def f():\n    return 6\n")
+    assert resolve("mine.py:f", tmp_path)() == 6
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("mine.py", "names no function"),
+        ("absent.py:f", "there is no file"),
+        ("mine.py:scor", 'did you mean "score"'),
+        ("bad.py:f", "not valid Python"),
+        ("mine.py:LIMIT", "a function was wanted"),
+        ("no_such_module:f", "no installed module"),
+        ("math:gdc", 'did you mean "gcd"'),
+    ],
+)
+def test_references_that_name_nothing(tmp_path: Path, reference: str, message: str) -> None:
+    (tmp_path / "mine.py").write_text("def score():\n    return 1\nLIMIT = 3\n")
+    (tmp_path / "bad.py").write_text("def f(:\n")
+    with pytest.raises(ValueError, match=message):
+        resolve(reference, tmp_path)
