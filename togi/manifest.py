@@ -62,7 +62,7 @@ def run_dtype(manifest: Mapping[str, Any]) -> torch.dtype:
 
 def choose_dtype(run: Run) -> torch.dtype:
     if run.model.dtype == "auto":
-        return probe_bf16().dtype
+        return probe_bf16().compute
     return torch.bfloat16 if run.model.dtype == "bfloat16" else torch.float32
 
 
