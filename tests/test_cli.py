@@ -11,8 +11,10 @@ import pytest
 
 from togi.cli import app, run_command
 from togi.interrupt import Interrupted
+from togi.recipe import load_recipe
 
 ROAD = ["demo", "preview", "doctor", "train", "eval", "report", "export", "chat", "schema"]
+QUICKSTART = Path(__file__).parent.parent / "recipes" / "quickstart.toml"
 BROKEN = 'name = "x"\n[model]\nsorce = "y"\n'
 
 
@@ -104,3 +106,26 @@ def test_exit_codes(error: BaseException, code: int, expected: str, capsys: pyte
     finally:
         del app["fail-on-purpose"]
     assert expected in capsys.readouterr().err
+
+
+def test_dry_run_prints_a_recipe_that_gives_the_same_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", str(QUICKSTART), "stage.grpo.steps=3", "--dry-run"]
+    assert run_command(command) == 0
+    printed = capsys.readouterr().out
+    assert 'dtype = "auto"                          # default' in printed
+    assert "steps = 3                               # command line" in printed
+    assert f"# {QUICKSTART}:" in printed
+    again = tmp_path / "again.toml"
+    again.write_text(printed)
+    assert load_recipe(again).run.recipe == load_recipe(QUICKSTART, ["stage.grpo.steps=3"]).run.recipe
+    assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["train", str(QUICKSTART), "--dry-run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["stage.grpo.settings.clip_low"] == {"value": 0.2, "origin": "default"}
+    assert run_command(["train", str(QUICKSTART), "--json"]) == 2

@@ -60,7 +60,7 @@ attempts = 2
 
 
 def read(text: str = RECIPE, *overrides: str) -> Reading:
-    return read_text(text, name="small.toml", base=Path("/nowhere"), overrides=overrides)
+    return read_text(text, name="small.toml", base=Path(__file__).parent, overrides=overrides)
 
 
 def refused(text: str = RECIPE, *overrides: str) -> list[str]:

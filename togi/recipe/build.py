@@ -5,7 +5,7 @@ It knows what values mean for each other. It loads tasks, but no model, and it r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,16 @@ class Builder:
         grading = self.recipe.grading
         self.pool = Pool(workers=grading.workers, seconds=grading.seconds, memory_mb=grading.memory_mb)
         self.loaded: dict[str, Tasks] = {}
+        self.prompting = Prompting()
 
     def run(self, folder: Path | None) -> Run:
         plans = [plan for index, table in enumerate(self.recipe.stage) if (plan := self.plan(index, table))]
         model = self.model()
+        prompt = self.recipe.prompt
+        try:
+            self.prompting = Prompting(system=prompt.system, template=prompt.template, format=prompt.format)
+        except ValueError as error:
+            self.refuse(("prompt",), str(error))
         for problem in check.recipe(self.recipe, [plan.name for plan in plans]):
             self.refuse(*problem)
         for plan in plans:
@@ -178,17 +184,13 @@ class Builder:
         name = f"{split} {table.model_dump_json()}"
         if name in self.loaded:
             return self.loaded[name]
-        prompt, base = self.recipe.prompt, self.reading.base
-        try:
-            prompting = Prompting(
-                system=prompt.system,
-                template=prompt.template,
-                demonstrate=absolute(table.demonstrate, base) if table.demonstrate else None,
-                format=prompt.format,
-            )
-        except ValueError as error:
-            self.refuse((*key, "demonstrate") if table.demonstrate else ("prompt",), str(error))
-            return None
+        base, prompting = self.reading.base, self.prompting
+        if table.demonstrate is not None:
+            try:
+                prompting = replace(prompting, demonstrate=absolute(table.demonstrate, base))
+            except ValueError as error:
+                self.refuse((*key, "demonstrate"), str(error))
+                return None
         try:
             self.loaded[name] = load_tasks(source_of(table, base), prompting, split=split, exclude=exclude or ())
         except ValueError as error:

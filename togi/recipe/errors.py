@@ -57,15 +57,16 @@ def stage_name(stage: Mapping[str, Any]) -> str | None:
 
 
 def where(key: Key, origins: Mapping[Key, str]) -> str:
-    """The origin of the key, or of the closest table around it that was written down."""
-    while key and key not in origins:
-        key = key[:-1]
-    return origins.get(key, origins.get((), DEFAULT))
+    """The origin of the key: its own, else that of the first key within it, else of the closest table around it."""
+    for other, origin in [(key, origins.get(key)), *origins.items()]:
+        if origin is not None and other[: len(key)] == key:
+            return origin
+    return where(key[:-1], origins)
 
 
-def problem(key: Key, message: str, values: Mapping[str, Any], origins: Mapping[Key, str]) -> str:
-    name = dotted(key, values)
-    return f"{where(key, origins)}: {name + ': ' if name else ''}{message}"
+def tell(place: str, name: str, message: str) -> str:
+    """One line about one key."""
+    return f"{place}: {name}: {message}" if name else f"{place}: {message}"
 
 
 def did_you_mean(got: str, known: Iterable[str]) -> str:

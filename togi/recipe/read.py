@@ -15,7 +15,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from togi.recipe.errors import COMMAND_LINE, RecipeError, did_you_mean, explain_all, problem, shown, stage_name
+from togi.recipe.errors import (
+    COMMAND_LINE,
+    DEFAULT,
+    RecipeError,
+    did_you_mean,
+    dotted,
+    explain_all,
+    shown,
+    stage_name,
+    tell,
+    where,
+)
 from togi.recipe.locate import Key, lines_of
 from togi.recipe.schema import Recipe
 
@@ -31,7 +42,17 @@ class Reading:
     base: Path
 
     def problem(self, key: Key, message: str) -> str:
-        return problem(key, message, self.values, self.origins)
+        """What is wrong with a key, told with its place."""
+        place = self.origin(key)
+        return tell(where(key, self.origins) if place == DEFAULT else place, dotted(key, self.values), message)
+
+    def origin(self, key: Key) -> str:
+        """Where the value of a key was written, or ``default``; sampling starts from the general ``[sampling]``."""
+        if _is_written(key, self.values):
+            return where(key, self.origins)
+        if "sampling" in key and _is_written(general := key[key.index("sampling") :], self.values):
+            return where(general, self.origins)
+        return DEFAULT
 
 
 def read_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Reading:
@@ -89,8 +110,20 @@ def read_values(
         recipe = Recipe.model_validate(merged)
     except ValidationError as error:
         found = explain_all(error.errors())
-        raise RecipeError(problem(key, message, merged, places) for key, message in found) from None
-    return Reading(recipe=recipe, values=merged, origins=places, base=Path(recipe.relative_to or base))
+        raise RecipeError(tell(where(key, places), dotted(key, merged), message) for key, message in found) from None
+    reading = Reading(recipe=recipe, values=merged, origins=places, base=base / (recipe.relative_to or ""))
+    if not reading.base.is_dir():
+        raise RecipeError([reading.problem(("relative_to",), f"there is no folder {reading.base}")])
+    return reading
+
+
+def _is_written(key: Key, values: Any) -> bool:
+    for part in key:
+        inside = part in values if isinstance(values, Mapping) else isinstance(values, list) and isinstance(part, int)
+        if not inside:
+            return False
+        values = values[part]
+    return True
 
 
 def _override(text: str, values: dict[str, Any]) -> Key:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from togi.recipe.errors import DEFAULT, dotted, where
+from togi.recipe.errors import DEFAULT, dotted
 from togi.recipe.locate import Key
 from togi.recipe.read import Reading
 
@@ -19,9 +19,7 @@ def origins(reading: Reading, resolved: Mapping[str, Any]) -> dict[str, dict[str
 
     An origin is ``FILE:LINE``, ``command line`` or ``default``.
     """
-    return {
-        dotted(key, resolved): {"value": value, "origin": _origin(key, reading)} for key, value in _leaves(resolved)
-    }
+    return {dotted(key, resolved): {"value": value, "origin": reading.origin(key)} for key, value in _leaves(resolved)}
 
 
 def show(reading: Reading, resolved: Mapping[str, Any], console: Console) -> None:
@@ -34,12 +32,15 @@ def _lines(table: Mapping[str, Any], reading: Reading, key: Key) -> Iterator[Tex
     inner = {name: value for name, value in table.items() if _is_table(value) or _is_tables(value)}
     for name, value in table.items():
         if name not in inner:
-            origin = _origin((*key, name), reading)
+            origin = reading.origin((*key, name))
             style = "dim" if origin == DEFAULT else ""
             yield Text(f"{f'{name} = {_text(value)}':<39} ", style=style).append(f"# {origin}", style="dim cyan")
     for name, value in inner.items():
         path = ".".join(part for part in (*key, name) if isinstance(part, str))
         for index, item in enumerate(value if _is_tables(value) else [value]):
+            if not _is_tables(value) and all(map(_is_table, item.values())) and item:
+                yield from _lines(item, reading, (*key, name))
+                continue
             yield Text(f"\n[[{path}]]" if _is_tables(value) else f"\n[{path}]", style="bold")
             yield from _lines(item, reading, (*key, name, index) if _is_tables(value) else (*key, name))
 
@@ -70,21 +71,3 @@ def _leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
             yield from _leaves(item, (*key, index))
     else:
         yield key, value
-
-
-def _origin(key: Key, reading: Reading) -> str:
-    if _written(key, reading.values):
-        return where(key, reading.origins)
-    # A stage's and the evaluation's sampling start from the general one.
-    if "sampling" in key and _written(general := key[key.index("sampling") :], reading.values):
-        return where(general, reading.origins)
-    return DEFAULT
-
-
-def _written(key: Key, values: Any) -> bool:
-    for part in key:
-        inside = part in values if isinstance(values, Mapping) else isinstance(values, list) and isinstance(part, int)
-        if not inside:
-            return False
-        values = values[part]
-    return True

@@ -1,0 +1,385 @@
+"""From recipe to Run: every key is read, a resolved recipe is the same run, impossible combinations are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import pytest
+import tomli_w
+from pydantic import BaseModel
+
+from togi.advantages import leave_one_out, token_mean
+from togi.algorithms import GRPO, ConstantLength
+from togi.data import Tasks
+from togi.folder import digest
+from togi.recipe import RecipeError, load_recipe
+from togi.recipe.errors import model_at
+from togi.recipe.schema import Recipe
+from togi.recipe.show import origins
+from togi.run import Run
+from togi.samplers import Dynamic, Groups
+from togi.sandbox.pool import Pool
+
+TASKS = """\
+def adding(rng):
+    a, b = rng.randint(0, 99), rng.randint(0, 99)
+    return {"prompt": f"{a} + {b}?", "answer": str(a + b)}
+
+def taking(rng):
+    a, b = rng.randint(0, 99), rng.randint(0, 99)
+    return {"prompt": f"{a} - {b}?", "answer": str(a - b), "completion": str(a - b)}
+
+def written(row):
+    return "It is " + row["answer"]
+
+def spelled(row):
+    return row["answer"] + "!"
+
+def paid(completion, answer):
+    return 1.0
+"""
+
+SFT = """
+[[stage]]
+algorithm = "sft"
+steps = 20
+learning_rate = 2e-5
+"""
+
+GRPO_STAGE = """
+[[stage]]
+name = "hone"
+algorithm = "grpo"
+steps = 30
+attempts = 4
+learning_rate = 1e-6
+"""
+
+RECIPE = f"""\
+name = "small"
+
+[model]
+source = "smollm2-135m"
+
+[data.train]
+generate = "tasks.py:adding"
+size = 12
+demonstrate = "tasks.py:written"
+
+[data.test]
+generate = "tasks.py:adding"
+size = 6
+seed = 1
+
+[reward]
+score = "number()"
+{SFT}{GRPO_STAGE}
+[evaluation]
+attempts = 2
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    (tmp_path / "tasks.py").write_text(TASKS)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tasks.py").write_text(TASKS.replace("99", "50"))
+    rows = [{"prompt": f"{n}?", "answer": str(n), "other": str(n + 1), "completion": str(n)} for n in range(8)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "fewer.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:5]))
+    path = tmp_path / "small.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def build(path: Path, *overrides: str) -> Run:
+    return load_recipe(path, overrides).run
+
+
+def refused(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(RecipeError) as error:
+        build(path, *overrides)
+    return list(error.value.problems)
+
+
+def print_of(value: Any) -> Any:
+    """A value as plain data that differs where the value would act differently; the recipe itself is left out."""
+    if isinstance(value, Tasks):
+        return [value.digest, len(value)]
+    if isinstance(value, Pool):
+        return [value.size, value.seconds, value.memory_mb]
+    if isinstance(value, FunctionType | type):
+        return value.__qualname__
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value) if field.name != "recipe"]
+        return [type(value).__name__, *(print_of(vars(value)[name]) for name in names)]
+    if isinstance(value, tuple | list):
+        return [print_of(item) for item in value]
+    return repr(value)
+
+
+def test_the_run_says_what_the_recipe_says(recipe: Path) -> None:
+    run = build(recipe)
+    assert (run.name, run.folder, run.seed) == ("small", Path("runs/small"), 0)
+    cold, hone = run.stages
+    assert (cold.name, cold.steps, cold.reward) == ("sft", 20, None)
+    assert cold.optimiser.learning_rate == 2e-5
+    assert cold.optimiser.total_steps == 20
+    assert cold.tasks[0].recorded[0][0].content.startswith("It is ")
+    assert isinstance(hone.algorithm, GRPO)
+    assert hone.algorithm.sampler == Groups(4)
+    assert hone.tasks is cold.tasks
+    assert run.evaluation is not None
+    assert (len(run.evaluation.tasks), run.evaluation.attempts) == (6, 2)
+    fewer = build(recipe, "evaluation.tasks=2").evaluation
+    assert fewer is not None
+    assert list(fewer.tasks) == list(run.evaluation.tasks[:2])
+
+
+def test_held_out_tasks_are_left_out_of_training(recipe: Path) -> None:
+    run = build(recipe, 'data.test={file = "fewer.jsonl"}', 'data.train={file = "rows.jsonl"}')
+    assert run.evaluation is not None
+    assert [task.answer for task in run.evaluation.tasks] == ["0", "1", "2", "3", "4"]
+    assert [task.answer for task in run.stages[0].tasks] == ["5", "6", "7"]
+    assert run.stages[0].tasks.dropped == 5
+
+
+def test_sampling_is_inherited_key_by_key(recipe: Path) -> None:
+    run = build(recipe, "sampling.max_tokens=9", "evaluation.sampling.top_p=0.9", "stage.hone.sampling.temperature=0.7")
+    assert run.evaluation is not None
+    assert (run.evaluation.sampling.max_tokens, run.evaluation.sampling.top_p) == (9, 0.9)
+    assert (run.stages[1].sampling.max_tokens, run.stages[1].sampling.temperature) == (9, 0.7)
+    assert run.stages[1].sampling.top_p == 1.0
+
+
+def test_settings_reach_the_algorithm(recipe: Path) -> None:
+    hone = build(recipe, "stage.hone.settings={average = 'token_mean', baseline = 'leave_one_out', kl = 0}").stages[1]
+    assert isinstance(hone.algorithm, GRPO)
+    assert (hone.algorithm.average, hone.algorithm.baseline, hone.algorithm.kl) == (token_mean, leave_one_out, 0.0)
+    dapo = build(recipe, "stage.hone.algorithm=dapo", "stage.hone.settings.max_rounds=3").stages[1].algorithm
+    assert dapo.sampler == Dynamic(4, max_rounds=3)
+    dr = build(recipe, "stage.hone.algorithm=dr_grpo", "sampling.max_tokens=7").stages[1].algorithm
+    assert isinstance(dr, GRPO)
+    assert dr.average == ConstantLength(7)  # the constant is the run's, not the paper's
+
+
+def test_a_resolved_recipe_is_the_same_run(recipe: Path, tmp_path: Path) -> None:
+    overrides = [
+        'stage.hone.data={reasoning_gym = "chain_sum", size = 5, config = {min_terms = 2, max_terms = 3}}',
+        "stage.hone.algorithm=dr_grpo",
+        "stage.hone.sampling.stop=['END', '\"']",
+        "model.lora.rank=4",
+        "evaluation.sampling.temperature=0.5",
+        'prompt.system="two\\nlines"',
+    ]
+    run = build(recipe, *overrides)
+    elsewhere = tmp_path / "runs" / "small"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "recipe.toml").write_text(tomli_w.dumps(run.recipe))
+    again = load_recipe(elsewhere).run
+    assert again.folder == elsewhere
+    assert dict(again.recipe) == dict(run.recipe)
+    assert digest(again.recipe) == digest(run.recipe)
+    assert print_of(dataclasses.replace(again, folder=run.folder)) == print_of(run)
+    assert digest(build(recipe, *overrides, "seed=1").recipe) != digest(run.recipe)
+
+
+def test_origins(recipe: Path) -> None:
+    loaded = load_recipe(recipe, ["stage.hone.steps=3", "sampling.max_tokens=5"])
+    found = origins(loaded.reading, loaded.run.recipe)
+    line = RECIPE.split("\n").index("attempts = 4") + 1
+    assert found["stage.hone.attempts"] == {"value": 4, "origin": f"{recipe}:{line}"}
+    assert found["stage.hone.steps"] == {"value": 3, "origin": "command line"}
+    assert found["stage.hone.sampling.max_tokens"] == {"value": 5, "origin": "command line"}
+    assert found["stage.hone.settings.clip_high"] == {"value": 0.2, "origin": "default"}
+    assert found["data.train.seed"] == {"value": 0, "origin": "default"}
+
+
+SAMPLING = {
+    "max_tokens": "7",
+    "temperature": "0.5",
+    "top_p": "0.5",
+    "top_k": "3",
+    "min_p": "0.1",
+    "stop": "['x']",
+    "ignore_eos": "true",
+}
+MADE = 'generate = "tasks.py:{}", size = {}, seed = {}'
+GYM = 'reasoning_gym = "{}", size = 4, config = {{{}}}'
+ROWS = 'file = "{}", demonstrate = "tasks.py:{}", answer_column = "{}"'
+SOURCES = {
+    "generate": (MADE.format("adding", 4, 5), MADE.format("taking", 4, 5)),
+    "size": (MADE.format("adding", 4, 5), MADE.format("adding", 5, 5)),
+    "seed": (MADE.format("adding", 4, 5), MADE.format("adding", 4, 6)),
+    "reasoning_gym": (GYM.format("chain_sum", ""), GYM.format("basic_arithmetic", "")),
+    "config": (GYM.format("chain_sum", ""), GYM.format("chain_sum", "max_terms = 7")),
+    "file": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("fewer.jsonl", "written", "answer")),
+    "demonstrate": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("rows.jsonl", "spelled", "answer")),
+    "answer_column": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("rows.jsonl", "written", "other")),
+}
+PLACES = {"data.train": "data.train", "data.test": "data.test", "stage.data": "stage.hone.data"}
+CHANGES: dict[str, tuple[list[str], str]] = {
+    "name": ([], "name=other"),
+    "seed": ([], "seed=1"),
+    "relative_to": ([], "relative_to=other"),
+    "model.source": ([], "model.source=other/model"),
+    "model.dtype": ([], "model.dtype=float32"),
+    "model.lora.rank": (["model.lora={}"], "model.lora.rank=3"),
+    "model.lora.alpha": (["model.lora={}"], "model.lora.alpha=3"),
+    "model.lora.dropout": (["model.lora={}"], "model.lora.dropout=0.5"),
+    "model.lora.targets": (["model.lora={}"], "model.lora.targets=['q_proj']"),
+    "prompt.system": ([], "prompt.system=Think."),
+    "prompt.template": ([], "prompt.template=What is {prompt}"),
+    "prompt.format": ([], "prompt.format=text"),
+    "reward.score": ([], "reward.score=exact()"),
+    "grading.workers": ([], "grading.workers=3"),
+    "grading.seconds": ([], "grading.seconds=3"),
+    "grading.memory_mb": ([], "grading.memory_mb=300"),
+    "stage.name": ([], "stage.hone.name=other"),
+    "stage.algorithm": ([], "stage.hone.algorithm=rloo"),
+    "stage.steps": ([], "stage.hone.steps=3"),
+    "stage.learning_rate": ([], "stage.hone.learning_rate=1"),
+    "stage.tasks_per_step": ([], "stage.hone.tasks_per_step=3"),
+    "stage.attempts": ([], "stage.hone.attempts=3"),
+    "stage.minibatches": ([], "stage.hone.minibatches=3"),
+    "stage.schedule": ([], "stage.hone.schedule=linear"),
+    "stage.warmup_steps": ([], "stage.hone.warmup_steps=3"),
+    "stage.weight_decay": ([], "stage.hone.weight_decay=3"),
+    "stage.betas": ([], "stage.hone.betas=[0.8, 0.9]"),
+    "stage.clip_norm": ([], "stage.hone.clip_norm=3"),
+    "stage.tokens_per_microbatch": ([], "stage.hone.tokens_per_microbatch=3"),
+    "stage.settings": ([], "stage.hone.settings.kl=1"),
+    "stage.reward.score": ([], "stage.hone.reward.score=exact()"),
+    "evaluation.attempts": ([], "evaluation.attempts=3"),
+    "evaluation.tasks": ([], "evaluation.tasks=3"),
+    "evaluation.reward.score": ([], "evaluation.reward.score=exact()"),
+    "checkpoint.every": ([], "checkpoint.every=3"),
+    "checkpoint.keep": ([], "checkpoint.keep=3"),
+}
+"""How each key can be changed: the overrides before, and the one that changes it."""
+CHANGES |= {f"sampling.{name}": ([], f"sampling.{name}={value}") for name, value in SAMPLING.items()}
+CHANGES |= {f"stage.sampling.{name}": ([], f"stage.hone.sampling.{name}={value}") for name, value in SAMPLING.items()}
+CHANGES |= {
+    f"evaluation.sampling.{name}": ([], f"evaluation.sampling.{name}={value}") for name, value in SAMPLING.items()
+}
+CHANGES |= {
+    f"{place}.{name}": ([f"{path}={{{before}}}"], f"{path}={{{after}}}")
+    for place, path in PLACES.items()
+    for name, (before, after) in SOURCES.items()
+}
+
+
+def leaves(model: type[BaseModel], key: tuple[str, ...] = ()) -> Iterator[str]:
+    for name in model.model_fields:
+        inner = model_at((*key, name))
+        if inner is None:
+            yield ".".join((*key, name))
+        else:
+            yield from leaves(inner, (*key, name))
+
+
+@pytest.mark.parametrize("key", list(leaves(Recipe)))
+def test_every_key_is_read(recipe: Path, key: str) -> None:
+    assert key in CHANGES, f"say in CHANGES how {key} can be changed"
+    before, change = CHANGES[key]
+    if "data." in key:  # the sft stage would refuse data without recorded answers
+        recipe.write_text(RECIPE.replace(SFT, ""))
+    if key.startswith("sampling."):  # a training stage that samples would refuse to leave out tokens
+        recipe.write_text(RECIPE.replace(GRPO_STAGE, ""))
+    if key in {f"stage.sampling.{name}" for name in ("top_p", "top_k", "min_p")}:
+        assert "probabilities sampled with" in refused(recipe, *before, change)[0]
+        return
+    one, other = build(recipe, *before), build(recipe, *before, change)
+    assert print_of(one) != print_of(other), f"{key} changes nothing"
+    assert digest(one.recipe) != digest(other.recipe)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["stage.hone.attempts=1"], "grpo compares the attempts at one task; with 1 every advantage is 0"),
+        (["stage.hone.sampling.top_p=0.9"], "stage.hone.sampling.top_p: leaves out tokens"),
+        (["sampling.top_k=5"], "command line: stage.hone.sampling.top_k: leaves out tokens"),
+        (["stage.hone.sampling.temperature=0"], "at 0 all attempts are the same"),
+        (["evaluation.sampling.temperature=0"], "at temperature 0 all 2 attempts are the same: set attempts = 1"),
+        (["stage.hone.algorithm=grop"], "no algorithm 'grop'; did you mean 'grpo'?"),
+        (["stage.hone.settings.clip_hihg=0.3"], "no such setting of this algorithm; did you mean 'clip_high'?"),
+        (["stage.hone.settings.clip_high='0.3'"], 'stage.hone.settings.clip_high: got "0.3" (text), wanted a number'),
+        (["stage.hone.settings.kl=-1"], "kl rewards drifting away"),
+        (["stage.hone.settings.average=mean"], "wanted one of constant_length, sequence_mean"),
+        (["stage.sft.attempts=2"], "stage.sft.attempts: this algorithm learns from recorded answers"),
+        (["stage.sft.sampling.max_tokens=2"], "stage.sft.sampling: sft learns from recorded answers"),
+        (["stage.sft.reward.score=exact()"], "scores nothing: remove it"),
+        (["stage.sft.data={generate = 'tasks.py:adding', size = 3}"], "3 of 3 tasks have none (the first is train:1)"),
+        (["stage.hone.name=sft"], "2 stages are called 'sft'"),
+        (["stage.hone.name=base"], "'base' is what the untrained model is called"),
+        (["stage.hone.warmup_steps=31"], "the warm-up never ends: the stage has 30 updates"),
+        (["stage.hone.minibatches=65"], "a step has 64 samples, which cannot be split in 65"),
+        (["data.test.seed=0"], "the same tasks as [data.train]: give it another seed"),
+        (["data.test={file = 'nowhere.jsonl'}"], "command line: data.test: "),
+        (["data.train.file=rows.jsonl"], "got generate and file, wanted one of generate, reasoning_gym, file"),
+        (["data.train={}"], "got none of them, wanted one of"),
+        (["data.train={generate = 'tasks.py:adding'}"], "data.train.size: is needed with generate"),
+        (["data.train={file = 'rows.jsonl', size = 3}"], "data.train.size: means nothing with file: remove it"),
+        (["data.train.generate=tasks.py:addin"], 'did you mean "adding"?'),
+        (["data.train.demonstrate=tasks.py:writen"], 'data.train.demonstrate: "tasks.py:writen"'),
+        (["prompt.template=Hello"], "prompt: a prompt template holds"),
+        (["reward.score=numbr()"], 'there is no reward "numbr"; did you mean "number"?'),
+        (["reward.score='1.0'"], "this is a constant"),
+        (["reward.score=python('tasks.py:pid')"], "did you mean"),
+        (["model.source=./nowhere"], "model.source: there is no "),
+        (["model.source=nowhere.gguf"], "model.source: there is no "),
+    ],
+)  # fmt: skip
+def test_impossible_combinations_are_refused(recipe: Path, overrides: list[str], expected: str) -> None:
+    problems = refused(recipe, *overrides)
+    assert len(problems) == 1, problems
+    assert expected in problems[0]
+
+
+def without(path: Path, start: str, end: str) -> None:
+    text = path.read_text()
+    path.write_text(text[: text.index(start)] + text[text.index(end) :])
+
+
+def test_what_is_missing_is_named(recipe: Path) -> None:
+    without(recipe, "[reward]", "[[stage]]")
+    problems = refused(recipe)
+    assert "evaluation: nothing says what is right" in problems[0]
+    assert "stage.hone: grpo learns from a reward" in problems[1]
+    without(recipe, "[data.test]", "[[stage]]")
+    assert any("evaluation: there are no held-out tasks" in problem for problem in refused(recipe))
+
+
+def test_several_problems_are_told_at_once(recipe: Path) -> None:
+    problems = refused(recipe, "stage.hone.attempts=1", "stage.sft.warmup_steps=99", "model.source=./nowhere")
+    assert len(problems) == 3
+
+
+def test_a_missing_extra_is_named(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("togi.recipe.build.find_spec", lambda name: None)
+    assert refused(recipe, "model.lora.rank=2") == [
+        "command line: model.lora: adapters need the lora extra: pip install 'togi[lora]'"
+    ]
+
+
+def test_paths_are_relative_to_the_recipe(recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    run = build(recipe, "model.source=model", "reward.score=python('tasks.py:paid')")
+    assert run.model.source == str(tmp_path / "model")
+    assert tomllib.loads(tomli_w.dumps(run.recipe))["model"]["source"] == "model"
+
+
+def test_the_quickstart_recipe_builds() -> None:
+    run = build(Path(__file__).parent.parent / "recipes" / "quickstart.toml")
+    assert [stage.name for stage in run.stages] == ["cold_start", "grpo"]
+    assert run.evaluation is not None
+    trained, held_out = ({task.prompt for task in tasks} for tasks in (run.stages[1].tasks, run.evaluation.tasks))
+    assert not trained & held_out
