@@ -59,7 +59,7 @@ def test_raw_text_format_keeps_plain_strings_out_of_chats(write: Write) -> None:
     path = write({"prompt": "Once", "completion": " upon a time"})
     (task,) = load(path, Prompting(format="text"))
     assert task.prompt == (Message(role="text", content="Once"),)
-    assert task.recorded == ((Message(role="text", content=" upon a time"),),)
+    assert task.recorded == ((assistant(" upon a time"),),)
 
 
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -72,7 +72,7 @@ CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel
         ({"prompt": CHAT[:1], "completion": CHAT[1:]}, (user("Hi"),), ((assistant("Hello"),),)),
         ({"messages": CHAT}, (user("Hi"),), ((assistant("Hello"),),)),
         ({"messages": CHAT[:1]}, (user("Hi"),), ()),
-        ({"text": "raw"}, (), ((Message(role="text", content="raw"),),)),
+        ({"text": "raw"}, (Message(role="text", content=""),), ((assistant("raw"),),)),
         ({"prompt": "Hi", "chosen": "a", "rejected": "b"}, (user("Hi"),), ((assistant("a"),), (assistant("b"),))),
         (
             {"chosen": CHAT, "rejected": [CHAT[0], {"role": "assistant", "content": "Go"}]},
@@ -132,7 +132,7 @@ def test_bom_crlf_blank_lines_and_a_missing_last_newline_are_fine(write: Write) 
         (b'{"prompt": [{"role": "robot", "content": "a"}]}', "robot"),
         (b'{"prompt": [{"role": "user", "content": "a", "tool_calls": [1]}]}', "tool_calls"),
         (b'{"prompt": [{"role": "assistant", "content": "a"}]}', "not the assistant's"),
-        (b'{"prompt": "a", "completion": ""}', "completion"),
+        (b'{"prompt": "a", "completion": ""}', "recorded answer is empty"),
         (b'{"prompt": "a", "chosen": "b"}', "both chosen and rejected"),
     ],
 )

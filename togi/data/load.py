@@ -62,7 +62,7 @@ def load_tasks(
         DataError: rows that cannot be used (up to 100 are shown, all are counted), or no tasks left.
     """
     prompting = prompting or Prompting()
-    taken = {prompt_key(task) for task in exclude if task.prompt}
+    taken = {prompt_key(task) for task in exclude}
     demonstrate = resolve(prompting.demonstrate, Path()) if prompting.demonstrate else None
     if isinstance(source, Rows):
         tasks = _load_rows(source, prompting, demonstrate, split, taken)
@@ -92,7 +92,7 @@ def _load_rows(source: Rows, prompting: Prompting, demonstrate: Demonstrate, spl
         except RowError as error:
             problems.add(f"{source.path}:{number}", str(error))
             continue
-        if task.prompt and prompt_key(task) in taken:
+        if prompt_key(task) in taken:
             dropped += 1
         else:
             tasks.append(task)

@@ -27,7 +27,7 @@ class Prompting:
     task's text for ``{prompt}``. ``demonstrate`` names a function ``(row) -> completion text`` that writes the
     recorded answer from a row's columns, "/absolute/file.py:function" or "module:function"; it replaces a recorded
     one. ``format`` "chat" asks plain text as a user's message, since most models are chat models; "text" continues it
-    as raw text, as TRL does.
+    as raw text, as TRL does; a completion is what follows it.
     """
 
     system: str | None = None
@@ -53,7 +53,7 @@ def make_task(
     """The task of a row. Raises RowError."""
     prompt, recorded = _conversation(row, prompting)
     if demonstrate is not None:
-        recorded = ((_answer(_demonstration(demonstrate, row), prompting, "demonstrate"),),)
+        recorded = ((_answer(_demonstration(demonstrate, row), "demonstrate"),),)
     if any(not answer[-1].content for answer in recorded):
         raise RowError("the recorded answer is empty")
     if prompting.system is not None and prompt and prompt[0].role not in ("system", "developer", "text"):
@@ -69,8 +69,10 @@ def make_task(
 
 
 def prompt_key(task: Task) -> str:
-    """The prompt as text that is equal for equal questions, whatever the system message."""
+    """What is asked as text that is equal for equal questions, whatever the system message; raw text is its own."""
     asked = [message for message in task.prompt if message.role not in ("system", "developer")]
+    if not any(message.content for message in asked):
+        asked = [message for answer in task.recorded for message in answer]
     return json.dumps([[message.role, message.content] for message in asked])
 
 
@@ -85,7 +87,7 @@ def _conversation(row: Mapping[str, Any], prompting: Prompting) -> tuple[Convers
         prompt = _prompt(row["prompt"], prompting)
         if "completion" not in present:
             return prompt, ()
-        return prompt, (_recorded(row["completion"], prompt, prompting, "completion"),)
+        return prompt, (_recorded(row["completion"], prompt, "completion"),)
     if "messages" in present:
         messages = _messages(row["messages"], "messages")
         if messages[-1].role != "assistant":
@@ -94,7 +96,7 @@ def _conversation(row: Mapping[str, Any], prompting: Prompting) -> tuple[Convers
     if "text" in present:
         if not isinstance(row["text"], str) or not row["text"]:
             raise RowError('"text" is text that is not empty')
-        return (), ((Message(role="text", content=row["text"]),),)
+        return (Message(role="text", content=""),), ((Message(role="assistant", content=row["text"]),),)
     raise RowError(
         f"there is no prompt: a row has prompt, messages, text, or chosen and rejected; this has {', '.join(row)}"
     )
@@ -105,7 +107,7 @@ def _pair(row: Mapping[str, Any], prompting: Prompting) -> tuple[Conversation, t
         raise RowError("a preference pair has both chosen and rejected")
     if row.get("prompt") is not None:
         prompt = _prompt(row["prompt"], prompting)
-        return prompt, tuple(_recorded(row[name], prompt, prompting, name) for name in ("chosen", "rejected"))
+        return prompt, tuple(_recorded(row[name], prompt, name) for name in ("chosen", "rejected"))
     chosen, rejected = (_messages(row[name], name) for name in ("chosen", "rejected"))
     shared = 0
     while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
@@ -129,9 +131,9 @@ def _prompt(value: Any, prompting: Prompting) -> Conversation:
     return messages
 
 
-def _recorded(value: Any, prompt: Conversation, prompting: Prompting, column: str) -> Conversation:
+def _recorded(value: Any, prompt: Conversation, column: str) -> Conversation:
     if isinstance(value, str):
-        return (_answer(value, prompting, column),)
+        return (_answer(value, column),)
     messages = _messages(value, column)
     if len(messages) > len(prompt) and messages[: len(prompt)] == prompt:  # TRL's sets repeat the prompt
         messages = messages[len(prompt) :]
@@ -140,10 +142,10 @@ def _recorded(value: Any, prompt: Conversation, prompting: Prompting, column: st
     return messages
 
 
-def _answer(text: Any, prompting: Prompting, column: str) -> Message:
+def _answer(text: Any, column: str) -> Message:
     if not isinstance(text, str):
         raise RowError(f"{column} gave {type(text).__name__}; text was wanted")
-    return Message(role="assistant" if prompting.format == "chat" else "text", content=text)
+    return Message(role="assistant", content=text)
 
 
 def _messages(value: Any, column: str) -> Conversation:

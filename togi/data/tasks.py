@@ -89,8 +89,8 @@ def stream(tasks: Sequence[Task], seed: int) -> TaskStream:
 
 def disjoint(train: Sequence[Task], test: Sequence[Task]) -> None:
     """Refuse held-out tasks whose prompt is also trained on. Raises DataError that names the first ones."""
-    trained = {prompt_key(task): task.id for task in train if task.prompt}
-    shared = [(trained[key], task.id) for task in test if task.prompt and (key := prompt_key(task)) in trained]
+    trained = {prompt_key(task): task.id for task in train}
+    shared = [(trained[key], task.id) for task in test if (key := prompt_key(task)) in trained]
     if shared:
         pairs = ", ".join(f"{ours} = {theirs}" for ours, theirs in shared[:5])
         raise DataError(

@@ -1,4 +1,4 @@
-"""reasoning-gym's own scorers; runs in workers only, since nine of them evaluate the answer as Python code.
+"""reasoning-gym's own scorers, run in workers, since nine of them evaluate the answer as Python code.
 
 What an answer evaluates to happens in the worker process, with the worker's rights (see togi.sandbox.pool): it can
 neither stall nor crash training, but it is not kept from writing files.
@@ -7,34 +7,38 @@ neither stall nor crash training, but it is not kept from writing files.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import reasoning_gym
-
 from togi.rewards.grade import UNPARSED, Mark, answer_text
+
+LIBRARY = {"create": "reasoning_gym:create_dataset"}  # imported before the clock of a call starts
+Create = Callable[..., Any]
 
 
 @lru_cache(maxsize=8)
-def _dataset(name: str, config: str) -> Any:
-    return reasoning_gym.create_dataset(name, **json.loads(config))
+def _dataset(create: Create, name: str, config: str) -> Any:
+    return create(name, **json.loads(config))
 
 
 @lru_cache(maxsize=256)
-def _entry(name: str, config: str, index: int) -> dict[str, Any]:
+def _entry(create: Create, name: str, config: str, index: int) -> dict[str, Any]:
     # Made again from its seed, not sent: metadata holds tuples and sets that JSON would change and scorers rely on.
-    return dict(_dataset(name, config)[index])
+    return dict(_dataset(create, name, config)[index])
 
 
-def score(*, text: str, question: str, origin: dict[str, Any], tag: str, marker: str, partial: bool) -> Mark:
+def score(
+    *, text: str, question: str, origin: dict[str, Any], tag: str, marker: str, partial: bool, create: Create
+) -> Mark:
     config = json.dumps(origin["config"], sort_keys=True)
-    entry = _entry(origin["name"], config, origin["index"])
+    entry = _entry(create, origin["name"], config, origin["index"])
     if entry["question"] != question:
         return {"bad_gold": f"{origin['name']} does not make the same question again from its seed"}
     answer = answer_text(text, tag=tag, marker=marker)
     if answer is None:
         return UNPARSED
-    value = float(_dataset(origin["name"], config).score_answer(answer, entry))
+    value = float(_dataset(create, origin["name"], config).score_answer(answer, entry))
     if value < 1.0 and not partial:
         value = 0.0
     return {"value": value, "parsed": 1.0}

@@ -1,4 +1,4 @@
-"""The strict boxed grader of mathematics on math-verify; runs in workers only and is imported nowhere else.
+"""The strict boxed grader of mathematics on math-verify; it runs in workers, and is given that library's functions.
 
 math-verify's permissive reading pays for hedges and for numbers inside a failed formula, so only the content of one
 ``\\boxed{}`` is read. It still takes a tuple for a set and drops units ("3 km" for "3 m"). Its own clocks are off: they
@@ -8,14 +8,18 @@ silently turn a time-out into "wrong"; the pool's clock does not.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
-
-from math_verify import LatexExtractionConfig, parse, verify
-from sympy import Rational  # type: ignore[import-untyped]
 
 from togi.rewards.grade import UNPARSED, WRONG, Mark
 
-STRICT = [LatexExtractionConfig(boxed_match_priority=0, try_extract_without_anchor=False)]
+LIBRARY = {  # what the graders are given: imported before the clock of a call starts
+    "parse": "math_verify:parse",
+    "verify": "math_verify:verify",
+    "config": "math_verify:LatexExtractionConfig",
+    "rational": "sympy:Rational",
+}
+Library = Callable[..., Any]
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
 
@@ -37,8 +41,18 @@ def boxed(text: str) -> list[str]:
     return found
 
 
-def mathematics(*, text: str, gold: Any) -> Mark:
-    right = _parse((boxed(str(gold)) or [str(gold).strip().strip("$")])[0])
+def mathematics(*, text: str, gold: Any, parse: Library, verify: Library, config: Library, rational: type) -> Mark:
+    def read(content: str) -> Any:
+        found = parse(
+            rf"\boxed{{{content}}}",
+            extraction_config=[config(boxed_match_priority=0, try_extract_without_anchor=False)],
+            extraction_mode="first_match",
+            fallback_mode="no_fallback",
+            parsing_timeout=None,
+        )
+        return found if content else []
+
+    right = read((boxed(str(gold)) or [str(gold).strip().strip("$")])[0])
     if not right:
         return {"bad_gold": f"math-verify cannot read the answer {gold!r}"}
     answers = boxed(text) if "<think>" not in text.rpartition("</think>")[2] else []
@@ -46,13 +60,13 @@ def mathematics(*, text: str, gold: Any) -> Mark:
         return UNPARSED
     if len(set(answers)) > 1:
         return WRONG
-    given = _parse(answers[0])
+    given = read(answers[0])
     if not given:
         return UNPARSED
     if not _same_kind(answers[0], str(gold)):
         return WRONG
     exact = [value if isinstance(value, str) else value.doit() for value in (right[0], given[0])]
-    if all(isinstance(value, Rational) for value in exact):  # compared as decimals, 1/2004! and 0 would be equal
+    if all(isinstance(value, rational) for value in exact):  # compared as decimals, 1/2004! and 0 would be equal
         return {"value": float(exact[0] == exact[1]), "parsed": 1.0}
     equal = verify(right, given, float_rounding=12, numeric_precision=30, strict=True, timeout_seconds=None)
     return {"value": float(bool(equal)), "parsed": 1.0}
@@ -64,16 +78,3 @@ def _same_kind(answer: str, gold: str) -> bool:
         return False
     left, *rights = answer.split("=")
     return "=" in gold or not rights or (len(rights) == 1 and any(character.isalpha() for character in left))
-
-
-def _parse(content: str) -> list[Any]:
-    if not content:
-        return []
-    result = parse(
-        rf"\boxed{{{content}}}",
-        extraction_config=STRICT,
-        extraction_mode="first_match",
-        fallback_mode="no_fallback",
-        parsing_timeout=None,
-    )
-    return list(result)

@@ -12,10 +12,12 @@ import math as mathematics
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from togi.function import absolute
+from togi.rewards import grade_gym, grade_math
 from togi.rewards.algebra import Leaf
 from togi.sandbox.pool import Pool, Verdict, shared_pool
 from togi.types import Message, Score, Task, Trajectory
@@ -42,6 +44,11 @@ class Verifier(Leaf):
     def grader(self) -> str:
         """The function that marks, as a reference; it gives ``{"value", "parsed"}`` or ``{"bad_gold"}``."""
 
+    @property
+    def library(self) -> Mapping[str, str]:
+        """Functions the grader is given, by reference: those of libraries that are slow to import."""
+        return {}
+
     @abstractmethod
     def arguments(self, task: Task) -> Mapping[str, Any]:
         """What the grader gets beside ``text``."""
@@ -54,7 +61,7 @@ class Verifier(Leaf):
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         arguments = self.arguments(task)
         calls = [{"text": completion_text(trajectory), **arguments} for trajectory in trajectories]
-        return [self._score(verdict) for verdict in self.pool.call_many(self.grader, calls)]
+        return [self._score(verdict) for verdict in self.pool.call_many(self.grader, calls, self.library)]
 
     def _score(self, verdict: Verdict) -> Score:
         if verdict.status != "ok":
@@ -142,6 +149,13 @@ class math(Verifier):
 
     name: str = "math"
 
+    def __post_init__(self) -> None:
+        _need("math_verify", "math() needs the math extra: pip install 'togi[math]'")
+
+    @property
+    def library(self) -> Mapping[str, str]:
+        return grade_math.LIBRARY
+
     @property
     def grader(self) -> str:
         return "togi.rewards.grade_math:mathematics"
@@ -194,6 +208,13 @@ class scorer(Verifier):
     marker: str = ""
     partial: bool = False
     name: str = "scorer"
+
+    def __post_init__(self) -> None:
+        _need("reasoning_gym", "scorer() needs the tasks extra: pip install 'togi[tasks]'")
+
+    @property
+    def library(self) -> Mapping[str, str]:
+        return grade_gym.LIBRARY
 
     @property
     def grader(self) -> str:
@@ -268,6 +289,11 @@ def _trl_arguments(task: Task, texts: Sequence[str]) -> Mapping[str, Any]:
     prompt = [_plain(message) for message in task.prompt]
     completions = [[{"role": "assistant", "content": text}] for text in texts]
     return {"prompt": prompt, "completions": completions, "columns": columns}
+
+
+def _need(module: str, message: str) -> None:
+    if find_spec(module) is None:
+        raise ValueError(message)
 
 
 def _plain(message: Message) -> Mapping[str, str]:
