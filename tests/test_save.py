@@ -1,0 +1,195 @@
+"""What is written loads elsewhere with the same logits, bit for bit, and the model in memory stays as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_text import CHATML, byte_level, tiny_folder, tiny_llama
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from togi.models.load import Loaded, Lora, ModelError, load_model
+from togi.models.save import _difference, export, save_model
+
+IDS = torch.tensor([[1, 5, 80, 299, 7], [3, 3, 8, 100, 398]])
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=IDS).logits
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(before: dict[str, torch.Tensor], model: torch.nn.Module) -> bool:
+    after = model.state_dict()
+    return before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.fixture(params=[True, False], ids=["tied", "untied"])
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return tiny_folder(tmp_path / "base", tied=request.param)
+
+
+def adapted(folder: Path) -> Loaded:
+    """A model with an adapter that does something."""
+    loaded = load_model(str(folder), lora=Lora(rank=2, alpha=4))
+    torch.manual_seed(1)
+    for name, parameter in loaded.model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(0, 0.3)
+    return loaded
+
+
+def test_whole_model(folder: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(folder))
+    loaded.model.generation_config.eos_token_id = [0, 2]
+    with torch.no_grad():
+        loaded.model.model.norm.weight += 0.1
+    before = weights(loaded.model)
+    saved = save_model(loaded.model, loaded.tokenizer, tmp_path / "out")
+    assert (saved.path, saved.form, saved.difference) == (tmp_path / "out", "safetensors", None)
+    assert same(before, loaded.model)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert torch.equal(logits(again), logits(loaded.model))
+    assert again.generation_config.eos_token_id == [0, 2]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.chat_template == CHATML
+    assert tokenizer.encode("hello 12 <|im_end|>") == byte_level().encode("hello 12 <|im_end|>")
+    assert load_model(str(tmp_path / "out")).eos_ids == {0, 2}
+    assert ("lm_head.weight" in load_file(tmp_path / "out" / "model.safetensors")) != again.config.tie_word_embeddings
+
+
+def test_whole_model_in_bfloat16(folder: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(folder))
+    save_model(loaded.model, loaded.tokenizer, tmp_path / "out", dtype=torch.bfloat16)
+    assert loaded.model.dtype == torch.float32
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
+    assert again.dtype == torch.bfloat16
+    assert torch.equal(logits(again), logits(load_model(str(folder), dtype=torch.bfloat16).model))
+
+
+def test_adapter(folder: Path, tmp_path: Path) -> None:
+    loaded = adapted(folder)
+    before = weights(loaded.model)
+    saved = save_model(loaded.model, loaded.tokenizer, tmp_path / "adapter")
+    assert saved.form == "adapter"
+    assert same(before, loaded.model)
+    assert {path.name for path in saved.path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    base = AutoModelForCausalLM.from_pretrained(folder)
+    plain = logits(base)
+    elsewhere = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")
+    assert torch.equal(logits(elsewhere), logits(loaded.model))
+    assert not torch.allclose(logits(loaded.model), plain, atol=0.1)
+
+    again = load_model(str(tmp_path / "adapter"), lora=Lora(rank=2, alpha=4))
+    assert torch.equal(logits(again.model), logits(loaded.model))
+    assert {name for name, p in again.model.named_parameters() if p.requires_grad} == {
+        name for name, p in loaded.model.named_parameters() if p.requires_grad
+    }
+    assert again.digest not in ("", loaded.digest)
+    with again.model.disable_adapter():
+        assert torch.equal(logits(again.model), plain)
+
+
+def test_merged(folder: Path, tmp_path: Path) -> None:
+    loaded = adapted(folder)
+    before = weights(loaded.model)
+    saved = save_model(loaded.model, loaded.tokenizer, tmp_path / "merged", merge=True)
+    assert saved.form == "merged"
+    assert saved.difference is not None
+    assert saved.difference < 1e-4
+    assert same(before, loaded.model)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits(again), logits(loaded.model), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(logits(again), logits(AutoModelForCausalLM.from_pretrained(folder)), atol=0.1)
+    half = save_model(loaded.model, loaded.tokenizer, tmp_path / "half", merge=True, dtype=torch.bfloat16)
+    assert half.difference is not None
+    assert half.difference > saved.difference
+
+
+def test_merge_that_is_wrong_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="merged weights give logits off by"):
+        _difference(tiny_llama(seed=1), byte_level(), tiny_folder(tmp_path / "other"))
+
+
+def test_a_folder_appears_whole_and_replaces_only_models(tmp_path: Path) -> None:
+    model, tokenizer = tiny_llama(), byte_level()
+    (tmp_path / ".out.killed").mkdir()
+    save_model(model, tokenizer, tmp_path / "out")
+    (tmp_path / "out" / "stale").touch()
+    save_model(tiny_llama(seed=1), tokenizer, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not (tmp_path / "out" / "stale").exists()
+    assert torch.equal(logits(load_model(str(tmp_path / "out")).model), logits(tiny_llama(seed=1)))
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(ModelError, match="holds no model"):
+        save_model(model, tokenizer, tmp_path / "notes")
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="could not be written to"):
+        save_model(model, tokenizer, tmp_path / "file" / "out")
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mode == (tmp_path / "out" / "config.json").stat().st_mode
+
+
+def test_export(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "base")
+    loaded = adapted(folder)
+    adapter = save_model(loaded.model, loaded.tokenizer, tmp_path / "adapter").path
+    with pytest.raises(ModelError, match="is an adapter: export it as 'adapter', or as 'merged'"):
+        export(str(adapter), tmp_path / "a")
+    for form in ("adapter", "merged"):
+        with pytest.raises(ModelError, match="has no adapter: export it as 'safetensors'"):
+            export(str(folder), tmp_path / "b", form=form)
+    with pytest.raises(ModelError, match="exists already"):
+        export(str(folder), adapter)
+    merged = export(str(adapter), tmp_path / "merged", form="merged")
+    assert merged.difference is not None
+    assert merged.difference < 1e-4
+    again = export(str(adapter), tmp_path / "again", form="adapter")
+    assert torch.equal(logits(load_model(str(again.path)).model), logits(loaded.model))
+    whole = export(str(folder), tmp_path / "whole", dtype=torch.bfloat16)
+    assert load_file(whole.path / "model.safetensors")["model.norm.weight"].dtype == torch.bfloat16
+
+
+def test_adapters_that_cannot_be_read(tmp_path: Path) -> None:
+    loaded = adapted(tiny_folder(tmp_path / "base"))
+    adapter = save_model(loaded.model, loaded.tokenizer, tmp_path / "adapter").path
+    file = adapter / "adapter_config.json"
+    good = json.loads(file.read_text())
+
+    def refused(match: str, **changes: object) -> None:
+        file.write_text(json.dumps(good | changes))
+        with pytest.raises(ModelError, match=match):
+            load_model(str(adapter))
+        file.write_text(json.dumps(good))
+
+    with pytest.raises(ModelError, match="rank 2 and alpha 4, wanted rank 8"):
+        load_model(str(adapter), lora=Lora(rank=8))
+    refused("of type IA3, only LORA", peft_type="IA3")
+    refused("lacks base_model_name_or_path", base_model_name_or_path=None)
+    refused("is itself an adapter", base_model_name_or_path=str(adapter))
+    refused("there is no model 'gone'", base_model_name_or_path="gone")
+    refused("adapter .* does not fit its base", r=3)
+    file.write_text("{")
+    with pytest.raises(ModelError, match="is not JSON"):
+        load_model(str(adapter))
+    file.write_text(json.dumps(good))
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(ModelError, match="pickled adapters are not read"):
+        load_model(str(adapter))
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_bundled_model_round_trip(smollm2: Loaded, tmp_path: Path) -> None:
+    save_model(smollm2.model, smollm2.tokenizer, tmp_path / "out")
+    again = load_model(str(tmp_path / "out"))
+    assert torch.equal(logits(again.model), logits(smollm2.model))
+    assert again.parameters == smollm2.parameters
+    assert again.eos_ids == smollm2.eos_ids
