@@ -18,7 +18,7 @@ from togi.evidence.evaluate import from_groups
 from togi.evidence.evaluation import EvaluationRecord, write_evaluation
 from togi.evidence.visible import shortened, visible
 from togi.folder import RunFolder, dumps
-from togi.report import render, write_report
+from togi.report import render, verdict, write_report
 from togi.report.plots import Line, line_chart, number, strip, ticks
 from togi.report.read import read_run
 from togi.statistics import Interval
@@ -183,6 +183,12 @@ def test_a_whole_run_is_told_in_words_and_pictures(tmp_path: Path) -> None:
     for chart in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
         ElementTree.fromstring(chart)
         assert "nan" not in re.sub(r"<(title|desc)>.*?</\1>", "", chart)
+
+
+def test_the_verdict_is_also_told_in_the_terminal(tmp_path: Path) -> None:
+    lines = verdict(made_up_run(tmp_path / "run"))
+    assert lines[0].startswith("Training worked: from 0.0% to")
+    assert any("95% interval" in line for line in lines)
 
 
 def test_no_gain_is_never_called_one(tmp_path: Path) -> None:

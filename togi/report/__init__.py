@@ -10,8 +10,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from togi.evidence.summary import summary
 from togi.evidence.visible import visible
 from togi.folder import write_text
+from togi.report import words
 from togi.report.page import context
 from togi.report.read import read_run
 
@@ -46,6 +48,13 @@ def render(folder: Path, hourly_price: float | None = None) -> str:
     variables = context(read_run(folder), hourly_price)
     page = environment.get_template("template.html").render(style=Markup(style), policy=policy, **variables)
     return page + "\n"
+
+
+def verdict(folder: Path) -> list[str]:
+    """What the run proves, in sentences for a terminal: the headline, the evidence, and how far it has come."""
+    data = read_run(folder)
+    said = words.verdict(data, [summary(one) for one in data.evaluations])
+    return [visible(line) for line in (said.headline, *said.sentences)]
 
 
 def _harmless(value: Any) -> Any:

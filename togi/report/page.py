@@ -276,12 +276,18 @@ def cost_facts(spent: Cost, logged: bool) -> list[tuple[str, str]]:
         ("Completion tokens of evaluations", f"{spent.evaluation_tokens:,}" if spent.evaluation_tokens else MISSING),
         ("Sampling speed in training", MISSING if speed is None else f"{speed:,.0f} tokens a second"),
         ("Most memory held", MISSING if memory is None else f"{memory:.2f} GB"),
-        ("Arithmetic, at least", MISSING if flops is None else f"{flops:.2g} operations (2·N and 6·N a token)"),
+        ("Arithmetic, at least", MISSING if flops is None else f"{power(flops)} operations (2·N and 6·N a token)"),
         ("Energy", "not measured"),
     ]
     if spent.money is not None:
         rows.append(("Cost", f"{spent.money:.2f} at {spent.hourly_price:g} an hour"))
     return rows
+
+
+def power(value: float) -> str:
+    """1.7 × 10¹⁴"""
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,154 @@
+"""``togi doctor``: is the machine fit, and can the base model do the task at all? It trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from togi.data import stream
+from togi.engines.native import NativeEngine
+from togi.evidence import machine
+from togi.evidence.cold_start import cold_start
+from togi.evidence.finding import Finding, Level
+from togi.evidence.visible import shortened, visible
+from togi.manifest import choose_dtype
+from togi.models.load import Loaded
+from togi.models.probe import probe_bf16
+from togi.rollout import Episodes
+from togi.run import Run, Stage, open_model
+from togi.text import Chat
+from togi.types import Task
+
+TASKS, ATTEMPTS = 32, 8
+MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """Every check, by section, in the order they were made."""
+
+    sections: tuple[tuple[str, tuple[Finding, ...]], ...]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What keeps training from working."""
+        return [finding for _, group in self.sections for finding in group if finding.level == "fail"]
+
+    def render(self, console: Console) -> None:
+        for title, group in self.sections:
+            console.print(Text(title, style="bold"))
+            for finding in group:
+                mark, style = MARKS[finding.level]
+                console.print(Text(f"  {mark} ", style=style).append(visible(finding.title), style="default not bold"))
+                for text, look in ((finding.detail, "dim"), (finding.advice and f"→ {finding.advice}", style)):
+                    if text:
+                        console.print(Padding(Text(visible(text), style=look), (0, 0, 0, 4)))
+        bad = len(self.findings)
+        doubtful = sum(finding.level == "warn" for _, group in self.sections for finding in group)
+        console.print(Text(_last_word(bad, doubtful), style="bold red" if bad else "bold"))
+
+
+def _last_word(bad: int, doubtful: int) -> str:
+    if bad:
+        return f"Training cannot work like this: {bad} finding{'s' if bad > 1 else ''} marked ✗."
+    if doubtful:
+        return f"Training can start. {doubtful} point{'s' if doubtful > 1 else ''} marked ! deserve a look."
+    return "Training can start."
+
+
+def doctor(
+    run: Run,
+    *,
+    tasks: int = TASKS,
+    attempts: int = ATTEMPTS,
+    progress: Callable[[int, int], None] | None = None,
+) -> Diagnosis:
+    """Check the machine, load the model, and let it attempt ``tasks`` training tasks of the first stage that samples.
+
+    ``progress`` is told of finished attempts. ``ValueError`` when the model cannot be loaded or the reward is wrong.
+    """
+    compute = choose_dtype(run)
+    loaded = open_model(run, 0)
+    fitness = [machine.software()]
+    crowding = machine.threads(torch.get_num_threads(), machine.cores())
+    fitness += [crowding] if crowding else []
+    fitness.append(machine.arithmetic(probe_bf16(), compute))
+    size = run_size(run, loaded, compute)
+    fitness.append(machine.memory(machine.memory_needed(size), machine.memory_limit()))
+    fitness.append(machine.disk(machine.disk_needed(size), machine.free_disk(run.folder), run.folder))
+    chat = Chat(loaded.tokenizer, loaded.eos_ids)
+    number = next((index for index, stage in enumerate(run.stages) if stage.reward is not None), None)
+    stage = run.stages[number or 0]
+    drawn = list(islice(stream(stage.tasks, run.seed), min(tasks, len(stage.tasks))))
+    sections = [("Machine", tuple(fitness)), ("Model", tuple(model_findings(loaded, chat, stage, drawn)))]
+    if number is not None:
+        loaded.model.to(compute)
+        play = Episodes(
+            engine=NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids),
+            chat=chat,
+            env=stage.env,
+            reward=stage.reward,
+            sampling=stage.sampling,
+            seed=run.seed,
+            progress=progress,
+        )
+        before = run.stages[number - 1].name if number else None
+        found = cold_start(play(drawn, attempts), stage.sampling, taught_before=before)
+        sections.append((f"Cold start of stage {stage.name}", tuple(found)))
+    return Diagnosis(sections=tuple(sections))
+
+
+def run_size(run: Run, loaded: Loaded, compute: torch.dtype) -> machine.Size:
+    """What the run's largest stage will hold."""
+    config = loaded.model.config.get_text_config()
+    return machine.Size(
+        parameters=loaded.parameters,
+        trained=sum(p.numel() for p in loaded.model.parameters() if p.requires_grad),
+        layers=int(config.num_hidden_layers),
+        hidden=int(config.hidden_size),
+        tokens=max(stage.optimiser.tokens_per_microbatch for stage in run.stages),
+        bfloat16=compute == torch.bfloat16,
+        reference=run.model.lora is None and any("ref_logp" in stage.algorithm.needs for stage in run.stages),
+        stages=len(run.stages),
+        checkpoints=run.keep,
+    )
+
+
+def model_findings(loaded: Loaded, chat: Chat, stage: Stage, tasks: list[Task]) -> list[Finding]:
+    """Source, template, end tokens, and whether prompts and answers fit the context."""
+    ends = ", ".join(repr(loaded.tokenizer.decode([token])) for token in sorted(loaded.eos_ids))
+    found = [
+        Finding(
+            level="ok",
+            title=f"{loaded.source}: {loaded.parameters / 1e6:,.0f} million parameters",
+            detail=f"weights {loaded.digest[:16]}; answers end with {ends or 'nothing'}",
+        )
+    ]
+    if not loaded.eos_ids:
+        advice = "name its end token in generation_config.json, or give stop strings"
+        found.append(Finding(level="warn", title="the model has no end token", advice=advice))
+    if not loaded.tokenizer.chat_template:
+        advice = "no need to act for a base model; for a chat model use a copy with its template"
+        found.append(
+            Finding(level="warn", title="the tokenizer has no chat template: a plain one is used", advice=advice)
+        )
+    lengths = {task.id: len(chat.prompt(task.prompt)) for task in tasks}
+    if not lengths:
+        return found
+    longest = max(lengths, key=lambda name: lengths[name])
+    need, room = lengths[longest] + stage.sampling.max_tokens, loaded.context
+    title = f"prompts take up to {lengths[longest]} tokens, answers up to {stage.sampling.max_tokens}, of {room:,}"
+    if lengths[longest] >= room:
+        advice = f"shorten the prompt of task {shortened(longest, 60)}, or choose a model with a longer context"
+        found.append(Finding(level="fail", title=title, advice=advice))
+    elif need > room:
+        found.append(Finding(level="warn", title=title, advice="lower max_tokens, or shorten the prompts"))
+    else:
+        found.append(Finding(level="ok", title=title))
+    return found

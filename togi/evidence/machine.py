@@ -1,0 +1,124 @@
+"""Is this machine fit for a run: cores, arithmetic, memory, disk. It knows no reward and no task.
+
+Memory of full fine-tuning in bytes a parameter: 4 weights, 4 gradients and 8 moments of AdamW in float32; arithmetic in
+bfloat16 adds 2 for the weights that are sampled from. Activations follow Korthikanti et al. 2022 (arXiv 2205.05198,
+equation 2): about 34 bytes a token, layer and hidden unit in 16-bit arithmetic.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from togi.evidence.finding import Finding
+from togi.models.probe import Probe
+
+TRAINED, ROUNDED, SAVED = 16, 2, 12
+ACTIVATION = 34
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """What decides memory and disk. ``tokens`` are those of a micro-batch, ``stages`` those that leave a model."""
+
+    parameters: int
+    trained: int
+    layers: int
+    hidden: int
+    tokens: int
+    bfloat16: bool
+    reference: bool
+    stages: int
+    checkpoints: int
+
+
+def memory_needed(size: Size) -> float:
+    """Bytes held while learning, without the program itself."""
+    width = 2 if size.bfloat16 else 4
+    held = size.parameters * width * (2 if size.reference else 1)
+    # Trained weights are counted above once; what comes on top is master weights, gradients and moments.
+    on_top = TRAINED if size.bfloat16 else TRAINED - 4
+    return held + size.trained * on_top + ACTIVATION * size.tokens * size.layers * size.hidden * width / 2
+
+
+def disk_needed(size: Size) -> float:
+    """Bytes of checkpoints (weights and moments in float32, one more while writing) and of each stage's model."""
+    return size.trained * SAVED * (size.checkpoints + 1) + size.parameters * 4 * size.stages
+
+
+def memory_limit() -> float:
+    """Bytes this process may use: the machine's memory, or the container's limit where it is lower."""
+    installed = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
+    return min(installed, float(text)) if text.isdigit() else installed
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes free where ``folder`` is or will be."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def cores() -> int:
+    """Processor cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def software() -> Finding:
+    accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return Finding(
+        level="ok",
+        title=f"Python {platform.python_version()}, torch {torch.__version__}, {cores()} cores{accelerator}",
+        detail=f"torch computes on {torch.get_num_threads()} threads",
+    )
+
+
+def threads(count: int, available: int) -> Finding | None:
+    """Whether torch uses the cores there are."""
+    if count > available:
+        advice = f"set OMP_NUM_THREADS={available}: threads that wait for each other are slower than fewer"
+        return Finding(level="warn", title=f"{count} threads share {available} cores", advice=advice)
+    if 2 * count <= available:
+        advice = f"unset OMP_NUM_THREADS, or set it to {available}"
+        return Finding(level="warn", title=f"only {count} of {available} cores are used", advice=advice)
+    return None
+
+
+def arithmetic(probe: Probe, compute: torch.dtype) -> Finding:
+    """Which type the run computes in, and whether that is the fast one."""
+    rates = f"bfloat16 {probe.bfloat16 / 1e9:.0f}, float32 {probe.float32 / 1e9:.0f} GFLOP/s"
+    name = str(compute).removeprefix("torch.")
+    if compute != probe.compute:
+        better = str(probe.compute).removeprefix("torch.")
+        advice = f'set dtype = "auto": {better} is faster here'
+        return Finding(level="warn", title=f"computes in {name}", detail=rates, advice=advice)
+    return Finding(level="ok", title=f"computes in {name}", detail=rates)
+
+
+def memory(needed: float, limit: float) -> Finding:
+    title = f"training needs about {needed / 1e9:.1f} GB of {limit / 1e9:.1f} GB memory"
+    detail = "weights, gradients, moments and activations; the program itself takes about 1 GB more"
+    if needed > limit:
+        advice = "train adapters ([model.lora]), lower tokens_per_microbatch, or choose a smaller model"
+        return Finding(level="fail", title=title, detail=detail, advice=advice)
+    if needed + 1e9 > 0.8 * limit:
+        advice = "little is left: lower tokens_per_microbatch, or close other programs"
+        return Finding(level="warn", title=title, detail=detail, advice=advice)
+    return Finding(level="ok", title=title, detail=detail)
+
+
+def disk(needed: float, free: float, folder: Path) -> Finding:
+    title = f"the run folder needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+    if needed > free:
+        advice = "free some space, name another folder, or keep fewer checkpoints (checkpoint.keep)"
+        return Finding(level="fail", title=title, detail=str(folder), advice=advice)
+    return Finding(level="ok", title=title, detail=str(folder))
