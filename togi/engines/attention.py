@@ -42,7 +42,11 @@ class KeyValueCache:
         self._segments: list[tuple[int, int]] = []
         self._fresh: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._prefill = False
-        self._active = self._length = 0
+        # What one decoding step looks at, a view a layer: made once a step, not once a layer.
+        self._key_slots: Sequence[torch.Tensor] = ()
+        self._value_slots: Sequence[torch.Tensor] = ()
+        self._seen_keys: Sequence[torch.Tensor] = ()
+        self._seen_values: Sequence[torch.Tensor] = ()
         self._slots = self._mask = torch.empty(0)
 
     def begin_prefill(self, lengths: Sequence[int]) -> None:
@@ -86,9 +90,10 @@ class KeyValueCache:
     def begin_decode(self, position_B: torch.Tensor, longest: int) -> None:
         """Rows 0..B-1 each take a token at ``position_B`` [B]; ``longest`` is the greatest position plus one."""
         self._reserve(longest)
-        heads = self._keys.shape[2]
-        self._active, self._length = len(position_B), longest
-        row_BK = torch.arange(len(position_B) * heads, device=position_B.device).view(-1, heads)
+        rows, heads = len(position_B), self._keys.shape[2]
+        self._seen_keys = self._keys[:, :rows, :, :longest].unbind()
+        self._seen_values = self._values[:, :rows, :, :longest].unbind()
+        row_BK = torch.arange(rows * heads, device=position_B.device).view(-1, heads)
         self._slots = (row_BK * self.capacity + position_B[:, None]).view(-1)
         seen_BT = torch.arange(longest, device=position_B.device) <= position_B[:, None]
         self._mask = torch.zeros_like(seen_BT, dtype=self._keys.dtype).masked_fill_(~seen_BT, -torch.inf)[:, None, None]
@@ -100,6 +105,8 @@ class KeyValueCache:
         capacity = min(max(length + _GROWTH, self.capacity * 2), max(self.context, length))
         self._keys = _widened(self._keys, capacity)
         self._values = _widened(self._values, capacity)
+        self._key_slots = self._keys.view(self.layers, -1, self._keys.shape[4]).unbind()
+        self._value_slots = self._values.view(self.layers, -1, self._values.shape[4]).unbind()
         self.capacity = capacity
 
     def attend(
@@ -122,14 +129,13 @@ class KeyValueCache:
             ]
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         rows, heads, _, width = query.shape
-        keys, values = self._keys[layer], self._values[layer]
-        keys.view(-1, keys.shape[-1]).index_copy_(0, self._slots, key.reshape(-1, key.shape[-1]))
-        values.view(-1, values.shape[-1]).index_copy_(0, self._slots, value.reshape(-1, value.shape[-1]))
+        self._key_slots[layer].index_copy_(0, self._slots, key.reshape(-1, key.shape[-1]))
+        self._value_slots[layer].index_copy_(0, self._slots, value.reshape(-1, value.shape[-1]))
         # Query heads that share keys become query positions: no key is repeated.
         out = scaled_dot_product_attention(
-            query.reshape(rows, keys.shape[1], -1, width),
-            keys[:rows, :, : self._length],
-            values[:rows, :, : self._length],
+            query.reshape(rows, key.shape[1], -1, width),
+            self._seen_keys[layer],
+            self._seen_values[layer],
             attn_mask=self._mask,
             scale=scaling,
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from togi.types import Sampling
 
 _CHUNK = 256  # about the square root of a vocabulary: the search costs V/_CHUNK + _CHUNK after one pass over V
-_BLOCK_BYTES = 1 << 20  # rows taken together, so that the passes over their probabilities stay in the L2 cache
+_BLOCK_BYTES = 1 << 22  # rows taken together: enough to pay for the calls, few enough to stay in a cache
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -116,25 +116,32 @@ def _search(reach_BK: torch.Tensor, target_B: torch.Tensor) -> tuple[torch.Tenso
 
 
 def _draw_candidates(
-    scores_BV: torch.Tensor, uniform_B: torch.Tensor, sampling: Sampling
+    scores_BV: torch.Tensor, uniform_B: torch.Tensor, sampling: Sampling, width: int = _CHUNK
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw among the likeliest tokens only; sorts no more of the vocabulary than the nucleus needs."""
-    vocabulary = scores_BV.shape[-1]
-    most = min(sampling.top_k or vocabulary, vocabulary)
-    width = most if sampling.top_k else min(_CHUNK, vocabulary)
-    best_B1 = scores_BV.amax(-1, keepdim=True)
-    all_B1 = ((scores_BV - best_B1) / sampling.temperature).exp().sum(-1, keepdim=True) if not sampling.top_k else None
-    while True:
-        score_BK, index_BK = scores_BV.topk(width)
-        mass_BK = ((score_BK - best_B1) / sampling.temperature).exp().double()
-        total_B1 = mass_BK.sum(-1, keepdim=True) if all_B1 is None else all_B1
-        kept_BK = (mass_BK.cumsum(-1) - mass_BK < sampling.top_p * total_B1) | (sampling.top_p == 1)
-        if width == most or not bool(kept_BK[:, -1].any()):
-            break
-        width = min(width * 16, most)
-    kept_BK &= mass_BK >= sampling.min_p * mass_BK[:, :1]
+    """Draw among the likeliest tokens only; a row whose nucleus needs more than ``width`` of them is sorted deeper."""
+    most = min(sampling.top_k or scores_BV.shape[-1], scores_BV.shape[-1])
+    width = most if sampling.top_k else min(width, most)
+    score_BK, index_BK = scores_BV.topk(width)
+    best_B1 = score_BK[:, :1]
+    mass_BK = ((score_BK - best_B1) / sampling.temperature).exp().double()
+    reach_BK = mass_BK.cumsum(-1)
+    kept_BK = mass_BK >= sampling.min_p
+    if sampling.top_p < 1:
+        if sampling.top_k:
+            total_B1 = reach_BK[:, -1:]
+        else:
+            total_B1 = ((scores_BV - best_B1) / sampling.temperature).exp_().sum(-1, keepdim=True).double()
+        nucleus_BK = reach_BK - mass_BK < sampling.top_p * total_B1
+        kept_BK &= nucleus_BK
     mass_BK = torch.where(kept_BK, mass_BK, 0.0)
     reach_BK = mass_BK.cumsum(-1)
-    choice_B, _ = _search(reach_BK, uniform_B * reach_BK[:, -1])
-    logp_B = mass_BK.gather(1, choice_B[:, None])[:, 0].log() - reach_BK[:, -1].log()
-    return index_BK.gather(1, choice_B[:, None])[:, 0], logp_B.to(scores_BV.dtype)
+    choice_B1 = _search(reach_BK, uniform_B * reach_BK[:, -1])[0][:, None]
+    logp_B = (mass_BK.gather(1, choice_B1)[:, 0].log() - reach_BK[:, -1].log()).to(scores_BV.dtype)
+    token_B = index_BK.gather(1, choice_B1)[:, 0]
+    if width < most:
+        deeper_B = nucleus_BK[:, -1].nonzero()[:, 0]
+        if len(deeper_B):
+            token_B[deeper_B], logp_B[deeper_B] = _draw_candidates(
+                scores_BV[deeper_B], uniform_B[deeper_B], sampling, 16 * width
+            )
+    return token_B, logp_B

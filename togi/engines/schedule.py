@@ -19,7 +19,7 @@ from togi.engines.sampling import draw, uniform
 from togi.engines.stopping import Decoder, StopStrings, cut
 from togi.types import Ids, Prompt, Sampling, Stop, Turn
 
-_PREFILL_TOKENS = 1024  # prompts computed together: enough to keep the matrix products busy
+_PREFILL_TOKENS = 2048  # prompts computed together: enough to keep the matrix products busy
 _SEED_BITS = (1 << 64) - 1
 
 Progress = Callable[[int, int], None]
