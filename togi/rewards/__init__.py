@@ -3,12 +3,14 @@
 from togi.rewards.algebra import Composable, Leaf, clip, gate, part_names
 from togi.rewards.parse import REWARDS, parse_reward
 from togi.rewards.shaping import brevity, concise, overlong
-from togi.rewards.verify import choice, exact, form, math, number, python, scorer
+from togi.rewards.user import python
+from togi.rewards.verify import Verifier, choice, exact, form, math, number, scorer
 
 __all__ = [
     "REWARDS",
     "Composable",
     "Leaf",
+    "Verifier",
     "brevity",
     "choice",
     "clip",

@@ -15,7 +15,8 @@ from typing import Any, get_type_hints
 
 from togi.rewards.algebra import Composable, clip, gate
 from togi.rewards.shaping import brevity, concise, overlong
-from togi.rewards.verify import choice, exact, form, math, number, python, scorer
+from togi.rewards.user import python
+from togi.rewards.verify import choice, exact, form, math, number, scorer
 from togi.sandbox.pool import Pool, shared_pool
 
 LONGEST = 2000  # characters of an expression

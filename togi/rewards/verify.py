@@ -13,14 +13,13 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from togi.function import absolute
 from togi.rewards import grade_gym, grade_math
 from togi.rewards.algebra import Leaf
+from togi.rewards.grade import answer_text
 from togi.sandbox.pool import Pool, Verdict, shared_pool
-from togi.types import Message, Score, Task, Trajectory
+from togi.types import Score, Task, Trajectory
 
 
 def completion_text(trajectory: Trajectory) -> str:
@@ -58,6 +57,14 @@ class Verifier(Leaf):
         """Whether the mark says that the answer is right, so that it stands in ``parts["correct"]``."""
         return True
 
+    @abstractmethod
+    def read(self, text: str) -> str | None:
+        """What of a completion it takes for the answer; None when it finds none."""
+
+    @abstractmethod
+    def write(self, answer: str) -> str:
+        """The answer in the form it reads."""
+
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         arguments = self.arguments(task)
         calls = [{"text": completion_text(trajectory), **arguments} for trajectory in trajectories]
@@ -77,22 +84,38 @@ class Verifier(Leaf):
 
 
 @dataclass(frozen=True, kw_only=True)
-class number(Verifier):
+class Answer(Verifier):
+    """A verifier of the answer that stands in ``<tag>``, else after ``</think>``, else everywhere, and of it only what
+    follows the last ``marker`` ("####") when one is given."""
+
+    tag: str = "answer"
+    marker: str = ""
+
+    def read(self, text: str) -> str | None:
+        return answer_text(text, tag=self.tag, marker=self.marker)
+
+    def write(self, answer: str) -> str:
+        return f"{self.marker} {answer}".strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class number(Answer):
     """1 when the only number of the answer equals the task's, within ``tolerance`` (absolute).
 
     The answer is what stands in ``<tag>``, else after ``</think>``, else everything; ``marker`` narrows it to what
     follows the marker's last occurrence ("####"). Reads commas, signs, decimals, fractions and percent exactly;
-    "41 or 42" and "2 + 40 = 42" are no answer.
+    "41 or 42" and "2 + 40 = 42" are no answer. Of the task's own answer only what follows "####" counts.
     """
 
-    tag: str = "answer"
-    marker: str = ""
     tolerance: float = 0.0
     name: str = "number"
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < mathematics.inf:
             raise ValueError(f"number: tolerance is a number of at least 0; got {self.tolerance}")
+
+    def write(self, answer: str) -> str:
+        return super().write(answer.rpartition("####")[2].strip())
 
     @property
     def grader(self) -> str:
@@ -103,12 +126,10 @@ class number(Verifier):
 
 
 @dataclass(frozen=True, kw_only=True)
-class choice(Verifier):
+class choice(Answer):
     """1 when the answer chooses the task's letter: "B", "(B)", "B. Paris", "The answer is B". The answer is found as
     by ``number``; two letters are no answer."""
 
-    tag: str = "answer"
-    marker: str = ""
     options: str = "ABCDE"
     name: str = "choice"
 
@@ -125,12 +146,10 @@ class choice(Verifier):
 
 
 @dataclass(frozen=True, kw_only=True)
-class exact(Verifier):
+class exact(Answer):
     """1 when the answer is the task's, up to white space, and up to case unless ``case``. A list of answers accepts
     any of them. The answer is found as by ``number``."""
 
-    tag: str = "answer"
-    marker: str = ""
     case: bool = False
     name: str = "exact"
 
@@ -155,6 +174,12 @@ class math(Verifier):
     @property
     def library(self) -> Mapping[str, str]:
         return grade_math.LIBRARY
+
+    def read(self, text: str) -> str | None:
+        return next(iter(dict.fromkeys(grade_math.boxed(text))), None)
+
+    def write(self, answer: str) -> str:
+        return answer if grade_math.boxed(answer) else rf"\boxed{{{answer}}}"
 
     @property
     def grader(self) -> str:
@@ -188,6 +213,14 @@ class form(Verifier):
     def judges(self) -> bool:
         return False
 
+    def read(self, text: str) -> str | None:
+        return None
+
+    def write(self, answer: str) -> str:
+        thought = "…" * self.min_think
+        body = f"<{self.answer}>{answer}</{self.answer}>" if self.answer else answer
+        return f"<{self.think}>{thought}</{self.think}>{body}"
+
     @property
     def grader(self) -> str:
         return "togi.rewards.grade:form"
@@ -197,15 +230,13 @@ class form(Verifier):
 
 
 @dataclass(frozen=True, kw_only=True)
-class scorer(Verifier):
+class scorer(Answer):
     """reasoning-gym's own scorer of the task's data set. The answer is found as by ``number``.
 
     Only full marks pay, since several scorers give crumbs for garbage; ``partial`` pays what they say. Needs the
     extra ``togi[tasks]``.
     """
 
-    tag: str = "answer"
-    marker: str = ""
     partial: bool = False
     name: str = "scorer"
 
@@ -232,69 +263,6 @@ class scorer(Verifier):
         }
 
 
-@dataclass(frozen=True)
-class python(Leaf):
-    """A function of the user's own, "file.py:function" or "module:function", called in a worker.
-
-    Togi's signature is ``(task, completion) -> float``, called once a completion; TRL's is
-    ``(completions, **columns) -> list of float``, called once a group with ``prompts``, ``completions``, ``answer``
-    and the data's further columns. True and False are 1 and 0, None abstains; text, nan, infinities and a wrong count
-    are errors that name the function. ``base`` is the folder a file is relative to.
-    """
-
-    function: str
-    name: str = ""
-    base: Path = field(default_factory=Path, kw_only=True, compare=False, repr=False)
-    pool: Pool = field(default_factory=shared_pool, kw_only=True, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "function", absolute(self.function, self.base))
-        if not self.name:
-            object.__setattr__(self, "name", self.function.rpartition(":")[2])
-
-    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
-        given = {"function": self.function}
-        kind = self.pool.call("togi.rewards.grade_user:signature", {}, given)
-        if kind.status != "ok":
-            return [unscored(self.name, kind)] * len(trajectories)
-        texts = [completion_text(trajectory) for trajectory in trajectories]
-        if kind.value == "togi":
-            plain = {
-                "id": task.id,
-                "prompt": [_plain(message) for message in task.prompt],
-                "answer": task.answer,
-                "info": dict(task.info),
-            }
-            calls = [{"task": plain, "completion": text} for text in texts]
-            return [self._score(v) for v in self.pool.call_many("togi.rewards.grade_user:one", calls, given)]
-        verdict = self.pool.call("togi.rewards.grade_user:many", _trl_arguments(task, texts), given)
-        if verdict.status != "ok":
-            return [unscored(self.name, verdict)] * len(trajectories)
-        return [self._score(Verdict(value=value)) for value in verdict.value]
-
-    def _score(self, verdict: Verdict) -> Score:
-        if verdict.status != "ok":
-            return unscored(self.name, verdict)
-        if verdict.value is None:
-            return Score(value=mathematics.nan, status="abstain", note=f"{self.name}: abstained")
-        return Score(value=verdict.value, parts={self.name: verdict.value})
-
-
-def _trl_arguments(task: Task, texts: Sequence[str]) -> Mapping[str, Any]:
-    """TRL's shapes: strings for raw text, lists of messages for chats."""
-    columns = {**task.info, "answer": task.answer}
-    if all(message.role == "text" for message in task.prompt):
-        prompt: Any = "".join(message.content for message in task.prompt)
-        return {"prompt": prompt, "completions": list(texts), "columns": columns}
-    prompt = [_plain(message) for message in task.prompt]
-    completions = [[{"role": "assistant", "content": text}] for text in texts]
-    return {"prompt": prompt, "completions": completions, "columns": columns}
-
-
 def _need(module: str, message: str) -> None:
     if find_spec(module) is None:
         raise ValueError(message)
-
-
-def _plain(message: Message) -> Mapping[str, str]:
-    return {"role": message.role, "content": message.content}
