@@ -13,6 +13,7 @@ import torch
 from conftest import tiny_model
 from peft import LoraConfig, get_peft_model
 
+from togi.batch import collate
 from togi.models.microbatch import microbatches
 from togi.models.packing import packed_length
 from togi.models.policy import LocalPolicy, NonFinite, Optimiser, probe_bf16
@@ -189,8 +190,6 @@ def test_the_gradient_is_clipped_by_its_global_norm() -> None:
     twin = LocalPolicy(model, Optimiser(), compute=torch.float64)
     adam = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
     for _ in range(2):
-        from togi.batch import collate
-
         batch = collate(made)
         Likelihood().loss(twin.outputs(batch), batch).value.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e-4)

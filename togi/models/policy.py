@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from togi.batch import collate
+from togi.models.allocator import keep_freed_memory
 from togi.models.microbatch import microbatches
 from togi.models.packing import PackedModel
 from togi.models.probe import Probe, probe_bf16
@@ -51,7 +52,7 @@ class Optimiser:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     total_steps: int = 0
     clip_norm: float = 1.0
-    tokens_per_microbatch: int = 1200
+    tokens_per_microbatch: int = 600
 
     def rate(self, step: int) -> float:
         """Learning rate of the update that follows ``step`` updates: linear to full, then down to 0 at the end."""
@@ -75,6 +76,7 @@ class LocalPolicy:
     def __init__(
         self, model: nn.Module, optimiser: Optimiser, *, compute: torch.dtype, reference: Reference = "none"
     ) -> None:
+        keep_freed_memory()
         self.step = 0
         self.model = model.eval()
         self.optimiser = optimiser

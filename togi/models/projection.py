@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = 1 << 26
-"""Logits at a time: 128 MB in bfloat16."""
+CHUNK_ELEMENTS = 1 << 25
+"""Logits at a time: 64 MB in bfloat16. Fewer rows would not fill the matrix units."""
+
+_CACHED = 1 << 18
 
 
 class _TokenLogProbs(torch.autograd.Function):
@@ -27,10 +29,10 @@ class _TokenLogProbs(torch.autograd.Function):
         for rows, pairs in _chunks(x_MD, weight_VD, row_P):
             logits = x_MD[rows] @ weight_VD.T
             at = row_P[pairs] - rows.start
-            logp = torch.log_softmax(logits, -1, dtype=wide)
-            logp_P[pairs] = logp[at, token_P[pairs]]
-            norm_M[rows] = logits[:, 0].to(wide) - logp[:, 0]
+            norm_M[rows] = _logsumexp(logits, wide)
+            logp_P[pairs] = logits[at, token_P[pairs]].to(wide) - norm_M[row_P[pairs]]
             if entropy:
+                logp = logits.to(wide) - norm_M[rows, None]
                 entropy_M[rows] = -(logp.exp() * logp).sum(-1)
         ctx.save_for_backward(x_MD, weight_VD, row_P, token_P, logp_P, norm_M, entropy_M)
         ctx.set_materialize_grads(False)
@@ -49,20 +51,31 @@ class _TokenLogProbs(torch.autograd.Function):
         for rows, pairs in _chunks(x_MD, weight_VD, row_P):
             x = x_MD[rows]
             logits = x @ weight_VD.T
-            at = row_P[pairs] - rows.start
-            p = torch.softmax(logits, -1)
-            grad = p * -total_M[rows, None].to(p.dtype)
+            slope_M1 = -total_M[rows, None]
+            if grad_entropy is None:
+                # In place: the chunk is the largest tensor of a step.
+                grad = torch.softmax(logits, -1, out=logits).mul_(slope_M1.to(logits.dtype))
+            else:
+                logp = logits.to(norm_M.dtype) - norm_M[rows, None]
+                slope_MV = slope_M1 - grad_entropy[rows, None] * (logp + entropy_M[rows, None])
+                grad = (logp.exp() * slope_MV).to(logits.dtype)
             # The chosen token's entry is a small difference of large numbers when p is near 1: form it in full width.
-            chosen = grad_logp[pairs] - total_M[row_P[pairs]] * logp_P[pairs].exp()
-            grad[at, token_P[pairs]] = chosen.to(grad.dtype)
+            row, chosen_logp = row_P[pairs], logp_P[pairs]
+            chosen = grad_logp[pairs] - total_M[row] * chosen_logp.exp()
             if grad_entropy is not None:
-                surprise = logits.to(norm_M.dtype) - norm_M[rows, None] + entropy_M[rows, None]
-                grad -= (p * surprise * grad_entropy[rows, None]).to(grad.dtype)
+                chosen = chosen - grad_entropy[row] * chosen_logp.exp() * (chosen_logp + entropy_M[row])
+            grad[row - rows.start, token_P[pairs]] = chosen.to(grad.dtype)
             grad_x[rows] = grad @ weight_VD
             if ctx.needs_input_grad[1]:
                 part = grad.T @ x
-                grad_weight = part if grad_weight is None else grad_weight.add_(part)
-        return grad_x, grad_weight, None, None, None
+                grad_weight = part if grad_weight is None else grad_weight.to(norm_M.dtype).add_(part)
+        return grad_x, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None, None, None
+
+
+def _logsumexp(logits: Tensor, wide: torch.dtype) -> Tensor:
+    """In full width, a few rows at a time: widening all of a chunk would leave the processor's cache."""
+    step = max(1, _CACHED // logits.shape[1])
+    return torch.cat([torch.logsumexp(part.to(wide), -1) for part in logits.split(step)])
 
 
 def _chunks(x_MD: Tensor, weight_VD: Tensor, row_P: Tensor) -> list[tuple[slice, slice]]:
