@@ -383,3 +383,12 @@ def test_the_quickstart_recipe_builds() -> None:
     assert run.evaluation is not None
     trained, held_out = ({task.prompt for task in tasks} for tasks in (run.stages[1].tasks, run.evaluation.tasks))
     assert not trained & held_out
+
+
+def test_the_guide_shows_one_run_in_two_ways(tmp_path: Path) -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+    toml, python = guide.split("```toml\n")[1].split("```")[0], guide.split("<!-- tested -->\n```python\n")[1]
+    (tmp_path / "sums.toml").write_text(toml)
+    scope: dict[str, Any] = {}
+    exec(python.split("```")[0], scope)
+    assert print_of(scope["run"]) == print_of(build(tmp_path / "sums.toml"))

@@ -107,8 +107,7 @@ def evaluate(
     model: Annotated[str, Parameter(help="Stage whose model is measured.")] = "last",
 ) -> None:
     """Is it better, by how much, for sure? Base and trained model on the held-out tasks, with intervals."""
-    from togi.evidence.again import evaluate_run, in_words, pick_model, table
-    from togi.evidence.summary import compare
+    from togi.evidence.again import evaluate_run, pick_model, table
     from togi.manifest import run_dtype
     from togi.recipe import load_recipe
     from togi.run import open_model, open_play
@@ -137,9 +136,7 @@ def evaluate(
         sampling=plan.evaluation.sampling,
         open_play=play,
     )
-    console = Console()
-    console.print(table([before, after]))
-    console.print(Text(in_words(compare(before, after))), soft_wrap=True)
+    Console().print(table([before, after]))
 
 
 @app.command(sort_key=6)

@@ -161,7 +161,7 @@ class Builder:
                 schedule=table.schedule,
                 total_steps=table.steps * table.minibatches,
                 clip_norm=table.clip_norm,
-                tokens_per_microbatch=table.tokens_per_microbatch,
+                tokens_per_microbatch=table.tokens_per_microbatch or Optimiser.tokens_per_microbatch,
             ),
         )
 

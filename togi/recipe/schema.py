@@ -143,8 +143,8 @@ class StageTable(Table):
     """Decay of AdamW's two moving averages."""
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     """Largest gradient norm; longer gradients are scaled down to it."""
-    tokens_per_microbatch: Count = 1200
-    """Most distinct tokens learned from at once: memory against speed, never the result."""
+    tokens_per_microbatch: Count | None = None
+    """Most distinct tokens learned from at once: memory against speed, never the result; left out, what was fastest."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Fields of the algorithm, such as `clip_high = 0.28`."""
     sampling: SamplingTable = SamplingTable()
