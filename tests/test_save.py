@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_text import CHATML, byte_level, tiny_folder, tiny_llama
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from togi.models.load import Loaded, Lora, ModelError, load_model
 from togi.models.save import _difference, export, save_model
@@ -155,6 +155,15 @@ def test_export(tmp_path: Path) -> None:
     assert torch.equal(logits(load_model(str(again.path)).model), logits(loaded.model))
     whole = export(str(folder), tmp_path / "whole", dtype=torch.bfloat16)
     assert load_file(whole.path / "model.safetensors")["model.norm.weight"].dtype == torch.bfloat16
+
+
+def test_contradicting_generation_settings_do_not_stop_saving(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "base")
+    settings = {"temperature": 0.6, "do_sample": False, "eos_token_id": 7, "bos_token_id": 0}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    export(str(folder), tmp_path / "out")
+    written = GenerationConfig.from_pretrained(tmp_path / "out")
+    assert (written.eos_token_id, written.bos_token_id, written.temperature) == ([2, 7], 0, None)
 
 
 def test_adapters_that_cannot_be_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import jinja2
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
 from togi.models.weights import ModelError, digest, quiet, read_folder, read_gguf, weight_files
@@ -80,8 +80,7 @@ def load_model(
         if lora:
             model = _add_adapter(model, lora, source if source in BUNDLED or not path.exists() else str(path.resolve()))
     eos_ids = _eos_ids(model, tokenizer)
-    # So that an export stops at every one of them under other tools too.
-    model.generation_config.eos_token_id = sorted(eos_ids)
+    model.generation_config = _generation(model.generation_config, sorted(eos_ids))
     return Loaded(
         model=model.eval(),
         tokenizer=tokenizer,
@@ -229,6 +228,22 @@ def _template_end(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     first = tokenizer.encode(after, add_special_tokens=False)[:1]
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     return set(first) & special
+
+
+def _generation(config: GenerationConfig, eos_ids: list[int]) -> GenerationConfig:
+    """With every end token, so that an export stops at them under other tools too.
+
+    Many models carry settings that contradict each other (a temperature, but no sampling): transformers reads them,
+    ignores the idle ones, and refuses to write them. Of such only the token ids are kept.
+    """
+    config.eos_token_id = eos_ids
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        return GenerationConfig(
+            bos_token_id=config.bos_token_id, eos_token_id=eos_ids, pad_token_id=config.pad_token_id
+        )
+    return config
 
 
 def _context(model: PreTrainedModel) -> int:
