@@ -1,0 +1,219 @@
+"""The look before a run: prompts, gold answers in the demanded form, what is odd about a reward, and the estimate."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tiny_text import byte_level, tiny_folder
+
+from togi.algorithms import GRPO, SFT
+from togi.data import Tasks
+from togi.evidence.estimate import Rates, estimate, rates
+from togi.evidence.gold import cases_of, gold_text, judge
+from togi.evidence.preview import Preview, preview
+from togi.models.load import Loaded, load_model
+from togi.models.policy import Optimiser
+from togi.rewards import concise, form, gate, number, parse_reward
+from togi.rewards.algebra import Leaf
+from togi.run import Evaluation, ModelChoice, Run, Stage
+from togi.samplers import Groups
+from togi.text import Chat
+from togi.types import Message, Reward, Sampling, Score, Task, Trajectory
+
+FORMED = gate(number(), by=form())
+
+
+@dataclass(frozen=True)
+class By(Leaf):
+    """A reward of a table from text to value; what is not in it is not scored."""
+
+    values: tuple[tuple[str, float], ...]
+    name: str = "by"
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        table = dict(self.values)
+        texts = [trajectory.turns[-1].text for trajectory in trajectories]
+        lost = Score(value=float("nan"), status="timeout", note="too slow")
+        return [Score(value=table[text], parts={"by": table[text]}) if text in table else lost for text in texts]
+
+
+def ask(answer: Any, name: str, written: str | None = None) -> Task:
+    recorded = () if written is None else ((Message(role="assistant", content=written),),)
+    return Task(id=name, prompt=(Message(role="user", content=f"what is {name}?"),), answer=answer, recorded=recorded)
+
+
+def solution(answer: int) -> str:
+    return f"<think>count to {answer}</think><answer>{answer}</answer>"
+
+
+def some(*answers: Any, written: bool = False) -> Tasks:
+    return Tasks([ask(each, f"t{i}", solution(each) if written else None) for i, each in enumerate(answers)])
+
+
+@pytest.fixture(scope="module")
+def chat() -> Chat:
+    return Chat(byte_level(), frozenset({2}))
+
+
+def findings(tasks: Sequence[Task], reward: Reward, chat: Chat) -> list[tuple[str, str]]:
+    return [(finding.level, finding.title) for finding in judge(cases_of(tasks, reward, chat))]
+
+
+def test_gold_empty_and_wrong_answers_are_scored(chat: Chat) -> None:
+    first, _ = cases_of(some(7, 8, written=True), FORMED, chat)
+    seen = [(attempt.kind, attempt.text, attempt.read, attempt.score.value) for attempt in first.attempts]
+    assert seen == [("gold", solution(7), "7", 1), ("empty", "", None, 0), ("wrong", solution(8), "8", 0)]
+    assert first.tokens == len(chat.completion(solution(7)))
+
+
+@pytest.mark.parametrize(
+    ("expression", "answer"),
+    [
+        ("gate(number(), by=form())", 7),
+        ("gate(number(), by=form(answer='', min_think=30))", 7),
+        ("number(marker='####')", "7"),
+        ("number()", "six and one is seven #### 7"),
+        ("math()", r"\frac{1}{2}"),
+        ("gate(choice(), by=form()) + 0.1 * overlong(64, 16)", "B"),
+        ("exact()", ["seven", "7"]),
+    ],
+)
+def test_an_answer_is_written_in_the_form_the_reward_demands(chat: Chat, expression: str, answer: Any) -> None:
+    reward = parse_reward(expression, Path())
+    cases = cases_of([ask(answer, "a")], reward, chat)
+    assert cases[0].attempts[0].score.value == 1, cases
+
+
+def test_a_reward_that_works_is_found_to_work(chat: Chat) -> None:
+    assert findings(some(7, 8, 9), FORMED, chat) == [("ok", "all 3 gold answers checked get full marks")]
+    assert findings(some(7, 8, 9), gate(concise(100), by=FORMED) + FORMED, chat)[0][0] == "ok"
+
+
+def test_a_gold_answer_without_full_marks_names_its_row(chat: Chat) -> None:
+    tasks = Tasks([ask(7, "good", solution(7)), ask(8, "bad", solution(9)), ask(9, "bare", "9")])
+    (finding,) = judge(cases_of(tasks, FORMED, chat))
+    assert finding.level == "fail"
+    assert finding.title == "2 of 3 gold answers do not get full marks: bad, bare"
+    assert "task bad" in finding.detail
+
+
+def test_a_gold_answer_that_cannot_be_read_names_its_row(chat: Chat) -> None:
+    finding = judge(cases_of(some(7, "seven", 8), FORMED, chat))[0]
+    assert (finding.level, finding.title) == ("fail", "1 of 3 gold answers could not be scored: t1")
+    assert "'seven' is not one number" in finding.detail
+
+
+def test_a_reward_that_never_differs_is_a_failure(chat: Chat) -> None:
+    constant = By((("7", 0.5), ("8", 0.5), ("", 0.5)))
+    assert ("fail", "the reward never differs: right, empty and wrong answers all get 0.5") in findings(
+        some(7, 8), constant, chat
+    )
+
+
+def test_an_answer_that_is_paid_for_nothing(chat: Chat) -> None:
+    table = (("7", 1.0), ("8", 1.0), ("", 1.0), ("9", 0.0))
+    levels = findings(some(7, 8, 9), By(table), chat)
+    assert ("fail", "an empty answer is paid as much as the right one in 3 of 3 tasks: t0, t1, t2") in levels
+    assert ("warn", "another task's answer is paid as much as the right one in 2 of 3 tasks: t0, t2") in levels
+
+
+def test_lost_grades_are_told(chat: Chat) -> None:
+    told = findings(some(7, 8), By((("7", 1.0), ("8", 0.9))), chat)
+    assert ("warn", "2 empty or wrong answers ended in timeout") in told
+
+
+def test_a_grader_that_hangs_on_everything_is_given_up(chat: Chat) -> None:
+    assert len(cases_of(some(*range(50)), By(()), chat)) == 2
+
+
+def test_tasks_without_answers_are_told(chat: Chat) -> None:
+    levels = findings([ask(None, "a"), ask(None, "b")], By((("", 1.0),)), chat)
+    assert ("warn", "no task has an answer, so the reward cannot be checked") in levels
+    assert gold_text(ask(None, "a"), FORMED) is None
+
+
+# The whole -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return load_model(str(tiny_folder(tmp_path_factory.mktemp("model"))))
+
+
+def a_run(tasks: Tasks, max_tokens: int = 64) -> Run:
+    sampling = Sampling(max_tokens=max_tokens)
+    sft = Stage(
+        name="form",
+        algorithm=SFT(),
+        tasks=tasks,
+        reward=None,
+        steps=3,
+        tasks_per_step=2,
+        sampling=sampling,
+        optimiser=Optimiser(),
+    )
+    grpo = replace(sft, name="pay", algorithm=GRPO(sampler=Groups(4)), reward=FORMED, steps=5)
+    evaluation = Evaluation(tasks=tasks[:2], reward=FORMED, sampling=sampling, attempts=2)
+    model = ModelChoice(source="tiny", dtype="float32")
+    return Run(name="toy", folder=Path("runs/toy"), model=model, stages=(sft, grpo), evaluation=evaluation)
+
+
+def rendered(found: Preview) -> str:
+    page = io.StringIO()
+    found.render(Console(width=160, file=page))
+    return page.getvalue()
+
+
+def test_a_preview_shows_prompts_scores_and_costs(loaded: Loaded) -> None:
+    found = preview(a_run(some(7, 8, 9, written=True)), loaded, speed=Rates(sample=10, read=100, learn=50))
+    assert found.findings == []
+    text = rendered(found)
+    for shown in ("<|im_start|>user", "what is t0?", solution(7), "correct 1", "3 gold answers", "Nothing stands"):
+        assert shown in text
+    assert text.count("what is t0?") == 1  # stages that ask the same show it once
+
+
+def test_foreign_text_cannot_act_on_the_terminal(loaded: Loaded) -> None:
+    tasks = Tasks([ask(7, "a[bold]\x1b[2J", solution(7)), ask(8, "b", solution(8))])
+    text = rendered(preview(a_run(tasks), loaded))
+    assert "\x1b[2J" not in text
+    assert "[bold]⟨U+001B⟩" in text
+
+
+def test_prompts_and_answers_that_do_not_fit_are_named(loaded: Loaded) -> None:
+    long = Task(id="long", prompt=(Message(role="user", content="word " * 300),), answer=7, recorded=())
+    found = preview(
+        a_run(Tasks([*some(7, 8, written=True), replace(long, recorded=some(7, written=True)[0].recorded)])), loaded
+    )
+    assert any(finding.title.startswith("the prompt of task long has ") for finding in found.findings)
+    assert "This run cannot work" in rendered(found)
+    short = preview(a_run(some(7, 8, written=True), max_tokens=5), loaded)
+    titles = [finding.title for finding in short.looks[1].findings]
+    assert any(title.startswith("2 of 2 recorded answers are longer than max_tokens = 5") for title in titles)
+
+
+def test_the_estimate_adds_up(chat: Chat) -> None:
+    tasks = some(7, 8, written=True)
+    run = a_run(tasks)
+    prompt, answer = len(chat.prompt(tasks[0].prompt)), len(chat.completion(solution(7)))
+    found = estimate(run, chat, Rates(sample=10, read=100, learn=50))
+    played = 3 * 2  # evaluations of the base model and after each stage, two tasks each
+    expected, most = 5 * 2 * 4 * answer + played * 2 * answer, 5 * 2 * 4 * 64 + played * 2 * 64
+    assert found.sampled == (expected, most)
+    assert found.learned == 3 * 2 * (answer + prompt) + 5 * 2 * (4 * 64 + prompt)
+    learning = 6 * (answer + prompt) + 10 * (4 * answer + prompt)
+    reading = (6 + 10 * (1 + len(run.stages[1].algorithm.needs & {"old_logp", "ref_logp"})) + played) * prompt
+    reading += 10 * 4 * answer * len(run.stages[1].algorithm.needs & {"old_logp", "ref_logp"})
+    assert found.seconds[0] == pytest.approx(expected / 10 + learning / 50 + reading / 100)
+
+
+def test_rates_follow_size_and_machine() -> None:
+    one, double = rates(10**8, 1e11), rates(2 * 10**8, 2e11)
+    assert one == double
+    assert one.learn == pytest.approx(one.read / 3)

@@ -1,0 +1,105 @@
+"""What a run will cost, reckoned before it starts from its counts and the machine's rate; it measures nothing.
+
+Arithmetic by the usual rule (Kaplan et al. 2020, arXiv 2001.08361, section 2.1): 2·N operations a token to sample or
+to read, 6·N to learn, N being the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+
+from togi.evidence.cost import FORWARD, LEARN
+from togi.run import Run, Stage
+from togi.samplers import Dynamic, Groups
+from togi.text import Chat
+from togi.types import Sampling, Task
+
+LOOKED_AT = 200  # tasks whose prompts and recorded answers are measured
+# Shares of the matrix rate that were reached on two CPU cores in bfloat16, 64 sequences at a time. On an accelerator
+# sampling is bound by memory instead, and the estimate is too low.
+SAMPLING_SHARE, LEARNING_SHARE = 0.35, 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Tokens a second: to sample, to read (prompts, reference log-probabilities) and to learn from."""
+
+    sample: float
+    read: float
+    learn: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Tokens and seconds, from (answers as long as the recorded ones) to (every answer as long as allowed)."""
+
+    sampled: tuple[int, int]
+    learned: int
+    seconds: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """Mean tokens of a prompt, of an expected answer, and of the longest answer allowed."""
+
+    prompt: float
+    answer: float
+    most: float
+
+
+def rates(parameters: int, flops_per_second: float) -> Rates:
+    """Rates of a model of that size, from the machine's matrix rate in the type it computes in."""
+    return Rates(
+        sample=SAMPLING_SHARE * flops_per_second / (FORWARD * parameters),
+        read=LEARNING_SHARE * flops_per_second / (FORWARD * parameters),
+        learn=LEARNING_SHARE * flops_per_second / (LEARN * parameters),
+    )
+
+
+def estimate(run: Run, chat: Chat, speed: Rates) -> Estimate:
+    """Add up all stages and all evaluations (one of the base model, one after every stage)."""
+    sampled = [0.0, 0.0]
+    seconds = [0.0, 0.0]
+    learned = 0.0
+    for stage in run.stages:
+        size = _lengths(stage.tasks, stage.sampling if stage.reward else None, chat)
+        groups = stage.steps * stage.tasks_per_step
+        attempts = _attempts(stage)
+        reads = 1 + ("ref_logp" in stage.algorithm.needs) + ("old_logp" in stage.algorithm.needs)
+        for index, answer in enumerate((size.answer, size.most)):
+            written = groups * attempts * answer if stage.reward else 0.0
+            learning = groups * ((attempts or 1) * answer + size.prompt)
+            sampled[index] += written
+            seconds[index] += written / speed.sample + reads * groups * size.prompt / speed.read
+            seconds[index] += learning / speed.learn + (reads - 1) * groups * attempts * answer / speed.read
+        learned += learning
+    if run.evaluation is not None:
+        size = _lengths(run.evaluation.tasks, run.evaluation.sampling, chat)
+        played = (1 + len(run.stages)) * len(run.evaluation.tasks)
+        for index, answer in enumerate((size.answer, size.most)):
+            written = played * run.evaluation.attempts * answer
+            sampled[index] += written
+            seconds[index] += written / speed.sample + played * size.prompt / speed.read
+    return Estimate(
+        sampled=(round(sampled[0]), round(sampled[1])), learned=round(learned), seconds=(seconds[0], seconds[1])
+    )
+
+
+def _attempts(stage: Stage) -> int:
+    """Completions of each task; dynamic sampling may play more tasks than it keeps, which nobody knows before."""
+    sampler = stage.algorithm.sampler
+    return sampler.n if isinstance(sampler, Groups | Dynamic) else len(stage.tasks[0].recorded)
+
+
+def _lengths(tasks: Sequence[Task], sampling: Sampling | None, chat: Chat) -> Lengths:
+    some = list(islice(tasks, LOOKED_AT))
+    prompt = fmean(len(chat.prompt(task.prompt)) for task in some)
+    recorded = [len(chat.completion(task.recorded[0][-1].content)) for task in some if task.recorded]
+    if sampling is None:
+        answer = fmean(recorded) if recorded else 0.0
+        return Lengths(prompt=prompt, answer=answer, most=answer)
+    most = float(sampling.max_tokens)
+    return Lengths(prompt=prompt, answer=min(fmean(recorded), most) if recorded else most, most=most)

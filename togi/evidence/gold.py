@@ -1,0 +1,188 @@
+"""Scores every task's own answer, an empty and a wrong one, and says what is odd about it. It samples nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from togi.evidence.finding import Finding
+from togi.evidence.visible import shortened
+from togi.rewards import Composable, Verifier, form
+from togi.text import Chat
+from togi.types import Message, Reward, Score, Task, Trajectory
+
+Kind = Literal["gold", "empty", "wrong"]
+SAME = 1e-6
+NAMED = 5  # tasks named in a finding
+PATIENCE = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """A made-up completion, what the verifier reads as its answer, and its score."""
+
+    kind: Kind
+    text: str
+    read: str | None
+    score: Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One task's attempts; ``recorded`` says that its gold text was written before training, ``tokens`` its length."""
+
+    task: Task
+    attempts: tuple[Attempt, ...]
+    recorded: bool
+    tokens: int
+
+    def get(self, kind: Kind) -> Attempt | None:
+        return next((attempt for attempt in self.attempts if attempt.kind == kind), None)
+
+
+def cases_of(tasks: Sequence[Task], reward: Reward | None, chat: Chat) -> tuple[Case, ...]:
+    """Score each task's answers by the reward; none without a reward. Stops after ``PATIENCE`` time-outs: a grader that
+    hangs on everything is found out by the first few."""
+    if reward is None:
+        return ()
+    golds = [gold_text(task, reward) for task in tasks]
+    cases: list[Case] = []
+    timeouts = 0
+    for index in range(len(tasks)):
+        cases.append(_case(index, tasks, golds, reward, chat))
+        timeouts += sum(attempt.score.status == "timeout" for attempt in cases[-1].attempts)
+        if timeouts >= PATIENCE:
+            break
+    return tuple(cases)
+
+
+def gold_text(task: Task, reward: Reward) -> str | None:
+    """The task's right answer as a completion: the recorded one, else ``answer`` in the form the reward demands."""
+    if task.recorded:
+        return task.recorded[0][-1].content
+    answer = task.answer[0] if isinstance(task.answer, list) and task.answer else task.answer
+    if answer is None:
+        return None
+    text = str(answer)
+    leaves = reward.leaves if isinstance(reward, Composable) else ()
+    verifiers = {leaf.name: leaf for leaf in leaves if isinstance(leaf, Verifier)}  # a leaf may stand there twice
+    for leaf in sorted(verifiers.values(), key=lambda leaf: isinstance(leaf, form)):  # the form goes around the answer
+        text = leaf.write(text)
+    return text
+
+
+def _case(index: int, tasks: Sequence[Task], golds: Sequence[str | None], reward: Reward, chat: Chat) -> Case:
+    task, gold = tasks[index], golds[index]
+    texts: dict[Kind, str] = {"empty": ""}
+    if gold is not None:
+        texts = {"gold": gold, **texts}
+    wrong = _wrong(index, tasks, golds)
+    if wrong is not None:
+        texts["wrong"] = wrong
+    turns = {kind: chat.recorded(task.prompt, (Message(role="assistant", content=texts[kind]),)) for kind in texts}
+    scores = reward(task, [Trajectory(turns=turn, stop="eos") for turn in turns.values()])
+    attempts = [
+        Attempt(kind=kind, text=texts[kind], read=_read(reward, texts[kind]), score=score)
+        for kind, score in zip(texts, scores, strict=True)
+    ]
+    tokens = len(turns["gold"][0].completion) if "gold" in turns else 0
+    return Case(task=task, attempts=tuple(attempts), recorded=bool(task.recorded), tokens=tokens)
+
+
+def _wrong(index: int, tasks: Sequence[Task], golds: Sequence[str | None]) -> str | None:
+    """The next task's gold text whose answer is another one."""
+    for step in range(1, len(tasks)):
+        other = (index + step) % len(tasks)
+        if golds[other] not in (None, golds[index]) and (
+            tasks[other].answer is None or str(tasks[other].answer) != str(tasks[index].answer)
+        ):
+            return golds[other]
+    return None
+
+
+def _read(reward: Reward, text: str) -> str | None:
+    leaves = reward.leaves if isinstance(reward, Composable) else ()
+    return next((leaf.read(text) for leaf in leaves if isinstance(leaf, Verifier) and leaf.judges), None)
+
+
+def judge(cases: Sequence[Case]) -> list[Finding]:
+    """What the marks say of the reward."""
+    attempts = [attempt for case in cases for attempt in case.attempts]
+    scored = [attempt.score.value for attempt in attempts if attempt.score.status == "ok"]
+    found = _gold(cases)
+    if scored and max(scored) - min(scored) < SAME:
+        title = f"the reward never differs: right, empty and wrong answers all get {scored[0]:g}"
+        found.append(Finding(level="fail", title=title, advice="nothing can be learnt from it: pay for what you want"))
+        return found
+    lost = Counter(a.score.status for a in attempts if a.kind != "gold" and a.score.status not in ("ok", "abstain"))
+    if lost:
+        first = next(a.score.note for a in attempts if a.kind != "gold" and a.score.status in lost)
+        title = ", ".join(f"{count} empty or wrong answers ended in {status}" for status, count in lost.items())
+        advice = "such attempts are never trained on; make the grader answer 0 where it can"
+        found.append(Finding(level="warn", title=title, detail=shortened(first, 300), advice=advice))
+    return found + _cheap(cases)
+
+
+def _gold(cases: Sequence[Case]) -> list[Finding]:
+    """Whether every gold answer is scored, and gets full marks."""
+    golds = [(case, gold) for case in cases if (gold := case.get("gold")) is not None]
+    if not golds:
+        advice = "give the rows an answer or a completion"
+        return [Finding(level="warn", title="no task has an answer, so the reward cannot be checked", advice=advice)]
+    found = []
+    unscored = [(case, gold) for case, gold in golds if gold.score.status not in ("ok", "abstain")]
+    if unscored:
+        case, gold = unscored[0]
+        title = f"{len(unscored)} of {len(golds)} gold answers could not be scored: {_named([c for c, _ in unscored])}"
+        detail = f"{gold.score.status}: {shortened(gold.score.note, 300)}"
+        found.append(Finding(level="fail", title=title, detail=detail, advice="mend the rows, or the grader"))
+    scored = [(case, gold) for case, gold in golds if gold.score.status == "ok"]
+    most = max((gold.score.value for _, gold in scored), default=0.0)
+    short = [pair for pair in scored if not _full_marks(pair[1].score, most)]
+    if short:
+        # Without a verifier "full marks" is only what the best gold answer got, and grades may differ for a reason.
+        verified = "correct" in short[0][1].score.parts
+        case, gold = short[0]
+        title = f"{len(short)} of {len(golds)} gold answers do not get full marks: {_named([c for c, _ in short])}"
+        parts = ", ".join(f"{name} {value:g}" for name, value in gold.score.parts.items())
+        detail = f"task {case.task.id}: {shortened(gold.text, 200)!r} gets {gold.score.value:g} ({parts})"
+        advice = "write the answers in the form the reward demands, or mend the reward"
+        found.append(Finding(level="fail" if verified else "warn", title=title, detail=detail, advice=advice))
+    if not found:
+        found.append(Finding(level="ok", title=f"all {len(golds)} gold answers checked get full marks"))
+    return found
+
+
+def _full_marks(score: Score, most: float) -> bool:
+    if "correct" in score.parts:
+        return score.parts["correct"] >= 1.0
+    return score.value >= most - SAME
+
+
+def _cheap(cases: Sequence[Case]) -> list[Finding]:
+    """Whether an empty or a wrong answer is paid as much as a right one that gets full marks."""
+    scored = [gold.score for case in cases if (gold := case.get("gold")) and gold.score.status == "ok"]
+    most = max((score.value for score in scored), default=0.0)
+    found = []
+    nouns: dict[Kind, str] = {"empty": "an empty answer", "wrong": "another task's answer"}
+    for kind, noun in nouns.items():
+        pairs = [(case, gold, other) for case in cases if (gold := case.get("gold")) and (other := case.get(kind))]
+        both = [
+            (case, gold, other)
+            for case, gold, other in pairs
+            if gold.score.status == other.score.status == "ok" and _full_marks(gold.score, most)
+        ]
+        paid = [case for case, gold, other in both if other.score.value >= gold.score.value - SAME]
+        if paid:
+            title = f"{noun} is paid as much as the right one in {len(paid)} of {len(both)} tasks: {_named(paid)}"
+            level: Literal["warn", "fail"] = "fail" if kind == "empty" or len(paid) == len(both) else "warn"
+            advice = "the model will find it: make the reward see the difference"
+            found.append(Finding(level=level, title=title, advice=advice))
+    return found
+
+
+def _named(cases: Sequence[Case]) -> str:
+    names = ", ".join(shortened(case.task.id, 60) for case in cases[:NAMED])
+    return names + (", …" if len(cases) > NAMED else "")

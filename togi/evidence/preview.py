@@ -1,0 +1,198 @@
+"""``togi preview``: what the model is asked, what answers are paid, what a run will cost. It samples nothing.
+
+Every task's own answer, an empty one and another task's answer are scored by the real reward. An own answer without
+full marks, or a reward that never differs, is a finding: such a run cannot teach what was meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from togi.evidence import machine
+from togi.evidence.doctor import MARKS, run_size
+from togi.evidence.estimate import Estimate, Rates, estimate, rates
+from togi.evidence.finding import Finding
+from togi.evidence.gold import Case, cases_of, judge
+from togi.evidence.visible import shortened, visible
+from togi.manifest import choose_dtype
+from togi.models.load import Loaded
+from togi.models.probe import probe_bf16
+from togi.run import Run, open_model
+from togi.text import Chat
+from togi.types import Reward, Sampling, Score, Task
+
+SHOWN, CHECKED = 2, 1000
+LONGEST = 1500  # characters of a prompt that are shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One stage, or the evaluation. ``cases`` hold the scored answers, the first ``SHOWN`` are shown; empty for a
+    stage without a reward. ``prompts`` are the first prompts as the model sees them."""
+
+    title: str
+    tasks: int
+    prompts: tuple[str, ...]
+    recorded: tuple[str, ...]
+    cases: tuple[Case, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """Everything a user should see before spending anything. ``memory`` is in bytes, without the program itself."""
+
+    looks: tuple[Look, ...]
+    estimate: Estimate
+    memory: float
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What keeps training from working."""
+        return [finding for look in self.looks for finding in look.findings if finding.level == "fail"]
+
+    def render(self, console: Console) -> None:
+        shown: set[str] = set()
+        for look in self.looks:
+            console.print(_look(look, shown))
+            shown.update(look.prompts)
+        low, high = self.estimate.seconds
+        fewest, most = self.estimate.sampled
+        console.print(Text("Estimate", style="bold"))
+        for line in (
+            f"{self.estimate.learned:,} tokens to learn from at most; {fewest:,} to {most:,} to sample",
+            f"about {_duration(low)} to {_duration(high)} on this machine, {self.memory / 1e9 + 1:.1f} GB memory",
+        ):
+            console.print(Text(f"  {line}"))
+        bad = len(self.findings)
+        verdict = (
+            f"This run cannot work: {bad} finding{'s' * (bad > 1)} marked ✗." if bad else "Nothing stands in the way."
+        )
+        console.print(Text(verdict, style="bold red" if bad else "bold"))
+
+
+def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, speed: Rates | None = None) -> Preview:
+    """Look at a run. ``loaded`` is its model where it is open already, ``checked`` the tasks of each stage whose
+    answers are scored, ``speed`` what the estimate goes by (default: the model's size and a probe of the processor).
+
+    Raises:
+        ValueError: the model cannot be loaded, or its template refuses the prompts.
+    """
+    compute = choose_dtype(run)
+    loaded = loaded or open_model(run, 0)
+    chat = Chat(loaded.tokenizer, loaded.eos_ids)
+    if speed is None:
+        probe = probe_bf16()
+        speed = rates(loaded.parameters, probe.bfloat16 if compute == torch.bfloat16 else probe.float32)
+    asked: list[Asked] = [
+        Asked(title=f"Stage {stage.name}", tasks=stage.tasks, reward=stage.reward, sampling=stage.sampling)
+        for stage in run.stages
+    ]
+    if run.evaluation is not None:
+        one = run.evaluation
+        asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=one.reward, sampling=one.sampling))
+    return Preview(
+        looks=tuple(_make_look(each, chat, loaded.context, checked) for each in asked),
+        estimate=estimate(run, chat, speed),
+        memory=machine.memory_needed(run_size(run, loaded, compute)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a stage and the evaluation have in common."""
+
+    title: str
+    tasks: Sequence[Task]
+    reward: Reward | None
+    sampling: Sampling
+
+
+def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
+    some = asked.tasks[:checked]
+    cases = cases_of(some, asked.reward, chat)
+    findings = _lengths(some, asked.sampling if asked.reward else None, cases, chat, context)
+    if asked.reward is not None:
+        findings += judge(cases)
+    return Look(
+        title=asked.title,
+        tasks=len(asked.tasks),
+        prompts=tuple(chat.show(chat.prompt(task.prompt)) for task in some[:SHOWN]),
+        recorded=tuple(task.recorded[0][-1].content if task.recorded else "" for task in some[:SHOWN]),
+        cases=cases,
+        findings=tuple(findings),
+    )
+
+
+def _lengths(
+    tasks: Sequence[Task], sampling: Sampling | None, cases: Sequence[Case], chat: Chat, context: int
+) -> list[Finding]:
+    """Whether prompts fit the context and answers fit ``max_tokens``."""
+    lengths = {task.id: len(chat.prompt(task.prompt)) for task in tasks}
+    longest = max(lengths, key=lambda name: lengths[name])
+    found = []
+    if lengths[longest] >= context:
+        title = f"the prompt of task {shortened(longest, 60)} has {lengths[longest]} tokens, the context {context}"
+        advice = "shorten it, leave it out, or choose a model with a longer context"
+        found.append(Finding(level="fail", title=title, advice=advice))
+    elif sampling is not None and lengths[longest] + sampling.max_tokens > context:
+        title = f"the prompt of task {shortened(longest, 60)} leaves {context - lengths[longest]} tokens to answer in"
+        found.append(Finding(level="warn", title=title, advice="lower max_tokens, or shorten the prompt"))
+    if sampling is not None:
+        cut = [case for case in cases if case.recorded and case.tokens > sampling.max_tokens]
+        if cut:
+            most = max(case.tokens for case in cut)
+            title = f"{len(cut)} of {len(cases)} recorded answers are longer than max_tokens = {sampling.max_tokens}"
+            detail = f"the first is task {shortened(cut[0].task.id, 60)}; the longest has {most} tokens"
+            found.append(Finding(level="warn", title=title, detail=detail, advice="raise max_tokens"))
+    return found
+
+
+def _look(look: Look, shown: Set[str]) -> Padding:
+    rows: list[Panel | Table | Text | Padding] = []
+    for index, prompt in enumerate(look.prompts):
+        if prompt in shown:
+            rows.append(Text(f"prompt {index + 1} is the same as above", style="dim"))
+        else:
+            rows.append(Panel(Text(shortened(prompt, LONGEST)), title=f"prompt {index + 1}, as the model sees it"))
+        if not look.cases:
+            answer = Text(shortened(look.recorded[index], LONGEST))
+            rows.append(Panel(answer, title="the recorded answer it learns from"))
+        elif index < len(look.cases):
+            rows.append(_scores(look.cases[index]))
+    for finding in look.findings:
+        mark, style = MARKS[finding.level]
+        rows.append(Text(f"{mark} ", style=style).append(visible(finding.title), style="default not bold"))
+        for text, color in ((finding.detail, "dim"), (finding.advice and f"→ {finding.advice}", style)):
+            if text:
+                rows.append(Padding(Text(visible(text), style=color), (0, 0, 0, 2)))
+    head = Text(f"{look.title}: {look.tasks:,} tasks", style="bold")
+    return Padding(Group(head, *rows), (0, 0, 1, 0))
+
+
+def _scores(case: Case) -> Table:
+    table = Table("answer", "text", "read as", "reward", "parts", box=None, pad_edge=False)
+    for attempt in case.attempts:
+        parts = ", ".join(f"{name} {value:g}" for name, value in attempt.score.parts.items())
+        read = "" if attempt.read is None else shortened(attempt.read, 40)
+        cells = (attempt.kind, shortened(attempt.text, 200), read, _value(attempt.score), parts)
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _value(score: Score) -> str:
+    return f"{score.value:g}" if score.status == "ok" else f"{score.status}: {shortened(score.note, 80)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
