@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from togi.evidence.cold_start import cold_start
-from togi.evidence.doctor import Diagnosis
+from togi.evidence.doctor import Diagnosis, doctor
 from togi.evidence.finding import Finding
 from togi.evidence.machine import (
     Size,
@@ -24,7 +24,9 @@ from togi.evidence.machine import (
     memory_needed,
     threads,
 )
+from togi.models.load import Loaded
 from togi.models.probe import Probe
+from togi.recipe import load_recipe
 from togi.types import Group, Message, Sampling, Score, Status, Stop, Task, Trajectory, Turn
 
 SAMPLING = Sampling(max_tokens=48)
@@ -126,6 +128,18 @@ def test_copies_ask_for_a_higher_temperature() -> None:
 def test_a_cold_start_needs_attempts() -> None:
     with pytest.raises(ValueError, match="got none"):
         cold_start([], SAMPLING)
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_the_quickstart_is_diagnosed_on_the_real_model(smollm2: Loaded) -> None:
+    recipe = Path(__file__).parent.parent / "recipes" / "quickstart.toml"
+    diagnosis = doctor(load_recipe(recipe, ()).run, tasks=2, attempts=2)
+    assert [title for title, _ in diagnosis.sections] == ["Machine", "Model", "Cold start of stage grpo"]
+    model = dict(diagnosis.sections)["Model"]
+    assert "135 million parameters" in model[0].title
+    assert "<|im_end|>" in model[0].detail
+    assert all("stage cold_start" in finding.advice for finding in diagnosis.sections[-1][1] if finding.level != "ok")
 
 
 def size(**changes: bool | int) -> Size:

@@ -41,7 +41,7 @@ def cold_start(groups: Sequence[Group], sampling: Sampling, *, taught_before: st
     found = [_passing(one), _signal(groups, fatal, taught_before)]
     if one.well_formed is not None:
         found.append(_form(groups, one.well_formed, taught_before))
-    found.append(_cut(groups, one, sampling))
+    found.append(_cut(groups, one, sampling, taught_before))
     if one.unscored:
         found.append(_unscored(groups, one, "warn"))
     alike = _alike(groups)
@@ -106,7 +106,7 @@ def _form(groups: Sequence[Group], share: float, taught_before: str | None) -> F
     return Finding(level="warn", title=title, detail=wrong, advice=advice)
 
 
-def _cut(groups: Sequence[Group], one: Summary, sampling: Sampling) -> Finding:
+def _cut(groups: Sequence[Group], one: Summary, sampling: Sampling, taught_before: str | None) -> Finding:
     title = f"{_percent(one.truncated)} of completions were cut at max_tokens={sampling.max_tokens}"
     if one.truncated <= MANY_CUT:
         return Finding(level="ok", title=title)
@@ -114,6 +114,8 @@ def _cut(groups: Sequence[Group], one: Summary, sampling: Sampling) -> Finding:
     if one.truncated == 1:
         title = f"the model never ended its answer within max_tokens={sampling.max_tokens}"
         advice = "raise max_tokens, ask for shorter answers, or teach it to end with an SFT stage; check its end token"
+    if taught_before is not None:
+        advice = f"stage {taught_before} should teach it to end; if it does not, {advice}"
     detail = _example(groups, "was cut", lambda trajectory, _: is_truncated(trajectory))
     return Finding(level="warn", title=title, detail=detail, advice=advice)
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 import torch
 from rich.console import Console
-from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from togi.data import stream
@@ -43,12 +43,16 @@ class Diagnosis:
     def render(self, console: Console) -> None:
         for title, group in self.sections:
             console.print(Text(title, style="bold"))
+            grid = Table.grid(padding=(0, 1, 0, 1))
             for finding in group:
                 mark, style = MARKS[finding.level]
-                console.print(Text(f"  {mark} ", style=style).append(visible(finding.title), style="default not bold"))
-                for text, look in ((finding.detail, "dim"), (finding.advice and f"→ {finding.advice}", style)):
-                    if text:
-                        console.print(Padding(Text(visible(text), style=look), (0, 0, 0, 4)))
+                words = Text(visible(finding.title))
+                if finding.detail:
+                    words.append(f"\n{visible(finding.detail)}", style="dim")
+                if finding.advice:
+                    words.append(f"\n→ {visible(finding.advice)}", style=style)
+                grid.add_row(Text(mark, style=style), words)
+            console.print(grid)
         bad = len(self.findings)
         doubtful = sum(finding.level == "warn" for _, group in self.sections for finding in group)
         console.print(Text(_last_word(bad, doubtful), style="bold red" if bad else "bold"))
