@@ -29,7 +29,7 @@ from togi.evidence.evaluate import evaluate
 from togi.folder import RunFolder, digest, dumps, write_text
 from togi.interrupt import Interrupted, Interrupts
 from togi.manifest import claim
-from togi.models.policy import LocalPolicy
+from togi.models.policy import LocalPolicy, Reference
 from togi.models.save import save_model
 from togi.records import average, completion_tokens, rollout_metrics, rollout_rows
 from togi.rollout import Episodes
@@ -71,7 +71,7 @@ class Workshop:
         self.chat = Chat(loaded.tokenizer, loaded.eos_ids)
         # With adapters the frozen base is the reference, as long as the stage starts from untrained adapters.
         adapter_base = run.model.lora is not None and number == 0
-        reference = "none" if "ref_logp" not in self.needs else "adapter_base" if adapter_base else "copy"
+        reference: Reference = "none" if "ref_logp" not in self.needs else "adapter_base" if adapter_base else "copy"
         self.policy = LocalPolicy(loaded.model, stage.optimiser, compute=dtype, reference=reference)
         self.engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
         seed = int(digest([run.seed, stage.name])[:15], 16)
@@ -109,7 +109,7 @@ class Training:
 
     def go(self) -> None:
         found = newest_good(self.checkpoints, self._warn, self._model_fault)
-        state = found[1] if found else {"position": {}, "sizes": dict.fromkeys(LOGS, 0), "work": None}
+        state: dict[str, Any] = found[1] if found else {"position": {}, "sizes": dict.fromkeys(LOGS, 0), "work": None}
         self.position = Position(**state["position"])
         self._forget_later_steps(state["sizes"])
         if found:
