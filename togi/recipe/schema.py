@@ -89,7 +89,7 @@ class DataTable(Table):
 
 class RewardTable(Table):
     score: Text
-    """Reward expression, such as `gate(number(), by=form()) - 0.1 * overlong(64, 16)`."""
+    """Reward expression, such as `gate(number(), by=form()) + 0.1 * overlong(64, 16)`."""
 
 
 class GradingTable(Table):
