@@ -56,8 +56,12 @@ def examples(evaluations: Sequence[EvaluationRecord]) -> list[Example]:
     for name in names:
         rates = [_rate(each[name], one["pass_mark"]) for each, one in zip(tasks, ends, strict=True)]
         kinds.setdefault(_kind(rates), []).append(name)
+    single = len(ends) == 1
     chosen = [(kind, name) for kind in KINDS for name in _spread(kinds.get(kind, []))]
-    return [_example(kind, [each[name] for each in tasks], ends) for kind, name in chosen]
+    return [
+        _example(kind.removeprefix("stayed ") if single else kind, [each[name] for each in tasks], ends)
+        for kind, name in chosen
+    ]
 
 
 def _spread(names: Sequence[str]) -> list[str]:

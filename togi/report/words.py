@@ -60,7 +60,8 @@ def verdict(data: RunData, summaries: Sequence[Summary]) -> Verdict:
     uncertain = tuple(doubts(data, summaries))
     state = () if data.finished else (progress(data),)
     if len(data.evaluations) < 2:
-        have = "only the base model was evaluated" if data.evaluations else "no held-out evaluation was recorded"
+        names = [one["model"] for one in data.evaluations]
+        have = f"only {names[0]} was evaluated" if names else "no held-out evaluation was recorded"
         headline = f"Nothing is proven yet: {have}."
         return Verdict(tone="unclear", headline=headline, sentences=state, uncertain=uncertain)
     first, last = data.evaluations[0], data.evaluations[-1]
@@ -147,7 +148,7 @@ def _evaluation_doubts(one: Summary) -> list[str]:
     found = []
     total = one.scored + sum(one.unscored.values())
     if one.tasks < FEW_TASKS:
-        found.append(f"{one.model}: only {one.tasks} tasks; below {FEW_TASKS} the intervals are too narrow.")
+        found.append(f"{one.model}: few tasks ({one.tasks}); below {FEW_TASKS} the intervals are too narrow.")
     if one.unscored:
         kinds = ", ".join(f"{count} {status}" for status, count in sorted(one.unscored.items()))
         left = one.pass_tasks.get(1, 0)
