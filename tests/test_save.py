@@ -72,6 +72,7 @@ def test_whole_model_in_bfloat16(folder: Path, tmp_path: Path) -> None:
     assert loaded.model.dtype == torch.float32
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto")
     assert again.dtype == torch.bfloat16
+    assert ("lm_head.weight" in load_file(tmp_path / "out" / "model.safetensors")) != again.config.tie_word_embeddings
     assert torch.equal(logits(again), logits(load_model(str(folder), dtype=torch.bfloat16).model))
 
 
