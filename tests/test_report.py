@@ -191,6 +191,15 @@ def test_the_verdict_is_also_told_in_the_terminal(tmp_path: Path) -> None:
     assert any("95% interval" in line for line in lines)
 
 
+def test_an_unfinished_run_is_judged_so_far(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run")
+    events = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    (folder / "events.jsonl").write_text("".join(events[:-1]))
+    lines = verdict(folder)
+    assert lines[0].startswith("Training worked so far")
+    assert lines[1].startswith("This run has not finished: 56 of 56 steps")
+
+
 def test_no_gain_is_never_called_one(tmp_path: Path) -> None:
     rows = {"base": [1, 0, 1, 0], "grpo": [1, 1, 1, 0]}
     for model, pattern in rows.items():

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-from togi.evidence.cost import Cost, cost
 from togi.evidence.summary import Summary, summary
 from togi.evidence.visible import shortened
 from togi.report.curves import Figure, MetricRow, figures, metric_table
 from togi.report.examples import TrainingGroup, examples, training_groups
-from togi.report.plots import Line, bar, histogram, line_chart, number, strip
+from togi.report.ledger import cost_view
+from togi.report.plain import MISSING, mapping, pairs, text
+from togi.report.plots import Line, histogram, line_chart, number, strip
 from togi.report.plots import share as percent_tick
 from togi.report.read import Json, RunData, planned_stages
 from togi.report.words import observations, percent, sampled, verdict
 from togi.statistics import Interval
 
-MISSING = "not recorded"
 MODEL_TINTS = ("s0", "s1", "s2", "s3", "s4")
 EVENTS = 200
 
@@ -87,23 +86,6 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
         "chain": chain(data),
         "problems": data.problems,
     }
-
-
-def text(value: Any, limit: int = 300) -> str:
-    """Any JSON value as short text; what is absent is said to be."""
-    if value is None:
-        return MISSING
-    if isinstance(value, str):
-        return shortened(value, limit)
-    return shortened(json.dumps(value, ensure_ascii=False, default=str), limit)
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def pairs(value: Any) -> list[tuple[str, str]]:
-    return [(text(key), text(item)) for key, item in mapping(value).items() if item is not None]
 
 
 def model_rows(summaries: Sequence[Summary], many: int) -> list[ModelRow]:
@@ -213,7 +195,8 @@ def facts(data: RunData) -> list[tuple[str, str]]:
         ("Trained weights", "low-rank adapters " + text(model["lora"]) if model.get("lora") else "all"),
         ("Arithmetic", text(manifest.get("dtype") or model.get("dtype"))),
         ("Reward", text(mapping(recipe.get("reward")).get("score"))),
-        ("Prompt", text(mapping(recipe.get("prompt")) or None)),
+        ("System message", text(mapping(recipe.get("prompt")).get("system"))),
+        ("Template", text(mapping(recipe.get("prompt")).get("template"))),
         ("Seed", text(manifest.get("seed", recipe.get("seed")))),
     ]
     return rows if recipe or manifest else [(label, MISSING) for label, _ in rows]
@@ -243,59 +226,6 @@ def stage_view(data: RunData, name: str) -> StageView:
         metrics=tuple(metric_table(rows)),
         groups=tuple(training_groups(data, name)),
     )
-
-
-def cost_view(data: RunData, hourly_price: float | None) -> dict[str, Any]:
-    parameters = mapping((data.manifest or {}).get("model")).get("parameters")
-    spent = cost(
-        data.timings,
-        sampled=[stage for stage in data.stages if sampled(data, stage)],
-        evaluation_seconds=sum(one["seconds"] for one in data.evaluations),
-        evaluation_tokens=sum(one["tokens"] for one in data.evaluations),
-        parameters=parameters if isinstance(parameters, int) else None,
-        hourly_price=hourly_price,
-    )
-    phases = dict(spent.seconds)
-    if spent.evaluation_seconds:
-        phases["evaluate"] = phases.get("evaluate", 0.0) + spent.evaluation_seconds
-    return {
-        "facts": cost_facts(spent, bool(data.timings)),
-        "phases": [
-            (text(phase), bar(seconds / spent.total_seconds), duration(seconds), percent(seconds / spent.total_seconds))
-            for phase, seconds in sorted(phases.items(), key=lambda item: -item[1])
-            if seconds > 0
-        ],
-    }
-
-
-def cost_facts(spent: Cost, logged: bool) -> list[tuple[str, str]]:
-    speed, memory, flops = spent.sampling_tokens_per_second, spent.memory_gb, spent.flops
-    rows = [
-        ("Time in logged steps and evaluations", duration(spent.total_seconds) if spent.total_seconds else MISSING),
-        ("Completion tokens learned from", f"{spent.tokens:,}" if logged else MISSING),
-        ("Completion tokens of evaluations", f"{spent.evaluation_tokens:,}" if spent.evaluation_tokens else MISSING),
-        ("Sampling speed in training", MISSING if speed is None else f"{speed:,.0f} tokens a second"),
-        ("Most memory held", MISSING if memory is None else f"{memory:.2f} GB"),
-        ("Arithmetic, at least", MISSING if flops is None else f"{power(flops)} operations (2·N and 6·N a token)"),
-        ("Energy", "not measured"),
-    ]
-    if spent.money is not None:
-        rows.append(("Cost", f"{spent.money:.2f} at {spent.hourly_price:g} an hour"))
-    return rows
-
-
-def power(value: float) -> str:
-    """1.7 × 10¹⁴"""
-    digits, exponent = f"{value:.1e}".split("e")
-    return f"{digits} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def identity(data: RunData) -> list[tuple[str, str]]:

@@ -83,8 +83,9 @@ def _span(values: Iterable[float], zero: bool) -> tuple[float, float]:
     if zero and low >= 0 and low < 0.6 * high:
         low = 0.0
     if high - low < 1e-12 * max(1.0, abs(high)):
-        pad = abs(high) * 0.5 or 0.5
-        return (0.0, 2 * high) if low > 0 else (low - pad, high + pad)
+        if low == 0:
+            return 0.0, 1.0
+        return (0.0, 2 * high) if low > 0 else (1.5 * low, 0.5 * high)
     return low, high + 0.05 * (high - low)
 
 

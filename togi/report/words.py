@@ -15,6 +15,7 @@ from togi.report.read import Json, RunData, planned_stages
 from togi.statistics import Interval
 
 Tone = Literal["good", "bad", "unclear"]
+ENOUGH_STEPS = 10  # below this, the ends of a curve are noise
 FEW_TASKS = 20  # below this, bootstrap intervals over tasks are too narrow
 
 
@@ -70,7 +71,7 @@ def verdict(data: RunData, summaries: Sequence[Summary]) -> Verdict:
         headline = "The models cannot be compared."
         return Verdict(tone="unclear", headline=headline, sentences=(*state, result), uncertain=uncertain)
     before, after = (one.pass_at[1].point for one in (summaries[0], summaries[-1]))
-    tone, headline = _headline(result, before, after)
+    tone, headline = _headline(result, before, after, "" if data.finished else " so far")
     sentences = [*state, _evidence(result)]
     steps = list(zip(data.evaluations, data.evaluations[1:], strict=False))
     if len(steps) > 1:
@@ -80,13 +81,13 @@ def verdict(data: RunData, summaries: Sequence[Summary]) -> Verdict:
     return Verdict(tone=tone, headline=headline, sentences=tuple(sentences), uncertain=uncertain)
 
 
-def _headline(result: Comparison, before: float, after: float) -> tuple[Tone, str]:
+def _headline(result: Comparison, before: float, after: float, when: str) -> tuple[Tone, str]:
     change = f"from {percent(before)} to {percent(after)} of attempts right on held-out tasks"
     if result.verdict == "improved":
-        return "good", f"Training worked: {change}."
+        return "good", f"Training worked{when}: {change}."
     if result.verdict == "worsened":
-        return "bad", f"Training made the model worse: {change}."
-    return "unclear", f"No evidence of improvement: {change}."
+        return "bad", f"Training made the model worse{when}: {change}."
+    return "unclear", f"No evidence of improvement{when}: {change}."
 
 
 def _evidence(result: Comparison) -> str:
@@ -166,7 +167,7 @@ def observations(data: RunData, stage: str) -> list[str]:
     rows = [row for row in data.metrics if row["stage"] == stage]
     found = []
     first, last = _ends(rows, "reward")
-    if first is not None and last is not None and sampled(data, stage):
+    if first is not None and last is not None and len(rows) >= ENOUGH_STEPS and sampled(data, stage):
         found.append(f"Mean training reward went from {first:.3g} to {last:.3g} (first and last fifth of the steps).")
     _, flat = _ends(rows, "frac_reward_zero_std")
     if flat is not None and flat > 0.5 and sampled(data, stage):

@@ -1,0 +1,64 @@
+"""A run's time, tokens, arithmetic, memory and money, in words and bars. It measures nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from togi.evidence.cost import Cost, cost
+from togi.report.plain import MISSING, mapping, text
+from togi.report.plots import bar
+from togi.report.read import RunData
+from togi.report.words import percent, sampled
+
+
+def cost_view(data: RunData, hourly_price: float | None) -> dict[str, Any]:
+    parameters = mapping((data.manifest or {}).get("model")).get("parameters")
+    spent = cost(
+        data.timings,
+        sampled=[stage for stage in data.stages if sampled(data, stage)],
+        evaluation_seconds=sum(one["seconds"] for one in data.evaluations),
+        evaluation_tokens=sum(one["tokens"] for one in data.evaluations),
+        parameters=parameters if isinstance(parameters, int) else None,
+        hourly_price=hourly_price,
+    )
+    phases = dict(spent.seconds)
+    if spent.evaluation_seconds:
+        phases["evaluate"] = phases.get("evaluate", 0.0) + spent.evaluation_seconds
+    return {
+        "facts": cost_facts(spent, bool(data.timings)),
+        "phases": [
+            (text(phase), bar(seconds / spent.total_seconds), duration(seconds), percent(seconds / spent.total_seconds))
+            for phase, seconds in sorted(phases.items(), key=lambda item: -item[1])
+            if seconds > 0
+        ],
+    }
+
+
+def cost_facts(spent: Cost, logged: bool) -> list[tuple[str, str]]:
+    speed, memory, flops = spent.sampling_tokens_per_second, spent.memory_gb, spent.flops
+    rows = [
+        ("Time in logged steps and evaluations", duration(spent.total_seconds) if spent.total_seconds else MISSING),
+        ("Completion tokens learned from", f"{spent.tokens:,}" if logged else MISSING),
+        ("Completion tokens of evaluations", f"{spent.evaluation_tokens:,}" if spent.evaluation_tokens else MISSING),
+        ("Sampling speed in training", MISSING if speed is None else f"{speed:,.0f} tokens a second"),
+        ("Most memory held", MISSING if memory is None else f"{memory:.2f} GB"),
+        ("Arithmetic, at least", MISSING if flops is None else f"{power(flops)} operations (2·N and 6·N a token)"),
+        ("Energy", "not measured"),
+    ]
+    if spent.money is not None:
+        rows.append(("Cost", f"{spent.money:.2f} at {spent.hourly_price:g} an hour"))
+    return rows
+
+
+def power(value: float) -> str:
+    """1.7 × 10¹⁴"""
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,0 +1,30 @@
+"""JSON values of any kind as short, harmless text. It knows no run and no page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from togi.evidence.visible import shortened
+
+MISSING = "not recorded"
+
+
+def text(value: Any, limit: int = 300) -> str:
+    """Any JSON value as short text; what is absent is said to be."""
+    if value is None:
+        return MISSING
+    if isinstance(value, str):
+        return shortened(value, limit)
+    if isinstance(value, dict):
+        return shortened(", ".join(f"{key} = {item}" for key, item in value.items()), limit)
+    return shortened(json.dumps(value, ensure_ascii=False, default=str), limit)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def pairs(value: Any) -> list[tuple[str, str]]:
+    return [(text(key), text(item)) for key, item in mapping(value).items() if item is not None]
