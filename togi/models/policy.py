@@ -289,29 +289,31 @@ class _Tally:
     def __init__(self) -> None:
         self.loss = 0.0
         self._sums: dict[str, Mean] = {}
-        self._largest: float | None = None
+        self._apart = Mean(total=0.0, count=0.0)
+        self._largest = 0.0
 
     def add(self, metrics: Mapping[str, Mean], loss: float, out: Outputs | None, batch: Batch) -> None:
         self.loss += loss
         for name, mean in metrics.items():
-            self._add(name, mean)
+            self._sums[name] = _sum(self._sums.get(name), mean)
         # Recorded text was not sampled: its log-probabilities are all 0.
         sampled_BT = batch.mask_BT & (batch.logp_BT != 0).any(-1, keepdim=True)
         if out is None or not bool(sampled_BT.any()):
             return
         apart = (out.logp_BT.detach() - batch.logp_BT).abs()[sampled_BT]
-        self._add("sampling/sampling_logp_difference/mean", Mean(total=float(apart.sum()), count=float(apart.numel())))
-        self._largest = max(self._largest or 0.0, float(apart.max()))
-
-    def _add(self, name: str, mean: Mean) -> None:
-        before = self._sums.get(name, Mean(total=0.0, count=0.0))
-        self._sums[name] = Mean(total=before.total + mean.total, count=before.count + mean.count)
+        self._apart = _sum(self._apart, Mean(total=float(apart.sum()), count=float(apart.numel())))
+        self._largest = max(self._largest, float(apart.max()))
 
     def means(self) -> dict[str, float]:
         means = {name: mean.total / mean.count for name, mean in self._sums.items() if mean.count}
-        if self._largest is not None:
+        if self._apart.count:
+            means["sampling/sampling_logp_difference/mean"] = self._apart.total / self._apart.count
             means["sampling/sampling_logp_difference/max"] = self._largest
         return means
+
+
+def _sum(a: Mean | None, b: Mean) -> Mean:
+    return b if a is None else Mean(total=a.total + b.total, count=a.count + b.count)
 
 
 def _master(p: nn.Parameter, compute: torch.dtype) -> Tensor:
