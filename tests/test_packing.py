@@ -12,7 +12,7 @@ from conftest import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from togi.batch import collate
 from togi.models import packing, projection
@@ -114,14 +114,16 @@ def test_packed_equals_padded(tiny: PreTrainedModel, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(packing, "_CALL_IN_PAIRS", 50)
     model = truly_double(tiny)
     batch = collate(CASES[case])
-    packed = PackedModel(model)(batch, entropy=entropy)
+    ours = PackedModel(model)
+    assert ours.packs
+    packed = ours(batch, entropy=entropy)
     padded = padded_outputs(model, batch, entropy=entropy)
     torch.testing.assert_close(packed.logp_BT, padded.logp_BT, rtol=1e-10, atol=1e-10)
     assert (packed.logp_BT != 0).equal(batch.mask_BT & (torch.arange(batch.mask_BT.shape[1]) > 0))
     if entropy:
         torch.testing.assert_close(packed.entropy_BT, padded.entropy_BT, rtol=1e-10, atol=1e-10)
-    for ours, theirs in zip(gradients(model, packed), gradients(model, padded), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    for one, other in zip(gradients(model, packed), gradients(model, padded), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 def test_sliding_windows_are_kept() -> None:
@@ -134,8 +136,26 @@ def test_sliding_windows_are_kept() -> None:
     batch = collate(mixed())
     packed, padded = PackedModel(model)(batch), padded_outputs(model, batch)
     torch.testing.assert_close(packed.logp_BT, padded.logp_BT, rtol=1e-10, atol=1e-10)
-    for ours, theirs in zip(gradients(model, packed), gradients(model, padded), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    for one, other in zip(gradients(model, packed), gradients(model, padded), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_a_model_that_changes_its_logits_afterwards_is_padded() -> None:
+    torch.manual_seed(0)
+    config = GraniteConfig(
+        vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, logits_scaling=3.0, initializer_range=0.3,
+    )  # fmt: skip
+    model = GraniteForCausalLM(config).to(torch.float64).eval()
+    batch = collate(mixed())
+    packed = PackedModel(model)
+    assert not packed.packs
+    assert packed(batch).logp_BT.equal(padded_outputs(model, batch).logp_BT)
+
+
+def test_a_batch_that_scores_nothing_gives_zeros(tiny: PreTrainedModel) -> None:
+    out = PackedModel(tiny)(collate([sample([5], 0), sample([1, 2, 3], 3)]))
+    assert out.logp_BT.equal(torch.zeros_like(out.logp_BT))
 
 
 def test_the_models_own_attention_is_put_back(tiny: PreTrainedModel) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from togi.batch import collate
 from togi.models.attention import Block, Plan, trie_attention
 from togi.models.projection import token_log_probs
 from togi.types import Batch, Outputs, Sample
@@ -151,18 +152,40 @@ def _block(pieces: Sequence[Piece], device: torch.device) -> Block:
 class PackedModel:
     """The differentiable view of a causal language model that computes shared prefixes once.
 
-    Gives what `padded_outputs` gives. The model must attend through transformers' attention interface, and its logits
-    must be its output embedding applied to its last hidden state.
+    Gives what `padded_outputs` gives, and is that for a model it cannot pack: one that does not attend through
+    transformers' attention interface, or whose logits are not its output embedding times its last hidden state. Which
+    of the two is found out once, by comparing them on a few tokens.
     """
 
     def __init__(self, hf_model: nn.Module) -> None:
         self._model = pretrained(hf_model)
         head = self._model.get_output_embeddings()
-        if not isinstance(head, nn.Module) or not isinstance(head.weight, Tensor):
+        if head is None:
             raise ValueError(f"{type(self._model).__name__} has no output embedding: a causal language model is wanted")
         self._head = head
+        self.packs = type(head) is nn.Linear and head.bias is None and self._agrees()
+        """False for a model that packing does not fit (other attention, logits changed afterwards): it is padded."""
+
+    def _agrees(self) -> bool:
+        """Whether a few branching tokens get the padded forward's log-probabilities."""
+        rows = [[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 6]]
+        samples = [_plain(np.asarray(row) % self._head.weight.shape[0]) for row in rows]
+        batch = collate(samples)
+        with torch.no_grad():
+            padded = padded_outputs(self._model, batch).logp_BT
+            try:
+                packed = self._packed(batch, entropy=False).logp_BT
+            except ValueError:
+                return False
+        tolerance = 0.25 if self._head.weight.dtype in (torch.bfloat16, torch.float16) else 1e-3
+        return torch.allclose(packed, padded, rtol=0.02, atol=tolerance)
 
     def __call__(self, batch: Batch, *, entropy: bool = False) -> Outputs:
+        if not self.packs:
+            return padded_outputs(self._model, batch, entropy=entropy)
+        return self._packed(batch, entropy=entropy)
+
+    def _packed(self, batch: Batch, *, entropy: bool) -> Outputs:
         device = batch.ids_BT.device
         trie = layout(batch.samples)
         scored = _scored(trie, batch)
@@ -224,6 +247,13 @@ def _scored(trie: Trie, batch: Batch) -> _Scored:
     return _Scored(
         node_M=node_M, temperature_M=temperature_M, row_P=row_P, token_P=token_P, b=b_at, t=t_at, pair=pair_at
     )
+
+
+def _plain(ids: IntArray) -> Sample:
+    """A sample of which every token with a context is scored."""
+    zeros = np.zeros(len(ids), np.float32)
+    mask = np.arange(len(ids)) > 0
+    return Sample(ids=ids, mask=mask, logp=zeros, reward=0.0, group=0, trajectory=0, task="", stop="done")
 
 
 def pretrained(hf_model: nn.Module) -> PreTrainedModel:
