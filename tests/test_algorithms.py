@@ -463,7 +463,6 @@ def test_metrics_are_token_means() -> None:
     expected = {
         "kl": torch.exp(-d) - 1 + d,
         "entropy": out.entropy_BT[m],
-        "sampling/sampling_logp_difference/mean": (batch.old_logp_BT - batch.logp_BT).abs()[m],
     }
     for name, values in expected.items():
         assert metrics[name].total / metrics[name].count == pytest.approx(values.mean().item(), rel=1e-6), name

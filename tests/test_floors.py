@@ -31,6 +31,7 @@ FLOORS = {
     "checkpoint": 5,
     "manifest": 5,
     "run": 5,
+    "workshop": 5,
     "train": 5,
     "evidence": 5,
     "recipe": 6,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
+from rich.text import Text
 
 from togi.evidence.doctor import doctor
 from togi.evidence.preview import preview
@@ -35,14 +36,17 @@ def demo(*, short: bool, folder: Path, console: Console) -> Path:
     console.rule("[bold]1 preview[/]: what the model is asked, and what it is paid for")
     preview(run).render(console)
     console.rule("[bold]2 doctor[/]: can the base model do it at all?")
-    doctor(run).render(console)
+    with Live(console) as watch:
+        watch.phase("attempts of the base model")
+        diagnosis = doctor(run, progress=watch.progress)
+    diagnosis.render(console)
     console.rule("[bold]3 train[/]: the form first, then the reward")
     with Live(console) as watch:
         train(run, watch)
     console.rule("[bold]4 report[/]")
     report = write_report(run.folder)
     lines = [*verdict(run.folder), "", f"{minutes(time.perf_counter() - start)} in all. Report: {report}"]
-    console.print(Panel("\n".join(lines), title="What improved", title_align="left"))
+    console.print(Panel(Text("\n".join(lines)), title="What improved", title_align="left"))
     return report
 
 

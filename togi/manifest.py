@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +18,7 @@ import tomli_w
 import torch
 
 from togi.folder import FolderError, RunFolder, digest, write_text
+from togi.models.load import Loaded
 from togi.models.policy import probe_bf16
 from togi.run import Run
 
@@ -49,10 +52,26 @@ def claim(run: Run, folder: RunFolder, allow_changes: bool) -> torch.dtype:
             "Undo the change, name another folder with --folder, or continue on purpose with --allow-changes."
         )
     if changes:
-        write_text(path, json.dumps({**mine, "dtype": theirs["dtype"], "started": theirs["started"]}, indent=1))
+        kept = {name: theirs[name] for name in ("dtype", "started", "model")}
+        write_text(path, json.dumps({**mine, **kept}, indent=1))
         write_text(folder.path / "recipe.toml", tomli_w.dumps(run.recipe))
         folder.event("changed", changes=changes)
     return run_dtype(theirs)
+
+
+def record_model(folder: RunFolder, loaded: Loaded) -> None:
+    """Note the weights a run starts from. Raises ``FolderError`` when the folder was begun from other weights."""
+    path = folder.path / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    model = {"source": loaded.source, "digest": loaded.digest, "parameters": loaded.parameters}
+    known = manifest["model"].get("digest", loaded.digest)
+    if known != loaded.digest:
+        raise FolderError(
+            f"{folder.path} was begun from weights with digest {known[:12]}, but {loaded.source} now has "
+            f"{loaded.digest[:12]}. Bring the old weights back, or name another folder with --folder."
+        )
+    if manifest["model"] != model:
+        write_text(path, json.dumps({**manifest, "model": model}, indent=1))
 
 
 def run_dtype(manifest: Mapping[str, Any]) -> torch.dtype:
@@ -75,6 +94,7 @@ def describe(run: Run) -> dict[str, Any]:
         "name": run.name,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seed": run.seed,
+        "code": commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": machine(),
         "model": {"source": run.model.source},
@@ -94,6 +114,15 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(memory / 1e9, 1),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def commit() -> str | None:
+    """The git commit of Togi's own checkout; None when it was installed from a package or git is not there."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return None
+    done = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
 
 
 def processor() -> str:

@@ -23,19 +23,16 @@ import torch
 
 from togi import batch
 from togi.checkpoint import newest_good, save_checkpoint, sha256
-from togi.data import TaskStream, stream
-from togi.engines.native import NativeEngine
 from togi.evidence.evaluate import evaluate
 from togi.folder import RunFolder, digest, dumps, write_text
 from togi.interrupt import Interrupted, Interrupts
-from togi.manifest import claim
-from togi.models.policy import LocalPolicy, Reference
+from togi.manifest import claim, record_model
+from togi.models.load import Loaded
 from togi.models.save import save_model
 from togi.records import average, completion_tokens, rollout_metrics, rollout_rows
-from togi.rollout import Episodes
 from togi.run import Run, Stage, Watch, open_model, open_play, stage_model
-from togi.text import Chat
-from togi.types import Group, Need, Sample
+from togi.types import Group, Sample
+from togi.workshop import Workshop
 
 LOGS = ("metrics.jsonl", "timings.jsonl")
 
@@ -59,45 +56,6 @@ def train(run: Run, watch: Watch, *, allow_changes: bool = False) -> None:
         Training(run, folder, watch, interrupts, claim(run, folder, allow_changes)).go()
 
 
-class Workshop:
-    """The parts of one stage that change as it runs, opened from the weights the stage starts from."""
-
-    def __init__(self, run: Run, number: int, dtype: torch.dtype) -> None:
-        stage = run.stages[number]
-        updates: frozenset[Need] = frozenset({"old_logp"}) if stage.minibatches > 1 else frozenset()
-        self.needs = stage.algorithm.needs | updates
-        loaded = open_model(run, number)
-        self.tokenizer = loaded.tokenizer
-        self.chat = Chat(loaded.tokenizer, loaded.eos_ids)
-        # With adapters the frozen base is the reference, as long as the stage starts from untrained adapters.
-        adapter_base = run.model.lora is not None and number == 0
-        reference: Reference = "none" if "ref_logp" not in self.needs else "adapter_base" if adapter_base else "copy"
-        self.policy = LocalPolicy(loaded.model, stage.optimiser, compute=dtype, reference=reference)
-        self.engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
-        seed = int(digest([run.seed, stage.name])[:15], 16)
-        self.stream: TaskStream = stream(stage.tasks, seed)
-        self.play = Episodes(
-            engine=self.engine,
-            chat=self.chat,
-            env=stage.env,
-            reward=stage.reward,
-            sampling=stage.sampling,
-            seed=seed,
-        )
-        self.mark()
-
-    def mark(self) -> None:
-        """Remember the state between two steps: a step cut short has drawn from the stream, but must not count."""
-        self.state = {"stream": self.stream.state(), "torch_rng": bytes(torch.get_rng_state().tolist()).hex()}
-
-    def restore(self, path: Path, state: Mapping[str, Any]) -> None:
-        self.policy.load(path)
-        self.engine.sync(self.policy)
-        self.stream.restore(state["stream"])
-        torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["torch_rng"])), dtype=torch.uint8))
-        self.mark()
-
-
 class Training:
     """One process's work on one run folder."""
 
@@ -118,7 +76,7 @@ class Training:
         self._evaluate_what_is_due()
         while self.position.stage < len(self.run.stages):
             torch.manual_seed(self.run.seed)
-            work = Workshop(self.run, self.position.stage, self.dtype)
+            work = Workshop(self.run, self.position.stage, self._open(self.position.stage), self.dtype)
             if found and state["work"]:
                 work.restore(found[0], state["work"])
             found = None
@@ -127,6 +85,12 @@ class Training:
             gc.collect()
             self._evaluate_what_is_due()
         self.folder.event("finished", steps=self.position.total)
+
+    def _open(self, number: int) -> Loaded:
+        loaded = open_model(self.run, number)
+        if number == 0:
+            record_model(self.folder, loaded)
+        return loaded
 
     def _stage(self, stage: Stage, work: Workshop) -> None:
         self.watch.stage(stage.name, stage.steps, self.position.step)
@@ -224,7 +188,7 @@ class Training:
             if path.exists():
                 continue
             self.watch.phase(f"evaluate {name}")
-            play = open_play(self.run, open_model(self.run, number), self.dtype).at(0, self.watch.progress)
+            play = open_play(self.run, self._open(number), self.dtype).at(0, self.watch.progress)
             result = evaluate(
                 play,
                 evaluation.tasks,

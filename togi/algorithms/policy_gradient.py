@@ -167,7 +167,6 @@ class PolicyGradient(Algorithm):
         old_BT = logp_BT.detach() if batch.old_logp_BT is None else batch.old_logp_BT
         surrogate = self.surrogate(logp_BT, old_BT, batch)
         value, metrics = surrogate.value, dict(surrogate.metrics)
-        metrics["sampling/sampling_logp_difference/mean"] = mean((old_BT - batch.logp_BT).abs(), mask_BT)
         if self.kl:
             assert batch.ref_logp_BT is not None
             metrics["kl"] = mean(losses.k3(logp_BT, batch.ref_logp_BT, mask_BT), mask_BT)

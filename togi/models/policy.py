@@ -300,7 +300,9 @@ class _Tally:
         sampled_BT = batch.mask_BT & (batch.logp_BT != 0).any(-1, keepdim=True)
         if out is None or not bool(sampled_BT.any()):
             return
-        apart = (out.logp_BT.detach() - batch.logp_BT).abs()[sampled_BT]
+        # Under the weights that sampled: later updates of the same step move on from them.
+        own_BT = out.logp_BT.detach() if batch.old_logp_BT is None else batch.old_logp_BT
+        apart = (own_BT - batch.logp_BT).abs()[sampled_BT]
         self._apart = _sum(self._apart, Mean(total=float(apart.sum()), count=float(apart.numel())))
         self._largest = max(self._largest, float(apart.max()))
 
