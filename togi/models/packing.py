@@ -28,6 +28,9 @@ IntArray = NDArray[np.int64]
 _CALL_IN_PAIRS = 1 << 15
 # Bounds of one call, so that its score matrices stay small whatever the context length.
 _MAX_QUERIES = 512
+# Sizes are rounded up to these: a matrix product of a new shape is first compiled, and freed memory of an old shape
+# does not fit it.
+_NODES, _SIDE = 64, 16
 _MAX_PAIRS = 1 << 20
 
 
@@ -112,6 +115,22 @@ def _pieces(paths: Sequence[tuple[IntArray, int]]) -> Iterator[Piece]:
             yield Piece(path=path[:end], start=start)
 
 
+def _filled(trie: Trie) -> Trie:
+    """The trie with a path of its own at the end that nothing reads, up to a round number of nodes."""
+    count = len(trie.ids_N)
+    filler = np.arange(_rounded(count, _NODES) - count, dtype=np.int64)
+    return Trie(
+        ids_N=np.concatenate((trie.ids_N, np.zeros_like(filler))),
+        position_N=np.concatenate((trie.position_N, filler)),
+        nodes=trie.nodes,
+        pieces=(*trie.pieces, Piece(path=count + filler, start=0)) if len(filler) else trie.pieces,
+    )
+
+
+def _rounded(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
+
+
 def plan(trie: Trie, device: torch.device) -> Plan:
     """Collect pieces of similar size into attention calls, padding queries and keys to the longest of the call."""
     order = sorted(trie.pieces, key=lambda piece: (len(piece.path) - piece.start, len(piece.path)))
@@ -132,8 +151,8 @@ def plan(trie: Trie, device: torch.device) -> Plan:
 
 
 def _block(pieces: Sequence[Piece], device: torch.device) -> Block:
-    queries = max(len(piece.path) - piece.start for piece in pieces)
-    keys = max(len(piece.path) for piece in pieces)
+    queries = _rounded(max(len(piece.path) - piece.start for piece in pieces), _SIDE)
+    keys = _rounded(max(len(piece.path) for piece in pieces), _SIDE)
     query_RQ = np.zeros((len(pieces), queries), np.int64)
     key_RK = np.zeros((len(pieces), keys), np.int64)
     position_RQ = np.zeros((len(pieces), queries), np.int64)
@@ -189,6 +208,7 @@ class PackedModel:
         device = batch.ids_BT.device
         trie = layout(batch.samples)
         scored = _scored(trie, batch)
+        trie = _filled(trie)
         with trie_attention(self._model, plan(trie, device)):
             hidden_ND = self._model.get_decoder()(
                 input_ids=torch.from_numpy(trie.ids_N).to(device)[None],
@@ -209,7 +229,8 @@ class PackedModel:
 class _Scored:
     """What is projected: M rows (a node at a temperature), P (row, next token) pairs, and where each pair is read.
 
-    ``b``, ``t`` and ``pair`` have one entry for each scored position of the batch.
+    Rows that no pair looks at stand at the end, up to a round number. ``b``, ``t`` and ``pair`` have one entry for each
+    scored position of the batch.
     """
 
     node_M: Tensor
@@ -234,9 +255,10 @@ def _scored(trie: Trie, batch: Batch) -> _Scored:
     keys = np.stack((parent.astype(np.float64), temperature, node.astype(np.float64)), axis=1)
     pairs, pair = np.unique(keys, axis=0, return_inverse=True)
     rows, row = np.unique(pairs[:, :2], axis=0, return_inverse=True)
+    spare = _rounded(len(rows), _NODES) - len(rows)
     tensors = (
-        rows[:, 0].astype(np.int64),
-        rows[:, 1],
+        np.pad(rows[:, 0].astype(np.int64), (0, spare)),
+        np.pad(rows[:, 1], (0, spare), constant_values=1.0),
         row.reshape(-1),
         trie.ids_N[pairs[:, 2].astype(np.int64)],
         b,
