@@ -31,11 +31,11 @@ class KeyValueCache:
     """Keys and values of ``rows`` sequences, [layers, rows, K, capacity, D], at the front of each row.
 
     Between ``begin_prefill`` and ``end_prefill`` a model call takes several prompts laid end to end; after
-    ``begin_decode`` it takes one token for each of the first rows.
+    ``begin_decode`` it takes one token for each of the first rows. No sequence grows past ``longest`` tokens.
     """
 
-    def __init__(self, layers: int, rows: int, context: int) -> None:
-        self.layers, self.rows, self.context = layers, rows, context
+    def __init__(self, layers: int, rows: int, context: int, longest: int) -> None:
+        self.layers, self.rows, self.context, self.longest = layers, rows, context, longest
         self.capacity = 0
         self._keys = torch.empty(0)
         self._values = torch.empty(0)
@@ -102,7 +102,7 @@ class KeyValueCache:
         """Make every row hold ``length`` tokens, keeping what is there."""
         if length <= self.capacity:
             return
-        capacity = min(max(length + _GROWTH, self.capacity * 2), max(self.context, length))
+        capacity = min(max(length + _GROWTH, self.capacity * 2), max(self.longest, length))
         self._keys = _widened(self._keys, capacity)
         self._values = _widened(self._values, capacity)
         self._key_slots = self._keys.view(self.layers, -1, self._keys.shape[4]).unbind()

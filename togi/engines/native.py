@@ -33,7 +33,7 @@ class NativeEngine:
         tokenizer: Decoder,
         eos_ids: frozenset[int],
         *,
-        batch_size: int = 64,
+        batch_size: int = 128,
         max_context: int | None = None,
     ) -> None:
         if batch_size < 1:
@@ -50,7 +50,6 @@ class NativeEngine:
         self._context = max_context or longest
         self._layers: int = config.num_hidden_layers
         self._vocabulary: int = config.vocab_size
-        self._cache: KeyValueCache | None = None
 
     def sync(self, policy: Policy) -> None:
         """Take the version of the policy, whose module this engine shares: no key or value outlives ``generate``."""
@@ -70,12 +69,12 @@ class NativeEngine:
         check_sampling(sampling)
         self._check_prompts(prompts)
         rows = min(self._batch_size, sum(len(prompt.seeds) for prompt in prompts))
-        if self._cache is None or self._cache.rows < rows:
-            self._cache = KeyValueCache(self._layers, rows, self._context)
+        longest = min(self._context, max((len(prompt.ids) for prompt in prompts), default=0) + sampling.max_tokens)
         with self._sampling_mode():
+            # One cache a call: between calls its memory serves learning.
             return Schedule(
                 self._model,
-                self._cache,
+                KeyValueCache(self._layers, rows, self._context, longest),
                 self._decoder,
                 self._eos,
                 sampling,
@@ -108,9 +107,6 @@ class NativeEngine:
                 )
             with torch.inference_mode():
                 yield
-        except BaseException:
-            self._cache = None  # numbers that are not finite would spoil even rows that mask them
-            raise
         finally:
             self._model.set_attn_implementation(attention)
             for module, mode in modes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _NEVER = (1 << 31) - 1
 
 
@@ -23,4 +23,5 @@ def keep_freed_memory() -> bool:
         mallopt = library.mallopt
     except AttributeError:
         return False
-    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _NEVER))
+    settings = {_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _NEVER}
+    return all([bool(mallopt(name, value)) for name, value in settings.items()])
