@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from toy_run import make_model, toy_run
 
 from togi.evidence.again import evaluate_run, in_words, pick_model, table
 from togi.evidence.evaluate import evaluate, from_groups
 from togi.evidence.evaluation import EvaluationRecord, read_evaluation, write_evaluation
 from togi.evidence.summary import compare, powers, summary
+from togi.run import Silent
+from togi.train import train
 from togi.types import Group, Message, Sampling, Score, Status, Task, Trajectory, Turn
 
 NAN = float("nan")
@@ -178,26 +182,30 @@ def test_a_name_cannot_leave_the_folder(tmp_path: Path) -> None:
         write_evaluation(tmp_path, record({"a": [1]}, model="../../x"))
 
 
-def test_evaluating_a_run_again(tmp_path: Path) -> None:
+def test_the_model_that_is_meant(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no stage has ended"):
         pick_model(tmp_path, ["sft", "grpo"])
     (tmp_path / "models" / "sft").mkdir(parents=True)
     assert pick_model(tmp_path, ["sft", "grpo"]) == "sft"
     with pytest.raises(ValueError, match="no saved model 'grpo'"):
         pick_model(tmp_path, ["sft", "grpo"], "grpo")
-    plays = {"tiny": Answers(0.0), str(tmp_path / "models" / "sft"): Answers(1.0)}
-    records = evaluate_run(
-        tmp_path,
-        base="tiny",
-        stage="sft",
-        step=3,
-        tasks=[task(str(i)) for i in range(12)],
-        attempts=2,
-        sampling=Sampling(),
-        open_play=plays.__getitem__,
-    )
-    assert sorted(path.name for path in (tmp_path / "evaluations").iterdir()) == ["eval-base.json", "eval-sft.json"]
-    assert compare(*records).difference.point == 1.0
+
+
+def test_evaluating_a_run_again(tmp_path: Path) -> None:
+    run = replace(toy_run(tmp_path / "run", make_model(tmp_path / "model")), evaluation=None)
+    train(replace(run, stages=run.stages[:1]), Silent())
+    with pytest.raises(ValueError, match=r"no \[evaluation\]"):
+        evaluate_run(run, "sft")
+    held_out = toy_run(tmp_path / "run", tmp_path / "model")
+    records = evaluate_run(held_out, "sft")
+    names = sorted(path.name for path in (tmp_path / "run" / "evaluations").iterdir())
+    assert names == ["eval-base.json", "eval-sft.json"]
+    assert [record["step"] for record in records] == [0, 3]
+
+
+def test_evaluations_side_by_side() -> None:
+    names = [str(i) for i in range(12)]
+    records = [record({name: [value, value] for name in names}, model=model) for model, value in (("a", 0), ("b", 1))]
     console = Console(record=True, width=120, file=None)
     with console.capture() as capture:
         console.print(table(records))

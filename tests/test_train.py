@@ -21,6 +21,7 @@ from toy_run import make_model, tasks, toy_run
 
 from togi.folder import FolderError, RunFolder, broken_link, read_lines
 from togi.interrupt import Interrupted
+from togi.models.load import Lora
 from togi.run import Run, Silent
 from togi.train import train
 
@@ -251,3 +252,33 @@ def test_sigkill_at_any_moment(whole: Path, model: Path, tmp_path: Path) -> None
         process.wait()
     assert subprocess.run(program).returncode == 0
     assert contents(tmp_path / "run") == contents(whole)
+
+
+def test_adapters_over_two_stages(model: Path, tmp_path: Path) -> None:
+    """The second stage goes on with the first one's adapter; the base model is in no checkpoint and never changes."""
+    from peft import AutoPeftModelForCausalLM
+
+    run = toy_run(tmp_path, model, grpo_steps=2)
+    train(replace(run, model=replace(run.model, lora=Lora(rank=4))), Silent())
+    for name in ("sft", "grpo"):
+        files = {path.name for path in (tmp_path / "models" / name).iterdir()}
+        assert "adapter_model.safetensors" in files
+        assert "model.safetensors" not in files
+    adapted = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "models" / "grpo")
+    with safe_open(model / "model.safetensors", "pt") as base:
+        frozen = {k.replace("base_layer.", ""): v for k, v in adapted.get_base_model().state_dict().items()}
+        assert all(torch.equal(frozen[k], base.get_tensor(k)) for k in base.keys())  # noqa: SIM118
+    with safe_open(tmp_path / "models" / "sft" / "adapter_model.safetensors", "pt") as first:
+        with safe_open(tmp_path / "models" / "grpo" / "adapter_model.safetensors", "pt") as second:
+            assert any(not torch.equal(first.get_tensor(k), second.get_tensor(k)) for k in first.keys())  # noqa: SIM118
+
+
+def test_rows_longer_than_the_context_are_refused_before_a_step(model: Path, tmp_path: Path) -> None:
+    run = toy_run(tmp_path, model)
+    sft, grpo = run.stages
+    long = replace(run, stages=(replace(sft, tasks=tasks(["red", "blue" * 60])), grpo), evaluation=None)
+    with pytest.raises(
+        ValueError, match=r"1 of 2 tasks of stage sft do not fit the model's context of 64 tokens: blue"
+    ):
+        train(long, Silent())
+    assert not (tmp_path / "metrics.jsonl").exists()

@@ -61,9 +61,13 @@ def preview(recipe: RecipePath, *overrides: Overrides) -> int:
 def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
     """Is the machine fit? Can the base model do the task at all?"""
     from togi.evidence.doctor import doctor as check
+    from togi.progress import Live
     from togi.recipe import load_recipe
 
-    found = check(load_recipe(recipe, overrides).run)
+    plan = load_recipe(recipe, overrides).run
+    with Live() as watch:
+        watch.phase("attempts of the base model")
+        found = check(plan, progress=watch.progress)
     found.render(Console())
     return FINDING if found.findings else 0
 
@@ -108,35 +112,13 @@ def evaluate(
 ) -> None:
     """Is it better, by how much, for sure? Base and trained model on the held-out tasks, with intervals."""
     from togi.evidence.again import evaluate_run, pick_model, table
-    from togi.manifest import run_dtype
     from togi.recipe import load_recipe
-    from togi.run import open_model, open_play
-    from togi.types import Play
 
     changes = {"attempts": attempts, "tasks": tasks}
     overrides = [f"evaluation.{name}={value}" for name, value in changes.items() if value is not None]
     plan = load_recipe(run, overrides).run
-    if plan.evaluation is None:
-        raise ValueError(f"{run}: its recipe has no [evaluation]: nothing says which tasks are held out")
-    names = [stage.name for stage in plan.stages]
-    stage = pick_model(run, names, model)
-    number = names.index(stage) + 1
-    dtype = run_dtype(json.loads((run / "manifest.json").read_text(encoding="utf-8")))
-
-    def play(source: str) -> Play:
-        return open_play(plan, open_model(plan, 0 if source == plan.model.source else number), dtype)
-
-    before, after = evaluate_run(
-        run,
-        base=plan.model.source,
-        stage=stage,
-        step=sum(one.steps for one in plan.stages[:number]),
-        tasks=plan.evaluation.tasks,
-        attempts=plan.evaluation.attempts,
-        sampling=plan.evaluation.sampling,
-        open_play=play,
-    )
-    Console().print(table([before, after]))
+    stage = pick_model(run, [one.name for one in plan.stages], model)
+    Console().print(table(evaluate_run(plan, stage)))
 
 
 @app.command(sort_key=6)

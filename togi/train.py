@@ -27,6 +27,7 @@ from togi.evidence.evaluate import evaluate
 from togi.folder import RunFolder, digest, dumps, write_text
 from togi.interrupt import Interrupted, Interrupts
 from togi.manifest import claim, record_model
+from togi.models.allocator import release_freed_memory
 from togi.models.load import Loaded
 from togi.models.save import save_model
 from togi.records import average, completion_tokens, rollout_metrics, rollout_rows
@@ -82,11 +83,13 @@ class Training:
             found = None
             self._stage(self.run.stages[self.position.stage], work)
             del work
-            gc.collect()
             self._evaluate_what_is_due()
         self.folder.event("finished", steps=self.position.total)
 
     def _open(self, number: int) -> Loaded:
+        """The weights before stage ``number``; whatever model was in memory makes room first."""
+        gc.collect()
+        release_freed_memory()
         loaded = open_model(self.run, number)
         if number == 0:
             record_model(self.folder, loaded)
@@ -188,9 +191,8 @@ class Training:
             if path.exists():
                 continue
             self.watch.phase(f"evaluate {name}")
-            play = open_play(self.run, self._open(number), self.dtype).at(0, self.watch.progress)
             result = evaluate(
-                play,
+                open_play(self.run, self._open(number), self.dtype).at(0, self.watch.progress),
                 evaluation.tasks,
                 evaluation.attempts,
                 model=name,

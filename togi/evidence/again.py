@@ -1,11 +1,12 @@
 """``togi eval``: a run's base and trained model on the same held-out tasks with the same seeds, and how that is shown.
 
-It knows no recipe: whoever calls it says which tasks, how they are sampled, and how a model becomes a ``Play``.
+It knows no recipe: the run says which tasks, how they are sampled and what they are paid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -13,8 +14,9 @@ from rich.table import Table
 from togi.evidence.evaluate import evaluate
 from togi.evidence.evaluation import EvaluationRecord, write_evaluation
 from togi.evidence.summary import Comparison, Summary, compare, summary
+from togi.manifest import run_dtype
+from togi.run import Run, open_model, open_play
 from togi.statistics import Interval
-from togi.types import Play, Sampling, Task
 
 
 def pick_model(folder: Path, stages: Sequence[str], model: str = "last") -> str:
@@ -29,29 +31,28 @@ def pick_model(folder: Path, stages: Sequence[str], model: str = "last") -> str:
     return model
 
 
-def evaluate_run(
-    folder: Path,
-    *,
-    base: str,
-    stage: str,
-    step: int,
-    tasks: Sequence[Task],
-    attempts: int,
-    sampling: Sampling,
-    open_play: Callable[[str], Play],
-) -> tuple[EvaluationRecord, EvaluationRecord]:
-    """Evaluate model source ``base`` and the saved model of ``stage``; write ``evaluations/eval-{base,STAGE}.json``.
+def evaluate_run(run: Run, stage: str) -> tuple[EvaluationRecord, EvaluationRecord]:
+    """Evaluate the run's base and the saved model of ``stage``; write ``evaluations/eval-{base,STAGE}.json``.
 
-    ``open_play`` turns a model source into a play; each is opened only after the one before was dropped, so two models
-    are never in memory together.
+    Each model is opened only after the one before was dropped, so two are never in memory together. ``ValueError``
+    when the run's recipe holds no task out.
     """
+    if run.evaluation is None:
+        raise ValueError(f"{run.folder}: its recipe has no [evaluation]: nothing says which tasks are held out")
+    number = [one.name for one in run.stages].index(stage) + 1
+    dtype = run_dtype(json.loads((run.folder / "manifest.json").read_text(encoding="utf-8")))
     records: list[EvaluationRecord] = []
-    for name, source, updates in (("base", base, 0), (stage, str(folder / "models" / stage), step)):
-        play = open_play(source)
-        record = evaluate(play, tasks, attempts, model=f"eval-{name}", step=updates, sampling=sampling)
-        write_evaluation(folder, record)
+    for name, before_stage in (("base", 0), (stage, number)):
+        record = evaluate(
+            open_play(run, open_model(run, before_stage), dtype),
+            run.evaluation.tasks,
+            run.evaluation.attempts,
+            model=f"eval-{name}",
+            step=sum(one.steps for one in run.stages[:before_stage]),
+            sampling=run.evaluation.sampling,
+        )
+        write_evaluation(run.folder, record)
         records.append(record)
-        del play
     return records[0], records[1]
 
 
