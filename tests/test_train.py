@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from toy_run import make_model, tasks, toy_run
 
 from togi.folder import FolderError, RunFolder, broken_link, read_lines
@@ -92,8 +92,8 @@ def test_a_run_leaves_everything_behind(whole: Path) -> None:
     assert broken_link(events) is None
     assert events[0]["event"] == "started"
     assert events[-1]["event"] == "finished"
-    weights = [safe_open(whole / "models" / name / "model.safetensors", "pt") for name in ("sft", "grpo")]
-    assert any(not torch.equal(weights[0].get_tensor(k), weights[1].get_tensor(k)) for k in weights[0].keys())  # noqa: SIM118
+    sft, grpo = (load_file(whole / "models" / name / "model.safetensors") for name in ("sft", "grpo"))
+    assert any(not torch.equal(sft[key], grpo[key]) for key in sft)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(whole: Path, model: Path, tmp_path: Path) -> None:
@@ -217,9 +217,10 @@ def test_a_step_without_signal_changes_no_weight(model: Path, tmp_path: Path) ->
     train(run, watch)
     assert all(row["frac_reward_zero_std"] == 1 for row in watch.seen)
     before, after = (
-        safe_open(path, "pt") for path in (model / "model.safetensors", tmp_path / "models/grpo/model.safetensors")
+        load_file(model / "model.safetensors"),
+        load_file(tmp_path / "models" / "grpo" / "model.safetensors"),
     )
-    assert all(torch.equal(before.get_tensor(k), after.get_tensor(k)) for k in before.keys())  # noqa: SIM118
+    assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 def constant_reward(run: Run) -> Run:
@@ -265,20 +266,16 @@ def test_adapters_over_two_stages(model: Path, tmp_path: Path) -> None:
         assert "adapter_model.safetensors" in files
         assert "model.safetensors" not in files
     adapted = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "models" / "grpo")
-    with safe_open(model / "model.safetensors", "pt") as base:
-        frozen = {k.replace("base_layer.", ""): v for k, v in adapted.get_base_model().state_dict().items()}
-        assert all(torch.equal(frozen[k], base.get_tensor(k)) for k in base.keys())  # noqa: SIM118
-    with safe_open(tmp_path / "models" / "sft" / "adapter_model.safetensors", "pt") as first:
-        with safe_open(tmp_path / "models" / "grpo" / "adapter_model.safetensors", "pt") as second:
-            assert any(not torch.equal(first.get_tensor(k), second.get_tensor(k)) for k in first.keys())  # noqa: SIM118
+    frozen = {k.replace("base_layer.", ""): v for k, v in adapted.get_base_model().state_dict().items()}
+    assert all(torch.equal(frozen[k], v) for k, v in load_file(model / "model.safetensors").items())
+    first, second = (load_file(tmp_path / "models" / name / "adapter_model.safetensors") for name in ("sft", "grpo"))
+    assert any(not torch.equal(first[key], second[key]) for key in first)
 
 
 def test_rows_longer_than_the_context_are_refused_before_a_step(model: Path, tmp_path: Path) -> None:
     run = toy_run(tmp_path, model)
     sft, grpo = run.stages
     long = replace(run, stages=(replace(sft, tasks=tasks(["red", "blue" * 60])), grpo), evaluation=None)
-    with pytest.raises(
-        ValueError, match=r"1 of 2 tasks of stage sft do not fit the model's context of 64 tokens: blue"
-    ):
+    with pytest.raises(ValueError, match=r"1 of 2 tasks of stage sft do not fit .* of 64 tokens: blue"):
         train(long, Silent())
     assert not (tmp_path / "metrics.jsonl").exists()
