@@ -117,18 +117,18 @@ def test_power_loss_in_any_phase(phase: str, whole: Path, model: Path, tmp_path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("phase", ["sample", "learn", "keep", "evaluate sft"])
+@pytest.mark.parametrize("phase", ["sample", "learn", "keep", "save", "evaluate sft"])
 def test_a_signal_saves_within_a_step(
     phase: str, number: signal.Signals, whole: Path, model: Path, tmp_path: Path
 ) -> None:
     run = replace(toy_run(tmp_path, model), save_every=100)
-    watch = At(phase, 1 if phase.startswith("evaluate") else 5, lambda: os.kill(os.getpid(), number))
+    watch = At(phase, 1 if phase.startswith(("evaluate", "save")) else 5, lambda: os.kill(os.getpid(), number))
     with pytest.raises(Interrupted) as stopped:
         train(run, watch)
     assert stopped.value.code == 128 + number
     assert "saving, then stopping" in watch.notes[-1]
     done = len(read_lines(tmp_path / "metrics.jsonl"))
-    assert done == {"sample": 4, "learn": 5, "keep": 5, "evaluate sft": 3}[phase]
+    assert done == {"sample": 4, "learn": 5, "keep": 5, "save": 3, "evaluate sft": 3}[phase]
     again = At("sample", 1, lambda: None)
     train(run, again)
     assert f"resuming after step {done}" in again.notes[0]

@@ -109,7 +109,8 @@ class Training:
                 self._save(work)
             self.folder.event("interrupted", step=self.position.total)
             raise
-        self._finish(stage, work)
+        with self.interrupts.deferred():
+            self._finish(stage, work)
 
     def _step(self, stage: Stage, work: Workshop) -> None:
         """One turn of the loop. From learning to the log nothing can be cut in two by a signal."""
