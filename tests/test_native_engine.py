@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from togi.engines import NativeEngine
+from togi.engines.linear import packed_weights
 from togi.types import Prompt, Sampling, Turn
 
 SIZES = {
@@ -326,3 +327,19 @@ def test_what_cannot_be_sampled_is_refused(tiny: PreTrainedModel) -> None:
         engine_of(tiny, max_context=257)
     with pytest.raises(ValueError, match="batch_size is 0"):
         engine_of(tiny, batch_size=0)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+def test_packed_weights_give_the_same_products_and_are_put_away() -> None:
+    model = tiny_model(dtype=torch.bfloat16)
+    x = torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    layer = model.model.layers[0].mlp.gate_proj
+    plain = layer(x)
+    with packed_weights(model, rows=8), torch.inference_mode():
+        assert "forward" in vars(layer)
+        packed = layer(x)
+    assert "forward" not in vars(layer)
+    torch.testing.assert_close(packed, plain, rtol=2e-2, atol=2e-2)
+    layer.weight.data.mul_(2)
+    with packed_weights(model, rows=8), torch.inference_mode():
+        torch.testing.assert_close(layer(x), 2 * packed, rtol=2e-2, atol=2e-2)

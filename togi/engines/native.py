@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from togi.engines.attention import ATTENTION, KeyValueCache
+from togi.engines.linear import packed_weights
 from togi.engines.sampling import check_sampling
 from togi.engines.schedule import Progress, Schedule
 from togi.engines.stopping import Decoder
@@ -70,7 +71,7 @@ class NativeEngine:
         self._check_prompts(prompts)
         rows = min(self._batch_size, sum(len(prompt.seeds) for prompt in prompts))
         longest = min(self._context, max((len(prompt.ids) for prompt in prompts), default=0) + sampling.max_tokens)
-        with self._sampling_mode():
+        with self._sampling_mode(), packed_weights(self._model, rows):
             # One cache a call: between calls its memory serves learning.
             return Schedule(
                 self._model,

@@ -167,7 +167,7 @@ def _attend(
     heads, kv_heads, nodes = query.shape[1], key.shape[1], query.shape[2]
     calls, answer = plan.calls(heads, kv_heads, sliding_window, query.dtype)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out = _TrieAttention.apply(
+    out = _TrieAttention.apply(  # type: ignore[no-untyped-call]
         (query * scale).transpose(1, 2).reshape(nodes * heads, -1),
         key.transpose(1, 2).reshape(nodes * kv_heads, -1),
         value.transpose(1, 2).reshape(nodes * kv_heads, -1),

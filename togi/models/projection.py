@@ -75,7 +75,7 @@ class _TokenLogProbs(torch.autograd.Function):
 def _logsumexp(logits: Tensor, wide: torch.dtype) -> Tensor:
     """In full width, a few rows at a time: widening all of a chunk would leave the processor's cache."""
     step = max(1, _CACHED // logits.shape[1])
-    return torch.cat([torch.logsumexp(part.to(wide), -1) for part in logits.split(step)])
+    return torch.cat([torch.logsumexp(part.to(wide), -1) for part in logits.split(step)])  # type: ignore[no-untyped-call]
 
 
 def _chunks(x_MD: Tensor, weight_VD: Tensor, row_P: Tensor) -> list[tuple[slice, slice]]:
@@ -94,5 +94,5 @@ def token_log_probs(
     ``row_P`` ascends. Both come in float32, or wider where the input is; rows are divided by their temperature
     beforehand. Both carry gradients to x and W.
     """
-    logp_P, entropy_M = _TokenLogProbs.apply(x_MD, weight_VD, row_P, token_P, entropy)
+    logp_P, entropy_M = _TokenLogProbs.apply(x_MD, weight_VD, row_P, token_P, entropy)  # type: ignore[no-untyped-call]
     return logp_P, entropy_M
