@@ -10,9 +10,9 @@ from tiny_text import tiny_folder
 
 from togi.engines.native import NativeEngine
 from togi.models.load import load_model
-from togi.terminal_chat import Conversation, chat
+from togi.terminal_chat import Conversation, chat, system_message
 from togi.text import Chat
-from togi.types import Sampling
+from togi.types import Message, Sampling
 
 SHORT = Sampling(max_tokens=3, temperature=0.0, ignore_eos=True)
 
@@ -20,7 +20,7 @@ SHORT = Sampling(max_tokens=3, temperature=0.0, ignore_eos=True)
 def conversation(folder: Path, sampling: Sampling = SHORT) -> Conversation:
     loaded = load_model(str(folder))
     engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
-    return Conversation(engine, Chat(loaded.tokenizer, loaded.eos_ids), sampling)
+    return Conversation(engine, Chat(loaded.tokenizer, loaded.eos_ids), sampling, ())
 
 
 def test_conversation_grows_and_starts_over(tmp_path: Path) -> None:
@@ -55,3 +55,9 @@ def test_talk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
     talk = conversation(folder)
     first, second = talk.say("hello").text, talk.say("hello").text
     assert capsys.readouterr().out == f"{first}\n{second}\n{first}\n"
+
+
+def test_a_runs_system_message_opens_the_conversation(tmp_path: Path) -> None:
+    assert system_message(tmp_path) == ()
+    (tmp_path / "recipe.toml").write_text('name = "r"\n[prompt]\nsystem = "Be brief."\n')
+    assert system_message(tmp_path) == (Message(role="system", content="Be brief."),)

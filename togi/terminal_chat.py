@@ -1,6 +1,9 @@
-"""Talk to a model in the terminal, or ask it one thing. It knows no run beyond the model it left behind."""
+"""Talk to a model in the terminal, or ask it one thing. Of a run it knows its model and its system message."""
 
 from __future__ import annotations
+
+import tomllib
+from pathlib import Path
 
 from rich.console import Console
 
@@ -21,7 +24,10 @@ def chat(source: str, prompt: str | None, sampling: Sampling) -> None:
     with notes.status(f"loading {source}") as status:
         loaded = load_model(source, progress=status.update)
     talk = Conversation(
-        NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids), Chat(loaded.tokenizer, loaded.eos_ids), sampling
+        NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids),
+        Chat(loaded.tokenizer, loaded.eos_ids),
+        sampling,
+        system_message(Path(source)),
     )
     if prompt is not None:
         _show(talk.say(prompt), notes)
@@ -41,11 +47,20 @@ def chat(source: str, prompt: str | None, sampling: Sampling) -> None:
         _show(turn, notes)
 
 
-class Conversation:
-    """A growing conversation with one model; the same questions get the same answers."""
+def system_message(source: Path) -> tuple[Message, ...]:
+    """What a run told its model before every task; nothing for any other source."""
+    recipe = source / "recipe.toml"
+    if not recipe.is_file():
+        return ()
+    prompt = tomllib.loads(recipe.read_text(encoding="utf-8")).get("prompt", {})
+    return (Message(role="system", content=prompt["system"]),) if "system" in prompt else ()
 
-    def __init__(self, engine: NativeEngine, chat: Chat, sampling: Sampling) -> None:
-        self._engine, self._chat, self._sampling = engine, chat, sampling
+
+class Conversation:
+    """A growing conversation with one model; the same questions get the same answers. It begins with ``opening``."""
+
+    def __init__(self, engine: NativeEngine, chat: Chat, sampling: Sampling, opening: tuple[Message, ...]) -> None:
+        self._engine, self._chat, self._sampling, self._opening = engine, chat, sampling, opening
         self.start_over()
 
     def start_over(self) -> None:
@@ -55,7 +70,7 @@ class Conversation:
     def say(self, text: str) -> Turn:
         """The model's turn after the user said ``text``; one that found no room is not kept."""
         said = [Message(role="user", content=text)]
-        context = self._chat.extend(self._ids, said) if self._ids else self._chat.prompt(said)
+        context = self._chat.extend(self._ids, said) if self._ids else self._chat.prompt([*self._opening, *said])
         turn = self._engine.generate([Prompt(ids=context, seeds=(self._turns,))], self._sampling)[0][0]
         if turn.completion:
             self._ids = (*turn.prompt, *turn.completion)
