@@ -48,7 +48,7 @@ def main() -> None:
         start = time.perf_counter()
         groups = algorithm.sampler(iter(tasks), len(tasks), episodes.at(step))
         sampled = time.perf_counter() - start
-        made = algorithm.credit(samples(groups))
+        made = algorithm.credit(samples(groups), {})
         metrics = policy.learn(made, algorithm)
         engine.sync(policy)
         if step:

@@ -29,7 +29,7 @@ from togi.algorithms import (
     ReinforcePP,
 )
 from togi.batch import collate, minibatches
-from togi.types import Algorithm, Batch, Mean, Outputs, Sample, Stop
+from togi.types import LOGP, Algorithm, Batch, Mean, Output, Outputs, Sample, Stop
 
 VOCABULARY = 5
 PROMPT = 2
@@ -60,7 +60,7 @@ def step(rewards: Sequence[Sequence[float]] = REWARDS, lengths: Sequence[Sequenc
 def advantages(algorithm: Algorithm, samples: Sequence[Sample]) -> list[float]:
     """The one advantage of every sample's trained tokens."""
     found = []
-    for each in algorithm.credit(samples):
+    for each in algorithm.credit(samples, {}):
         assert each.advantage is not None
         assert not each.advantage[~each.mask].any()
         [value] = set(each.advantage[each.mask].tolist())
@@ -75,13 +75,13 @@ class Bigram:
         generator = torch.Generator().manual_seed(seed)
         self.table = torch.randn(VOCABULARY, VOCABULARY, generator=generator, dtype=torch.float64, requires_grad=True)
 
-    def __call__(self, batch: Batch, *, entropy: bool = False) -> Outputs:
+    def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
         logits = self.table[batch.ids_BT[:, :-1]]
         scored = logits.log_softmax(-1)
         logp = scored.gather(-1, batch.ids_BT[:, 1:, None]).squeeze(-1)
         logp_BT = torch.nn.functional.pad(logp, (1, 0)).where(batch.mask_BT, 0.0)
         entropy_BT = torch.nn.functional.pad(-(scored.exp() * scored).sum(-1), (1, 0)).where(batch.mask_BT, 0.0)
-        return Outputs(logp_BT=logp_BT, entropy_BT=entropy_BT if entropy else None)
+        return Outputs(logp_BT=logp_BT, entropy_BT=entropy_BT if "entropy" in outputs else None)
 
 
 def learnt(algorithm: Algorithm, parts: Sequence[Sequence[Sample]]) -> tuple[float, Tensor, dict[str, Mean]]:
@@ -136,7 +136,7 @@ def reinforce_step() -> list[Sample]:
 
 
 def test_reinforce_pp_credits_what_is_still_to_come_and_standardises_over_tokens() -> None:
-    first, second = ReinforcePP(kl=0.1).credit(reinforce_step())
+    first, second = ReinforcePP(kl=0.1).credit(reinforce_step(), {})
     assert first.advantage is not None
     assert second.advantage is not None
     np.testing.assert_allclose(first.advantage, [0, 0, 0.730175, 0.748429, 0.711921], rtol=1e-5)
@@ -150,8 +150,8 @@ def test_reinforce_pp_carries_credit_over_environment_tokens_and_rewritten_histo
     gap[[2, 4, 5]] = [0.1, -0.2, 0.3]
     mask = np.array([False, False, True, False, True, True])
     spaced = replace(whole, ids=np.zeros(6, np.int64), mask=mask, old_logp=gap, ref_logp=np.zeros(6, np.float32))
-    expected = [each.advantage for each in ReinforcePP(kl=0.1).credit([whole, other])]
-    [first, _] = ReinforcePP(kl=0.1).credit([spaced, other])
+    expected = [each.advantage for each in ReinforcePP(kl=0.1).credit([whole, other], {})]
+    [first, _] = ReinforcePP(kl=0.1).credit([spaced, other], {})
     assert first.advantage is not None
     assert expected[0] is not None
     np.testing.assert_allclose(first.advantage[at & mask], expected[0][2:], rtol=1e-6)
@@ -161,7 +161,7 @@ def test_reinforce_pp_carries_credit_over_environment_tokens_and_rewritten_histo
         part[keep] = False
         return replace(whole, mask=part)
 
-    early, late, last = ReinforcePP(kl=0.1).credit([cut(slice(3, None)), cut(slice(None, 3)), other])
+    early, late, last = ReinforcePP(kl=0.1).credit([cut(slice(3, None)), cut(slice(None, 3)), other], {})
     assert early.advantage is not None
     assert late.advantage is not None
     np.testing.assert_allclose(early.advantage + late.advantage, expected[0], rtol=1e-6)
@@ -172,7 +172,7 @@ def test_reinforce_pp_carries_credit_over_environment_tokens_and_rewritten_histo
 
 def test_reinforce_pp_discounts_by_trained_tokens() -> None:
     rows = [sample(3, 1.0, 0), sample(1, 0.0, 1)]
-    first, second = ReinforcePP(kl=0, gamma=0.5).credit(rows)
+    first, second = ReinforcePP(kl=0, gamma=0.5).credit(rows, {})
     returns = np.array([0.25, 0.5, 1.0, 0.0])
     expected = (returns - returns.mean()) / np.sqrt(returns.var(ddof=1) + 1e-8)
     assert first.advantage is not None
@@ -186,7 +186,7 @@ def test_two_samples_of_one_trajectory_share_its_advantage_and_count_once(name: 
     whole = step()
     cut = [replace(whole[1], mask=np.arange(len(whole[1].ids)) == PROMPT)]
     cut.append(replace(whole[1], mask=np.arange(len(whole[1].ids)) > PROMPT))
-    one, two = algorithm.credit(whole), algorithm.credit([whole[0], *cut, *whole[2:]])
+    one, two = algorithm.credit(whole, {}), algorithm.credit([whole[0], *cut, *whole[2:]], {})
     for before, after in zip([one[0], one[1], one[1], *one[2:]], two, strict=True):
         assert before.advantage is not None
         assert after.advantage is not None
@@ -206,7 +206,7 @@ def test_credit_does_not_depend_on_order(name: str) -> None:
     algorithm, rows = ALGORITHMS[name], step()
     order = list(range(len(rows)))
     random.Random(0).shuffle(order)
-    straight, shuffled = algorithm.credit(rows), algorithm.credit([rows[i] for i in order])
+    straight, shuffled = algorithm.credit(rows, {}), algorithm.credit([rows[i] for i in order], {})
     for i, after in zip(order, shuffled, strict=True):
         assert after.advantage is not None
         assert straight[i].advantage is not None
@@ -216,7 +216,7 @@ def test_credit_does_not_depend_on_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", POLICY_GRADIENTS)
 def test_a_step_without_samples_gets_no_credit(name: str) -> None:
-    assert ALGORITHMS[name].credit([]) == []
+    assert ALGORITHMS[name].credit([], {}) == []
 
 
 def replace_fields(name: str, **fields: float | str | bool) -> PolicyGradient:
@@ -294,7 +294,7 @@ def test_rloo_clips_the_ratio_of_whole_answers() -> None:
 @pytest.mark.parametrize("name", POLICY_GRADIENTS)
 def test_the_first_update_is_the_plain_policy_gradient(name: str) -> None:
     algorithm = replace_fields(name, kl=0.0, drop_truncated=False)
-    credited = [replace(each, old_logp=None) for each in algorithm.credit(step())]
+    credited = [replace(each, old_logp=None) for each in algorithm.credit(step(), {})]
     model, batch = Bigram(), collate(credited)
     (-(model(batch).logp_BT * batch.advantage_BT).sum(1) * batch.weight_B).sum().backward()
     _, gradient, metrics = learnt(algorithm, [credited])
@@ -305,7 +305,7 @@ def test_the_first_update_is_the_plain_policy_gradient(name: str) -> None:
 
 def test_old_log_probabilities_make_the_ratio() -> None:
     """Once the weights have moved, leaving them out would silently give another loss."""
-    credited = DR_GRPO.credit(step())
+    credited = DR_GRPO.credit(step(), {})
     with_old, without = learnt(DR_GRPO, [credited]), learnt(DR_GRPO, [[replace(s, old_logp=None) for s in credited]])
     assert with_old[0] != pytest.approx(without[0], rel=1e-3)
 
@@ -316,7 +316,7 @@ def test_old_log_probabilities_make_the_ratio() -> None:
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 def test_micro_batches_and_padding_change_nothing(name: str) -> None:
     algorithm = ALGORITHMS[name]
-    credited = algorithm.credit(step())
+    credited = algorithm.credit(step(), {})
     whole = learnt(algorithm, [credited])
     for size in (1, 2, 3):
         assert_same(whole, learnt(algorithm, [credited[i : i + size] for i in range(0, len(credited), size)]))
@@ -327,7 +327,7 @@ def test_micro_batches_and_padding_change_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 def test_garbage_outside_the_mask_changes_nothing(name: str) -> None:
     algorithm = ALGORITHMS[name]
-    batch = collate(algorithm.credit(step()))
+    batch = collate(algorithm.credit(step(), {}))
     clean = algorithm.forward(Bigram(), batch)
     results = []
     for filling in (0.0, float("nan"), float("-inf")):
@@ -344,7 +344,7 @@ def test_garbage_outside_the_mask_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", POLICY_GRADIENTS)
 def test_a_micro_batch_without_trained_tokens_has_gradient_zero(name: str) -> None:
     algorithm = replace_fields(name, entropy_bonus=0.1)
-    empty = [replace(each, mask=np.zeros_like(each.mask)) for each in algorithm.credit(step())[:2]]
+    empty = [replace(each, mask=np.zeros_like(each.mask)) for each in algorithm.credit(step(), {})[:2]]
     loss, gradient, metrics = learnt(algorithm, [empty])
     assert loss == 0
     assert not gradient.any()
@@ -354,7 +354,7 @@ def test_a_micro_batch_without_trained_tokens_has_gradient_zero(name: str) -> No
 @pytest.mark.parametrize("name", ["grpo", "dapo", "lite_ppo", "rloo"])
 def test_minibatches_have_the_size_of_a_whole_step_on_average(name: str) -> None:
     algorithm = ALGORITHMS[name]
-    credited = algorithm.credit(step())
+    credited = algorithm.credit(step(), {})
     parts = minibatches(credited, 4, algorithm.unit)
     assert len(parts) == 4
     gradients = [learnt(algorithm, [part])[1] for part in parts]
@@ -363,11 +363,11 @@ def test_minibatches_have_the_size_of_a_whole_step_on_average(name: str) -> None
 
 def test_attempts_without_signal_weigh_nothing_unless_something_else_acts_on_them() -> None:
     rows = step([[1.0, 0.0], [1.0, 1.0]], [[2, 3], [4, 1]])
-    weights = [each.weight for each in LITE_PPO.credit(rows)]
+    weights = [each.weight for each in LITE_PPO.credit(rows, {})]
     assert weights == pytest.approx([0.1, 0.1, 0, 0])
-    assert all(each.weight == pytest.approx(0.1) for each in replace(LITE_PPO, kl=0.1).credit(rows))
-    assert all(each.weight == pytest.approx(0.1) for each in replace(LITE_PPO, entropy_bonus=0.1).credit(rows))
-    credited = LITE_PPO.credit(rows)
+    assert all(each.weight == pytest.approx(0.1) for each in replace(LITE_PPO, kl=0.1).credit(rows, {}))
+    assert all(each.weight == pytest.approx(0.1) for each in replace(LITE_PPO, entropy_bonus=0.1).credit(rows, {}))
+    credited = LITE_PPO.credit(rows, {})
     torch.testing.assert_close(learnt(LITE_PPO, [credited])[1], learnt(LITE_PPO, [credited[:2]])[1])
 
 
@@ -377,7 +377,7 @@ def test_dropping_truncated_attempts_is_deleting_them_from_the_loss_but_not_from
     rows[5] = replace(rows[5], stop="context")
     for average in (token_mean, sequence_sum, ConstantLength(8)):
         keep, drop = (replace(DAPO, average=average, drop_truncated=each) for each in (False, True))
-        dropped = drop.credit(rows)
+        dropped = drop.credit(rows, {})
         others = [each for i, each in enumerate(dropped) if i not in (2, 5)]
         assert [dropped[2].weight, dropped[5].weight] == [0, 0]
         weights = average(np.array([each.mask.sum() for each in others]))
@@ -444,14 +444,14 @@ def test_kl_in_the_reward_is_summed_over_the_answer_before_the_baseline() -> Non
     gap = (1.0 - kl[0]) - (0.0 - kl[1])
     np.testing.assert_allclose(advantages(RLOO(kl=0.1), rows), [gap, -gap], rtol=1e-6)
     # REINFORCE++ charges each token for what follows it instead, so its advantages vary within an answer.
-    [first, _] = ReinforcePP(kl=0.1).credit(rows)
+    [first, _] = ReinforcePP(kl=0.1).credit(rows, {})
     assert first.advantage is not None
     assert len(set(first.advantage[first.mask].tolist())) == 3
 
 
 def test_metrics_are_token_means() -> None:
     algorithm = GRPO(entropy_bonus=0.01)
-    credited = algorithm.credit(step())
+    credited = algorithm.credit(step(), {})
     batch = collate(credited)
     _, _, metrics = learnt(algorithm, [credited])
     out = algorithm.forward(Bigram(), batch)
@@ -477,7 +477,7 @@ def test_needs_follow_from_fields() -> None:
     assert GRPO().needs == {"ref_logp"}
     assert RLOO().needs == {"ref_logp", "old_logp"}
     assert ReinforcePP(kl=0).needs == frozenset()
-    assert replace(DAPO, entropy_bonus=0.01).needs == {"entropy"}
+    assert replace(DAPO, entropy_bonus=0.01).outputs == {"logp", "entropy"}
     assert SFT().needs == frozenset()
 
 
@@ -528,7 +528,7 @@ def test_defaults_are_the_papers() -> None:
 
 
 def test_sft_is_the_mean_negative_log_likelihood_of_completion_tokens() -> None:
-    credited = SFT().credit(step())
+    credited = SFT().credit(step(), {})
     batch = collate(credited)
     loss, _, _ = learnt(SFT(), [credited])
     assert loss == pytest.approx(-Bigram()(batch).logp_BT[batch.mask_BT].mean().item())
@@ -537,6 +537,6 @@ def test_sft_is_the_mean_negative_log_likelihood_of_completion_tokens() -> None:
 def test_sft_refuses_a_step_without_supervised_tokens() -> None:
     empty = [replace(each, mask=np.zeros_like(each.mask)) for each in step()]
     with pytest.raises(ValueError, match="none of the step's 8 samples has a completion token"):
-        SFT().credit(empty)
+        SFT().credit(empty, {})
     with pytest.raises(ValueError, match="none of the step's 0 samples"):
-        SFT().credit([])
+        SFT().credit([], {})

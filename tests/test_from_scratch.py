@@ -111,7 +111,7 @@ def test_the_same_loss_and_gradient_through_all_of_togi(
 ) -> None:
     rng = np.random.default_rng(1)
     algorithm = GRPO(kl=kl)
-    batch: Batch = collate([_noisy(sample, rng) for sample in algorithm.credit(samples(_groups()))])
+    batch: Batch = collate([_noisy(sample, rng) for sample in algorithm.credit(samples(_groups()), {})])
     run: Callable[[Batch], Outputs] = PackedModel(tiny) if forward == "packed" else lambda b: padded_outputs(tiny, b)
     ours = algorithm.loss(run(batch), batch)
     assert 0 < ours.metrics["clip_ratio/region_mean"].total < ours.metrics["clip_ratio/region_mean"].count

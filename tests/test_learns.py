@@ -24,11 +24,13 @@ from togi.models.policy import LocalPolicy, Optimiser
 from togi.rollout import Episodes
 from togi.samplers import Dynamic, Groups
 from togi.types import (
+    LOGP,
     Algorithm,
     Batch,
     Ids,
     Message,
     Need,
+    Output,
     Outputs,
     Prompt,
     Reward,
@@ -59,12 +61,12 @@ class Tiny(nn.Module):
     def logits(self, ids_BT: Tensor) -> Tensor:
         return self.head(self.net(self.embed(ids_BT))[0])  # type: ignore[no-any-return]
 
-    def forward(self, batch: Batch, *, entropy: bool = False) -> Outputs:
+    def forward(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
         scored = (self.logits(batch.ids_BT[:, :-1]) / batch.temperature_B[:, None, None]).log_softmax(-1)
         logp = scored.gather(-1, batch.ids_BT[:, 1:, None]).squeeze(-1)
         entropies = -(scored.exp() * scored).sum(-1)
         logp_BT, entropy_BT = (nn.functional.pad(x, (1, 0)).where(batch.mask_BT, 0.0) for x in (logp, entropies))
-        return Outputs(logp_BT=logp_BT, entropy_BT=entropy_BT if entropy else None)
+        return Outputs(logp_BT=logp_BT, entropy_BT=entropy_BT if "entropy" in outputs else None)
 
 
 @dataclass
@@ -161,7 +163,7 @@ def train(algorithm: Algorithm, reward: Reward, tasks: Sequence[Task] = TASKS, m
     attempts = algorithm.sampler.n if isinstance(algorithm.sampler, Groups | Dynamic) else 8
     for step in range(STEPS):
         groups = algorithm.sampler(stream, 24 // attempts, play_of(model, reward).at(step))
-        samples = algorithm.credit(annotate(batching.samples(groups), model, reference, needs))
+        samples = algorithm.credit(annotate(batching.samples(groups), model, reference, needs), {})
         for part in batching.minibatches(samples, minibatches, algorithm.unit):
             batch = batching.collate(part)
             optimiser.zero_grad()
@@ -227,7 +229,7 @@ def test_learning_through_the_real_engine_and_policy(name: str) -> None:
     stream = cycle(TASKS)
     for step in range(25):
         groups = algorithm.sampler(stream, len(TASKS), play.at(step))
-        samples = algorithm.credit(policy.annotate(batching.samples(groups), algorithm.needs))
+        samples = algorithm.credit(policy.annotate(batching.samples(groups), algorithm.needs), {})
         for part in batching.minibatches(samples, 1, algorithm.unit):
             metrics = policy.learn(part, algorithm)
             if name != "sft":

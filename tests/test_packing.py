@@ -17,7 +17,7 @@ from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedModel, Qwe
 from togi.batch import collate
 from togi.models import packing, projection
 from togi.models.packing import PackedModel, layout, packed_length, padded_outputs
-from togi.types import Outputs, Sample
+from togi.types import LOGP, Output, Outputs, Sample
 
 
 def sample(ids: Sequence[int], prompt: int, *, group: int = 0, temperature: float = 1.0) -> Sample:
@@ -116,8 +116,9 @@ def test_packed_equals_padded(tiny: PreTrainedModel, monkeypatch: pytest.MonkeyP
     batch = collate(CASES[case])
     ours = PackedModel(model)
     assert ours.packs
-    packed = ours(batch, entropy=entropy)
-    padded = padded_outputs(model, batch, entropy=entropy)
+    outputs: frozenset[Output] = frozenset({"logp", "entropy"}) if entropy else LOGP
+    packed = ours(batch, outputs)
+    padded = padded_outputs(model, batch, outputs)
     torch.testing.assert_close(packed.logp_BT, padded.logp_BT, rtol=1e-10, atol=1e-10)
     assert (packed.logp_BT != 0).equal(batch.mask_BT & (torch.arange(batch.mask_BT.shape[1]) > 0))
     if entropy:

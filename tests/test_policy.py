@@ -17,7 +17,7 @@ from togi.batch import collate
 from togi.models.microbatch import microbatches
 from togi.models.packing import packed_length
 from togi.models.policy import LocalPolicy, NonFinite, Optimiser, probe_bf16
-from togi.types import Batch, Loss, Mean, Model, Need, Outputs, Sample, Sampler, Unit
+from togi.types import Batch, Loss, Mean, Memory, Model, Need, Outputs, Sample, Sampler, Unit
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Likelihood:
     def sampler(self) -> Sampler:
         raise NotImplementedError
 
-    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+    def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         return list(samples)
 
     def forward(self, model: Model, batch: Batch) -> Outputs:

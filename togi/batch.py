@@ -59,6 +59,8 @@ def samples(groups: Sequence[Group]) -> list[Sample]:
                         trajectory=attempt,
                         task=group.task.id,
                         stop=trajectory.stop,
+                        recorded=not any(turn.logp for turn in run),
+                        baseline=group.baseline,
                         dense=dense_T,
                         temperature=run[0].temperature,
                         version=min(turn.version for turn in run),
@@ -104,7 +106,7 @@ def minibatches(samples: Sequence[Sample], count: int, unit: Unit) -> list[list[
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Pad samples on the right to one batch. What no sample carries (``old_logp``, ``ref_logp``) stays None."""
+    """Pad samples on the right to one batch. What no sample carries (``old_logp``, ``value``, ...) stays None."""
     if not samples:
         raise ValueError("cannot make a batch of no samples: skip the update instead")
     shape = (len(samples), max(len(sample.ids) for sample in samples))
@@ -126,6 +128,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
         temperature_B=torch.tensor([sample.temperature for sample in samples], dtype=torch.float32),
         old_logp_BT=_padded([sample.old_logp for sample in samples], shape),
         ref_logp_BT=_padded([sample.ref_logp for sample in samples], shape),
+        value_BT=_padded([sample.value for sample in samples], shape),
+        returns_BT=_padded([sample.returns for sample in samples], shape),
     )
 
 

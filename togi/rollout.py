@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from togi.text import Chat
 from togi.types import (
+    Asked,
+    Batched,
     Engine,
     Env,
     Group,
@@ -90,9 +92,10 @@ class Episodes:
                 _close(episode)
         played = [Trajectory(turns=tuple(e.turns), stop=e.stop or "error", error=e.error) for e in episodes]
         attempts = [tuple(played[i * n : (i + 1) * n]) for i in range(len(tasks))]
+        scores = score(self.reward, list(zip(tasks, attempts, strict=True)))
         return [
-            Group(task=task, trajectories=group, scores=score(self.reward, task, group))
-            for task, group in zip(tasks, attempts, strict=True)
+            Group(task=task, trajectories=group, scores=given)
+            for task, group, given in zip(tasks, attempts, scores, strict=True)
         ]
 
     def recorded(self, tasks: Sequence[Task]) -> list[Group]:
@@ -102,7 +105,10 @@ class Episodes:
                 raise ValueError(f"task {task.id} has no recorded answer: give the row a completion, or sample instead")
             turns = [self.chat.recorded(task.prompt, answer) for answer in task.recorded]
             trajectories = tuple(Trajectory(turns=each, stop="eos") for each in turns)
-            groups.append(Group(task=task, trajectories=trajectories, scores=(Score(value=0.0),) * len(turns)))
+            worth = task.worth or (0.0,) * len(turns)
+            groups.append(
+                Group(task=task, trajectories=trajectories, scores=tuple(Score(value=value) for value in worth))
+            )
         return groups
 
     def _start(self, episodes: Sequence[_Episode]) -> None:
@@ -160,19 +166,27 @@ def attempt_seed(seed: int, step: int, task: str, attempt: int, turn: int) -> in
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def score(reward: Reward, task: Task, trajectories: Sequence[Trajectory]) -> tuple[Score, ...]:
+def score(reward: Reward, asked: Sequence[Asked]) -> list[tuple[Score, ...]]:
     """One score a trajectory. The reward is not asked about failed ones: their scores have status ``error``.
 
     Raises ValueError, naming the reward, when it gives something other than one finite Score a trajectory. What a
     reward raises is not caught: graders that may fail run in workers, which turn a failure into a status.
     """
-    sound = [trajectory for trajectory in trajectories if trajectory.error is None]
-    given = reward(task, sound) if sound else []
-    _check(reward, task, sound, given)
-    rest = iter(given)
-    return tuple(
-        next(rest) if t.error is None else Score(value=math.nan, status="error", note=t.error) for t in trajectories
-    )
+    sound = [(task, [t for t in trajectories if t.error is None]) for task, trajectories in asked]
+    put = [(task, trajectories) for task, trajectories in sound if trajectories]
+    answers = reward.many(put) if isinstance(reward, Batched) else [reward(*each) for each in put]
+    rest: list[Score] = []
+    for (task, trajectories), given in zip(put, answers, strict=True):
+        _check(reward, task, trajectories, given)
+        rest += given
+    following = iter(rest)
+    return [
+        tuple(
+            next(following) if t.error is None else Score(value=math.nan, status="error", note=t.error)
+            for t in trajectories
+        )
+        for _, trajectories in asked
+    ]
 
 
 def _check(reward: Reward, task: Task, trajectories: Sequence[Trajectory], scores: object) -> None:

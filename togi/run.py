@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from togi.data import Tasks
+from togi.data import Collected, Tasks
 from togi.engines.native import NativeEngine
 from togi.envs.chat import OneTurn
 from togi.models.load import Loaded, Lora, load_model
@@ -31,7 +31,15 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One algorithm at work: ``steps`` steps of ``tasks_per_step`` groups, each split into ``minibatches`` updates."""
+    """One algorithm at work: ``steps`` steps of ``tasks_per_step`` groups, each split into ``minibatches`` updates,
+    ``epochs`` times over.
+
+    It starts from the weights of the stage named ``start``, from those of the stage before when that is None, or from
+    the run's own model ("base"). With ``collected`` it learns from what an earlier stage sampled at ``tasks``.
+    ``mix`` are tasks whose recorded answers are learned beside, ``mix_per_step`` of them (PPO's pretraining mix).
+    ``gold`` is measured on every rollout and never trained on. ``test`` are held-out pairs that a reward model is
+    measured on.
+    """
 
     name: str
     algorithm: Algorithm
@@ -42,6 +50,13 @@ class Stage:
     sampling: Sampling
     optimiser: Optimiser
     minibatches: int = 1
+    epochs: int = 1
+    start: str | None = None
+    collected: Collected | None = None
+    mix: Tasks | None = None
+    mix_per_step: int = 0
+    gold: Reward | None = None
+    test: Tasks | None = None
     env: Callable[[Task], Env] = OneTurn
 
 

@@ -119,9 +119,9 @@ class Training:
         with clock("sample"):
             groups = algorithm.sampler(work.stream, stage.tasks_per_step, play)
         with clock("annotate"):
-            samples = policy.annotate(batch.samples(groups), work.needs)
+            samples = policy.annotate(algorithm.prepare(batch.samples(groups)), work.needs)
         with clock("credit"):
-            samples = algorithm.credit(samples)
+            samples = algorithm.credit(samples, work.memory)
         with self.interrupts.deferred():
             with clock("learn"):
                 parts = batch.minibatches(samples, stage.minibatches, algorithm.unit)
@@ -131,7 +131,7 @@ class Training:
                 stage=self.position.stage, step=self.position.step + 1, total=self.position.total + 1
             )
             work.mark()
-            metrics = rollout_metrics(groups) | dict(play.counts) | learnt
+            metrics = rollout_metrics(groups) | dict(play.counts) | work.memory | learnt
             with clock("keep"):
                 self._keep(stage, work, groups, samples, metrics)
             self._log_time(stage, clock.seconds, groups)

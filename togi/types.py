@@ -29,8 +29,14 @@ FloatArray = NDArray[np.float32]
 Role = Literal["system", "developer", "user", "assistant", "tool", "text"]
 Status = Literal["ok", "unparseable", "timeout", "error", "abstain"]
 Stop = Literal["eos", "stop_string", "length", "context", "done", "error"]
-Need = Literal["old_logp", "ref_logp", "entropy"]
+Need = Literal["old_logp", "ref_logp", "old_value"]
+Output = Literal["logp", "entropy", "value", "score"]
 Unit = Literal["sample", "group"]
+
+
+LOGP: frozenset[Output] = frozenset({"logp"})
+Memory = dict[str, float]
+"""Numbers of an algorithm that outlive a step (an adaptive coefficient, a running mean), by metric name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +53,16 @@ class Task:
 
     ``answer`` is what a grader compares with; it never enters a prompt. ``recorded`` holds answers written before
     training, as messages: one for a demonstration, two (chosen, rejected) for a preference pair, none for a task that
-    is only sampled. ``info`` carries the row's further columns to rewards.
+    is only sampled. ``worth`` has one number for each recorded answer that was judged, the better the higher: (1, 0)
+    for chosen and rejected, (0.7, 0.3) for win probabilities, 1 or 0 for a thumb up or down; it is empty when nobody
+    judged. ``info`` carries the row's further columns to rewards.
     """
 
     id: str
     prompt: tuple[Message, ...]
     answer: Any = None
     recorded: tuple[tuple[Message, ...], ...] = ()
+    worth: tuple[float, ...] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -106,11 +115,13 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Every attempt at one task, with one score each."""
+    """Every attempt at one task, with one score each. ``baseline`` is what the sampler found attempts should be
+    compared with, such as the reward of the greedy answer (ReMax)."""
 
     task: Task
     trajectories: tuple[Trajectory, ...]
     scores: tuple[Score, ...]
+    baseline: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,6 +133,9 @@ class Sample:
     ``advantage`` and ``weight`` from ``Algorithm.credit``. ``weight`` multiplies each token of the sample in the
     loss, so a loss is a plain weighted sum. ``group`` numbers the task within the step, ``trajectory`` the attempt
     within the group: two samples of one trajectory (a history that was rewritten between turns) carry both numbers.
+    ``recorded`` is true for answers that were not sampled. ``value`` is a critic's estimate before each token and
+    ``end_value`` the one after the last, both from ``Policy.annotate``; ``returns`` is what the critic learns.
+    ``baseline`` is the group's.
     """
 
     ids: NDArray[np.int64]
@@ -132,10 +146,15 @@ class Sample:
     trajectory: int
     task: str
     stop: Stop
+    recorded: bool = False
+    baseline: float | None = None
     dense: FloatArray | None = None
     old_logp: FloatArray | None = None
     ref_logp: FloatArray | None = None
+    value: FloatArray | None = None
+    end_value: float = 0.0
     advantage: FloatArray | None = None
+    returns: FloatArray | None = None
     weight: float = 0.0
     temperature: float = 1.0
     version: int = 0
@@ -154,14 +173,22 @@ class Batch:
     temperature_B: torch.Tensor
     old_logp_BT: torch.Tensor | None = None
     ref_logp_BT: torch.Tensor | None = None
+    value_BT: torch.Tensor | None = None
+    returns_BT: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outputs:
-    """What the model says of a batch; 0 where ``mask_BT`` is false. Entropy only when the algorithm needs it."""
+    """What the model says of a batch; 0 where ``mask_BT`` is false, and None (``logp_BT``: all 0) where not asked for.
+
+    ``value_BT`` at t is the critic's estimate of the state before token t. ``score_B`` is a scalar head's reading of
+    the whole sequence, after its last token.
+    """
 
     logp_BT: torch.Tensor
     entropy_BT: torch.Tensor | None = None
+    value_BT: torch.Tensor | None = None
+    score_B: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,16 +241,26 @@ class Env(Protocol):
     def close(self) -> None: ...
 
 
+Asked = tuple[Task, Sequence[Trajectory]]
+
+
 class Reward(Protocol):
     """Scores all attempts at one task together, so that a reward may compare siblings. One score a trajectory."""
 
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]: ...
 
 
+@runtime_checkable
+class Batched(Protocol):
+    """A reward that scores the attempts at many tasks at once, since a model or a server is faster so."""
+
+    def many(self, asked: Sequence[Asked]) -> list[list[Score]]: ...
+
+
 class Model(Protocol):
     """The differentiable view of the policy that an algorithm's ``forward`` calls."""
 
-    def __call__(self, batch: Batch, *, entropy: bool = False) -> Outputs: ...
+    def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs: ...
 
 
 class Policy(Protocol):
@@ -268,7 +305,7 @@ class Play(Protocol):
     def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]: ...
 
     def recorded(self, tasks: Sequence[Task]) -> list[Group]:
-        """The tasks' recorded answers as groups, without sampling and without scoring (every score is 0)."""
+        """The tasks' recorded answers as groups, without sampling; their scores are ``Task.worth``, or 0."""
         ...
 
 
@@ -281,8 +318,8 @@ class Sampler(Protocol):
 class Algorithm(Protocol):
     """Who is sampled, and what each token is worth. Fields are hyperparameters, methods are the mathematics.
 
-    ``needs`` names what ``Policy.annotate`` must add to the samples and what ``forward`` must give; ``unit`` what a
-    minibatch may not split.
+    ``needs`` names what ``Policy.annotate`` must add to the samples, ``outputs`` what ``forward`` must give; ``unit``
+    what a minibatch and a micro-batch may not split.
     """
 
     @property
@@ -294,12 +331,23 @@ class Algorithm(Protocol):
     @property
     def unit(self) -> Unit: ...
 
-    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Give every sample its advantage and its weight; a sample left out is not trained on."""
+    @property
+    def outputs(self) -> frozenset[Output]:
+        return LOGP
+
+    def prepare(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples to annotate: those given, and others whose log-probabilities the mathematics asks for."""
+        return list(samples)
+
+    def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
+        """Give every sample its advantage and its weight; a sample left out is not trained on.
+
+        ``memory`` is kept between steps, saved with checkpoints and logged; it starts empty.
+        """
         ...
 
     def forward(self, model: Model, batch: Batch) -> Outputs:
         """Run the model; algorithms that derive from this class inherit the one forward that nearly all share."""
-        return model(batch, entropy="entropy" in self.needs)
+        return model(batch, self.outputs)
 
     def loss(self, out: Outputs, batch: Batch) -> Loss: ...

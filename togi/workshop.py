@@ -16,7 +16,7 @@ from togi.models.policy import LocalPolicy, Reference
 from togi.rollout import Episodes
 from togi.run import Run, Stage
 from togi.text import Chat
-from togi.types import Need
+from togi.types import Memory, Need
 
 
 class Workshop:
@@ -44,16 +44,22 @@ class Workshop:
             sampling=stage.sampling,
             seed=seed,
         )
+        self.memory: Memory = {}
         self.mark()
 
     def mark(self) -> None:
         """Remember the state between two steps: a step cut short has drawn from the stream, but must not count."""
-        self.state = {"stream": self.stream.state(), "torch_rng": bytes(torch.get_rng_state().tolist()).hex()}
+        self.state = {
+            "stream": self.stream.state(),
+            "memory": dict(self.memory),
+            "torch_rng": bytes(torch.get_rng_state().tolist()).hex(),
+        }
 
     def restore(self, path: Path, state: Mapping[str, Any]) -> None:
         self.policy.load(path)
         self.engine.sync(self.policy)
         self.stream.restore(state["stream"])
+        self.memory = dict(state["memory"])
         torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["torch_rng"])), dtype=torch.uint8))
         self.mark()
 

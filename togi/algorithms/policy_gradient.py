@@ -19,7 +19,7 @@ from togi import losses
 from togi.advantages import Array, Average, constant_length, sequence_mean, sequence_sum, token_mean
 from togi.batch import Attempts, trajectories
 from togi.losses import Estimator
-from togi.types import Algorithm, Batch, Loss, Mean, Need, Outputs, Sample, Unit
+from togi.types import LOGP, Algorithm, Batch, Loss, Mean, Memory, Need, Output, Outputs, Sample, Unit
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,11 @@ class PolicyGradient(Algorithm):
         needs: set[Need] = set()
         if self.kl:
             needs |= {"ref_logp"} if self.kl_place == "loss" else {"ref_logp", "old_logp"}
-        if self.entropy_bonus:
-            needs.add("entropy")
         return frozenset(needs)
+
+    @property
+    def outputs(self) -> frozenset[Output]:
+        return frozenset({"logp", "entropy"}) if self.entropy_bonus else LOGP
 
     @property
     def unit(self) -> Unit:
@@ -129,7 +131,7 @@ class PolicyGradient(Algorithm):
             metrics=clip_metrics(mean(below, mask_BT), mean(above, mask_BT)),
         )
 
-    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+    def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         """Advantages and weights. Rewards are counted once a trajectory, however many samples it became.
 
         A sample whose advantages are all 0 gets weight 0 when neither KL nor entropy acts in the loss: it has no

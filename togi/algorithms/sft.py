@@ -15,7 +15,7 @@ from togi import losses
 from togi.advantages import Average, token_mean
 from togi.batch import trajectories
 from togi.samplers import Recorded
-from togi.types import Algorithm, Batch, Loss, Need, Outputs, Sample, Sampler, Unit
+from togi.types import Algorithm, Batch, Loss, Memory, Need, Outputs, Sample, Sampler, Unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class SFT(Algorithm):
     def unit(self) -> Unit:
         return "sample"
 
-    def credit(self, samples: Sequence[Sample]) -> list[Sample]:
+    def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         """Weights only. Raises ValueError when no token of the step would be learned from."""
         attempts = trajectories(samples)
         if not attempts.length_S.sum():

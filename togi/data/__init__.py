@@ -1,11 +1,13 @@
 """Rows to tasks: files, generators, splits and the order of training; it knows no token, no model and no reward."""
 
+from togi.data.collected import Collected, load_collected
 from togi.data.errors import DataError
 from togi.data.load import Generated, ReasoningGym, Rows, Source, load_tasks
 from togi.data.rows import Prompting
 from togi.data.tasks import Tasks, TaskStream, disjoint, stream
 
 __all__ = [
+    "Collected",
     "DataError",
     "Generated",
     "Prompting",
@@ -15,6 +17,7 @@ __all__ = [
     "TaskStream",
     "Tasks",
     "disjoint",
+    "load_collected",
     "load_tasks",
     "stream",
 ]

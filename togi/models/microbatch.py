@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from togi.models.packing import packed_length
-from togi.types import Sample
+from togi.types import Sample, Unit
 
 
-def microbatches(samples: Sequence[Sample], budget: int) -> list[list[int]]:
+def microbatches(samples: Sequence[Sample], budget: int, unit: Unit = "sample") -> list[list[int]]:
     """Indices of the samples, every one once, in parts of at most ``budget`` distinct tokens.
 
-    Groups, whose samples share a prompt, stay together when they fit and are split otherwise. A single sample longer
-    than the budget is a part of its own.
+    Groups, whose samples share a prompt, stay together when they fit and are split otherwise, but never with ``unit``
+    "group". What is longer than the budget and may not be split is a part of its own.
     """
     groups: dict[int, list[int]] = {}
     for i, sample in enumerate(samples):
@@ -20,7 +20,7 @@ def microbatches(samples: Sequence[Sample], budget: int) -> list[list[int]]:
     parts: list[list[int]] = []
     filled = budget
     for group in groups.values():
-        for piece in _split(samples, group, budget):
+        for piece in [group] if unit == "group" else _split(samples, group, budget):
             length = packed_length([samples[i] for i in piece])
             if filled + length > budget:
                 parts.append([])

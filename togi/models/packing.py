@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from togi.batch import collate
 from togi.models.attention import Block, Plan, trie_attention
 from togi.models.projection import token_log_probs
-from togi.types import Batch, Outputs, Sample
+from togi.types import LOGP, Batch, Output, Outputs, Sample
 
 IntArray = NDArray[np.int64]
 
@@ -193,18 +193,19 @@ class PackedModel:
         with torch.no_grad():
             padded = padded_outputs(self._model, batch).logp_BT
             try:
-                packed = self._packed(batch, entropy=False).logp_BT
+                packed = self._packed(batch, LOGP).logp_BT
             except ValueError:
                 return False
         tolerance = 0.25 if self._head.weight.dtype in (torch.bfloat16, torch.float16) else 1e-3
         return torch.allclose(packed, padded, rtol=0.02, atol=tolerance)
 
-    def __call__(self, batch: Batch, *, entropy: bool = False) -> Outputs:
+    def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
         if not self.packs:
-            return padded_outputs(self._model, batch, entropy=entropy)
-        return self._packed(batch, entropy=entropy)
+            return padded_outputs(self._model, batch, outputs)
+        return self._packed(batch, outputs)
 
-    def _packed(self, batch: Batch, *, entropy: bool) -> Outputs:
+    def _packed(self, batch: Batch, outputs: frozenset[Output]) -> Outputs:
+        entropy = "entropy" in outputs
         device = batch.ids_BT.device
         trie = layout(batch.samples)
         scored = _scored(trie, batch)
@@ -286,7 +287,7 @@ def pretrained(hf_model: nn.Module) -> PreTrainedModel:
     raise ValueError(f"got {type(hf_model).__name__}, wanted a transformers model")
 
 
-def padded_outputs(hf_model: nn.Module, batch: Batch, *, entropy: bool = False) -> Outputs:
+def padded_outputs(hf_model: nn.Module, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
     """The plain forward pass over right-padded rows: what packing must equal, and the way for models it cannot pack."""
     length_B = torch.tensor([len(sample.ids) for sample in batch.samples], device=batch.ids_BT.device)
     attended_BT = torch.arange(batch.ids_BT.shape[1], device=batch.ids_BT.device) < length_B[:, None]
@@ -297,7 +298,7 @@ def padded_outputs(hf_model: nn.Module, batch: Batch, *, entropy: bool = False) 
     scored_BT = batch.mask_BT[:, 1:]
     logp = logp_BTV.gather(-1, batch.ids_BT[:, 1:, None]).squeeze(-1)
     logp_BT = nn.functional.pad(torch.where(scored_BT, logp, 0.0), (1, 0))
-    if not entropy:
+    if "entropy" not in outputs:
         return Outputs(logp_BT=logp_BT)
     entropy_BT = torch.where(scored_BT, -(logp_BTV.exp() * logp_BTV).sum(-1), 0.0)
     return Outputs(logp_BT=logp_BT, entropy_BT=nn.functional.pad(entropy_BT, (1, 0)))

@@ -25,7 +25,7 @@ from togi.models.allocator import keep_freed_memory
 from togi.models.microbatch import microbatches
 from togi.models.packing import PackedModel
 from togi.models.probe import Probe, probe_bf16
-from togi.types import Algorithm, Batch, FloatArray, Mean, Need, Outputs, Sample
+from togi.types import LOGP, Algorithm, Batch, FloatArray, Mean, Need, Output, Outputs, Sample
 
 __all__ = ["LocalPolicy", "NonFinite", "Optimiser", "Probe", "probe_bf16"]
 
@@ -109,9 +109,9 @@ class LocalPolicy:
         """Whether master weights are other tensors than the module's."""
         return self.compute not in (torch.float32, torch.float64)
 
-    def outputs(self, batch: Batch, *, entropy: bool = False) -> Outputs:
+    def outputs(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
         """The policy as it is now, differentiable."""
-        return self._packed(batch, entropy=entropy)
+        return self._packed(batch, outputs)
 
     def annotate(self, samples: Sequence[Sample], needs: frozenset[Need]) -> list[Sample]:
         """The samples with ``old_logp`` and ``ref_logp`` where asked for, in their order; no gradient."""
@@ -143,7 +143,7 @@ class LocalPolicy:
             raise ValueError("no sample to learn from: every group was dropped or failed to be scored")
         rate = self.optimiser.rate(self.step)
         tally = _Tally()
-        for part in microbatches(samples, self.optimiser.tokens_per_microbatch):
+        for part in microbatches(samples, self.optimiser.tokens_per_microbatch, algorithm.unit):
             batch = collate([samples[i] for i in part])
             watched = _Watched(self._packed)
             loss = algorithm.loss(algorithm.forward(watched, batch), batch)
@@ -278,8 +278,8 @@ class _Watched:
         self._model = model
         self.last: Outputs | None = None
 
-    def __call__(self, batch: Batch, *, entropy: bool = False) -> Outputs:
-        self.last = self._model(batch, entropy=entropy)
+    def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
+        self.last = self._model(batch, outputs)
         return self.last
 
 

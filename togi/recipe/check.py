@@ -104,7 +104,7 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
 def without_signal(algorithm: Algorithm, attempts: int) -> bool:
     """Whether the algorithm gives no token any advantage although rewards differ within and between tasks."""
     samples = [_attempt(group, trajectory) for group in range(2) for trajectory in range(attempts)]
-    credited = algorithm.credit(samples)
+    credited = algorithm.credit(samples, {})
     return not any(sample.advantage is not None and bool(np.any(sample.advantage)) for sample in credited)
 
 

@@ -10,11 +10,25 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from togi.types import Reward, Score, Task, Trajectory
+from togi.types import Asked, Engine, Reward, Score, Task, Trajectory
+
+if TYPE_CHECKING:  # workers that grade import this module, and start without the libraries that texts need
+    from togi.text import Chat
 
 LEAST = ("correct", "parsed")  # parts that several leaves may give; the least one stands for all
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Surroundings:
+    """What a reward may need of the stage it serves: the engine and chat of the policy, and the run's folder."""
+
+    engine: Engine
+    chat: Chat
+    folder: Path
 
 
 class Composable(ABC):
@@ -26,6 +40,14 @@ class Composable(ABC):
 
     @abstractmethod
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]: ...
+
+    def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
+        """The scores of many tasks' attempts; rewards that ask a model or a server do better than one by one."""
+        return [self(task, trajectories) for task, trajectories in asked]
+
+    @abstractmethod
+    def opened(self, at: Surroundings) -> Composable:
+        """The same reward, ready to score: with the models it asks loaded."""
 
     def __add__(self, other: Composable | float) -> Composable:
         return _sum([(1.0, self), (1.0, other)])
@@ -62,6 +84,9 @@ class Leaf(Composable):
     def leaves(self) -> tuple[Leaf, ...]:
         return (self,)
 
+    def opened(self, at: Surroundings) -> Leaf:
+        return self
+
     @property
     def punishes(self) -> bool:
         """Whether its values are negative by definition, so that it is added and subtracting it would pay for it."""
@@ -87,10 +112,16 @@ class Sum(Composable):
     def leaves(self) -> tuple[Leaf, ...]:
         return tuple(leaf for _, term in self.terms for leaf in term.leaves)
 
+    def opened(self, at: Surroundings) -> Sum:
+        return replace(self, terms=tuple((weight, term.opened(at)) for weight, term in self.terms))
+
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
-        columns = [term(task, trajectories) for _, term in self.terms]
+        return self.many([(task, trajectories)])[0]
+
+    def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
+        columns = [term.many(asked) for _, term in self.terms]
         weights = [weight for weight, _ in self.terms]
-        return [self._add(weights, row) for row in zip(*columns, strict=True)]
+        return [[self._add(weights, row) for row in zip(*scores, strict=True)] for scores in zip(*columns, strict=True)]
 
     def _add(self, weights: Sequence[float], scores: Sequence[Score]) -> Score:
         value = self.constant + sum(weight * score.value for weight, score in zip(weights, scores, strict=True))
@@ -112,9 +143,15 @@ class gate(Composable):
     def leaves(self) -> tuple[Leaf, ...]:
         return (*self.reward.leaves, *self.by.leaves)
 
+    def opened(self, at: Surroundings) -> gate:
+        return replace(self, reward=self.reward.opened(at), by=self.by.opened(at))
+
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
-        pairs = zip(self.reward(task, trajectories), self.by(task, trajectories), strict=True)
-        return [self._gate(score, by) for score, by in pairs]
+        return self.many([(task, trajectories)])[0]
+
+    def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
+        both = zip(self.reward.many(asked), self.by.many(asked), strict=True)
+        return [[self._gate(score, by) for score, by in zip(*pair, strict=True)] for pair in both]
 
     def _gate(self, score: Score, by: Score) -> Score:
         is_open = by.value == 1.0
@@ -148,9 +185,16 @@ class clip(Composable):
     def leaves(self) -> tuple[Leaf, ...]:
         return self.reward.leaves
 
+    def opened(self, at: Surroundings) -> clip:
+        return replace(self, reward=self.reward.opened(at))
+
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        return self.many([(task, trajectories)])[0]
+
+    def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
         return [
-            combine([score], min(max(score.value, self.low), self.high)) for score in self.reward(task, trajectories)
+            [combine([score], min(max(score.value, self.low), self.high)) for score in scores]
+            for scores in self.reward.many(asked)
         ]
 
 

@@ -1,0 +1,63 @@
+"""What an earlier stage of a run sampled, as tasks with recorded answers; it knows rollout files and no algorithm.
+
+Any stage's rollouts can be learned from later: attempts that a judge compared are preference pairs, the best of many
+attempts are demonstrations, revised answers are what a constitution asks for.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from togi.data.errors import DataError
+from togi.data.tasks import Tasks
+from togi.types import Message, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """The attempts of the stage named ``stage``; with ``best`` only the best of each group. Attempts without a score,
+    and groups that are left without one, are not kept."""
+
+    stage: str
+    best: bool = False
+
+
+def load_collected(collected: Collected, asked: Tasks, folder: Path) -> Tasks:
+    """One task a group of attempts, in the order they were sampled, with ids such as "train:17@3" (of step 3).
+
+    ``asked`` are the tasks that the stage sampled at, ``folder`` is the run's. Raises DataError when the stage kept no
+    attempt that was scored.
+    """
+    by_id = {task.id: task for task in asked}
+    tasks: list[Task] = []
+    dropped = 0
+    for file in sorted((folder / "rollouts").glob(f"{collected.stage}-*.jsonl")):
+        groups: dict[int, list[dict[str, object]]] = {}
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            groups.setdefault(row["group"], []).append(row)
+        for rows in groups.values():
+            task = _task(rows, by_id, best=collected.best)
+            dropped += task is None
+            tasks += [task] if task else []
+    if not tasks:
+        raise DataError(f"stage {collected.stage} kept no attempt with a score: look at its rollouts and its reward")
+    return Tasks(tasks, dropped=dropped)
+
+
+def _task(rows: list[dict[str, object]], asked: dict[str, Task], *, best: bool) -> Task | None:
+    scored = [(row, score) for row in rows if isinstance(score := row["score"], dict) and score["status"] == "ok"]
+    scored = [(row, score) for row, score in scored if row["completion"]]
+    if best and scored:
+        scored = [max(scored, key=lambda pair: float(pair[1]["value"]))]
+    if not scored:
+        return None
+    task = asked[str(rows[0]["task"])]
+    return replace(
+        task,
+        id=f"{task.id}@{rows[0]['step']}",
+        recorded=tuple((Message(role="assistant", content=str(row["completion"])),) for row, _ in scored),
+        worth=tuple(float(score["value"]) for _, score in scored),
+    )
