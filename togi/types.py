@@ -32,6 +32,8 @@ Stop = Literal["eos", "stop_string", "length", "context", "done", "error"]
 Need = Literal["old_logp", "ref_logp", "old_value"]
 Output = Literal["logp", "entropy", "value", "score"]
 Unit = Literal["sample", "group"]
+Heads = Literal["none", "shared", "own"]
+Trains = Literal["policy", "scorer", "nothing"]
 
 
 LOGP: frozenset[Output] = frozenset({"logp"})
@@ -334,6 +336,16 @@ class Algorithm(Protocol):
     @property
     def outputs(self) -> frozenset[Output]:
         return LOGP
+
+    @property
+    def heads(self) -> Heads:
+        """The scalar head its values or scores are read from: none, one on the policy's trunk, or a model of its own."""
+        return "none"
+
+    @property
+    def trains(self) -> Trains:
+        """Whether the stage's weights are a policy afterwards, a scorer of answers, or what they were before."""
+        return "policy"
 
     def prepare(self, samples: Sequence[Sample]) -> list[Sample]:
         """The samples to annotate: those given, and others whose log-probabilities the mathematics asks for."""
