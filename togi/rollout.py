@@ -53,6 +53,7 @@ class Episodes:
 
     ``at(step)`` gives the play of one step, with fresh ``counts``; a task that is played again within a step gets the
     seeds of further attempts. Runs of stages that share a seed and step numbers sample alike: give each its own seed.
+    ``opponent`` makes the engine that has so much of the reference mixed into the policy.
     """
 
     engine: Engine
@@ -60,6 +61,7 @@ class Episodes:
     env: Callable[[Task], Env]
     reward: Reward | None
     sampling: Sampling
+    opponent: Callable[[float], Engine] | None = None
     seed: int = 0
     step: int = 0
     progress: Callable[[int, int], None] | None = None
@@ -72,8 +74,11 @@ class Episodes:
 
     def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
         """Attempt every task ``n`` times and score. Raises ValueError when there is no reward, or a wrong one."""
-        if self.reward is None:
-            raise ValueError("sampled attempts need a reward: give the stage one, or train on recorded answers")
+        self._check_reward()
+        return self._scored(tasks, self.attempts(tasks, n))
+
+    def attempts(self, tasks: Sequence[Task], n: int) -> list[tuple[Trajectory, ...]]:
+        """``n`` attempts at every task, not scored."""
         if n < 1:
             raise ValueError(f"attempts must be at least 1, got {n}")
         episodes = []
@@ -91,11 +96,28 @@ class Episodes:
             for episode in episodes:
                 _close(episode)
         played = [Trajectory(turns=tuple(e.turns), stop=e.stop or "error", error=e.error) for e in episodes]
-        attempts = [tuple(played[i * n : (i + 1) * n]) for i in range(len(tasks))]
+        return [tuple(played[i * n : (i + 1) * n]) for i in range(len(tasks))]
+
+    def against(self, tasks: Sequence[Task], share: float) -> list[Group]:
+        """The policy's attempt and its opponent's at every task, scored together; ``share`` is the reference's part in
+        the opponent. Raises ValueError when there is no reward or no reference."""
+        self._check_reward()
+        if self.opponent is None:
+            raise ValueError("an opponent is mixed from the policy and its reference, and this play has no reference")
+        own = self.attempts(tasks, 1)
+        theirs = replace(self, engine=self.opponent(share)).attempts(tasks, 1)
+        return self._scored(tasks, [(*a, *b) for a, b in zip(own, theirs, strict=True)])
+
+    def _check_reward(self) -> None:
+        if self.reward is None:
+            raise ValueError("sampled attempts need a reward: give the stage one, or train on recorded answers")
+
+    def _scored(self, tasks: Sequence[Task], attempts: Sequence[tuple[Trajectory, ...]]) -> list[Group]:
+        assert self.reward is not None
         scores = score(self.reward, list(zip(tasks, attempts, strict=True)))
         return [
-            Group(task=task, trajectories=group, scores=given)
-            for task, group, given in zip(tasks, attempts, scores, strict=True)
+            Group(task=task, trajectories=trajectories, scores=given)
+            for task, trajectories, given in zip(tasks, attempts, scores, strict=True)
         ]
 
     def recorded(self, tasks: Sequence[Task]) -> list[Group]:

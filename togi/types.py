@@ -306,6 +306,15 @@ class Play(Protocol):
 
     def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]: ...
 
+    def attempts(self, tasks: Sequence[Task], n: int) -> list[tuple[Trajectory, ...]]:
+        """``n`` attempts at each task, without scores: for what is judged otherwise than by a reward."""
+        ...
+
+    def against(self, tasks: Sequence[Task], share: float) -> list[Group]:
+        """One attempt of the policy and one of its opponent at each task, in this order, scored together. The opponent
+        draws each token from the policy^(1 - share) reference^share, normalised."""
+        ...
+
     def recorded(self, tasks: Sequence[Task]) -> list[Group]:
         """The tasks' recorded answers as groups, without sampling; their scores are ``Task.worth``, or 0."""
         ...
