@@ -1,0 +1,39 @@
+"""Losses of reward models: scores in, one number a comparison out. They know no model and no preference data.
+
+Axis legend: P pairs, K answers to one task.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+def bradley_terry(
+    score_w: Tensor,
+    score_l: Tensor,
+    *,
+    margin: Tensor | float = 0.0,
+    centring: float = 0.0,
+    label: Tensor | float = 1.0,
+) -> Tensor:
+    """Scores of the chosen and the rejected answers [P] -> loss [P] (InstructGPT, arXiv:2203.02155, equation 1).
+
+    ``-log sigmoid(s_w - s_l - margin)``, with a ``margin`` for how much better the chosen one is (Llama 2,
+    arXiv:2307.09288, equation 2). ``centring (s_w + s_l)^2`` is added, since only differences are learnt otherwise
+    (arXiv:2312.09244). ``label`` is the probability that the chosen answer is the better one; below 1 the loss is the
+    cross-entropy to it (RLAIF, arXiv:2309.00267), and the margin holds for either answer.
+    """
+    difference = score_w - score_l
+    loss = -label * logsigmoid(difference - margin) - (1 - label) * logsigmoid(-difference - margin)
+    return loss + centring * (score_w + score_l) ** 2
+
+
+def plackett_luce(score: Tensor) -> Tensor:
+    """Scores [..., K] from the best answer to the worst -> negative log-likelihood of that ranking [...].
+
+    The best is drawn first by a softmax over all, the next by one over those left, and so on. With two answers this is
+    ``bradley_terry``.
+    """
+    left = score.flip(-1).logcumsumexp(-1).flip(-1)
+    return (left - score).sum(-1)
