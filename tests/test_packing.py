@@ -15,8 +15,10 @@ from torch import Tensor
 from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from togi.batch import collate
-from togi.models import packing, projection
-from togi.models.packing import PackedModel, layout, packed_length, padded_outputs
+from togi.models import projection, trie
+from togi.models.heads import ScalarHead
+from togi.models.packing import PackedModel, padded_outputs
+from togi.models.trie import layout, packed_length
 from togi.types import LOGP, Output, Outputs, Sample
 
 
@@ -96,35 +98,93 @@ def truly_double(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def gradients(model: PreTrainedModel, out: Outputs) -> list[Tensor]:
-    """Of a sum in which every token, and its entropy, counts differently."""
+def random_head(width: int = 32) -> ScalarHead:
+    head = ScalarHead(width).double()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in head.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=p.dtype))
+    return head
+
+
+def gradients(model: torch.nn.Module, out: Outputs) -> list[Tensor]:
+    """Of a sum in which every token, its entropy, its value and every score counts differently."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.rand(out.logp_BT.shape, generator=generator, dtype=torch.float64)
-    value = (weight * out.logp_BT).sum()
-    if out.entropy_BT is not None:
-        value = value + (weight.flip(0) * out.entropy_BT).sum()
-    return list(torch.autograd.grad(value, list(model.parameters())))
+    value = weight.new_zeros(())
+    scales = (weight, weight.flip(0), weight.flip(1), weight[:, 0])
+    for part, scale in zip((out.logp_BT, out.entropy_BT, out.value_BT, out.score_B), scales, strict=True):
+        if part is not None:
+            value = value + (scale * part).sum()
+    return list(torch.autograd.grad(value, list(model.parameters()), allow_unused=True, materialize_grads=True))
 
 
-@pytest.mark.parametrize("entropy", [False, True])
+ASKED: dict[str, frozenset[Output]] = {
+    "logp": LOGP,
+    "entropy": frozenset({"logp", "entropy"}),
+    "value": frozenset({"value"}),
+    "score": frozenset({"score"}),
+    "all": frozenset({"logp", "entropy", "value", "score"}),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("case", CASES)
-def test_packed_equals_padded(tiny: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, case: str, entropy: bool) -> None:
+def test_packed_equals_padded(tiny: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, case: str, asked: str) -> None:
     monkeypatch.setattr(projection, "CHUNK_ELEMENTS", 61 * 7)
-    monkeypatch.setattr(packing, "_MAX_QUERIES", 8)
-    monkeypatch.setattr(packing, "_CALL_IN_PAIRS", 50)
-    model = truly_double(tiny)
+    monkeypatch.setattr(trie, "_MAX_QUERIES", 8)
+    monkeypatch.setattr(trie, "_CALL_IN_PAIRS", 50)
+    model, head, outputs = truly_double(tiny), random_head(), ASKED[asked]
     batch = collate(CASES[case])
-    ours = PackedModel(model)
+    ours = PackedModel(model, head)
     assert ours.packs
-    outputs: frozenset[Output] = frozenset({"logp", "entropy"}) if entropy else LOGP
     packed = ours(batch, outputs)
-    padded = padded_outputs(model, batch, outputs)
-    torch.testing.assert_close(packed.logp_BT, padded.logp_BT, rtol=1e-10, atol=1e-10)
-    assert (packed.logp_BT != 0).equal(batch.mask_BT & (torch.arange(batch.mask_BT.shape[1]) > 0))
-    if entropy:
-        torch.testing.assert_close(packed.entropy_BT, padded.entropy_BT, rtol=1e-10, atol=1e-10)
-    for one, other in zip(gradients(model, packed), gradients(model, padded), strict=True):
+    padded = padded_outputs(model, batch, outputs, head)
+    torch.testing.assert_close(packed.logp_BT.double(), padded.logp_BT.double(), rtol=1e-10, atol=1e-10)
+    scored_BT = batch.mask_BT & (torch.arange(batch.mask_BT.shape[1]) > 0)
+    assert (packed.logp_BT != 0).equal(scored_BT & ("logp" in outputs))
+    for name, ours_, theirs in (
+        ("entropy", packed.entropy_BT, padded.entropy_BT),
+        ("value", packed.value_BT, padded.value_BT),
+        ("score", packed.score_B, padded.score_B),
+    ):
+        assert (ours_ is not None) == (theirs is not None) == (name in outputs)
+        if ours_ is not None:
+            torch.testing.assert_close(ours_, theirs, rtol=1e-10, atol=1e-10)
+    if packed.value_BT is not None:
+        assert (packed.value_BT != 0).equal(scored_BT)
+    both = torch.nn.ModuleList([model, head])
+    for one, other in zip(gradients(both, packed), gradients(both, padded), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_a_value_is_that_of_the_state_before_its_token_and_a_score_of_the_last(tiny: PreTrainedModel) -> None:
+    head = random_head()
+    made = mixed()
+    out = PackedModel(tiny, head)(collate(made), ASKED["all"])
+    assert out.value_BT is not None
+    assert out.score_B is not None
+    for b, each in enumerate(made):
+        states = tiny.get_decoder()(input_ids=torch.from_numpy(each.ids)[None]).last_hidden_state[0]
+        wanted = states @ head.weight + head.bias
+        torch.testing.assert_close(out.score_B[b], wanted[-1])
+        for t in np.flatnonzero(each.mask):
+            if t:
+                torch.testing.assert_close(out.value_BT[b, t], wanted[t - 1])
+
+
+def test_layers_without_a_vocabulary_give_scalars_alone(tiny: PreTrainedModel) -> None:
+    head, batch = random_head(), collate(mixed())
+    whole, layers = PackedModel(tiny, head), PackedModel(tiny.get_decoder(), head)
+    assert layers.packs
+    assert layers(batch, ASKED["score"]).score_B.equal(whole(batch, ASKED["score"]).score_B)  # type: ignore[union-attr,arg-type]
+    with pytest.raises(ValueError, match="no output embedding"):
+        PackedModel(tiny.get_decoder())
+
+
+def test_a_scalar_without_a_head_is_refused(tiny: PreTrainedModel) -> None:
+    with pytest.raises(ValueError, match="heads 'shared' or 'own'"):
+        PackedModel(tiny)(collate(group()), ASKED["value"])
 
 
 def test_sliding_windows_are_kept() -> None:
@@ -152,6 +212,10 @@ def test_a_model_that_changes_its_logits_afterwards_is_padded() -> None:
     packed = PackedModel(model)
     assert not packed.packs
     assert packed(batch).logp_BT.equal(padded_outputs(model, batch).logp_BT)
+    head = random_head()
+    padded = padded_outputs(model, batch, ASKED["value"], head).value_BT
+    assert PackedModel(model, head)(batch, ASKED["value"]).value_BT.equal(padded)  # type: ignore[union-attr,arg-type]
+    assert PackedModel(model.get_decoder(), head).packs
 
 
 def test_a_batch_that_scores_nothing_gives_zeros(tiny: PreTrainedModel) -> None:
@@ -179,19 +243,19 @@ rows = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1,
 @given(rows)
 def test_every_distinct_prefix_is_laid_out_once(ids: list[list[int]]) -> None:
     samples = [sample(row, 0) for row in ids]
-    trie = layout(samples)
+    laid_out = layout(samples)
     prefixes = {tuple(row[: t + 1]) for row in ids for t in range(len(row))}
-    assert len(trie.ids_N) == len(prefixes) == packed_length(samples)
+    assert len(laid_out.ids_N) == len(prefixes) == packed_length(samples)
     owner: dict[int, tuple[int, ...]] = {}
-    for row, nodes in zip(ids, trie.nodes, strict=True):
-        assert trie.ids_N[nodes].tolist() == row
-        assert trie.position_N[nodes].tolist() == list(range(len(row)))
+    for row, nodes in zip(ids, laid_out.nodes, strict=True):
+        assert laid_out.ids_N[nodes].tolist() == row
+        assert laid_out.position_N[nodes].tolist() == list(range(len(row)))
         for t, node in enumerate(nodes.tolist()):
             assert owner.setdefault(node, tuple(row[: t + 1])) == tuple(row[: t + 1])
-    queries = [node for piece in trie.pieces for node in piece.path[piece.start :].tolist()]
+    queries = [node for piece in laid_out.pieces for node in piece.path[piece.start :].tolist()]
     assert sorted(queries) == list(range(len(prefixes)))
-    for piece in trie.pieces:
-        assert owner[int(piece.path[-1])] == tuple(trie.ids_N[piece.path].tolist())
+    for piece in laid_out.pieces:
+        assert owner[int(piece.path[-1])] == tuple(laid_out.ids_N[piece.path].tolist())
 
 
 def test_layout_does_not_depend_on_order() -> None:

@@ -15,8 +15,8 @@ from peft import LoraConfig, get_peft_model
 
 from togi.batch import collate
 from togi.models.microbatch import microbatches
-from togi.models.packing import packed_length
 from togi.models.policy import LocalPolicy, NonFinite, Optimiser, probe_bf16
+from togi.models.trie import packed_length
 from togi.types import Batch, Loss, Mean, Memory, Model, Need, Outputs, Sample, Sampler, Unit
 
 

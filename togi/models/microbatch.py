@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from togi.models.packing import packed_length
+from togi.models.trie import packed_length
 from togi.types import Sample, Unit
 
 
