@@ -79,7 +79,11 @@ CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel
             (user("Hi"),),
             ((assistant("Hello"),), (assistant("Go"),)),
         ),
-        ({"prompt": CHAT[:1], "chosen": CHAT, "rejected": CHAT}, (user("Hi"),), ((assistant("Hello"),),) * 2),
+        (
+            {"prompt": CHAT[:1], "chosen": CHAT, "rejected": [CHAT[0], {"role": "assistant", "content": "Go"}]},
+            (user("Hi"),),
+            ((assistant("Hello"),), (assistant("Go"),)),
+        ),
     ],
 )
 def test_trl_columns(write: Write, row: dict[str, Any], prompt: tuple[Message, ...], recorded: Any) -> None:
@@ -266,7 +270,7 @@ def test_rows_of_a_file_that_stand_in_another_split_are_dropped(write: Write) ->
         Rows(path=write({"prompt": "b"}, {"prompt": "c"}, name="test.jsonl")), split="test", exclude=train
     )
     assert ([task.prompt[0].content for task in test], test.dropped) == (["c"], 1)
-    with pytest.raises(DataError, match="all 1 stand in another split"):
+    with pytest.raises(DataError, match="has no tasks: 1 row was left out: their prompt stands in another split"):
         load_tasks(Rows(path=write({"prompt": "b"}, name="same.jsonl")), split="test", exclude=train)
 
 

@@ -20,6 +20,10 @@ class RowError(ValueError):
     """One row that cannot become a task; who reads the row adds where it stands."""
 
 
+class RowSkipped(Exception):
+    """One row that is sound but says nothing, such as a tie; the message is the reason it is counted under."""
+
+
 @dataclass
 class Diagnostics:
     """Collects problems while reading on, so that one try shows them all."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from togi.data.errors import DataError, Diagnostics, RowError
+from togi.data.errors import DataError, Diagnostics, RowError, RowSkipped
 from togi.data.files import Row, plain, read_rows
-from togi.data.rows import Prompting, make_task, prompt_key
+from togi.data.rows import COLUMNS, Prompting, make_task, prompt_key
 from togi.data.tasks import Tasks
+from togi.data.worth import PAIR_COLUMNS, refuse_one_class
 from togi.function import resolve
 from togi.types import Task
 
@@ -69,8 +71,11 @@ def load_tasks(
     else:
         tasks = _load_made(source, prompting, demonstrate, split, taken)
     if not tasks:
-        why = f": all {tasks.dropped} stand in another split" if tasks.dropped else ""
-        raise DataError(f"{_describe(source)} has no tasks{why}")
+        raise DataError(f"{_describe(source)} has no tasks{': ' if tasks.notes() else ''}{'; '.join(tasks.notes())}")
+    try:
+        refuse_one_class([task.worth for task in tasks])
+    except RowError as error:
+        raise DataError(f"{_describe(source)}: {error}") from error
     return tasks
 
 
@@ -81,6 +86,7 @@ def _load_rows(source: Rows, prompting: Prompting, demonstrate: Demonstrate, spl
     problems = Diagnostics()
     tasks: list[Task] = []
     kinds: dict[str, tuple[str, int]] = {}
+    skipped: Counter[str] = Counter()
     dropped = 0
     for number, row in read_rows(source.path, split, problems):
         try:
@@ -92,22 +98,41 @@ def _load_rows(source: Rows, prompting: Prompting, demonstrate: Demonstrate, spl
         except RowError as error:
             problems.add(f"{source.path}:{number}", str(error))
             continue
+        except RowSkipped as reason:
+            skipped[str(reason)] += 1
+            continue
         if prompt_key(task) in taken:
             dropped += 1
         else:
             tasks.append(task)
     problems.stop_if_any()
-    return Tasks(tasks, dropped=dropped)
+    return Tasks(tasks, dropped=dropped, skipped=skipped)
 
 
 def _check_kinds(row: Row, number: int, kinds: dict[str, tuple[str, int]]) -> None:
     """Refuse a column that is text in one row and a list in another, and one that some rows lack."""
-    for name in ("prompt", "completion", "messages", "text", "chosen", "rejected"):
-        value = row.get(name)
-        kind = "missing" if value is None else "text" if isinstance(value, str) else "a list"
+    judged = PAIR_COLUMNS if row.get("chosen") is not None else ()
+    kinds_here = {name: _kind(row.get(name)) for name in (*COLUMNS, *judged)}
+    if row.get("completion") is not None:
+        kinds_here["label"] = _kind(row.get("label") if isinstance(row.get("label"), bool) else None)
+    for name, kind in kinds_here.items():
         first, where = kinds.setdefault(name, (kind, number))
         if kind != first:
             raise RowError(f'the column "{name}" is {kind} here and {first} in row {where}')
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "missing"
+        case str():
+            return "text"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case _:
+            return "a list"
 
 
 def _load_made(
@@ -117,12 +142,16 @@ def _load_made(
         raise DataError(f"{_describe(source)}: size is at least 1; got {source.size}")
     seen: set[str] = set()
     tasks: list[Task] = []
+    skipped: Counter[str] = Counter()
     dropped = 0
     for draw, row in enumerate(_made_rows(source), 1):
         try:
             task = make_task(row, f"{split}:{len(tasks) + 1}", prompting, demonstrate)
         except RowError as error:
             raise DataError(f"{_describe(source)}, draw {draw}: {error}") from error
+        except RowSkipped as reason:
+            skipped[str(reason)] += 1
+            continue
         key = prompt_key(task)
         if key in taken:
             dropped += key not in seen
@@ -130,7 +159,7 @@ def _load_made(
             tasks.append(task)
         seen.add(key)
         if len(tasks) == source.size:
-            return Tasks(tasks, dropped=dropped)
+            return Tasks(tasks, dropped=dropped, skipped=skipped)
     other = f" that are not in another split ({dropped} are)" if taken else ""
     raise DataError(
         f"{_describe(source)} makes only {len(tasks)} different prompts{other} in {DRAWS * source.size} draws, and "

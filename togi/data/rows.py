@@ -1,8 +1,9 @@
 """One row to one task, by TRL's column names; it does not know where rows come from.
 
-``prompt`` is text or a list of messages; beside it ``completion`` (a demonstration) or ``chosen`` and ``rejected`` (a
-preference pair, whose common beginning is the prompt when there is none). ``messages`` is a conversation whose last
-assistant message is the demonstration. ``text`` is raw text to learn from. Further columns go to rewards.
+``prompt`` is text or a list of messages; beside it ``completion`` (a demonstration, or with a ``label`` that is true
+or false an unpaired preference), ``chosen`` and ``rejected`` (a preference pair, whose common beginning is the prompt
+when there is none), or ``completions`` (a ranking). ``messages`` is a conversation whose last assistant message is the
+demonstration. ``text`` is raw text to learn from. Further columns go to rewards.
 """
 
 from __future__ import annotations
@@ -10,13 +11,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from togi.data.errors import RowError
-from togi.types import Message, Role, Task
+from togi.data.conversations import (
+    Conversation,
+    read_answer,
+    read_messages,
+    read_pair,
+    read_prompt,
+    show,
+    text_answer,
+)
+from togi.data.errors import RowError, RowSkipped
+from togi.data.worth import PAIR_COLUMNS, RANKING_COLUMNS, Worth, label_worth, pair_worth, ranking_worth
+from togi.types import Message, Task
 
-COLUMNS = ("prompt", "completion", "messages", "text", "chosen", "rejected")
-ROLES = tuple(role for role in get_args(Role) if role != "text")
+COLUMNS = ("prompt", "completion", "completions", "messages", "text", "chosen", "rejected")
+Answers = tuple[Conversation, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +53,16 @@ class Prompting:
             raise ValueError('raw text has no system message: remove "system", or use format "chat"')
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """What a row asks, the answers it holds, what they are worth, and the columns that said so."""
+
+    prompt: Conversation
+    recorded: Answers = ()
+    worth: Worth = ()
+    columns: tuple[str, ...] = ()
+
+
 def make_task(
     row: Mapping[str, Any],
     identity: str,
@@ -50,20 +71,20 @@ def make_task(
     *,
     answer_column: str = "answer",
 ) -> Task:
-    """The task of a row. Raises RowError."""
-    prompt, recorded = _conversation(row, prompting)
+    """The task of a row. Raises RowError, and RowSkipped for a comparison that compares nothing."""
+    read = _read(row, prompting, judged=demonstrate is None)
+    prompt, recorded = read.prompt, read.recorded
     if demonstrate is not None:
-        recorded = ((_answer(_demonstration(demonstrate, row), "demonstrate"),),)
-    if any(not answer[-1].content for answer in recorded):
-        raise RowError("the recorded answer is empty")
+        recorded = ((text_answer(_demonstration(demonstrate, row), "demonstrate"),),)
     if prompting.system is not None and prompt and prompt[0].role not in ("system", "developer", "text"):
         prompt = (Message(role="system", content=prompting.system), *prompt)
-    taken = {*COLUMNS, answer_column}
+    taken = {*COLUMNS, *read.columns, answer_column}
     return Task(
         id=identity,
         prompt=prompt,
         answer=row.get(answer_column),
         recorded=recorded,
+        worth=read.worth,
         info={name: value for name, value in row.items() if name not in taken},
     )
 
@@ -76,98 +97,62 @@ def prompt_key(task: Task) -> str:
     return json.dumps([[message.role, message.content] for message in asked])
 
 
-Conversation = tuple[Message, ...]
-
-
-def _conversation(row: Mapping[str, Any], prompting: Prompting) -> tuple[Conversation, tuple[Conversation, ...]]:
+def _read(row: Mapping[str, Any], prompting: Prompting, *, judged: bool) -> _Read:
+    """``judged`` false: only the prompt matters, since another answer will be recorded."""
     present = {name for name in COLUMNS if row.get(name) is not None}
     if "chosen" in present or "rejected" in present:
-        return _pair(row, prompting)
+        return _pair(row, prompting, judged=judged)
     if "prompt" in present:
-        prompt = _prompt(row["prompt"], prompting)
+        prompt = read_prompt(row["prompt"], prompting.template, chat=prompting.format == "chat")
+        if not judged:
+            return _Read(prompt=prompt)
         if "completion" not in present:
-            return prompt, ()
-        return prompt, (_recorded(row["completion"], prompt, "completion"),)
+            return _ranking(row, prompt) if "completions" in present else _Read(prompt=prompt)
+        recorded = (read_answer(row["completion"], prompt, "completion"),)
+        worth = label_worth(row)
+        return _Read(prompt=prompt, recorded=recorded, worth=worth, columns=("label",) if worth else ())
     if "messages" in present:
-        messages = _messages(row["messages"], "messages")
+        messages = read_messages(row["messages"], "messages")
         if messages[-1].role != "assistant":
-            return messages, ()
-        return messages[:-1], (messages[-1:],)
+            return _Read(prompt=messages)
+        text_answer(messages[-1].content, "messages")
+        return _Read(prompt=messages[:-1], recorded=(messages[-1:],))
     if "text" in present:
         if not isinstance(row["text"], str) or not row["text"]:
             raise RowError('"text" is text that is not empty')
-        return (Message(role="text", content=""),), ((Message(role="assistant", content=row["text"]),),)
+        raw = (Message(role="assistant", content=row["text"]),)
+        return _Read(prompt=(Message(role="text", content=""),), recorded=(raw,))
     raise RowError(
         f"there is no prompt: a row has prompt, messages, text, or chosen and rejected; this has {', '.join(row)}"
     )
 
 
-def _pair(row: Mapping[str, Any], prompting: Prompting) -> tuple[Conversation, tuple[Conversation, ...]]:
+def _pair(row: Mapping[str, Any], prompting: Prompting, *, judged: bool) -> _Read:
     if row.get("chosen") is None or row.get("rejected") is None:
         raise RowError("a preference pair has both chosen and rejected")
+    chat = prompting.format == "chat"
     if row.get("prompt") is not None:
-        prompt = _prompt(row["prompt"], prompting)
-        return prompt, tuple(_recorded(row[name], prompt, name) for name in ("chosen", "rejected"))
-    chosen, rejected = (_messages(row[name], name) for name in ("chosen", "rejected"))
-    shared = 0
-    while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
-        shared += 1
-    if shared == 0:
-        raise RowError("chosen and rejected begin differently, and there is no prompt")
-    return chosen[:shared], (chosen[shared:], rejected[shared:])
+        prompt = read_prompt(row["prompt"], prompting.template, chat=chat)
+        chosen, rejected = (read_answer(row[name], prompt, name) for name in ("chosen", "rejected"))
+    else:
+        prompt, (chosen, rejected) = read_pair(row["chosen"], row["rejected"], chat=chat)
+    if not judged:
+        return _Read(prompt=prompt)
+    if chosen == rejected:
+        raise RowSkipped("chosen and rejected are the same")
+    return _Read(prompt=prompt, recorded=(chosen, rejected), worth=pair_worth(row), columns=PAIR_COLUMNS)
 
 
-def _prompt(value: Any, prompting: Prompting) -> Conversation:
-    if isinstance(value, str):
-        if not value.strip():
-            raise RowError("the prompt is empty")
-        role: Role = "user" if prompting.format == "chat" else "text"
-        return (Message(role=role, content=prompting.template.replace("{prompt}", value)),)
-    if prompting.template != "{prompt}":
-        raise RowError("a template is for prompts that are plain text, and this prompt is not")
-    messages = _messages(value, "prompt")
-    if messages[-1].role == "assistant":
-        raise RowError("the last message of a prompt is not the assistant's")
-    return messages
-
-
-def _recorded(value: Any, prompt: Conversation, column: str) -> Conversation:
-    if isinstance(value, str):
-        return (_answer(value, column),)
-    messages = _messages(value, column)
-    if len(messages) > len(prompt) and messages[: len(prompt)] == prompt:  # TRL's sets repeat the prompt
-        messages = messages[len(prompt) :]
-    if messages[-1].role != "assistant":
-        raise RowError(f"the last message of \"{column}\" is the assistant's; this is the {messages[-1].role}'s")
-    return messages
-
-
-def _answer(text: Any, column: str) -> Message:
-    if not isinstance(text, str):
-        raise RowError(f"{column} gave {type(text).__name__}; text was wanted")
-    return Message(role="assistant", content=text)
-
-
-def _messages(value: Any, column: str) -> Conversation:
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise RowError(f'"{column}" is text or a list of messages that is not empty; this is {_show(value)}')
-    return tuple(_message(message, column) for message in value)
-
-
-def _message(value: Any, column: str) -> Message:
-    given = {name: each for name, each in value.items() if each is not None} if isinstance(value, Mapping) else {}
-    if "role" not in given or "content" not in given:
-        hint = '; rename "from" and "value"' if "from" in given else ""
-        raise RowError(f'a message of "{column}" has role and content{hint}; this is {_show(value)}')
-    if set(given) - {"role", "content"}:
-        raise RowError(
-            f'messages hold role and content only; "{column}" has {sorted(set(given) - {"role", "content"})}'
-        )
-    if given["role"] not in ROLES:
-        raise RowError(f'the role "{given["role"]}" is none of {", ".join(ROLES)}')
-    if not isinstance(given["content"], str):
-        raise RowError(f'the content of a message is text; "{column}" has {_show(given["content"])}')
-    return Message(role=given["role"], content=given["content"])
+def _ranking(row: Mapping[str, Any], prompt: Conversation) -> _Read:
+    values = row["completions"]
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        raise RowError(f'"completions" is a list of answers that is not empty; this is {show(values)}')
+    recorded = tuple(read_answer(value, prompt, "completions") for value in values)
+    worth = ranking_worth(row, len(recorded))
+    best = dict(zip(recorded, worth, strict=True))
+    if any(best[answer] != value for answer, value in zip(recorded, worth, strict=True)):
+        raise RowSkipped("a ranking holds the same answer twice at different places")
+    return _Read(prompt=prompt, recorded=recorded, worth=worth, columns=RANKING_COLUMNS)
 
 
 def _demonstration(demonstrate: Callable[[dict[str, Any]], str], row: Mapping[str, Any]) -> str:
@@ -175,7 +160,3 @@ def _demonstration(demonstrate: Callable[[dict[str, Any]], str], row: Mapping[st
         return demonstrate(dict(row))
     except Exception as error:  # a user's function on a user's row: say which row
         raise RowError(f"demonstrate raised {type(error).__name__}: {error}") from error
-
-
-def _show(value: Any) -> str:
-    return repr(value)[:80]

@@ -16,11 +16,12 @@ from togi.types import Task
 
 class Tasks(Sequence[Task]):
     """Tasks in order, never changed. ``digest`` is a sha256 over their contents; ``dropped`` counts rows left out
-    because their prompt stands in another split."""
+    because their prompt stands in another split, ``skipped`` those that were sound but said nothing, by reason."""
 
-    def __init__(self, tasks: Sequence[Task], *, dropped: int = 0) -> None:
+    def __init__(self, tasks: Sequence[Task], *, dropped: int = 0, skipped: Mapping[str, int] | None = None) -> None:
         self._tasks = tuple(tasks)
         self.dropped = dropped
+        self.skipped = dict(skipped or {})
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -32,7 +33,18 @@ class Tasks(Sequence[Task]):
     def __getitem__(self, index: slice) -> Tasks: ...
 
     def __getitem__(self, index: int | slice) -> Task | Tasks:
-        return Tasks(self._tasks[index], dropped=self.dropped) if isinstance(index, slice) else self._tasks[index]
+        if isinstance(index, slice):
+            return Tasks(self._tasks[index], dropped=self.dropped, skipped=self.skipped)
+        return self._tasks[index]
+
+    def notes(self) -> list[str]:
+        """What was left out of the source and why, a plain sentence each; nothing when nothing was."""
+        reasons = dict(sorted(self.skipped.items(), key=lambda each: -each[1]))
+        if self.dropped:
+            reasons["their prompt stands in another split"] = self.dropped
+        return [
+            f"{count:,} row{'s were' if count > 1 else ' was'} left out: {reason}" for reason, count in reasons.items()
+        ]
 
     @cached_property
     def digest(self) -> str:
@@ -85,6 +97,20 @@ class TaskStream(Iterator[Task]):
 
 def stream(tasks: Sequence[Task], seed: int) -> TaskStream:
     return TaskStream(tasks, seed)
+
+
+def split(tasks: Tasks, share: float) -> tuple[Tasks, Tasks]:
+    """(tasks to learn from, about ``share`` of them held out). All tasks of one question are on the same side."""
+    held_out = {key for key in map(prompt_key, tasks) if _unit(key) < share}
+    parts = [task for task in tasks if prompt_key(task) not in held_out]
+    return Tasks(parts, dropped=tasks.dropped, skipped=tasks.skipped), Tasks(
+        [task for task in tasks if prompt_key(task) in held_out]
+    )
+
+
+def _unit(text: str) -> float:
+    """A number in [0, 1) that looks random and depends on the text alone."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / (1 << 64)
 
 
 def disjoint(train: Sequence[Task], test: Sequence[Task]) -> None:
