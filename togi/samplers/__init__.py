@@ -2,5 +2,6 @@
 
 from togi.samplers.dynamic import Dynamic
 from togi.samplers.group import Groups, Recorded
+from togi.samplers.revised import Revised
 
-__all__ = ["Dynamic", "Groups", "Recorded"]
+__all__ = ["Dynamic", "Groups", "Recorded", "Revised"]
