@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from math import comb
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -308,3 +309,46 @@ def test_wilson(successes: int, n: int, level: float) -> None:
 def test_wilson_refuses_impossible_counts(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match=f"{successes} of {n}"):
         statistics.wilson(successes, n)
+
+
+# Agreement of raters.
+
+
+def test_cohen_kappa() -> None:
+    one = statistics.cohen_kappa([[20, 5], [10, 15]])
+    close((one.observed, one.expected, one.value), (0.7, 0.5, 0.4))
+    close(statistics.cohen_kappa([[5, 0], [0, 5]]).value, 1)
+    assert np.isnan(statistics.cohen_kappa([[5, 0], [0, 0]]).value)  # chance alone agrees on everything
+    with pytest.raises(ValueError, match=r"square table .*\(2, 3\)"):
+        statistics.cohen_kappa(np.ones((2, 3)))
+
+
+def test_fleiss_kappa() -> None:
+    one = statistics.fleiss_kappa([[3, 0, 0], [0, 3, 0], [2, 1, 0], [1, 1, 1], [0, 0, 3]])
+    close((one.observed, one.expected, one.value), (0.666667, 0.342222, 0.493243))
+    with pytest.raises(ValueError, match="same number of ratings"):
+        statistics.fleiss_kappa([[2, 0], [2, 1]])
+
+
+CANONICAL = (  # four raters, twelve items (Krippendorff 2011, section C)
+    (1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None),
+    (1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3),
+    (None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None),
+    (1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None),
+)
+
+
+@pytest.mark.parametrize(("level", "alpha"), [("nominal", 0.743421), ("ordinal", 0.815388), ("interval", 0.849107)])
+def test_krippendorff_alpha(level: Literal["nominal", "ordinal", "interval"], alpha: float) -> None:
+    ratings = np.array(CANONICAL, np.float64)
+    close(statistics.krippendorff_alpha(ratings, level).value, alpha)
+    close(statistics.krippendorff_alpha(ratings[::-1, ::-1], level).value, alpha)
+
+
+def test_two_raters_of_everything_agree_alike_by_alpha_and_pi() -> None:
+    ratings = np.array([[0, 0, 1, 1, 0, 1], [0, 1, 1, 1, 0, 0]], np.float64)
+    one = statistics.krippendorff_alpha(ratings)
+    close(one.observed, 4 / 6)
+    close(one.expected, 1 - 2 * 6 * 6 / (12 * 11))  # pairs drawn without replacement from all twelve ratings
+    with pytest.raises(ValueError, match="two ratings"):
+        statistics.krippendorff_alpha([[1, np.nan], [np.nan, 1]])
