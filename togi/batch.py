@@ -85,6 +85,13 @@ def trajectories(samples: Sequence[Sample]) -> Attempts:
     return Attempts(reward_S=reward_S, group_S=group_S, length_S=length_S, truncated_S=truncated_S, index=index)
 
 
+def answers(samples: Sequence[Sample]) -> list[Sample]:
+    """One sample a trajectory, in order of first appearance: the last one, which ends where the trajectory ends. None
+    for a trajectory in which the model wrote nothing."""
+    last = {(sample.group, sample.trajectory): sample for sample in samples if sample.mask.any()}
+    return list(last.values())
+
+
 def minibatches(samples: Sequence[Sample], count: int, unit: Unit) -> list[list[Sample]]:
     """Split a step's samples, in order, into at most ``count`` parts of about equal size; no part is empty.
 

@@ -43,7 +43,7 @@ from togi.losses.preference import (
     slic,
     sppo,
 )
-from togi.losses.reward_model import bradley_terry, plackett_luce
+from togi.losses.reward_model import bradley_terry, plackett_luce, plackett_luce_ties
 
 __all__ = [
     "LOG_LIMIT",
@@ -76,6 +76,7 @@ __all__ = [
     "orpo",
     "plackett_luce",
     "plackett_luce_dpo",
+    "plackett_luce_ties",
     "policy_gradient",
     "ppo_clip",
     "ratio",

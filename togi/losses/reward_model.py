@@ -5,6 +5,7 @@ Axis legend: P pairs, K answers to one task.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -37,3 +38,14 @@ def plackett_luce(score: Tensor) -> Tensor:
     """
     left = score.flip(-1).logcumsumexp(-1).flip(-1)
     return (left - score).sum(-1)
+
+
+def plackett_luce_ties(score: Tensor, worse: Tensor) -> Tensor:
+    """``plackett_luce`` of answers in any order, some of which may be tied: scores [K], and ``worse`` [K, K], true at
+    (i, j) where answer j was judged worse than i -> loss [K], whose sum is the ranking's.
+
+    Each answer is drawn from among itself and those worse than it, which by Luce's axiom has the probability that the
+    model of the whole ranking gives it; answers that are tied say nothing of each other.
+    """
+    drawn_from = worse | torch.eye(len(score), dtype=torch.bool, device=worse.device)
+    return torch.where(drawn_from, score, -torch.inf).logsumexp(-1) - score
