@@ -98,7 +98,7 @@ def test_lines_of_finds_every_key_whatever_spreads_over_lines() -> None:
         ("learning_rate = 1e-6", "learning_rate = -1", "got -1, wanted a number above 0"),
         ("learning_rate = 1e-6", "learning_rate = nan", "got nan, wanted a finite number"),
         ("learning_rate = 1e-6", "learning_rate = true", "got true (true/false), wanted a number"),
-        ("learning_rate = 1e-6", "", "small.toml:31: stage.hone.learning_rate: is needed and not there"),
+        ("steps = 3", "", "small.toml:31: stage.hone.steps: is needed and not there"),
         ("steps = 3", "steps = 3.5", "small.toml:34: stage.hone.steps: got 3.5, wanted a whole number"),
         ("steps = 3", "steps = 0", "got 0, wanted a number of at least 1"),
         ("steps = 3", "steps = 3\nmax_tokens = 4", "unknown key; it belongs in [stage.sampling]"),

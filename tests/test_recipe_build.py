@@ -61,6 +61,24 @@ attempts = 4
 learning_rate = 1e-6
 """
 
+COLLECTING = """
+[[stage]]
+name = "one"
+algorithm = "collect"
+steps = 3
+
+[[stage]]
+name = "other"
+algorithm = "collect"
+steps = 3
+
+[[stage]]
+name = "hone"
+algorithm = "sft"
+steps = 3
+learning_rate = 1e-6
+"""
+
 RECIPE = f"""\
 name = "small"
 
@@ -223,7 +241,12 @@ SOURCES = {
     "demonstrate": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("rows.jsonl", "spelled", "answer")),
     "answer_column": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("rows.jsonl", "written", "other")),
 }
-PLACES = {"data.train": "data.train", "data.test": "data.test", "stage.data": "stage.hone.data"}
+PLACES = {
+    "data.train": "data.train",
+    "data.test": "data.test",
+    "stage.data": "stage.hone.data",
+    "stage.mix": "stage.hone.mix",
+}
 CHANGES: dict[str, tuple[list[str], str]] = {
     "name": ([], "name=other"),
     "seed": ([], "seed=1"),
@@ -261,6 +284,13 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "evaluation.reward.score": ([], "evaluation.reward.score=exact()"),
     "checkpoint.every": ([], "checkpoint.every=3"),
     "checkpoint.keep": ([], "checkpoint.keep=3"),
+    "gold.score": ([], "gold.score=exact()"),
+    "stage.start": ([], "stage.hone.start=base"),
+    "stage.epochs": ([], "stage.hone.epochs=3"),
+    "stage.held_out": (["stage.sft.algorithm=reward_model"], "stage.sft.held_out=0.5"),
+    "stage.mix_per_step": (["stage.hone.mix={file = 'rows.jsonl'}"], "stage.hone.mix_per_step=3"),
+    "stage.data.rollouts": (["stage.hone.data={rollouts = 'one'}"], "stage.hone.data={rollouts = 'other'}"),
+    "stage.data.best": (["stage.hone.data={rollouts = 'one'}"], "stage.hone.data.best=true"),
 }
 """How each key can be changed: the overrides before, and the one that changes it."""
 CHANGES |= {f"sampling.{name}": ([], f"sampling.{name}={value}") for name, value in SAMPLING.items()}
@@ -272,6 +302,14 @@ CHANGES |= {
     f"{place}.{name}": ([f"{path}={{{before}}}"], f"{path}={{{after}}}")
     for place, path in PLACES.items()
     for name, (before, after) in SOURCES.items()
+}
+CHANGES |= {  # what is mixed in is written answers
+    f"stage.mix.{name}": (
+        [f"stage.hone.mix={{{before}, demonstrate = 'tasks.py:written'}}"],
+        f"stage.hone.mix={{{after}, demonstrate = 'tasks.py:written'}}",
+    )
+    for name, (before, after) in SOURCES.items()
+    if "demonstrate" not in before
 }
 
 
@@ -288,7 +326,9 @@ def leaves(model: type[BaseModel], key: tuple[str, ...] = ()) -> Iterator[str]:
 def test_every_key_is_read(recipe: Path, key: str) -> None:
     assert key in CHANGES, f"say in CHANGES how {key} can be changed"
     before, change = CHANGES[key]
-    if "data." in key:  # the sft stage would refuse data without recorded answers
+    if key in {"stage.data.rollouts", "stage.data.best"}:
+        recipe.write_text(RECIPE.replace(GRPO_STAGE, COLLECTING))
+    elif "data." in key:  # the sft stage would refuse data without recorded answers
         recipe.write_text(RECIPE.replace(SFT, ""))
     if key.startswith("sampling."):  # a training stage that samples would refuse to leave out tokens
         recipe.write_text(RECIPE.replace(GRPO_STAGE, ""))

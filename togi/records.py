@@ -51,6 +51,26 @@ def reward_metrics(scores: Sequence[Score]) -> dict[str, float]:
     return values | {f"unscored/{status}": count / len(scores) for status, count in sorted(lost.items())}
 
 
+def kl_metrics(samples: Sequence[Sample]) -> dict[str, float]:
+    """How far the sampled attempts show the policy to be from the reference: the mean over attempts of the summed
+    log-ratio, nats a sequence (k1). Empty when nothing was compared with a reference."""
+    attempts: dict[tuple[int, int], float] = {}
+    for sample in samples:
+        if sample.ref_logp is None or sample.recorded:
+            continue
+        own = sample.logp if sample.old_logp is None else sample.old_logp
+        ratio = float((own[sample.mask].astype(np.float64) - sample.ref_logp[sample.mask]).sum())
+        attempt = (sample.group, sample.trajectory)
+        attempts[attempt] = attempts.get(attempt, 0.0) + ratio
+    return {"kl_sequence": float(np.mean(list(attempts.values())))} if attempts else {}
+
+
+def gold_metrics(gold: Sequence[Sequence[Score]]) -> dict[str, float]:
+    """The mean of the truth that the reward stands for, over the attempts it could be told for."""
+    given = [each.value for scores in gold for each in scores if each.status == "ok"]
+    return {"gold": float(np.mean(given))} if given else {}
+
+
 def group_rewards(group: Group) -> np.ndarray:
     """The rewards that were given, [G'] with G' <= G."""
     return np.array([score.value for score in group.scores if score.status == "ok"], dtype=float)
@@ -75,9 +95,14 @@ def average(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def rollout_rows(
-    groups: Sequence[Group], samples: Sequence[Sample], show: Callable[[Ids], str], place: Mapping[str, Any]
+    groups: Sequence[Group],
+    samples: Sequence[Sample],
+    gold: Sequence[Sequence[Score]],
+    show: Callable[[Ids], str],
+    place: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
-    """One row an attempt. ``show`` writes token ids as the model sees them; ``place`` (stage, step) leads each row."""
+    """One row an attempt. ``gold`` are scores of the truth where it is known, else empty; ``show`` writes token ids as
+    the model sees them; ``place`` (stage, step) leads each row."""
     learnt = {(sample.group, sample.trajectory): sample for sample in samples}
     for number, group in enumerate(groups):
         for attempt, (trajectory, score) in enumerate(zip(group.trajectories, group.scores, strict=True)):
@@ -97,6 +122,7 @@ def rollout_rows(
                 "advantage": mean_advantage(sample),
                 "logp_mean": float(np.mean(logp)) if logp else None,
                 "answer": group.task.answer,
+                **({"gold": gold[number][attempt].value} if gold else {}),
             }
 
 

@@ -15,9 +15,12 @@ from togi.engines.native import NativeEngine
 from togi.envs.chat import OneTurn
 from togi.models.load import Loaded, Lora, load_model
 from togi.models.policy import Optimiser
+from togi.rewards.algebra import Composable, Surroundings
 from togi.rollout import Episodes
 from togi.text import Chat
 from togi.types import Algorithm, Env, Reward, Sampling, Task
+
+BASE = "base"  # what the untrained model is called among a run's policies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +37,11 @@ class Stage:
     """One algorithm at work: ``steps`` steps of ``tasks_per_step`` groups, each split into ``minibatches`` updates,
     ``epochs`` times over.
 
-    It starts from the weights of the stage named ``start``, from those of the stage before when that is None, or from
-    the run's own model ("base"). With ``collected`` it learns from what an earlier stage sampled at ``tasks``.
-    ``mix`` are tasks whose recorded answers are learned beside, ``mix_per_step`` of them (PPO's pretraining mix).
-    ``gold`` is measured on every rollout and never trained on. ``test`` are held-out pairs that a reward model is
-    measured on.
+    It starts from the policy of the stage named ``start`` or of the run's own model ("base"); None takes the newest
+    policy there is. With ``collected`` it learns from what an earlier stage sampled at ``tasks``. ``held_out`` is the
+    share of its tasks that a reward model does not learn from but is measured on. ``mix`` are tasks whose recorded
+    answers are learned beside, ``mix_per_step`` of them (PPO's pretraining mix). ``gold`` is measured on every rollout
+    and never trained on.
     """
 
     name: str
@@ -53,10 +56,10 @@ class Stage:
     epochs: int = 1
     start: str | None = None
     collected: Collected | None = None
+    held_out: float = 0.0
     mix: Tasks | None = None
     mix_per_step: int = 0
     gold: Reward | None = None
-    test: Tasks | None = None
     env: Callable[[Task], Env] = OneTurn
 
 
@@ -120,23 +123,39 @@ def stage_model(folder: Path, name: str) -> Path:
     return folder / "models" / name
 
 
-def open_model(run: Run, before_stage: int) -> Loaded:
-    """The float32 weights that stage number ``before_stage`` starts from (0: the run's own source)."""
-    if before_stage == 0:
-        return load_model(run.model.source, lora=run.model.lora)
-    path = stage_model(run.folder, run.stages[before_stage - 1].name)
-    return load_model(str(path), lora=run.model.lora)
+def start_of(run: Run, number: int) -> str:
+    """The name of the policy that stage ``number`` starts from: an earlier stage's, or "base"."""
+    named = run.stages[number].start
+    earlier = [stage.name for stage in run.stages[:number] if stage.algorithm.trains == "policy"]
+    return named or (earlier[-1] if earlier else BASE)
+
+
+def open_model(run: Run, policy: str) -> Loaded:
+    """The float32 weights of a policy of the run: that of a finished stage, or "base", the run's own source."""
+    source = run.model.source if policy == BASE else str(stage_model(run.folder, policy))
+    return load_model(source, lora=run.model.lora)
+
+
+def ready(
+    reward: Reward | None, engine: NativeEngine, chat: Chat, folder: Path, dtype: torch.dtype
+) -> Reward | None:
+    """The reward with the models it asks loaded."""
+    if isinstance(reward, Composable):
+        return reward.opened(Surroundings(engine=engine, chat=chat, folder=folder, dtype=dtype))
+    return reward
 
 
 def open_play(run: Run, loaded: Loaded, dtype: torch.dtype) -> Episodes:
     """Plays the evaluation's tasks with a model, in ``dtype``. Seeds depend on the run's seed, not on the model."""
     assert run.evaluation is not None
     loaded.model.to(dtype)
+    engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+    chat = Chat(loaded.tokenizer, loaded.eos_ids)
     return Episodes(
-        engine=NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids),
-        chat=Chat(loaded.tokenizer, loaded.eos_ids),
+        engine=engine,
+        chat=chat,
         env=run.evaluation.env,
-        reward=run.evaluation.reward,
+        reward=ready(run.evaluation.reward, engine, chat, run.folder, dtype),
         sampling=run.evaluation.sampling,
         seed=run.seed,
     )

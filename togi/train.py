@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from togi import batch
 from togi.checkpoint import newest_good, save_checkpoint, sha256
 from togi.evidence.evaluate import evaluate
 from togi.folder import RunFolder, digest, dumps, write_text
@@ -30,9 +29,10 @@ from togi.manifest import claim, record_model
 from togi.models.allocator import release_freed_memory
 from togi.models.load import Loaded
 from togi.models.save import save_model
-from togi.records import average, completion_tokens, rollout_metrics, rollout_rows
-from togi.run import Run, Stage, Watch, open_model, open_play, stage_model
-from togi.types import Group, Sample
+from togi.records import average, completion_tokens, gold_metrics, kl_metrics, rollout_metrics, rollout_rows
+from togi.rollout import score
+from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
+from togi.types import Group
 from togi.workshop import Workshop
 
 LOGS = ("metrics.jsonl", "timings.jsonl")
@@ -77,31 +77,36 @@ class Training:
         self._evaluate_what_is_due()
         while self.position.stage < len(self.run.stages):
             torch.manual_seed(self.run.seed)
-            work = Workshop(self.run, self.position.stage, self._open(self.position.stage), self.dtype)
+            work = Workshop(
+                self.run, self.position.stage, self._open(start_of(self.run, self.position.stage)), self.dtype
+            )
+            self.watch.phase("reference")
+            work.prepare(self.watch.progress)
             if found and state["work"]:
                 work.restore(found[0], state["work"])
             found = None
-            self._stage(self.run.stages[self.position.stage], work)
+            self._stage(work)
             del work
             self._evaluate_what_is_due()
         self.folder.event("finished", steps=self.position.total)
 
-    def _open(self, number: int) -> Loaded:
-        """The weights before stage ``number``; whatever model was in memory makes room first."""
+    def _open(self, policy: str) -> Loaded:
+        """The weights of a policy of the run; whatever model was in memory makes room first."""
         gc.collect()
         release_freed_memory()
-        loaded = open_model(self.run, number)
-        if number == 0:
+        loaded = open_model(self.run, policy)
+        if policy == BASE:
             record_model(self.folder, loaded)
         return loaded
 
-    def _stage(self, stage: Stage, work: Workshop) -> None:
+    def _stage(self, work: Workshop) -> None:
+        stage = work.stage
         self.watch.stage(stage.name, stage.steps, self.position.step)
         self.folder.event("stage", name=stage.name, step=self.position.step)
         self._saved = self.position.total
         try:
             while self.position.step < stage.steps:
-                self._step(stage, work)
+                self._step(work)
                 if self.position.total % self.run.save_every == 0 and self.position.step < stage.steps:
                     self._save(work)
         except Interrupted:
@@ -110,42 +115,42 @@ class Training:
             self.folder.event("interrupted", step=self.position.total)
             raise
         with self.interrupts.deferred():
-            self._finish(stage, work)
+            self._finish(work)
 
-    def _step(self, stage: Stage, work: Workshop) -> None:
+    def _step(self, work: Workshop) -> None:
         """One turn of the loop. From learning to the log nothing can be cut in two by a signal."""
-        algorithm, policy, clock = stage.algorithm, work.policy, Clock(self.watch)
+        stage, algorithm, policy, clock = work.stage, work.stage.algorithm, work.policy, Clock(self.watch)
         play = work.play.at(self.position.step, self.watch.progress)
         with clock("sample"):
             groups = algorithm.sampler(work.stream, stage.tasks_per_step, play)
         with clock("annotate"):
-            samples = policy.annotate(algorithm.prepare(batch.samples(groups)), work.needs)
+            samples = work.annotate([*groups, *work.mixed_in()])
+            metrics = rollout_metrics(groups) | kl_metrics(samples) | dict(play.counts)
+        with clock("gold"):
+            gold = score(work.gold, [(group.task, group.trajectories) for group in groups]) if work.gold else []
         with clock("credit"):
             samples = algorithm.credit(samples, work.memory)
         with self.interrupts.deferred():
             with clock("learn"):
-                parts = batch.minibatches(samples, stage.minibatches, algorithm.unit)
-                learnt = average([policy.learn(part, algorithm) for part in parts])
+                learnt = average([policy.learn(part, algorithm) for part in work.updates(samples, play.step)])
             work.engine.sync(policy)
             self.position = Position(
                 stage=self.position.stage, step=self.position.step + 1, total=self.position.total + 1
             )
             work.mark()
-            metrics = rollout_metrics(groups) | dict(play.counts) | work.memory | learnt
+            metrics = metrics | gold_metrics(gold) | work.memory | learnt
             with clock("keep"):
-                self._keep(stage, work, groups, samples, metrics)
+                self._keep(work, rollout_rows(groups, samples, gold, work.chat.show, self._place(work)), metrics)
             self._log_time(stage, clock.seconds, groups)
         self.watch.step(self.position.step, metrics, clock.seconds)
 
-    def _keep(
-        self, stage: Stage, work: Workshop, groups: list[Group], samples: Sequence[Sample], metrics: dict[str, float]
-    ) -> None:
-        place = {"stage": stage.name, "step": self.position.step}
-        rows = rollout_rows(groups, samples, work.chat.show, place)
-        write_text(
-            rollout_file(self.folder.path, stage, self.position.step), "".join(dumps(row) + "\n" for row in rows)
-        )
-        self.folder.append("metrics.jsonl", place | metrics)
+    def _place(self, work: Workshop) -> dict[str, Any]:
+        return {"stage": work.stage.name, "step": self.position.step}
+
+    def _keep(self, work: Workshop, rows: Iterator[Mapping[str, Any]], metrics: Mapping[str, float]) -> None:
+        path = rollout_file(self.folder.path, work.stage, self.position.step)
+        write_text(path, "".join(dumps(row) + "\n" for row in rows))
+        self.folder.append("metrics.jsonl", self._place(work) | dict(metrics))
 
     def _log_time(self, stage: Stage, seconds: Mapping[str, float], groups: Sequence[Group]) -> None:
         tokens = sum(completion_tokens(trajectory) for group in groups for trajectory in group.trajectories)
@@ -169,12 +174,17 @@ class Training:
         models = {stage.name: fingerprint(stage_model(self.folder.path, stage.name)) for stage in self._done()}
         return {"position": asdict(self.position), "sizes": self.folder.sizes(*LOGS), "work": work, "models": models}
 
-    def _finish(self, stage: Stage, work: Workshop) -> None:
+    def _finish(self, work: Workshop) -> None:
         """Keep the stage's weights, then move on; the checkpoint that says so needs no weights of its own."""
-        self.watch.phase("save")
+        stage = work.stage
         path = stage_model(self.folder.path, stage.name)
-        with work.policy.full_precision() as model:
-            save_model(model, work.tokenizer, path)
+        if stage.algorithm.trains != "nothing":
+            self.watch.phase("save")
+            with work.policy.full_precision() as model:
+                save_model(model, work.tokenizer, path)
+        if stage.algorithm.trains == "scorer":
+            work.policy.save_heads(path)
+            self._measure_scorer(work)
         self.position = Position(stage=self.position.stage + 1, step=0, total=self.position.total)
         save_checkpoint(self.checkpoints, self.position.total, self._state(None), lambda _: None, keep=self.run.keep)
         self.folder.event("stage_done", name=stage.name, model=fingerprint(path))
@@ -182,18 +192,30 @@ class Training:
     def _done(self) -> Sequence[Stage]:
         return self.run.stages[: self.position.stage]
 
+    def _measure_scorer(self, work: Workshop) -> None:
+        """A reward model's word on the pairs that were held out of its stage."""
+        if not work.held_out:
+            return
+        from togi.evidence.pairs import measure_reward_model
+        from togi.models.heads import load_scalar
+
+        self.watch.phase("measure")
+        model = load_scalar(stage_model(self.folder.path, work.stage.name), dtype=self.dtype)
+        record = measure_reward_model(model, work.chat, work.held_out, name=work.stage.name, step=self.position.total)
+        write_text(self.folder.path / "preferences" / f"{work.stage.name}.json", dumps(record))
+
     def _evaluate_what_is_due(self) -> None:
-        """Evaluate the base model and every finished stage that has no evaluation yet."""
+        """Evaluate the base model and every finished stage that trained a policy and has no evaluation yet."""
         evaluation = self.run.evaluation
         if evaluation is None:
             return
-        for number, name in enumerate(["base", *(stage.name for stage in self._done())]):
+        for name in [BASE, *(stage.name for stage in self._done() if stage.algorithm.trains == "policy")]:
             path = self.folder.path / "evaluations" / f"{name}.json"
             if path.exists():
                 continue
             self.watch.phase(f"evaluate {name}")
             result = evaluate(
-                open_play(self.run, self._open(number), self.dtype).at(0, self.watch.progress),
+                open_play(self.run, self._open(name), self.dtype).at(0, self.watch.progress),
                 evaluation.tasks,
                 evaluation.attempts,
                 model=name,

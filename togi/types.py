@@ -348,7 +348,7 @@ class Algorithm(Protocol):
 
     @property
     def heads(self) -> Heads:
-        """The scalar head its values or scores are read from: none, one on the policy's trunk, or a model of its own."""
+        """The scalar head its values or scores are read from: one on the policy's trunk, or a model of its own."""
         return "none"
 
     @property

@@ -1,56 +1,104 @@
-"""The parts of one stage that change as it runs: policy, engine, stream and play. Knows no loop and no log."""
+"""The parts of one stage that change as it runs: policy, engine, streams and play. Knows no loop and no log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from togi.data import TaskStream, stream
+from togi import batch
+from togi.data import Tasks, TaskStream, load_collected, split, stream
 from togi.engines.native import NativeEngine
 from togi.folder import digest
 from togi.models.load import Loaded
 from togi.models.policy import LocalPolicy, Reference
+from togi.models.references import References, references
 from togi.rollout import Episodes
-from togi.run import Run, Stage
+from togi.run import BASE, Run, Stage, ready, start_of
+from togi.samplers.group import draw
 from togi.text import Chat
-from togi.types import Memory, Need
+from togi.types import Group, Memory, Need, Sample
 
 
 class Workshop:
-    """The parts of one stage that change as it runs, from the weights it starts from. Changes ``loaded.model``."""
+    """The parts of one stage that change as it runs, from the weights it starts from. Changes ``loaded.model``.
+
+    ``stage`` is the run's stage with the tasks it really learns from; ``held_out`` are those it does not.
+    """
 
     def __init__(self, run: Run, number: int, loaded: Loaded, dtype: torch.dtype) -> None:
-        stage = run.stages[number]
-        updates: frozenset[Need] = frozenset({"old_logp"}) if stage.minibatches > 1 else frozenset()
-        self.needs = stage.algorithm.needs | updates
-        self.tokenizer = loaded.tokenizer
         self.chat = Chat(loaded.tokenizer, loaded.eos_ids)
-        check_lengths(stage, self.chat, loaded.context)
+        self.tokenizer = loaded.tokenizer
+        self.folder = run.folder
+        self.stage, self.held_out = learned_from(run.stages[number], run.folder)
+        check_lengths(self.stage, self.chat, loaded.context)
+        stage = self.stage
+        self._offline = stage.reward is None
+        self.needs = needs_of(stage)
         # With adapters the frozen base is the reference, as long as the stage starts from untrained adapters.
-        adapter_base = run.model.lora is not None and number == 0
-        reference: Reference = "none" if "ref_logp" not in self.needs else "adapter_base" if adapter_base else "copy"
+        adapter_base = run.model.lora is not None and start_of(run, number) == BASE
+        copied: Reference = "adapter_base" if adapter_base else "copy"
+        reference: Reference = "none" if self._offline or "ref_logp" not in self.needs else copied
         self.policy = LocalPolicy(loaded.model, stage.optimiser, compute=dtype, reference=reference)
         self.engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
-        seed = int(digest([run.seed, stage.name])[:15], 16)
-        self.stream: TaskStream = stream(stage.tasks, seed)
+        self.seed = int(digest([run.seed, stage.name])[:15], 16)
+        self.stream: TaskStream = stream(stage.tasks, self.seed)
+        self.mix: TaskStream | None = stream(stage.mix, self.seed + 1) if stage.mix else None
+        self.gold = ready(stage.gold, self.engine, self.chat, run.folder, dtype)
         self.play = Episodes(
             engine=self.engine,
             chat=self.chat,
             env=stage.env,
-            reward=stage.reward,
+            reward=ready(stage.reward, self.engine, self.chat, run.folder, dtype),
             sampling=stage.sampling,
-            seed=seed,
+            seed=self.seed,
         )
         self.memory: Memory = {}
+        self._references: References | None = None
         self.mark()
+
+    def prepare(self, progress: Callable[[int, int], None]) -> None:
+        """Compute what an offline stage needs of its starting weights. To be called before ``restore``."""
+        if not (self._offline and "ref_logp" in self.needs):
+            return
+        path = self.folder / "references" / f"{self.stage.name}.safetensors"
+        self._references = references(path, self._samples_to_come(), self.policy, progress)
+
+    def _samples_to_come(self) -> Iterator[Sample]:
+        tasks, algorithm = stream(self.stage.tasks, self.seed), self.stage.algorithm
+        for _ in range(self.stage.steps):
+            groups = algorithm.sampler(tasks, self.stage.tasks_per_step, self.play)
+            yield from algorithm.prepare(batch.samples(groups))
+
+    def mixed_in(self) -> list[Group]:
+        """This step's recorded answers that are learned beside what is sampled."""
+        return self.play.recorded(draw(self.mix, self.stage.mix_per_step)) if self.mix else []
+
+    def annotate(self, groups: Sequence[Group]) -> list[Sample]:
+        samples = self.stage.algorithm.prepare(batch.samples(groups))
+        if self._references is None:
+            return self.policy.annotate(samples, self.needs)
+        return self._references.annotate(self.policy.annotate(samples, self.needs - {"ref_logp"}))
+
+    def updates(self, samples: Sequence[Sample], step: int) -> list[list[Sample]]:
+        """The samples of each update of a step. Every epoch but the first has an order of its own."""
+        parts = []
+        for epoch in range(self.stage.epochs):
+            order = list(samples)
+            if epoch:
+                random.Random(f"{self.seed}/{step}/{epoch}").shuffle(order)
+            parts += batch.minibatches(order, self.stage.minibatches, self.stage.algorithm.unit)
+        return parts
 
     def mark(self) -> None:
         """Remember the state between two steps: a step cut short has drawn from the stream, but must not count."""
         self.state = {
             "stream": self.stream.state(),
+            "mix": self.mix.state() if self.mix else None,
             "memory": dict(self.memory),
             "torch_rng": bytes(torch.get_rng_state().tolist()).hex(),
         }
@@ -59,9 +107,32 @@ class Workshop:
         self.policy.load(path)
         self.engine.sync(self.policy)
         self.stream.restore(state["stream"])
+        if self.mix:
+            self.mix.restore(state["mix"])
         self.memory = dict(state["memory"])
         torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["torch_rng"])), dtype=torch.uint8))
         self.mark()
+
+
+def needs_of(stage: Stage) -> frozenset[Need]:
+    """What samples are annotated with: what the algorithm asks for, and what several updates or a truth call for."""
+    needs: set[Need] = set(stage.algorithm.needs)
+    if stage.reward is not None and stage.algorithm.trains == "policy":
+        if stage.minibatches * stage.epochs > 1:
+            needs.add("old_logp")
+        if stage.gold is not None:
+            # Reward and truth are set against how far the policy has moved.
+            needs.add("ref_logp")
+    return frozenset(needs)
+
+
+def learned_from(stage: Stage, folder: Path) -> tuple[Stage, Tasks]:
+    """The stage with the tasks it learns from, and the tasks held out of them."""
+    tasks = stage.tasks
+    if stage.collected is not None:
+        tasks = load_collected(stage.collected, tasks, folder)
+    kept, held_out = split(tasks, stage.held_out)
+    return replace(stage, tasks=kept), held_out
 
 
 def check_lengths(stage: Stage, chat: Chat, context: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from togi.algorithms.collect import Collect
 from togi.algorithms.dapo import DAPO
 from togi.algorithms.dr_grpo import DR_GRPO
 from togi.algorithms.grpo import BASELINES, GRPO
@@ -14,6 +15,7 @@ from togi.types import Algorithm
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     "sft": SFT(),
+    "collect": Collect(),
     "grpo": GRPO(),
     "dr_grpo": DR_GRPO,
     "dapo": DAPO,
@@ -35,6 +37,7 @@ __all__ = [
     "REINFORCE_PP_BASELINE",
     "RLOO",
     "SFT",
+    "Collect",
     "ConstantLength",
     "PolicyGradient",
     "ReinforcePP",

@@ -4,7 +4,7 @@ from togi.data.collected import Collected, load_collected
 from togi.data.errors import DataError
 from togi.data.load import Generated, ReasoningGym, Rows, Source, load_tasks
 from togi.data.rows import Prompting
-from togi.data.tasks import Tasks, TaskStream, disjoint, stream
+from togi.data.tasks import Tasks, TaskStream, disjoint, split, stream
 
 __all__ = [
     "Collected",
@@ -19,5 +19,6 @@ __all__ = [
     "disjoint",
     "load_collected",
     "load_tasks",
+    "split",
     "stream",
 ]

@@ -15,7 +15,7 @@ from togi.evidence.evaluate import evaluate
 from togi.evidence.evaluation import EvaluationRecord, write_evaluation
 from togi.evidence.summary import Comparison, Summary, compare, summary
 from togi.manifest import run_dtype
-from togi.run import Run, open_model, open_play
+from togi.run import BASE, Run, open_model, open_play
 from togi.statistics import Interval
 
 
@@ -42,13 +42,13 @@ def evaluate_run(run: Run, stage: str) -> tuple[EvaluationRecord, EvaluationReco
     number = [one.name for one in run.stages].index(stage) + 1
     dtype = run_dtype(json.loads((run.folder / "manifest.json").read_text(encoding="utf-8")))
     records: list[EvaluationRecord] = []
-    for name, before_stage in (("base", 0), (stage, number)):
+    for name, stages in ((BASE, 0), (stage, number)):
         record = evaluate(
-            open_play(run, open_model(run, before_stage), dtype),
+            open_play(run, open_model(run, name), dtype),
             run.evaluation.tasks,
             run.evaluation.attempts,
             model=f"eval-{name}",
-            step=sum(one.steps for one in run.stages[:before_stage]),
+            step=sum(one.steps for one in run.stages[:stages]),
             sampling=run.evaluation.sampling,
         )
         write_evaluation(run.folder, record)

@@ -20,8 +20,9 @@ from togi.evidence.visible import shortened, visible
 from togi.manifest import choose_dtype
 from togi.models.load import Loaded
 from togi.models.probe import probe_bf16
+from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
-from togi.run import Run, Stage, open_model
+from togi.run import BASE, Run, Stage, open_model, ready
 from togi.text import Chat
 from togi.types import Task
 
@@ -78,7 +79,7 @@ def doctor(
     ``progress`` is told of finished attempts. ``ValueError`` when the model cannot be loaded or the reward is wrong.
     """
     compute = choose_dtype(run)
-    loaded = open_model(run, 0)
+    loaded = open_model(run, BASE)
     fitness = [machine.software()]
     crowding = machine.threads(torch.get_num_threads(), machine.cores())
     fitness += [crowding] if crowding else []
@@ -87,17 +88,26 @@ def doctor(
     fitness.append(machine.memory(machine.memory_needed(size), machine.memory_limit()))
     fitness.append(machine.disk(machine.disk_needed(size), machine.free_disk(run.folder), run.folder))
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
-    number = next((index for index, stage in enumerate(run.stages) if stage.reward is not None), None)
+    engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+    number, reward = None, None
+    for index, each in enumerate(run.stages):
+        try:
+            reward = ready(each.reward, engine, chat, run.folder, compute)
+        except NotTrainedYet:
+            continue
+        if reward is not None:
+            number = index
+            break
     stage = run.stages[number or 0]
     drawn = list(islice(stream(stage.tasks, run.seed), min(tasks, len(stage.tasks))))
     sections = [("Machine", tuple(fitness)), ("Model", tuple(model_findings(loaded, chat, stage, drawn)))]
     if number is not None:
         loaded.model.to(compute)
         play = Episodes(
-            engine=NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids),
+            engine=engine,
             chat=chat,
             env=stage.env,
-            reward=stage.reward,
+            reward=reward,
             sampling=stage.sampling,
             seed=run.seed,
             progress=progress,

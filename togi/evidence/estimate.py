@@ -60,25 +60,27 @@ def rates(parameters: int, flops_per_second: float) -> Rates:
 
 
 def estimate(run: Run, chat: Chat, speed: Rates) -> Estimate:
-    """Add up all stages and all evaluations (one of the base model, one after every stage)."""
+    """Add up all stages and all evaluations (one of the base model, one after every stage that trains a policy)."""
     sampled = [0.0, 0.0]
     seconds = [0.0, 0.0]
     learned = 0.0
     for stage in run.stages:
         size = _lengths(stage.tasks, stage.sampling if stage.reward else None, chat)
         groups = stage.steps * stage.tasks_per_step
+        learns = stage.epochs if stage.algorithm.trains != "nothing" else 0
         attempts = _attempts(stage)
         reads = 1 + ("ref_logp" in stage.algorithm.needs) + ("old_logp" in stage.algorithm.needs)
         for index, answer in enumerate((size.answer, size.most)):
             written = groups * attempts * answer if stage.reward else 0.0
-            learning = groups * ((attempts or 1) * answer + size.prompt)
+            learning = learns * groups * ((attempts or 1) * answer + size.prompt)
             sampled[index] += written
             seconds[index] += written / speed.sample + reads * groups * size.prompt / speed.read
             seconds[index] += learning / speed.learn + (reads - 1) * groups * attempts * answer / speed.read
         learned += learning
     if run.evaluation is not None:
         size = _lengths(run.evaluation.tasks, run.evaluation.sampling, chat)
-        played = (1 + len(run.stages)) * len(run.evaluation.tasks)
+        policies = 1 + sum(stage.algorithm.trains == "policy" for stage in run.stages)
+        played = policies * len(run.evaluation.tasks)
         for index, answer in enumerate((size.answer, size.most)):
             written = played * run.evaluation.attempts * answer
             sampled[index] += written

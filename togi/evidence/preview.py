@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from togi.engines.native import NativeEngine
 from togi.evidence import machine
 from togi.evidence.doctor import MARKS, run_size
 from togi.evidence.estimate import Estimate, Rates, estimate, rates
@@ -25,7 +26,8 @@ from togi.evidence.visible import shortened, visible
 from togi.manifest import choose_dtype
 from togi.models.load import Loaded
 from togi.models.probe import probe_bf16
-from togi.run import Run, open_model
+from togi.rewards.algebra import NotTrainedYet
+from togi.run import BASE, Run, open_model, ready
 from togi.text import Chat
 from togi.types import Reward, Sampling, Score, Task
 
@@ -87,18 +89,27 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
         ValueError: the model cannot be loaded, or its template refuses the prompts.
     """
     compute = choose_dtype(run)
-    loaded = loaded or open_model(run, 0)
+    loaded = loaded or open_model(run, BASE)
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
     if speed is None:
         probe = probe_bf16()
         speed = rates(loaded.parameters, probe.bfloat16 if compute == torch.bfloat16 else probe.float32)
+    engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+
+    def now(reward: Reward | None) -> Reward | None:
+        """The reward, if it can be asked before anything is trained."""
+        try:
+            return ready(reward, engine, chat, run.folder, compute)
+        except NotTrainedYet:
+            return None
+
     asked: list[Asked] = [
-        Asked(title=f"Stage {stage.name}", tasks=stage.tasks, reward=stage.reward, sampling=stage.sampling)
+        Asked(title=f"Stage {stage.name}", tasks=stage.tasks, reward=now(stage.reward), sampling=stage.sampling)
         for stage in run.stages
     ]
     if run.evaluation is not None:
         one = run.evaluation
-        asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=one.reward, sampling=one.sampling))
+        asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=now(one.reward), sampling=one.sampling))
     return Preview(
         looks=tuple(_make_look(each, chat, loaded.context, checked) for each in asked),
         estimate=estimate(run, chat, speed),

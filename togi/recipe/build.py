@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.algorithms import ALGORITHMS
-from togi.data import Generated, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
+from togi.data import Collected, Generated, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
 from togi.function import absolute
 from togi.models.load import Lora
 from togi.models.policy import Optimiser
@@ -19,7 +19,7 @@ from togi.recipe import check
 from togi.recipe.errors import RecipeError, did_you_mean
 from togi.recipe.locate import Key
 from togi.recipe.read import Reading
-from togi.recipe.schema import SOURCES, RewardTable, SamplingTable, SourceTable, StageTable
+from togi.recipe.schema import SOURCES, RewardTable, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import SettingError, attempts_of, configured, settings_of
 from togi.rewards.parse import parse_reward
 from togi.run import Evaluation, ModelChoice, Run, Stage
@@ -56,6 +56,7 @@ class Builder:
         grading = self.recipe.grading
         self.pool = Pool(workers=grading.workers, seconds=grading.seconds, memory_mb=grading.memory_mb)
         self.loaded: dict[str, Tasks] = {}
+        self.tasks_of: dict[str, Tasks] = {}
         self.prompting = Prompting()
 
     def run(self, folder: Path | None) -> Run:
@@ -67,6 +68,8 @@ class Builder:
         except ValueError as error:
             self.refuse(("prompt",), str(error))
         for problem in check.recipe(self.recipe, [plan.name for plan in plans]):
+            self.refuse(*problem)
+        for problem in check.order(self.recipe, [(plan.name, plan.algorithm) for plan in plans]):
             self.refuse(*problem)
         for plan in plans:
             for key, message in check.stage(plan.table, plan.algorithm, plan.sampling, paid=self.pays(plan.table)):
@@ -137,29 +140,42 @@ class Builder:
     def stage(self, plan: Plan, held_out: Tasks | None) -> Stage | None:
         table = plan.table
         key: Key = (*plan.key, "data") if table.data else ("data", "train")
-        tasks = self.tasks(table.data or self.recipe.data.train, key, "train", held_out)
+        tasks = self.asked(table.data or self.recipe.data.train, key, held_out)
         samples = attempts_of(plan.algorithm) is not None
         reward = self.reward(table.reward, (*plan.key, "reward")) if samples else None
+        gold = self.reward(self.recipe.gold, ("gold",)) if samples and self.recipe.gold else None
+        mix = self.asked(table.mix, (*plan.key, "mix"), held_out) if table.mix else None
         if tasks is None or (samples and reward is None):
             return None
-        for problem in check.tasks(tasks, samples=samples, name=plan.table.algorithm):
+        collected = collected_of(table.data) if table.data else None
+        self.tasks_of[plan.name] = tasks
+        for problem in check.tasks(tasks, samples=samples or collected is not None, name=plan.table.algorithm):
             self.refuse(key, problem)
+        for problem in check.tasks(mix or (), samples=False, name="the mix"):
+            self.refuse((*plan.key, "mix"), problem)
         return Stage(
             name=plan.name,
             algorithm=plan.algorithm,
             tasks=tasks,
             reward=reward,
+            gold=gold,
+            start=table.start,
+            collected=collected,
+            held_out=table.held_out,
+            mix=mix,
+            mix_per_step=table.mix_per_step if mix else 0,
             steps=table.steps,
             tasks_per_step=table.tasks_per_step,
             sampling=sampling_of(plan.sampling),
             minibatches=table.minibatches,
+            epochs=table.epochs,
             optimiser=Optimiser(
-                learning_rate=table.learning_rate,
+                learning_rate=table.learning_rate or 0.0,
                 betas=table.betas,
                 weight_decay=table.weight_decay,
                 warmup_steps=table.warmup_steps,
                 schedule=table.schedule,
-                total_steps=table.steps * table.minibatches,
+                total_steps=table.steps * table.minibatches * table.epochs,
                 clip_norm=table.clip_norm,
                 tokens_per_microbatch=table.tokens_per_microbatch or Optimiser.tokens_per_microbatch,
             ),
@@ -178,6 +194,12 @@ class Builder:
             sampling=sampling_of(merged(self.recipe.sampling, table.sampling)),
             attempts=table.attempts,
         )
+
+    def asked(self, table: SourceTable, key: Key, held_out: Tasks | None) -> Tasks | None:
+        """The tasks a stage asks, or for rollouts those that were asked when they were sampled."""
+        if isinstance(table, StageSourceTable) and table.rollouts is not None:
+            return self.tasks_of.get(table.rollouts)
+        return self.tasks(table, key, "train", held_out)
 
     def tasks(self, table: SourceTable, key: Key, split: str, exclude: Tasks | None) -> Tasks | None:
         """The tasks of a source, loaded once however many stages learn from them; None after a refusal."""
@@ -206,6 +228,10 @@ class Builder:
         except ValueError as error:
             self.refuse((*key, "score"), str(error))
             return None
+
+
+def collected_of(table: StageSourceTable) -> Collected | None:
+    return None if table.rollouts is None else Collected(stage=table.rollouts, best=table.best)
 
 
 def source_of(table: SourceTable, base: Path) -> Source:
@@ -244,13 +270,16 @@ def resolved(reading: Reading, plans: list[Plan]) -> dict[str, Any]:
     """
     values: dict[str, Any] = reading.recipe.model_dump(mode="json", exclude_none=True)
     values = {"name": values.pop("name"), "relative_to": str(reading.base), **values}
-    for table in (*values["data"].values(), *(stage["data"] for stage in values["stage"] if "data" in stage)):
+    given = [stage[name] for stage in values["stage"] for name in ("data", "mix") if name in stage]
+    for table in (*values["data"].values(), *given):
         used = next(keys for name, keys in SOURCES.items() if name in table)
         for name in table.keys() - used:
             del table[name]
     for stage, plan in zip(values["stage"], plans, strict=True):
         stage["name"] = plan.name
         stage["settings"] = settings_of(plan.algorithm)
+        if "mix" not in stage:
+            del stage["mix_per_step"]
         attempts = attempts_of(plan.algorithm)
         if attempts is None:
             del stage["sampling"]

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from togi.recipe.locate import Key
-from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageTable
+from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import attempts_of
+from togi.run import BASE
 from togi.types import Algorithm, Sample, Task
 
 Problem = tuple[Key, str]
-RESERVED = "base"  # the evaluation of the untrained model has this name
 
 
 def recipe(recipe: Recipe, names: Sequence[str]) -> Iterator[Problem]:
@@ -25,7 +25,7 @@ def recipe(recipe: Recipe, names: Sequence[str]) -> Iterator[Problem]:
         index = len(names) - 1 - list(reversed(names)).index(name)
         if count > 1:
             yield ("stage", index), f"{count} stages are called {name!r}: give each a name of its own"
-        if name == RESERVED:
+        if name == BASE:
             yield ("stage", index, "name"), f"{name!r} is what the untrained model is called: take another name"
     data, evaluation = recipe.data, recipe.evaluation
     yield from source(data.train, ("data", "train"))
@@ -34,10 +34,11 @@ def recipe(recipe: Recipe, names: Sequence[str]) -> Iterator[Problem]:
         if _same(data.train, data.test):
             yield ("data", "test"), "the same tasks as [data.train]: give it another seed, or another file"
     for index, stage in enumerate(recipe.stage):
-        if stage.data is not None:
-            yield from source(stage.data, ("stage", index, "data"))
-            if data.test is not None and _same(stage.data, data.test):
-                yield ("stage", index, "data"), "the same tasks as [data.test]: give it another seed, or another file"
+        for name, table in (("data", stage.data), ("mix", stage.mix)):
+            if table is not None:
+                yield from source(table, ("stage", index, name))
+                if data.test is not None and _same(table, data.test):
+                    yield ("stage", index, name), "the same tasks as [data.test]: give it another seed, or another file"
     if evaluation is None:
         return
     if data.test is None:
@@ -52,14 +53,30 @@ def recipe(recipe: Recipe, names: Sequence[str]) -> Iterator[Problem]:
         )
 
 
+def order(recipe: Recipe, stages: Sequence[tuple[str, Algorithm]]) -> Iterator[Problem]:
+    """What stages say of earlier ones: where they start, and whose rollouts they learn from."""
+    if len(stages) < len(recipe.stage):
+        return
+    for index, table in enumerate(recipe.stage):
+        policies = [BASE, *(name for name, algorithm in stages[:index] if algorithm.trains == "policy")]
+        if table.start is not None and table.start not in policies:
+            yield ("stage", index, "start"), f"no earlier stage trains a policy of that name: {', '.join(policies)}"
+        sampled = [name for name, algorithm in stages[:index] if attempts_of(algorithm) is not None]
+        rollouts = table.data.rollouts if table.data else None
+        if rollouts is not None and rollouts not in sampled:
+            known = ", ".join(sampled) or "there is none"
+            yield ("stage", index, "data", "rollouts"), f"no earlier stage of that name samples: {known}"
+
+
 def source(table: SourceTable, key: Key) -> Iterator[Problem]:
     """Exactly one source of tasks, and only keys that mean something for it."""
-    given = [name for name in SOURCES if vars(table)[name] is not None]
+    known = [name for name in SOURCES if name in type(table).model_fields]
+    given = [name for name in known if vars(table)[name] is not None]
     if len(given) != 1:
         got = " and ".join(given) or "none of them"
         path = ".".join(map(str, key))
         fix = f"; on the command line replace the whole table: '{path}={{file = \"...\"}}'" if given else ""
-        yield key, f"got {got}, wanted one of {', '.join(SOURCES)}{fix}"
+        yield key, f"got {got}, wanted one of {', '.join(known)}{fix}"
         return
     used = SOURCES[given[0]]
     for name in sorted(table.model_fields_set - used):
@@ -71,8 +88,14 @@ def source(table: SourceTable, key: Key) -> Iterator[Problem]:
 def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, paid: bool) -> Iterator[Problem]:
     """What is wrong within a stage, before its tasks are loaded."""
     attempts = attempts_of(algorithm)
-    if table.warmup_steps > table.steps * table.minibatches:
-        updates = table.steps * table.minibatches
+    updates = table.steps * table.minibatches * table.epochs
+    if table.learning_rate is None and algorithm.trains != "nothing":
+        yield ("learning_rate",), "is needed: how far each update goes (2e-5 for SFT, 1e-6 for reinforcement learning)"
+    if table.held_out and algorithm.trains != "scorer":
+        yield ("held_out",), f"{table.algorithm} is measured by [evaluation] on [data.test]: remove it"
+    if "mix_per_step" in table.model_fields_set and table.mix is None:
+        yield ("mix_per_step",), "means nothing without mix: add mix = {...}, or remove it"
+    if table.warmup_steps > updates:
         yield ("warmup_steps",), f"the warm-up never ends: the stage has {updates} updates"
     units = table.tasks_per_step * (1 if algorithm.unit == "group" or attempts is None else attempts)
     if table.minibatches > units:
@@ -94,6 +117,10 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
                 f"leaves out tokens, so that the probabilities sampled with are not the ones learnt with: set {name} = "
                 f"{off} for training (an evaluation may set its own)",
             )
+    if table.data is not None and table.data.rollouts is not None:
+        yield ("data", "rollouts"), f"{table.algorithm} samples its own attempts: give it tasks"
+    if algorithm.trains == "nothing":
+        return
     if without_signal(algorithm, attempts):
         yield (
             ("attempts",),
@@ -102,10 +129,10 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
 
 
 def without_signal(algorithm: Algorithm, attempts: int) -> bool:
-    """Whether the algorithm gives no token any advantage although rewards differ within and between tasks."""
+    """Whether the algorithm gives no token any weight although rewards differ within and between tasks."""
     samples = [_attempt(group, trajectory) for group in range(2) for trajectory in range(attempts)]
     credited = algorithm.credit(samples, {})
-    return not any(sample.advantage is not None and bool(np.any(sample.advantage)) for sample in credited)
+    return not any(sample.weight and (sample.advantage is None or np.any(sample.advantage)) for sample in credited)
 
 
 def _attempt(group: int, trajectory: int) -> Sample:
@@ -117,6 +144,8 @@ def _attempt(group: int, trajectory: int) -> Sample:
         logp=zeros_T,
         old_logp=zeros_T,
         ref_logp=zeros_T,
+        value=zeros_T,
+        baseline=0.5,
         reward=float((group + trajectory) % 2),
         group=group,
         trajectory=trajectory,
@@ -140,4 +169,6 @@ def tasks(tasks: Sequence[Task], *, samples: bool, name: str) -> Iterator[str]:
 
 def _same(left: SourceTable, right: SourceTable) -> bool:
     keys = ("generate", "reasoning_gym", "file", "config", "seed")
+    if isinstance(left, StageSourceTable) and left.rollouts is not None:
+        return False
     return all(vars(left)[key] == vars(right)[key] for key in keys)

@@ -72,10 +72,18 @@ class SourceTable(Table):
     """Function that writes the recorded answer of a row, to learn from without sampling."""
 
 
+class StageSourceTable(SourceTable):
+    rollouts: StageName | None = None
+    """Earlier stage whose scored attempts are the recorded answers; its tasks are what is asked."""
+    best: bool = False
+    """Of `rollouts`, keep only the best attempt at each task."""
+
+
 SOURCES = {
     "generate": {"generate", "size", "seed", "demonstrate"},
     "reasoning_gym": {"reasoning_gym", "config", "size", "seed", "demonstrate"},
     "file": {"file", "answer_column", "demonstrate"},
+    "rollouts": {"rollouts", "best"},
 }
 """The keys that mean something for each source of tasks."""
 
@@ -125,14 +133,18 @@ class StageTable(Table):
     """`sft`, `grpo`, ...: a page of `togi.algorithms`."""
     steps: Count
     """How often tasks are sampled (or read) and learned from."""
-    learning_rate: Annotated[float, Field(gt=0)]
-    """Peak learning rate of AdamW. Usual: 2e-5 for SFT, 1e-6 for reinforcement learning; ten times that with LoRA."""
+    start: StageName | None = None
+    """Stage whose policy this one starts from, or `base`; left out, the newest policy there is."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of AdamW, for stages that learn. Usual: 2e-5 for SFT, 1e-6 for RL; ten times that with LoRA."""
     tasks_per_step: Count = 16
     """Tasks in one step."""
     attempts: Count | None = None
     """Completions sampled for each task; the algorithm's own number when left out."""
     minibatches: Count = 1
-    """Optimiser updates made from one step's samples."""
+    """Optimiser updates made from one step's samples, in each epoch."""
+    epochs: Count = 1
+    """How often one step's samples are gone through."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls after the warm-up."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -149,8 +161,14 @@ class StageTable(Table):
     """Fields of the algorithm, such as `clip_high = 0.28`."""
     sampling: SamplingTable = SamplingTable()
     """Changes to `[sampling]` for this stage."""
-    data: SourceTable | None = None
+    data: StageSourceTable | None = None
     """Tasks of this stage instead of `[data.train]`."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the tasks that a reward model does not learn from, but is measured on."""
+    mix: SourceTable | None = None
+    """Tasks whose recorded answers are learned beside what is sampled (PPO's pretraining mix)."""
+    mix_per_step: Count = 8
+    """Tasks of `mix` in one step."""
     reward: RewardTable | None = None
     """Reward of this stage instead of `[reward]`."""
 
@@ -190,12 +208,14 @@ class Recipe(Table):
     """Where tasks come from."""
     reward: RewardTable | None = None
     """What completions are paid for; needed by every stage that samples."""
+    gold: RewardTable | None = None
+    """The truth that the reward stands for, where it is known: measured on every attempt, and never trained on."""
     grading: GradingTable = GradingTable()
     """The limits that graders run under."""
     sampling: SamplingTable = SamplingTable()
     """How completions are drawn, in every stage and in the evaluation unless they say otherwise."""
     stage: Annotated[tuple[StageTable, ...], Strict(False), Field(min_length=1)]
-    """The stages in order; each starts from the weights of the one before."""
+    """The stages in order; each starts from the newest policy, unless it names another `start`."""
     evaluation: EvaluationTable | None = None
     """Measure on `[data.test]` before the first and after every stage."""
     checkpoint: CheckpointTable = CheckpointTable()

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from togi.algorithms import AVERAGES, BASELINES, ConstantLength
 from togi.recipe.errors import did_you_mean, explain, shown
 from togi.recipe.locate import Key
+from togi.samplers import Groups
 from togi.types import Algorithm, Sampler
 
 
@@ -54,10 +55,14 @@ def configured(
             advice = did_you_mean(name, [*own, *of_sampler])
             raise SettingError(("settings", name), f"no such setting of this algorithm; {advice}")
     if attempts is not None:
-        if attempts_of(algorithm) is None:
+        if attempts_of(algorithm) is not None:
+            sampler_changes["n"] = attempts
+        elif algorithm.unit == "group" and algorithm.trains == "policy":
+            # What compares recorded answers compares sampled ones as well.
+            changes["sampler"] = Groups(attempts)
+        else:
             message = "this algorithm learns from recorded answers and samples nothing: remove it"
             raise SettingError(("attempts",), message)
-        sampler_changes["n"] = attempts
     if sampler_changes:
         key: Key = ("settings",) if attempts is None else ("attempts",)
         changes["sampler"] = _replaced(algorithm.sampler, sampler_changes, key)

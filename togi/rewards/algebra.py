@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from togi.types import Asked, Engine, Reward, Score, Task, Trajectory
 
 if TYPE_CHECKING:  # workers that grade import this module, and start without the libraries that texts need
+    import torch
+
     from togi.text import Chat
 
 LEAST = ("correct", "parsed")  # parts that several leaves may give; the least one stands for all
@@ -24,11 +26,16 @@ LEAST = ("correct", "parsed")  # parts that several leaves may give; the least o
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surroundings:
-    """What a reward may need of the stage it serves: the engine and chat of the policy, and the run's folder."""
+    """What a reward may need of the stage it serves: the policy's engine, chat and arithmetic, and the run's folder."""
 
     engine: Engine
     chat: Chat
     folder: Path
+    dtype: torch.dtype
+
+
+class NotTrainedYet(ValueError):
+    """A reward asks a model that an earlier stage of the run is still to train."""
 
 
 class Composable(ABC):
@@ -47,7 +54,7 @@ class Composable(ABC):
 
     @abstractmethod
     def opened(self, at: Surroundings) -> Composable:
-        """The same reward, ready to score: with the models it asks loaded."""
+        """The same reward, ready to score: with the models it asks loaded. Raises NotTrainedYet."""
 
     def __add__(self, other: Composable | float) -> Composable:
         return _sum([(1.0, self), (1.0, other)])
