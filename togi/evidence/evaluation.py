@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from togi.folder import dumps, write_text
 
@@ -19,12 +19,19 @@ class ScoreRecord(TypedDict):
 
 
 class AttemptRecord(TypedDict):
-    """One attempt: ``tokens`` counts completion tokens of all turns, the end token included."""
+    """One attempt: ``tokens`` counts completion tokens of all turns, the end token included.
+
+    ``kl``, where it was measured, is the sum over tokens of the log-probability minus the base model's, in nats.
+    """
 
     completion: str
     tokens: int
     stop: str
     score: ScoreRecord
+    kl: NotRequired[float | None]
+
+
+ATTEMPT = ("completion", "tokens", "stop", "score")  # what every attempt must have
 
 
 class TaskRecord(TypedDict):
@@ -70,13 +77,15 @@ def read_evaluation(path: Path) -> EvaluationRecord:
 
 
 def _attempt_fault(attempt: Any) -> str | None:
-    if not isinstance(attempt, dict) or any(key not in attempt for key in AttemptRecord.__annotations__):
-        return f"an attempt needs {', '.join(AttemptRecord.__annotations__)}"
+    if not isinstance(attempt, dict) or any(key not in attempt for key in ATTEMPT):
+        return f"an attempt needs {', '.join(ATTEMPT)}"
     score = attempt["score"]
     if not isinstance(score, dict) or any(key not in score for key in ScoreRecord.__annotations__):
         return f"a score needs {', '.join(ScoreRecord.__annotations__)}"
     if score["status"] == "ok" and not isinstance(score["value"], int | float):
         return f"a score that is ok needs a number, got {score['value']!r}"
+    if attempt.get("kl") is not None and not isinstance(attempt["kl"], int | float):
+        return f"an attempt's kl is a number or null, got {attempt['kl']!r}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""What evaluations say: pass@k with intervals, paired comparisons, form, truncation, lengths. It plays nothing.
+"""What evaluations say: pass@k and scores with intervals, paired comparisons, form, lengths. It plays nothing.
 
 An attempt passes if its score is at least the evaluation's ``pass_mark`` (1.0 unless told otherwise), under the
 evaluation's own reward. A score whose status is not ``ok`` is neither a pass nor a failure: it leaves the statistics
@@ -28,7 +28,9 @@ class Summary:
 
     ``pass_at`` maps k to the unbiased estimate (Chen et al. 2021, arXiv 2107.03374, eq. 1), averaged over the tasks
     that have at least k scored attempts; ``pass_tasks`` says how many those are. ``well_formed`` is the share of
-    scored attempts whose part ``form`` is 1, None when the reward has no such part. ``truncated`` is the share of all
+    scored attempts whose part ``form`` is 1, None when the reward has no such part. ``graded`` is true when a score is
+    neither 0 nor 1, so that passing says little. ``kl`` is the mean divergence from the base model in nats an attempt,
+    None where it was not measured. ``truncated`` is the share of all
     attempts that were cut. Lengths are in tokens, over all attempts.
     """
 
@@ -42,6 +44,8 @@ class Summary:
     pass_at: Mapping[int, Interval]
     pass_tasks: Mapping[int, int]
     reward: Interval | None
+    graded: bool
+    kl: Interval | None
     parts: Mapping[str, float]
     well_formed: float | None
     truncated: float
@@ -122,6 +126,8 @@ def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
         pass_at=pass_at,
         pass_tasks=pass_tasks,
         reward=_mean(means, seed) if means else None,
+        graded=any(min(abs(value), abs(value - 1)) > TOLERANCE for values in rewards for value in values),
+        kl=_kl(evaluation, seed),
         parts={name: float(np.mean(values)) for name, values in columns.items()},
         well_formed=float(np.mean([form >= 1 - TOLERANCE for form in forms])) if forms else None,
         truncated=float(np.mean([attempt["stop"] in CUT for attempt in everything])) if everything else 0.0,
@@ -132,16 +138,23 @@ def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
     )
 
 
+def _kl(evaluation: EvaluationRecord, seed: int) -> Interval | None:
+    measured = [[attempt.get("kl") for attempt in task["attempts"]] for task in evaluation["tasks"]]
+    known = [[value for value in values if value is not None] for values in measured]
+    return bootstrap_mean([values for values in known if values], seed=seed) if any(known) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """pass@k of after minus before, task by task. ``left_out`` counts tasks with fewer than k scores on one side.
+    """After minus before, task by task: of pass@k, or of the mean score where ``k`` is None.
 
-    ``better``, ``worse`` and ``same`` count tasks by the sign of their difference.
+    ``left_out`` counts tasks with fewer than k scores on one side (with none, where ``k`` is None). ``better``,
+    ``worse`` and ``same`` count tasks by the sign of their difference.
     """
 
     before: str
     after: str
-    k: int
+    k: int | None
     difference: Interval
     p: float
     tasks: int
@@ -163,6 +176,34 @@ def compare(before: EvaluationRecord, after: EvaluationRecord, *, k: int = 1, se
 
     Refuses evaluations of different tasks, sampling or pass marks: such a difference would not be the model's.
     """
+    aligned = same_tasks(before, after)
+    tallies = zip(_tally(before), _tally(aligned), strict=True)
+    rates = [(float(pass_at_k(*a, k)), float(pass_at_k(*b, k))) for a, b in tallies if a[0] >= k and b[0] >= k]
+    if not rates:
+        raise ValueError(
+            f"no task has {k} scored attempt{'s' if k > 1 else ''} in both {before['model']} and {after['model']}"
+        )
+    return _paired(before, after, rates, k, seed)
+
+
+def compare_scores(before: EvaluationRecord, after: EvaluationRecord, *, seed: int = 0) -> Comparison:
+    """Paired difference of each task's mean score, as ``compare``; for scores that are more than right or wrong."""
+    both = scores_by_task(before, after)
+    return _paired(before, after, [(float(np.mean(a)), float(np.mean(b))) for a, b in both], None, seed)
+
+
+def scores_by_task(before: EvaluationRecord, after: EvaluationRecord) -> list[tuple[list[float], list[float]]]:
+    """The scores of both at each task that was scored in both. Refuses what ``compare`` refuses."""
+    both = zip(before["tasks"], same_tasks(before, after)["tasks"], strict=True)
+    scores = [tuple([value_of(attempt) for attempt in _scored(task)] for task in pair) for pair in both]
+    found = [(old, new) for old, new in scores if old and new]
+    if not found:
+        raise ValueError(f"no task has a scored attempt in both {before['model']} and {after['model']}")
+    return found
+
+
+def same_tasks(before: EvaluationRecord, after: EvaluationRecord) -> EvaluationRecord:
+    """``after`` with its tasks in the order of ``before``; ``ValueError`` when the two cannot be compared."""
     old = {task["id"]: task for task in before["tasks"]}
     new = {task["id"]: task for task in after["tasks"]}
     if old.keys() != new.keys():
@@ -183,13 +224,16 @@ def compare(before: EvaluationRecord, after: EvaluationRecord, *, k: int = 1, se
             f"{before['model']} and {after['model']} were evaluated with different sampling or pass marks; "
             "evaluate both in the same way"
         )
-    aligned = EvaluationRecord(**{**after, "tasks": [new[name] for name in old]})
-    tallies = zip(_tally(before), _tally(aligned), strict=True)
-    rates = [(float(pass_at_k(*a, k)), float(pass_at_k(*b, k))) for a, b in tallies if a[0] >= k and b[0] >= k]
-    if not rates:
-        raise ValueError(
-            f"no task has {k} scored attempt{'s' if k > 1 else ''} in both {before['model']} and {after['model']}"
-        )
+    return EvaluationRecord(**{**after, "tasks": [new[name] for name in old]})
+
+
+def _paired(
+    before: EvaluationRecord,
+    after: EvaluationRecord,
+    rates: Sequence[tuple[float, float]],
+    k: int | None,
+    seed: int,
+) -> Comparison:
     paired = paired_difference([[b] for _, b in rates], [[a] for a, _ in rates], seed=seed)
     assert paired.p is not None
     return Comparison(
@@ -199,7 +243,7 @@ def compare(before: EvaluationRecord, after: EvaluationRecord, *, k: int = 1, se
         difference=paired,
         p=paired.p,
         tasks=len(rates),
-        left_out=len(old) - len(rates),
+        left_out=len(before["tasks"]) - len(rates),
         better=sum(b > a for a, b in rates),
         worse=sum(b < a for a, b in rates),
         same=sum(b == a for a, b in rates),
