@@ -136,7 +136,7 @@ class StageTable(Table):
     start: StageName | None = None
     """Stage whose policy this one starts from, or `base`; left out, the newest policy there is."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate of AdamW, for stages that learn. Usual: 2e-5 for SFT, 1e-6 for RL; ten times that with LoRA."""
+    """AdamW's peak learning rate, for stages that learn. Usual: 2e-5 for SFT, 1e-6 for RL; ten times that with LoRA."""
     tasks_per_step: Count = 16
     """Tasks in one step."""
     attempts: Count | None = None
