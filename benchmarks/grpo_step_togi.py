@@ -15,8 +15,8 @@ from togi.batch import samples
 from togi.engines import NativeEngine
 from togi.envs.chat import OneTurn
 from togi.models.load import load_model
-from togi.models.trie import packed_length
 from togi.models.policy import LocalPolicy, Optimiser
+from togi.models.trie import packed_length
 from togi.rollout import Episodes
 from togi.samplers import Groups
 from togi.text import Chat

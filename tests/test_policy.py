@@ -12,12 +12,17 @@ import pytest
 import torch
 from conftest import tiny_model
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from tiny_text import tiny_folder
 
 from togi.batch import collate
+from togi.models.heads import ScalarHead, ScalarModel, load_scalar
+from togi.models.load import load_model
 from togi.models.microbatch import microbatches
 from togi.models.policy import LocalPolicy, NonFinite, Optimiser, probe_bf16
+from togi.models.save import save_model
 from togi.models.trie import packed_length
-from togi.types import Batch, Loss, Mean, Memory, Model, Need, Outputs, Sample, Sampler, Unit
+from togi.types import Batch, Heads, Loss, Mean, Memory, Model, Need, Outputs, Sample, Sampler, Unit
 
 
 @dataclass(frozen=True)
@@ -148,10 +153,10 @@ def test_learning_raises_the_likelihood(compute: torch.dtype) -> None:
 
 def test_bfloat16_masters_take_steps_too_small_for_bfloat16() -> None:
     trained = policy(torch.bfloat16, learning_rate=1e-6)
-    before = [p.clone() for p in trained._master.values()]
+    before = [p.clone() for p in trained._policy.master.values()]
     trained.learn(samples(), Likelihood())
     assert all(p.dtype == torch.bfloat16 for p in trained.model.parameters())
-    for old, new, working in zip(before, trained._master.values(), trained.model.parameters(), strict=True):
+    for old, new, working in zip(before, trained._policy.master.values(), trained.model.parameters(), strict=True):
         assert float((new - old).abs().max()) > 0
         assert working.equal(new.to(torch.bfloat16))
 
@@ -290,6 +295,148 @@ def test_another_models_weights_are_refused(tmp_path: Path) -> None:
     adapted(torch.float32).save(tmp_path)
     with pytest.raises(ValueError, match="other parameters"):
         policy().load(tmp_path)
+
+
+@dataclass(frozen=True)
+class Valued(Likelihood):
+    """The likelihood, and values and scores that are drawn to numbers of their own."""
+
+    likelihood: float = 1.0
+    squares: float = 1.0
+
+    def forward(self, model: Model, batch: Batch) -> Outputs:
+        return model(batch, frozenset({"logp", "value", "score"}))
+
+    def loss(self, out: Outputs, batch: Batch) -> Loss:
+        assert out.value_BT is not None
+        assert out.score_B is not None
+        squares = ((out.value_BT - batch.mask_BT * 0.5) ** 2).sum() + ((out.score_B + 1) ** 2).sum()
+        return Loss(value=self.likelihood * super().loss(out, batch).value + self.squares * squares / 64)
+
+
+def headed(heads: Heads, compute: torch.dtype = torch.float64, lora: bool = False, **settings: object) -> LocalPolicy:
+    wide = torch.float64 if compute == torch.float64 else torch.float32
+    optimiser = replace(Optimiser(learning_rate=1e-2, tokens_per_microbatch=40), **settings)  # type: ignore[arg-type]
+    model = tiny_model(dtype=wide)
+    if lora:
+        torch.manual_seed(1)
+        model = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"]))
+    return LocalPolicy(model, optimiser, compute=compute, heads=heads)
+
+
+VALUE: frozenset[Need] = frozenset({"old_value"})
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("heads", ["shared", "own"])
+def test_a_loaded_head_goes_on_bit_for_bit(heads: Heads, compute: torch.dtype, lora: bool, tmp_path: Path) -> None:
+    made = samples()
+    trained = headed(heads, compute, lora)
+    losses = [trained.learn(made, Valued())["loss"] for _ in range(4)]
+    assert losses[-1] < losses[0]
+    trained.save(tmp_path)
+    written = [tensor for file in tmp_path.glob("*.safetensors") for tensor in load_file(file).values()]
+    assert sum(tensor.nbytes for tensor in written) == pytest.approx(trained.saved_bytes, rel=0.01)
+    other = headed(heads, compute, lora)
+    other.load(tmp_path)
+    for _ in range(2):
+        assert other.learn(made, Valued()) == trained.learn(made, Valued())
+    for ours, theirs in zip(other.annotate(made, VALUE), trained.annotate(made, VALUE), strict=True):
+        np.testing.assert_array_equal(ours.value, theirs.value)
+        assert ours.end_value == theirs.end_value != 0
+    with pytest.raises(ValueError, match="other parameters"):
+        headed("own" if heads == "shared" else "shared", compute, lora).load(tmp_path)
+
+
+@pytest.mark.parametrize("heads", ["shared", "own"])
+def test_annotated_values_are_the_models_own(heads: Heads) -> None:
+    made, trained = samples(), headed(heads)
+    for each in trained.annotate(made, VALUE):
+        assert each.value is not None
+        assert each.old_logp is None
+        assert not each.value.any()
+    trained.learn(made, Valued())
+    batch = collate(made)
+    out = trained.outputs(batch, frozenset({"logp", "value", "score"}))
+    assert out.value_BT is not None
+    assert out.score_B is not None
+    annotated = trained.annotate(made, VALUE | {"old_logp"})
+    for b, each in enumerate(annotated):
+        assert each.value is not None
+        assert each.old_logp is not None
+        np.testing.assert_allclose(each.value, out.value_BT[b, : len(each.ids)].detach(), atol=1e-6)
+        np.testing.assert_allclose(each.old_logp, out.logp_BT[b, : len(each.ids)].detach(), atol=1e-5)
+        assert each.end_value == pytest.approx(float(out.score_B[b].detach()), abs=1e-6)
+        assert (each.value[each.mask] != 0).all()
+        assert (each.value[~each.mask] == 0).all()
+
+
+def test_values_without_a_head_are_refused() -> None:
+    with pytest.raises(ValueError, match="heads 'shared' or 'own'"):
+        policy().annotate(samples(), VALUE)
+
+
+def test_a_critic_of_its_own_leaves_the_policy_alone() -> None:
+    made, alone = samples(), policy(learning_rate=1e-2, tokens_per_microbatch=40)
+    trained = headed("own")
+    for _ in range(3):
+        expected, metrics = alone.learn(made, Likelihood()), trained.learn(made, Valued(squares=1e4))
+        assert metrics["grad_norm"] == expected["grad_norm"]
+        assert metrics["critic_grad_norm"] > 1
+    assert all(a.equal(b) for a, b in zip(weights(alone), weights(trained), strict=True))
+    shared = headed("shared")
+    metrics = shared.learn(made, Valued(likelihood=0.0))
+    assert "critic_grad_norm" not in metrics
+    # The head starts at 0, so at first it learns alone; then its layers do.
+    assert all(a.equal(b) for a, b in zip(weights(shared), weights(headed("shared")), strict=True))
+    shared.learn(made, Valued(likelihood=0.0))
+    assert not any(a.equal(b) for a, b in zip(weights(shared), weights(headed("shared")), strict=True) if a.ndim > 1)
+
+
+def test_a_critic_has_its_own_learning_rate() -> None:
+    made = samples()
+    fast = headed("own", critic_learning_rate=0.5, warmup_steps=2)
+    fast.learn(made, Valued())
+    assert fast._critic is not None
+    # AdamW's first step is the rate itself.
+    assert fast._critic.head.bias.abs().item() == pytest.approx(0.25, rel=1e-3)
+    assert fast.optimiser.critic_rate(5) == 0.5
+    assert Optimiser(learning_rate=0.25).critic_rate(5) == 0.25
+
+
+def test_weights_nobody_trains_are_held_once() -> None:
+    trained = headed("own", torch.float32, lora=True)
+    assert trained._critic is not None
+    held = {p.data_ptr() for p in trained.model.parameters() if not p.requires_grad}
+    for name, p in trained._critic.backbone.named_parameters():
+        assert (p.data_ptr() in held) == ("lora_" not in name), name
+
+
+def test_a_reward_model_becomes_the_critic() -> None:
+    made, scorer = samples(), ScalarModel(tiny_model(seed=5), ScalarHead(32).double(), shift=0.75)
+    torch.nn.init.normal_(scorer.head.weight)
+    wanted = scorer.scores(made)
+    trained = LocalPolicy(tiny_model(), Optimiser(), compute=torch.float64, heads="own", critic=scorer)
+    np.testing.assert_allclose([each.end_value for each in trained.annotate(made, VALUE)], wanted, atol=1e-6)
+    with pytest.raises(ValueError, match="'own' uses it"):
+        LocalPolicy(tiny_model(), Optimiser(), compute=torch.float64, critic=scorer)
+
+
+def test_a_head_on_the_policys_layers_is_saved_as_a_reward_model(tmp_path: Path) -> None:
+    made, base = samples(), load_model(str(tiny_folder(tmp_path / "base")))
+    trained = LocalPolicy(base.model, Optimiser(learning_rate=1e-2), compute=torch.bfloat16, heads="shared")
+    for _ in range(3):
+        trained.learn(made, Valued())
+    with trained.full_precision() as model:
+        folder = save_model(model, base.tokenizer, tmp_path / "rm").path
+    trained.save_heads(folder)
+    scores = load_scalar(folder, dtype=torch.bfloat16).scores(made)
+    np.testing.assert_allclose(scores, [each.end_value for each in trained.annotate(made, VALUE)], atol=1e-6)
+    assert np.ptp(scores) > 0
+    policy().save_heads(tmp_path / "base")
+    headed("own").save_heads(tmp_path / "base")
+    assert not (tmp_path / "base" / "scalar_head.json").exists()
 
 
 def test_nothing_to_learn_from_is_said() -> None:

@@ -20,8 +20,8 @@ from togi.models.projection import token_log_probs
 from togi.models.trie import NODES, IntArray, Trie, filled, layout, plan, rounded
 from togi.types import LOGP, Batch, Output, Outputs, Sample
 
-_PROJECTED: frozenset[Output] = frozenset({"logp", "entropy"})
-_SCALARS: frozenset[Output] = frozenset({"value", "score"})
+PROJECTED: frozenset[Output] = frozenset({"logp", "entropy"})
+SCALARS: frozenset[Output] = frozenset({"value", "score"})
 
 Head = Callable[[Tensor], Tensor]
 """Hidden states [..., D] to one number each [...]."""
@@ -87,7 +87,7 @@ class PackedModel:
         shape, at = batch.mask_BT.shape, (scored.b, scored.t)
         logp_BT = hidden_ND.new_zeros(shape, dtype=torch.promote_types(hidden_ND.dtype, torch.float32))
         entropy_BT = value_BT = score_B = None
-        if outputs & _PROJECTED:
+        if outputs & PROJECTED:
             assert self._vocabulary is not None, "a model without a vocabulary was asked for log-probabilities"
             x_MD = hidden_ND.index_select(0, scored.node_M) / scored.temperature_M[:, None].to(hidden_ND.dtype)
             logp_P, entropy_M = token_log_probs(
@@ -96,7 +96,7 @@ class PackedModel:
             logp_BT = logp_BT.index_put(at, logp_P[scored.pair])
             if "entropy" in outputs:
                 entropy_BT = entropy_M.new_zeros(shape).index_put(at, entropy_M[scored.row_P[scored.pair]])
-        if outputs & _SCALARS:
+        if outputs & SCALARS:
             scalar_N = _read(self._head, hidden_ND)
             if "value" in outputs:
                 before = scored.node_M[scored.row_P[scored.pair]]
@@ -182,9 +182,9 @@ def padded_outputs(
 ) -> Outputs:
     """The plain forward pass over right-padded rows: what packing must equal, and the way for models it cannot pack."""
     scored_BT = batch.mask_BT[:, 1:]
-    hidden_BTD = hidden_states(hf_model, batch) if outputs & _SCALARS else None
+    hidden_BTD = hidden_states(hf_model, batch) if outputs & SCALARS else None
     logp = entropy = value = score_B = None
-    if outputs & _PROJECTED:
+    if outputs & PROJECTED:
         logits = hf_model(input_ids=batch.ids_BT, attention_mask=_attended(batch), use_cache=False).logits
         wide = torch.promote_types(logits.dtype, torch.float32)
         scaled = logits[:, :-1].to(wide) / batch.temperature_B[:, None, None].to(wide)

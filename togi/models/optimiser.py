@@ -1,0 +1,161 @@
+"""Parameters under AdamW: float32 masters beside what is computed with, clipping, and exact files.
+
+It knows tensors, precision and rates; it does not know models, samples or losses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+_WEIGHTS, _MOMENTS = "policy.safetensors", "optimiser.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimiser:
+    """AdamW (Loshchilov and Hutter, arXiv:1711.05101) with a warm-up, a schedule and clipping by the global norm.
+
+    ``total_steps`` counts updates and is only read by the schedules that end. ``weight_decay`` acts on matrices, not
+    on norms and biases. ``tokens_per_microbatch`` counts distinct tokens and bounds memory, never the result.
+    ``critic_learning_rate`` is that of a scalar head, and of the layers under it where it has its own; None takes
+    ``learning_rate``. A critic of its own is clipped by its own norm.
+    """
+
+    learning_rate: float = 1e-5
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    total_steps: int = 0
+    clip_norm: float = 1.0
+    tokens_per_microbatch: int = 600
+    critic_learning_rate: float | None = None
+
+    def rate(self, step: int) -> float:
+        """Learning rate of the update that follows ``step`` updates: linear to full, then down to 0 at the end."""
+        return self._scheduled(self.learning_rate, step)
+
+    def critic_rate(self, step: int) -> float:
+        """The same schedule up to ``critic_learning_rate``."""
+        full = self.learning_rate if self.critic_learning_rate is None else self.critic_learning_rate
+        return self._scheduled(full, step)
+
+    def _scheduled(self, full: float, step: int) -> float:
+        if step < self.warmup_steps:
+            return full * (step + 1) / self.warmup_steps
+        if self.schedule == "constant":
+            return full
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
+        left = 1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return full * left
+
+
+class Trained:
+    """Some parameters and their optimiser.
+
+    ``working`` are the parameters that are computed with, of type ``compute``; ``master`` are their float32 weights,
+    the same tensors where ``compute`` is float32 or float64. Names are those of the files.
+    """
+
+    def __init__(self, working: Mapping[str, nn.Parameter], optimiser: Optimiser, compute: torch.dtype) -> None:
+        self.working = dict(working)
+        self._apart = compute not in (torch.float32, torch.float64)
+        self.master: dict[str, Tensor] = {
+            name: p.detach().to(torch.float32) if self._apart else p for name, p in self.working.items()
+        }
+        decayed = [p for p in self.master.values() if p.ndim >= 2]
+        kept = [p for p in self.master.values() if p.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": optimiser.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+        self.adam = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=optimiser.rate(0), betas=optimiser.betas, fused=True
+        )
+
+    def accumulate(self) -> None:
+        """From now on the gradients of narrow parameters are summed in float32, once a parameter has its own."""
+        if self._apart:
+            for name, p in self.working.items():
+                p.register_post_accumulate_grad_hook(_Accumulate(self.master[name]))  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def update(self, rate: float) -> None:
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+        self.to_working()
+
+    @torch.no_grad()
+    def to_working(self) -> None:
+        """Round the masters into the parameters that are computed with."""
+        if self._apart:
+            torch._foreach_copy_(list(self.working.values()), list(self.master.values()))
+
+    def clear(self) -> None:
+        for p in (*self.master.values(), *self.working.values()):
+            p.grad = None
+
+
+def clip(parts: Sequence[Trained], limit: float) -> float:
+    """Scale the gradients of all parts to a joint norm of at most ``limit``; gives the norm they had."""
+    masters = [p for part in parts for p in part.master.values()]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in masters if p.grad is not None])
+    if bool(torch.isfinite(norm)):
+        torch.nn.utils.clip_grads_with_norm_(masters, limit, norm)
+    return float(norm)
+
+
+def save_trained(parts: Sequence[Trained], folder: Path) -> None:
+    """Write master weights and moments exactly."""
+    save_file({name: p.detach().contiguous() for part in parts for name, p in part.master.items()}, folder / _WEIGHTS)
+    moments = {
+        f"{key}/{name}": value
+        for part in parts
+        for name, p in part.master.items()
+        for key, value in part.adam.state.get(p, {}).items()
+    }
+    save_file(moments, folder / _MOMENTS)
+
+
+@torch.no_grad()
+def load_trained(parts: Sequence[Trained], folder: Path) -> None:
+    """Take up what ``save_trained`` wrote. Raises ValueError when the parameters are others."""
+    owners = {name: part for part in parts for name in part.master}
+    weights = load_file(folder / _WEIGHTS)
+    if weights.keys() != owners.keys():
+        different = sorted(weights.keys() ^ owners.keys())
+        raise ValueError(f"{folder} holds other parameters than this model, for example {different[0]}")
+    for name, part in owners.items():
+        part.master[name].copy_(weights[name])
+    for part in parts:
+        part.to_working()
+        part.adam.state.clear()
+    for key, value in load_file(folder / _MOMENTS).items():
+        kind, name = key.split("/", 1)
+        owners[name].adam.state[owners[name].master[name]][kind] = value
+
+
+class _Accumulate:
+    """Adds a finished bfloat16 gradient to the float32 one and frees it at once.
+
+    The float32 buffer outlives the step: fresh memory costs more than the addition.
+    """
+
+    def __init__(self, master: Tensor) -> None:
+        self._master = master
+        self._buffer: Tensor | None = None
+
+    def __call__(self, working: Tensor) -> None:
+        assert working.grad is not None
+        if self._buffer is None:
+            self._buffer = torch.empty_like(self._master)
+        if self._master.grad is None:
+            self._master.grad = self._buffer.copy_(working.grad)
+        else:
+            self._buffer.add_(working.grad)
+        working.grad = None
