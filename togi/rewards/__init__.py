@@ -1,6 +1,7 @@
 """Rewards: verifiers, lengths, your own functions, and the arithmetic that joins them; they know no model."""
 
 from togi.rewards.algebra import Composable, Leaf, clip, gate, part_names
+from togi.rewards.model import RewardModels, ensemble, reward_model
 from togi.rewards.parse import REWARDS, parse_reward
 from togi.rewards.shaping import brevity, concise, overlong
 from togi.rewards.user import python
@@ -10,11 +11,13 @@ __all__ = [
     "REWARDS",
     "Composable",
     "Leaf",
+    "RewardModels",
     "Verifier",
     "brevity",
     "choice",
     "clip",
     "concise",
+    "ensemble",
     "exact",
     "form",
     "gate",
@@ -24,5 +27,6 @@ __all__ = [
     "parse_reward",
     "part_names",
     "python",
+    "reward_model",
     "scorer",
 ]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from togi.rewards.algebra import Composable, clip, gate
+from togi.rewards.model import ensemble, reward_model
 from togi.rewards.shaping import brevity, concise, overlong
 from togi.rewards.user import python
 from togi.rewards.verify import choice, exact, form, math, number, scorer
@@ -31,6 +32,8 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         math,
         scorer,
         python,
+        reward_model,
+        ensemble,
         form,
         overlong,
         concise,
@@ -123,7 +126,8 @@ class _Reader:
             raise ValueError(f"{name}: {error}; its parameters: {usage(name)}") from error
         hints = get_type_hints(REWARDS[name])
         for key, value in bound.arguments.items():
-            _check_type(name, key, value, hints[key])
+            for each in value if wanted[key].kind is inspect.Parameter.VAR_POSITIONAL else [value]:
+                _check_type(name, key, each, hints[key])
         injected = {
             key: value for key, value in self.injected.items() if key in inspect.signature(REWARDS[name]).parameters
         }
@@ -132,10 +136,13 @@ class _Reader:
 
 def usage(name: str) -> str:
     """A reward's call with its parameters and defaults, as in ``overlong(max_length, cache, name="overlong")``."""
-    shown = [
-        key if value.default is value.empty else f"{key}={value.default!r}" for key, value in parameters(name).items()
-    ]
-    return f"{name}({', '.join(shown)})"
+    return f"{name}({', '.join(map(_shown, parameters(name).values()))})"
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+        return f"{parameter.name}, ..."
+    return parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default!r}"
 
 
 def _check_type(name: str, key: str, value: Any, hint: type) -> None:
