@@ -1,4 +1,4 @@
-"""What the policy-gradient pages share: KL, entropy bonus, averaging and metrics. Knows no baseline and no sampler.
+"""What the policy-gradient pages share: KL, entropy bonus, averaging and metrics. Knows no baseline and no critic.
 
 Axis legend: B samples, T positions of a sample, S trajectories of a step.
 """
@@ -48,8 +48,8 @@ AVERAGES: Mapping[str, Callable[[int], Average]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyGradient(Algorithm):
-    """A clipped policy gradient with optional KL penalty and entropy bonus.
+class Clipped(Algorithm):
+    """A clipped policy gradient with optional KL penalty and entropy bonus; where advantages come from is left open.
 
     ``kl`` is the penalty's coefficient; 0 leaves it out, and with it the reference model. What it pulls towards is
     decided by estimator and place. With d = log pi - log ref, the expected gradient of each choice is:
@@ -65,10 +65,9 @@ class PolicyGradient(Algorithm):
     k2, k3, ...  "reward"    that of no KL at all, refused
     ===========  ==========  ==============================================================================
 
-    ``entropy_bonus`` is subtracted times the entropy, under the same average as the loss. ``drop_truncated`` leaves
-    attempts that ran out of room out of the loss and of its denominator, not out of their group's baseline (DAPO's
-    overlong filtering). ``clip_low`` and ``clip_high`` bound the ratio pi / pi_old to [1 - low, 1 + high]; with one
-    update a step the ratio is 1 and nothing is clipped.
+    ``entropy_bonus`` is subtracted times the entropy, under the same average as the loss. ``clip_low`` and
+    ``clip_high`` bound the ratio pi / pi_old to [1 - low, 1 + high]; with one update a step the ratio is 1 and nothing
+    is clipped.
     """
 
     clip_low: float = 0.2
@@ -77,7 +76,6 @@ class PolicyGradient(Algorithm):
     kl_estimator: Estimator = "k3"
     kl_place: Literal["loss", "reward"] = "loss"
     entropy_bonus: float = 0.0
-    drop_truncated: bool = False
 
     def __post_init__(self) -> None:
         if not (0 < self.clip_low <= 1 and self.clip_high > 0):
@@ -113,14 +111,6 @@ class PolicyGradient(Algorithm):
     def unit(self) -> Unit:
         return "sample"
 
-    @abstractmethod
-    def advantages(self, samples: Sequence[Sample], attempts: Attempts) -> Sequence[Array]:
-        """One array a sample, of shape [] or [T]."""
-
-    @abstractmethod
-    def weights(self, length_S: NDArray[np.int64]) -> Array:
-        """Trained tokens of each trajectory -> the weight of its samples in the loss [S]."""
-
     def surrogate(self, logp_BT: Tensor, old_BT: Tensor, batch: Batch) -> Loss:
         """PPO's clipped surrogate, token by token (https://arxiv.org/abs/1707.06347, equation 7)."""
         adv_BT, mask_BT, low, high = batch.advantage_BT, batch.mask_BT, self.clip_low, self.clip_high
@@ -131,25 +121,6 @@ class PolicyGradient(Algorithm):
             metrics=clip_metrics(mean(below, mask_BT), mean(above, mask_BT)),
         )
 
-    def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
-        """Advantages and weights. Rewards are counted once a trajectory, however many samples it became.
-
-        A sample whose advantages are all 0 gets weight 0 when neither KL nor entropy acts in the loss: it has no
-        gradient, and whoever sees the weight may spare its forward pass. It still counts in the averages.
-        """
-        if not samples:
-            return []
-        attempts = trajectories(samples)
-        kept_S = ~(attempts.truncated_S & self.drop_truncated)
-        weight_B = self.weights(np.where(kept_S, attempts.length_S, 0))[attempts.index]
-        always = bool(self.entropy_bonus) or bool(self.kl and self.kl_place == "loss")
-        credited = []
-        for sample, advantage, weight in zip(samples, self.advantages(samples, attempts), weight_B, strict=True):
-            advantage_T = np.where(sample.mask, advantage, 0.0).astype(np.float32)
-            acts = always or bool(advantage_T.any())
-            credited.append(replace(sample, advantage=advantage_T, weight=float(weight) if acts else 0.0))
-        return credited
-
     def penalty(self, sample: Sample) -> Array:
         """``kl`` k1 for each trained token [n], of the policy that sampled; 0 when no KL stands in the reward."""
         if not (self.kl and self.kl_place == "reward"):
@@ -157,6 +128,18 @@ class PolicyGradient(Algorithm):
         assert sample.old_logp is not None
         assert sample.ref_logp is not None
         return self.kl * (sample.old_logp[sample.mask].astype(np.float64) - sample.ref_logp[sample.mask])
+
+    def token_rewards(self, samples: Sequence[Sample], attempts: Attempts, score_S: Array) -> list[Array]:
+        """What each trained token of each sample earned [n]: its dense reward less its penalty, and at the last trained
+        token of a trajectory the trajectory's score."""
+        reward_bn = [-self.penalty(sample) for sample in samples]
+        for reward_n, sample in zip(reward_bn, samples, strict=True):
+            if sample.dense is not None:
+                reward_n += sample.dense[sample.mask]
+        # Of a trajectory's samples, which are consecutive parts of one episode, the last one with a trained token.
+        for row, b in {int(row): b for b, row in enumerate(attempts.index) if len(reward_bn[b])}.items():
+            reward_bn[b][-1] += score_S[row]
+        return reward_bn
 
     def penalised(self, samples: Sequence[Sample], attempts: Attempts) -> Array:
         """Each trajectory's reward less the sum of its penalties [S]."""
@@ -180,6 +163,66 @@ class PolicyGradient(Algorithm):
             metrics["entropy"] = mean(out.entropy_BT, mask_BT)
             value = value - self.entropy_bonus * losses.weighted_sum(out.entropy_BT, batch.weight_B, mask_BT)
         return Loss(value=value, metrics=metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyGradient(Clipped):
+    """One advantage an attempt, or one a token, from rewards alone.
+
+    ``drop_truncated`` leaves attempts that ran out of room out of the loss and of its denominator, not out of their
+    group's baseline (DAPO's overlong filtering).
+    """
+
+    drop_truncated: bool = False
+
+    @abstractmethod
+    def advantages(self, samples: Sequence[Sample], attempts: Attempts) -> Sequence[Array]:
+        """One array a sample, of shape [] or [T]."""
+
+    @abstractmethod
+    def weights(self, length_S: NDArray[np.int64]) -> Array:
+        """Trained tokens of each trajectory -> the weight of its samples in the loss [S]."""
+
+    def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
+        """Advantages and weights. Rewards are counted once a trajectory, however many samples it became.
+
+        A sample whose advantages are all 0 gets weight 0 when neither KL nor entropy acts in the loss: it has no
+        gradient, and whoever sees the weight may spare its forward pass. It still counts in the averages.
+        """
+        if not samples:
+            return []
+        attempts = trajectories(samples)
+        kept_S = ~(attempts.truncated_S & self.drop_truncated)
+        weight_B = self.weights(np.where(kept_S, attempts.length_S, 0))[attempts.index]
+        always = bool(self.entropy_bonus) or bool(self.kl and self.kl_place == "loss")
+        credited = []
+        for sample, advantage, weight in zip(samples, self.advantages(samples, attempts), weight_B, strict=True):
+            advantage_T = np.where(sample.mask, advantage, 0.0).astype(np.float32)
+            acts = always or bool(advantage_T.any())
+            credited.append(replace(sample, advantage=advantage_T, weight=float(weight) if acts else 0.0))
+        return credited
+
+
+def along(reward_bn: Sequence[Array], attempts: Attempts, credit: Callable[[Array, list[int]], Array]) -> list[Array]:
+    """``credit(rewards, samples)`` of each whole trajectory, cut into its samples again [n]: credit flows back through
+    all parts of an episode, and over every token that the policy did not write."""
+    parts_S: list[list[int]] = [[] for _ in attempts.reward_S]
+    for b, row in enumerate(attempts.index):
+        parts_S[row].append(b)
+    credited_bn = list(reward_bn)
+    for parts in parts_S:
+        whole = credit(np.concatenate([reward_bn[b] for b in parts]), parts)
+        cuts = np.cumsum([len(reward_bn[b]) for b in parts])[:-1]
+        for b, part in zip(parts, np.split(whole, cuts), strict=True):
+            credited_bn[b] = part
+    return credited_bn
+
+
+def spread(values_n: Array, mask_T: NDArray[np.bool_]) -> Array:
+    """One value a trained token [n] at the tokens' positions [T]; 0 elsewhere."""
+    spread_T = np.zeros(len(mask_T))
+    spread_T[mask_T] = values_n
+    return spread_T
 
 
 def mean(x: Tensor, mask: Tensor) -> Mean:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from togi.advantages import Array, Average, reward_to_go, token_mean, whiten
 from togi.algorithms.grpo import GRPO, group_centred_whitened
-from togi.algorithms.policy_gradient import PolicyGradient
+from togi.algorithms.policy_gradient import PolicyGradient, along, spread
 from togi.batch import Attempts
 from togi.losses import Estimator
 from togi.samplers import Groups
@@ -44,19 +44,11 @@ class ReinforcePP(PolicyGradient):
             raise ValueError(f"gamma must be above 0 and at most 1, got {self.gamma}; 1 does not discount")
 
     def advantages(self, samples: Sequence[Sample], attempts: Attempts) -> Sequence[Array]:
-        reward_bn = [-self.penalty(sample) for sample in samples]
-        last = {int(row): b for b, row in enumerate(attempts.index) if len(reward_bn[b])}
-        for row, b in last.items():
-            reward_bn[b][-1] += attempts.reward_S[row]
-        # A trajectory's samples are consecutive parts of one episode: credit flows back through all of them.
-        return_bn, ahead_S = list(reward_bn), np.zeros(len(attempts.reward_S))
-        for b in reversed(range(len(samples))):
-            row = attempts.index[b]
-            togo = reward_to_go(np.append(reward_bn[b], ahead_S[row]), self.gamma)
-            return_bn[b], ahead_S[row] = togo[:-1], togo[0]
+        reward_bn = self.token_rewards(samples, attempts, attempts.reward_S)
+        return_bn = along(reward_bn, attempts, lambda reward_n, parts: reward_to_go(reward_n, self.gamma))
         white_N = whiten(np.concatenate(return_bn))
         parts = np.split(white_N, np.cumsum([len(each) for each in return_bn])[:-1])
-        return [_spread(part, sample.mask) for part, sample in zip(parts, samples, strict=True)]
+        return [spread(part, sample.mask) for part, sample in zip(parts, samples, strict=True)]
 
     def weights(self, length_S: NDArray[np.int64]) -> Array:
         return self.average(length_S)
@@ -65,9 +57,3 @@ class ReinforcePP(PolicyGradient):
 REINFORCE_PP_BASELINE = GRPO(
     sampler=Groups(8), baseline=group_centred_whitened, average=token_mean, kl=0.001, kl_estimator="k2"
 )
-
-
-def _spread(values_n: Array, mask_T: NDArray[np.bool_]) -> Array:
-    spread_T = np.zeros(len(mask_T))
-    spread_T[mask_T] = values_n
-    return spread_T
