@@ -45,12 +45,13 @@ def _json_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
             if not line.strip():
                 continue
             try:
-                yield number, _json_row(line)
+                yield number, read_json_row(line)
             except RowError as error:
                 problems.add(f"{path}:{number}", str(error))
 
 
-def _json_row(line: bytes) -> Row:
+def read_json_row(line: bytes) -> Row:
+    """The object on one line. Raises RowError."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:

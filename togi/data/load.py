@@ -12,6 +12,8 @@ from typing import Any
 
 from togi.data.errors import DataError, Diagnostics, RowError, RowSkipped
 from togi.data.files import Row, plain, read_rows
+from togi.data.judged import Combine, tasks_from_judgements
+from togi.data.judgements import holds_judgements, read_judgements
 from togi.data.rows import COLUMNS, Prompting, make_task, prompt_key
 from togi.data.tasks import Tasks
 from togi.data.worth import PAIR_COLUMNS, refuse_one_class
@@ -23,10 +25,14 @@ DRAWS = 20  # a generator is given up after this many draws for each task wanted
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A .jsonl or .parquet file, or a folder saved by `datasets`. ``answer_column`` names what graders compare with."""
+    """A .jsonl or .parquet file, or a folder saved by `datasets`. ``answer_column`` names what graders compare with.
+
+    A file of judgements is known by its first line; ``combine`` says how several judgements of a pair become one.
+    """
 
     path: Path
     answer_column: str = "answer"
+    combine: Combine = "soft"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +72,9 @@ def load_tasks(
     prompting = prompting or Prompting()
     taken = {prompt_key(task) for task in exclude}
     demonstrate = resolve(prompting.demonstrate, Path()) if prompting.demonstrate else None
-    if isinstance(source, Rows):
+    if isinstance(source, Rows) and holds_judgements(source.path):
+        tasks = _load_judgements(source, prompting, split, taken)
+    elif isinstance(source, Rows):
         tasks = _load_rows(source, prompting, demonstrate, split, taken)
     else:
         tasks = _load_made(source, prompting, demonstrate, split, taken)
@@ -80,6 +88,12 @@ def load_tasks(
 
 
 Demonstrate = Callable[[dict[str, Any]], str] | None
+
+
+def _load_judgements(source: Rows, prompting: Prompting, split: str, taken: set[str]) -> Tasks:
+    tasks = tasks_from_judgements(read_judgements(source.path), prompting, combine=source.combine, split=split)
+    kept = [task for task in tasks if prompt_key(task) not in taken]
+    return Tasks(kept, dropped=len(tasks) - len(kept), skipped=tasks.skipped)
 
 
 def _load_rows(source: Rows, prompting: Prompting, demonstrate: Demonstrate, split: str, taken: set[str]) -> Tasks:
