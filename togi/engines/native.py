@@ -6,13 +6,14 @@ Each prompt is computed once for all its attempts; finished sequences leave the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from transformers import PreTrainedModel
 
 from togi.engines.attention import ATTENTION, KeyValueCache
 from togi.engines.linear import packed_weights
+from togi.engines.mixture import Mixture
 from togi.engines.sampling import check_sampling
 from togi.engines.schedule import Progress, Schedule
 from togi.engines.stopping import Decoder
@@ -20,7 +21,7 @@ from togi.types import Policy, Prompt, Sampling, Turn
 
 
 class NativeEngine:
-    """Draws completions from the module that is trained, without a copy of its weights.
+    """Draws completions from the module that is trained, without a copy of its weights, or from a mixture with another.
 
     The model's attention implementation and training mode are changed while completions are drawn, and restored.
     Supported are decoder-only models whose layers all use plain causal attention through transformers' attention
@@ -30,7 +31,7 @@ class NativeEngine:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | Mixture,
         tokenizer: Decoder,
         eos_ids: frozenset[int],
         *,
@@ -39,18 +40,29 @@ class NativeEngine:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
-        if model.config.is_encoder_decoder:
-            raise ValueError(f"{type(model).__name__} is an encoder-decoder model; give a decoder-only one")
-        config = model.config.get_text_config()
+        parts = model.parts if isinstance(model, Mixture) else (model,)
+        if parts[0].config.is_encoder_decoder:
+            raise ValueError(f"{type(parts[0]).__name__} is an encoder-decoder model; give a decoder-only one")
+        config = parts[0].config.get_text_config()
         longest: int = config.max_position_embeddings
         if max_context is not None and not 1 < max_context <= longest:
             raise ValueError(f"max_context is {max_context}; it must be between 2 and the model's own {longest}")
         self.version = 0
-        self._model, self._decoder, self._batch_size = model, tokenizer, batch_size
+        self._model, self._parts, self._decoder, self._batch_size = model, parts, tokenizer, batch_size
         self._eos = tuple(sorted(eos_ids))
         self._context = max_context or longest
-        self._layers: int = config.num_hidden_layers
+        self._layers: int = config.num_hidden_layers * (2 if isinstance(model, Mixture) else 1)
         self._vocabulary: int = config.vocab_size
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The module that is sampled from, for those who score with it what was not drawn."""
+        return self._model
+
+    @property
+    def context(self) -> int:
+        """The most tokens of prompt and completion together."""
+        return self._context
 
     def sync(self, policy: Policy) -> None:
         """Take the version of the policy, whose module this engine shares: no key or value outlives ``generate``."""
@@ -71,7 +83,10 @@ class NativeEngine:
         self._check_prompts(prompts)
         rows = min(self._batch_size, sum(len(prompt.seeds) for prompt in prompts))
         longest = min(self._context, max((len(prompt.ids) for prompt in prompts), default=0) + sampling.max_tokens)
-        with self._sampling_mode(), packed_weights(self._model, rows):
+        with ExitStack() as opened:
+            for part in self._parts:
+                opened.enter_context(_sampling_mode(part))
+                opened.enter_context(packed_weights(part, rows))
             # One cache a call: between calls its memory serves learning.
             return Schedule(
                 self._model,
@@ -94,21 +109,22 @@ class NativeEngine:
                     f"{self._vocabulary} entries; encode it with the model's own tokenizer"
                 )
 
-    @contextmanager
-    def _sampling_mode(self) -> Iterator[None]:
-        modes = [(module, module.training) for module in self._model.modules()]
-        attention = self._model.config._attn_implementation
-        try:
-            self._model.eval()
-            self._model.set_attn_implementation(ATTENTION)
-            if self._model.config._attn_implementation != ATTENTION:
-                raise ValueError(
-                    f"{type(self._model).__name__} does not take its attention from transformers' attention "
-                    "interface, so it cannot be sampled natively"
-                )
-            with torch.inference_mode():
-                yield
-        finally:
-            self._model.set_attn_implementation(attention)
-            for module, mode in modes:
-                module.training = mode
+
+@contextmanager
+def _sampling_mode(model: PreTrainedModel) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    attention = model.config._attn_implementation
+    try:
+        model.eval()
+        model.set_attn_implementation(ATTENTION)
+        if model.config._attn_implementation != ATTENTION:
+            raise ValueError(
+                f"{type(model).__name__} does not take its attention from transformers' attention "
+                "interface, so it cannot be sampled natively"
+            )
+        with torch.inference_mode():
+            yield
+    finally:
+        model.set_attn_implementation(attention)
+        for module, mode in modes:
+            module.training = mode

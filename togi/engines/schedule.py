@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from togi.engines.attention import KeyValueCache, Prefix
+from togi.engines.mixture import Mixture
 from togi.engines.sampling import draw, uniform
 from togi.engines.stopping import Decoder, StopStrings, cut
 from togi.types import Ids, Prompt, Sampling, Stop, Turn
@@ -52,7 +53,7 @@ class Schedule:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | Mixture,
         cache: KeyValueCache,
         decoder: Decoder,
         eos_ids: Sequence[int],
