@@ -1,0 +1,37 @@
+"""Opens whoever a judge asks: the policy, another local model, or a server. Imported only when a stage is opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from togi.rewards.algebra import Surroundings
+from togi.rewards.judge.cache import ReplyCache
+from togi.rewards.judge.client import Patience, Server
+from togi.rewards.judge.endpoint import Cap, Endpoint
+from togi.rewards.judge.local import open_judge, policy_judge
+from togi.rewards.judge.verdict import Asker
+
+if TYPE_CHECKING:
+    from togi.rewards.judge.leaves import Judge
+
+CACHE = "judge.sqlite"
+"""The file in a run's folder that holds every reply of a server."""
+
+
+def open_asker(spec: Judge, at: Surroundings) -> Asker:
+    """Raises ValueError for an address or key that cannot be used, and for a model that cannot be loaded."""
+    if not spec.base_url:
+        return policy_judge(at) if spec.model == "policy" else open_judge(spec.model, at)
+    server = Server(
+        spec.base_url,
+        key_env=spec.key_env,
+        patience=Patience(seconds=spec.seconds, total_seconds=3 * spec.seconds),
+    )
+    cap = Cap(
+        tokens=spec.most_tokens or None,
+        money=spec.most_money or None,
+        input_price=spec.input_price,
+        output_price=spec.output_price,
+    )
+    cache = ReplyCache(at.folder / CACHE)
+    return Endpoint(server, spec.base_url, spec.model, cache, cap=cap, concurrency=spec.concurrency)

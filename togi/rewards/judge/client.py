@@ -1,0 +1,204 @@
+"""One question to a server that speaks the OpenAI chat completions protocol: retries, clocks, and the key's secrecy.
+
+It knows HTTP; it does not know what is asked, what is paid, or what a verdict is. Redirects are not followed, since
+they would carry the key elsewhere.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import ipaddress
+import json
+import os
+import random
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from togi.types import Status
+
+LONGEST = 4 << 20
+"""Bytes of a server's answer; a chat completion of a judge is a few thousand."""
+
+AGAIN = frozenset({408, 409, 425, 429})
+"""What is worth asking again for, beside every 5xx."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a question may take: ``attempts`` of ``seconds`` each, ``total_seconds`` in all, waits included.
+
+    The wait after attempt k is ``backoff · 2^(k-1)`` seconds, times a random factor of 0.5 to 1.5, so that questions
+    that failed together do not come back together; or what the server asks for in ``Retry-After``.
+    """
+
+    attempts: int = 5
+    seconds: float = 60.0
+    total_seconds: float = 180.0
+    backoff: float = 0.5
+
+
+class Fault(Exception):
+    """A question that got no answer. ``again`` says whether asking once more may help, ``wait`` how soon (seconds)."""
+
+    def __init__(self, note: str, *, status: Status = "error", again: bool = False, wait: float | None = None) -> None:
+        super().__init__(note)
+        self.note, self.status, self.again, self.wait = note, status, again, wait
+
+
+class Server:
+    """An endpoint at ``base_url`` (such as ``https://host/v1``), and the key from environment variable ``key_env``.
+
+    Raises ValueError for an unusable address or key; no message ever shows the key. ``stopped`` ends all waiting.
+    """
+
+    def __init__(self, base_url: str, *, key_env: str = "", patience: Patience | None = None) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError('base_url is an address such as "https://host/v1" or "http://127.0.0.1:8000/v1"')
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("base_url holds more than an address; name the variable that holds the key in key_env")
+        if key_env and parts.scheme == "http" and not is_local(parts.hostname):
+            raise ValueError(f"a key would travel unencrypted to {parts.hostname}: use an https address")
+        self.patience = patience or Patience()
+        self.stopped = threading.Event()
+        self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
+        self._path = parts.path.rstrip("/") + "/chat/completions"
+        self._key = _key(key_env)
+
+    def ask(self, payload: dict[str, Any], read: Callable[[Any], Answer]) -> Answer:
+        """Post one request and give what ``read`` makes of the answer. Raises Fault, also one that ``read`` raised."""
+        body = json.dumps(payload).encode()
+        end = time.monotonic() + self.patience.total_seconds
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return read(self._once(body, end))
+            except Fault as fault:
+                wait = self._wait(attempt) if fault.wait is None else fault.wait
+                if not fault.again or attempt >= self.patience.attempts or time.monotonic() + wait >= end:
+                    tried = f" ({attempt} attempts)" if attempt > 1 else ""
+                    raise Fault(f"{fault.note}{tried}", status=fault.status) from None
+            if self.stopped.wait(wait):
+                raise Fault("the run is stopping")
+
+    def _wait(self, attempt: int) -> float:
+        return self.patience.backoff * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)
+
+    def _once(self, body: bytes, end: float) -> Any:
+        seconds = max(0.001, min(self.patience.seconds, end - time.monotonic()))
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=seconds)
+        late = threading.Event()
+        clock: threading.Timer | None = None
+        try:
+            connection.connect()
+            # A socket's own time-out starts anew with every byte; this clock does not.
+            clock = threading.Timer(seconds, _cut, (connection.sock, late))
+            clock.daemon = True
+            clock.start()
+            connection.request("POST", self._path, body, self._headers())
+            response = connection.getresponse()
+            raw = response.read(LONGEST + 1)
+        except (OSError, http.client.HTTPException) as error:
+            if late.is_set() or isinstance(error, TimeoutError):
+                raise Fault(f"no answer within {seconds:.3g} s", status="timeout", again=True) from None
+            raise Fault(self._hidden(f"connection: {type(error).__name__}: {error}"), again=True) from None
+        finally:
+            if clock is not None:
+                clock.cancel()
+            connection.close()
+        if late.is_set():
+            raise Fault(f"no answer within {seconds:.3g} s", status="timeout", again=True)
+        return self._checked(response, raw)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "togi"}
+        return headers | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
+
+    def _checked(self, response: http.client.HTTPResponse, raw: bytes) -> Any:
+        """The JSON of a good answer, with the key taken out should the server repeat it."""
+        text = self._hidden(raw.decode("utf-8", errors="replace"))
+        if response.status == 200:
+            if len(raw) > LONGEST:
+                raise Fault(f"an answer of more than {LONGEST >> 20} MB")
+            try:
+                return json.loads(text)
+            except (ValueError, RecursionError):
+                kind = response.headers.get("Content-Type", "no content type")
+                raise Fault(f"the answer is not JSON ({kind}): {_brief(text)}", again=True) from None
+        said = f"HTTP {response.status} {response.reason}: {_brief(_message(text))}"
+        if 300 <= response.status < 400:
+            raise Fault(self._hidden(f"{said} (a redirect, not followed: give the address it leads to as base_url)"))
+        again = response.status in AGAIN or response.status >= 500
+        raise Fault(self._hidden(said), again=again, wait=_retry_after(response.headers.get("Retry-After")))
+
+    def _hidden(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if self._key else text
+
+
+def is_local(host: str) -> bool:
+    """Whether an address is this machine's own."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _cut(sock: socket.socket, late: threading.Event) -> None:
+    late.set()
+    try:
+        # Of the plain socket: an encrypted one would forget its state under the reader's hands.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        return
+
+
+def _key(name: str) -> str:
+    if not name:
+        return ""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        # What was given may be the key itself: it is not repeated.
+        raise ValueError("key_env is the name of an environment variable, never the key; what was given is no name")
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise ValueError(f"key_env: the environment variable {name} is not set")
+    if len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(f"key_env: what {name} holds is no key: 8 or more printable ASCII characters are wanted")
+    return key
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds, from a number or a date (RFC 9110, section 10.2.3); None when it says neither."""
+    if text is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text.strip()):
+        return float(text)
+    try:
+        when = email.utils.parsedate_to_datetime(text)
+        return max(0.0, when.timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _message(text: str) -> str:
+    """The ``error.message`` of a server's complaint, else all it said."""
+    try:
+        found = json.loads(text)["error"]["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+    return found if isinstance(found, str) else text
+
+
+def _brief(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else line[:199] + "…"
