@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from togi import batch
 from togi.data import Tasks, TaskStream, load_collected, split, stream
-from togi.engines.native import NativeEngine
+from togi.engines import Mixture, NativeEngine
 from togi.folder import digest
 from togi.models.load import Loaded
 from togi.models.policy import LocalPolicy, Reference
@@ -21,7 +22,7 @@ from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, ready, start_of
 from togi.samplers.group import draw
 from togi.text import Chat
-from togi.types import Group, Memory, Need, Sample
+from togi.types import Engine, Group, Memory, Need, Sample
 
 
 class Workshop:
@@ -55,11 +56,19 @@ class Workshop:
             env=stage.env,
             reward=ready(stage.reward, self.engine, self.chat, run.folder, dtype),
             sampling=stage.sampling,
+            opponent=None if reference == "none" else partial(self._opponent, loaded),
             seed=self.seed,
         )
         self.memory: Memory = {}
         self._references: References | None = None
         self.mark()
+
+    def _opponent(self, loaded: Loaded, share: float) -> Engine:
+        """The policy as it is now with so much of its reference mixed in."""
+        mixture = Mixture(loaded.model, self.policy.reference, share)
+        engine = NativeEngine(mixture, loaded.tokenizer, loaded.eos_ids)
+        engine.sync(self.policy)
+        return engine
 
     def prepare(self, progress: Callable[[int, int], None]) -> None:
         """Compute what an offline stage needs of its starting weights. To be called before ``restore``."""

@@ -81,7 +81,9 @@ class LocalPolicy:
         for module in (model, *([self._critic.backbone] if self._critic else [])):
             for p in module.parameters():
                 p.data = p.data.to(compute)
-        self._reference = PackedModel(_frozen(model)) if reference == "copy" else None
+        # The frozen copy, for whoever samples from it; None where the reference is the model without its adapter.
+        self.reference = _frozen(model) if reference == "copy" else None
+        self._reference = PackedModel(self.reference) if self.reference is not None else None
         self._packed = PackedModel(model, self._head)
         for part in self._parts:
             part.accumulate()
