@@ -269,8 +269,8 @@ def test_length_desensitised_log_probabilities() -> None:
 
 
 def test_plackett_luce_dpo_over_two_is_dpo() -> None:
-    close(losses.plackett_luce_dpo(both(H_W, H_L), beta=0.1), losses.dpo(H_W, H_L, beta=0.1))
-    close(losses.plackett_luce_dpo(tensor([20, 10, 5]), beta=0.1), 0.938446)
+    close(losses.plackett_luce(0.1 * both(H_W, H_L)), losses.dpo(H_W, H_L, beta=0.1))
+    close(losses.plackett_luce(0.1 * tensor([20, 10, 5])), 0.938446)
 
 
 # Identities
@@ -329,7 +329,7 @@ PAIRWISE: dict[str, Pairwise] = {
     "f_forward": partial(losses.f_dpo, beta=0.1, divergence="forward_kl"),
     "f_js": partial(losses.f_dpo, beta=0.1, divergence="js"),
     "f_alpha": partial(losses.f_dpo, beta=0.1, divergence="alpha", alpha=0.3),
-    "plackett_luce": lambda up, down: losses.plackett_luce_dpo(both(up, down), beta=0.1),
+    "plackett_luce": lambda up, down: losses.plackett_luce(0.1 * both(up, down)),
     "bradley_terry": partial(losses.bradley_terry, margin=0.3, centring=0.01),
 }
 

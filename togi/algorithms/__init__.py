@@ -2,16 +2,28 @@
 
 from collections.abc import Mapping
 
+from togi.algorithms.bco import BCO
 from togi.algorithms.collect import Collect
 from togi.algorithms.dapo import DAPO
+from togi.algorithms.dpo import CDPO, DPO, DPO_NORM, ONLINE_DPO, RPO
+from togi.algorithms.dpo_variants import DPOP, FDPO, LDDPO, APODown, APOZero, RobustDPO
 from togi.algorithms.dr_grpo import DR_GRPO
+from togi.algorithms.exo import EXO, EXOReward
 from togi.algorithms.grpo import BASELINES, GRPO
+from togi.algorithms.ipo import IPO, IPO_SUM
+from togi.algorithms.kto import KTO
 from togi.algorithms.lite_ppo import LITE_PPO
 from togi.algorithms.nash_md import NashMD
+from togi.algorithms.nca import NCA, PLDPO, InfoNCA
 from togi.algorithms.policy_gradient import AVERAGES, ConstantLength, PolicyGradient
+from togi.algorithms.preference import Listwise, Pairwise, Preference, ReferenceFree
+from togi.algorithms.reference_free import CPO, ORPO, SimPO, SLiC
 from togi.algorithms.reinforce import REINFORCE_PP_BASELINE, ReinforcePP
 from togi.algorithms.rloo import RLOO
+from togi.algorithms.rso import RSO
 from togi.algorithms.sft import SFT
+from togi.algorithms.single import Single
+from togi.algorithms.sppo import SPPO
 from togi.samplers import Revised
 from togi.types import Algorithm
 
@@ -27,6 +39,32 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "reinforce_pp_baseline": REINFORCE_PP_BASELINE,
     "lite_ppo": LITE_PPO,
     "nash_md": NashMD(),
+    "dpo": DPO(),
+    "cdpo": CDPO,
+    "robust_dpo": RobustDPO(),
+    "rpo": RPO,
+    "dpo_norm": DPO_NORM,
+    "ld_dpo": LDDPO(),
+    "online_dpo": ONLINE_DPO,
+    "ipo": IPO(),
+    "ipo_sum": IPO_SUM,
+    "f_dpo": FDPO(),
+    "dpop": DPOP(),
+    "apo_zero": APOZero(),
+    "apo_down": APODown(),
+    "exo": EXO(),
+    "exo_reward": EXOReward(),
+    "infonca": InfoNCA(),
+    "nca": NCA(),
+    "pl_dpo": PLDPO(),
+    "sppo": SPPO(),
+    "rso": RSO(),
+    "slic": SLiC(),
+    "orpo": ORPO(),
+    "simpo": SimPO(),
+    "cpo": CPO(),
+    "kto": KTO(),
+    "bco": BCO(),
 }
 """Every algorithm by name, with its paper's values; ``dataclasses.replace`` makes a variant."""
 
@@ -34,16 +72,47 @@ __all__ = [
     "ALGORITHMS",
     "AVERAGES",
     "BASELINES",
+    "BCO",
+    "CDPO",
+    "CPO",
     "DAPO",
+    "DPO",
+    "DPOP",
+    "DPO_NORM",
     "DR_GRPO",
+    "EXO",
+    "FDPO",
     "GRPO",
+    "IPO",
+    "IPO_SUM",
+    "KTO",
+    "LDDPO",
     "LITE_PPO",
+    "NCA",
+    "ONLINE_DPO",
+    "ORPO",
+    "PLDPO",
     "REINFORCE_PP_BASELINE",
     "RLOO",
+    "RPO",
+    "RSO",
     "SFT",
+    "SPPO",
+    "APODown",
+    "APOZero",
     "Collect",
     "ConstantLength",
+    "EXOReward",
+    "InfoNCA",
+    "Listwise",
     "NashMD",
+    "Pairwise",
     "PolicyGradient",
+    "Preference",
+    "ReferenceFree",
     "ReinforcePP",
+    "RobustDPO",
+    "SLiC",
+    "SimPO",
+    "Single",
 ]

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from togi.losses.policy import LOG_LIMIT
-from togi.losses.reward_model import plackett_luce
 
 Divergence = Literal["reverse_kl", "forward_kl", "js", "alpha"]
 
@@ -176,11 +175,6 @@ def f_dpo(h_w: Tensor, h_l: Tensor, *, beta: float, divergence: Divergence, alph
     forward KL (1).
     """
     return dpo(_f_prime(h_w, divergence, alpha), _f_prime(h_l, divergence, alpha), beta=beta)
-
-
-def plackett_luce_dpo(h: Tensor, *, beta: float) -> Tensor:
-    """DPO on whole rankings: h [..., K] from the best answer to the worst -> [...] (arXiv:2305.18290, appendix A.3)."""
-    return plackett_luce(beta * h)
 
 
 def length_desensitised(logp: Tensor, mask: Tensor, common: Tensor, *, alpha: float) -> Tensor:

@@ -3,6 +3,7 @@
 from togi.samplers.dynamic import Dynamic
 from togi.samplers.group import Groups, Recorded
 from togi.samplers.nash import Against
+from togi.samplers.rejection import Rejection
 from togi.samplers.revised import Revised
 
-__all__ = ["Against", "Dynamic", "Groups", "Recorded", "Revised"]
+__all__ = ["Against", "Dynamic", "Groups", "Recorded", "Rejection", "Revised"]
