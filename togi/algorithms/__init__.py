@@ -31,6 +31,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "sft": SFT(),
     "sft_revised": SFT(sampler=Revised()),
     "collect": Collect(),
+    "collect_revised": Collect(sampler=Revised()),
     "grpo": GRPO(),
     "dr_grpo": DR_GRPO,
     "dapo": DAPO,
