@@ -84,14 +84,19 @@ def diversity(evaluation: EvaluationRecord, sizes: Sizes, *, seed: int = 0) -> D
     return Diversity(model=evaluation["model"], measures=found)
 
 
-def compare_diversity(before: EvaluationRecord, after: EvaluationRecord, *, seed: int = 0) -> Change:
-    """Paired differences. Refuses evaluations of different tasks, sampling or numbers of attempts."""
+def compare_diversity(
+    before: EvaluationRecord, after: EvaluationRecord, sizes: Sizes | None = None, *, seed: int = 0
+) -> Change:
+    """Paired differences, with the sizes that are fair to the two unless told otherwise.
+
+    Refuses evaluations of different tasks, sampling or numbers of attempts.
+    """
     if before["attempts"] != after["attempts"]:
         raise ValueError(
             f"{before['model']} has {before['attempts']} attempts a task and {after['model']} {after['attempts']}: "
             "more attempts hold more words, so evaluate both with the same number"
         )
-    sizes = fair_sizes([before, after])
+    sizes = fair_sizes([before, after]) if sizes is None else sizes
     tasks = zip(before["tasks"], same_tasks(before, after)["tasks"], strict=True)
     both = [(measures(old, sizes), measures(new, sizes)) for old, new in tasks]
     found = {}

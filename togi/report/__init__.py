@@ -15,6 +15,7 @@ from togi.evidence.visible import visible
 from togi.folder import write_text
 from togi.report import words
 from togi.report.page import context
+from togi.report.preferences import preferences
 from togi.report.read import read_run
 
 HERE = Path(__file__).parent
@@ -53,7 +54,7 @@ def render(folder: Path, hourly_price: float | None = None) -> str:
 def verdict(folder: Path) -> list[str]:
     """What the run proves, in sentences for a terminal: the headline, the evidence, and how far it has come."""
     data = read_run(folder)
-    said = words.verdict(data, [summary(one) for one in data.evaluations])
+    said = words.verdict(data, [summary(one) for one in data.evaluations], preferences(data))
     return [visible(line) for line in (said.headline, *said.sentences)]
 
 

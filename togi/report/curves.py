@@ -13,7 +13,7 @@ from togi.report.read import Json
 
 TINTS = ("s2", "s1", "s3", "s4", "s0")
 # Where completions were recorded and not sampled, these describe the data and not the model.
-SAMPLED_ONLY = ("reward", "frac_reward_zero_std", "completions/mean_length", "completions/clipped_ratio")
+SAMPLED_ONLY = ("reward", "gold", "frac_reward_zero_std", "completions/mean_length", "completions/clipped_ratio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +39,28 @@ class MetricRow:
 
 WANTED: tuple[tuple[str, str, Number], ...] = (
     ("reward", "Mean reward", number),
+    ("gold", "The truth behind the reward, mean", number),
+    ("rewards/accuracies", "Preferred answer ranked higher", share),
+    ("rewards/margins", "Margin between the two answers", number),
     ("frac_reward_zero_std", "Groups without signal", share),
     ("completions/mean_length", "Completion length, tokens", number),
     ("completions/clipped_ratio", "Cut at the token limit", share),
     ("kl", "KL to the reference, nats a token", number),
+    ("kl_sequence", "KL to the reference, nats an answer", number),
+    ("kl_coef", "Price of the KL", number),
     ("entropy", "Entropy, nats a token", number),
     ("clip_ratio/region_mean", "Tokens outside the clip range", share),
     ("sampling/sampling_logp_difference/mean", "Sampler against trainer, nats", number),
     ("loss", "Loss", number),
+    ("loss/value_avg", "Loss of the critic", number),
+    ("nll_loss", "Likelihood term of the loss", number),
     ("grad_norm", "Gradient norm", number),
     ("learning_rate", "Learning rate", number),
+)
+
+PAIRED = (
+    ("Scores of the two answers", "rewards/"),
+    ("Log-probability of the two answers, nats", "logps/"),
 )
 
 
@@ -57,7 +69,9 @@ def figures(rows: Sequence[Json], sampled: bool) -> list[Figure]:
     wanted = [entry for entry in WANTED if sampled or entry[0] not in SAMPLED_ONLY]
     found = [_figure(rows, *entry) for entry in wanted]
     if sampled:
-        found.insert(1, _bundle(rows, "Parts of the reward, mean", "rewards/", "/mean", number))
+        found.insert(2, _bundle(rows, "Parts of the reward, mean", "rewards/", "/mean", number))
+    for title, prefix in PAIRED:
+        found.append(_lines(rows, title, [(f"{prefix}{side}", side) for side in ("chosen", "rejected")], number))
     found.append(_bundle(rows, "Attempts without a score", "unscored/", "", share))
     return [figure for figure in found if figure is not None]
 
@@ -98,16 +112,20 @@ def _smooth(y: Sequence[float | None]) -> list[float | None]:
 def _bundle(rows: Sequence[Json], title: str, prefix: str, suffix: str, shown: Number) -> Figure | None:
     """All metrics named PREFIX…SUFFIX in one chart, at most five; the table has the rest."""
     names = sorted({name for row in rows for name in row if name.startswith(prefix) and name.endswith(suffix)})
-    names = [name for name in names if any(value is not None for value in values(rows, name))][: len(TINTS)]
-    if not names:
+    return _lines(rows, title, [(name, name.removeprefix(prefix).removesuffix(suffix)) for name in names], shown)
+
+
+def _lines(rows: Sequence[Json], title: str, named: Sequence[tuple[str, str]], shown: Number) -> Figure | None:
+    """Metrics and their labels in one chart, those that were recorded."""
+    known = [pair for pair in named if any(value is not None for value in values(rows, pair[0]))][: len(TINTS)]
+    if not known:
         return None
-    short = [name.removeprefix(prefix).removesuffix(suffix) for name in names]
     lines = [
         Line(name=label, tint=tint, x=_steps(rows), y=values(rows, name))
-        for name, label, tint in zip(names, short, TINTS, strict=False)
+        for (name, label), tint in zip(known, TINTS, strict=False)
     ]
-    svg = line_chart(title, lines, y_number=shown)
-    return Figure(title=title, name=f"{prefix}…", now="", svg=svg, legend=tuple(zip(short, TINTS, strict=False)))
+    legend = tuple((label, tint) for (_, label), tint in zip(known, TINTS, strict=False))
+    return Figure(title=title, name=known[0][0], now="", svg=line_chart(title, lines, y_number=shown), legend=legend)
 
 
 def metric_table(rows: Sequence[Json]) -> list[MetricRow]:

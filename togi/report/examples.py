@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, TaskRecord
-from togi.evidence.summary import passes
+from togi.evidence.summary import passes, value_of
 from togi.evidence.visible import shortened
+from togi.report.observed import learns_preferences
 from togi.report.read import Json, RunData
 
 LONGEST = 4000  # characters of one cell
 EACH = 3  # tasks of one kind
 SHOWN = 2  # attempts of one task and model
 KINDS = ("got better", "got worse", "stayed wrong", "stayed right", "stayed mixed")
+GROUPS = 3  # comparisons shown of one step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +47,53 @@ class Example:
     sides: tuple[Side, ...]
 
 
-def examples(evaluations: Sequence[EvaluationRecord]) -> list[Example]:
-    """Held-out tasks as the first and the last model answered them: up to three of each kind, evenly spread."""
+def examples(evaluations: Sequence[EvaluationRecord], *, graded: bool) -> list[Example]:
+    """Held-out tasks as the first and the last model answered them, up to three of each kind.
+
+    Right or wrong: evenly spread over the tasks of each kind. Graded scores: those that gained most, lost most, and
+    lie in the middle; with one model, those of the highest and lowest scores and the middle.
+    """
     if not evaluations:
         return []
     ends = [evaluations[0]] if len(evaluations) == 1 else [evaluations[0], evaluations[-1]]
     tasks = [{task["id"]: task for task in one["tasks"]} for one in ends]
     names = [name for name in tasks[0] if all(name in each for each in tasks)]
+    chosen = _by_change(names, tasks) if graded else _by_kind(names, tasks, ends)
+    return [_example(kind, [each[name] for each in tasks], ends, graded) for kind, name in chosen]
+
+
+def _by_kind(
+    names: Sequence[str], tasks: Sequence[Mapping[str, TaskRecord]], ends: Sequence[EvaluationRecord]
+) -> list[tuple[str, str]]:
     kinds: dict[str, list[str]] = {}
     for name in names:
         rates = [_rate(each[name], one["pass_mark"]) for each, one in zip(tasks, ends, strict=True)]
         kinds.setdefault(_kind(rates), []).append(name)
-    single = len(ends) == 1
     chosen = [(kind, name) for kind in KINDS for name in _spread(kinds.get(kind, []))]
-    return [
-        _example(kind.removeprefix("stayed ") if single else kind, [each[name] for each in tasks], ends)
-        for kind, name in chosen
-    ]
+    return chosen if len(ends) > 1 else [(kind.removeprefix("stayed "), name) for kind, name in chosen]
+
+
+def _by_change(names: Sequence[str], tasks: Sequence[Mapping[str, TaskRecord]]) -> list[tuple[str, str]]:
+    """Tasks in the order of their change, the middle ones as what is typical; no task is shown twice."""
+    change = {}
+    for name in names:
+        means = [_mean_score(each[name]) for each in tasks]
+        first, last = means[0], means[-1]
+        if first is not None and last is not None:
+            change[name] = last - first if len(tasks) > 1 else last
+    ranked = sorted(change, key=lambda name: -change[name])
+    single = len(tasks) == 1
+    best = [name for name in ranked[:EACH] if single or change[name] > 0]
+    worst = [name for name in reversed(ranked[-EACH:]) if name not in best and (single or change[name] < 0)]
+    rest = [name for name in ranked if name not in best and name not in worst]
+    middle = rest[max(0, (len(rest) - EACH) // 2) :][:EACH]
+    words = ("scored highest", "scored lowest", "in the middle") if single else ("got better", "got worse", "typical")
+    return [(word, name) for word, kept in zip(words, (best, worst, middle), strict=True) for name in kept]
+
+
+def _mean_score(task: TaskRecord) -> float | None:
+    scored = [value_of(attempt) for attempt in task["attempts"] if attempt["score"]["status"] == "ok"]
+    return sum(scored) / len(scored) if scored else None
 
 
 def _spread(names: Sequence[str]) -> list[str]:
@@ -82,24 +114,31 @@ def _rate(task: TaskRecord, mark: float) -> float | None:
     return sum(passes(attempt, mark) for attempt in scored) / len(scored) if scored else None
 
 
-def _example(kind: str, tasks: Sequence[TaskRecord], ends: Sequence[EvaluationRecord]) -> Example:
+def _example(kind: str, tasks: Sequence[TaskRecord], ends: Sequence[EvaluationRecord], graded: bool) -> Example:
     sides = []
     for task, one in zip(tasks, ends, strict=True):
-        scored = [attempt for attempt in task["attempts"] if attempt["score"]["status"] == "ok"]
-        passed = sum(passes(attempt, one["pass_mark"]) for attempt in scored)
-        shown = tuple(_attempt(attempt, one["pass_mark"]) for attempt in task["attempts"][:SHOWN])
-        sides.append(Side(model=one["model"], tally=f"{passed} of {len(scored)} right", attempts=shown))
+        mark = None if graded else one["pass_mark"]
+        shown = tuple(_attempt(attempt, mark) for attempt in task["attempts"][:SHOWN])
+        sides.append(Side(model=one["model"], tally=_tally(task, mark), attempts=shown))
     first = tasks[0]
     return Example(
         kind=kind,
         task=shortened(str(first["id"]), 120),
         prompt=shortened(str(first["prompt"]), LONGEST),
-        answer=shortened("none" if first["answer"] is None else str(first["answer"]), LONGEST),
+        answer="" if first["answer"] is None else shortened(str(first["answer"]), LONGEST),
         sides=tuple(sides),
     )
 
 
-def _attempt(attempt: AttemptRecord, mark: float) -> Attempt:
+def _tally(task: TaskRecord, mark: float | None) -> str:
+    if mark is None:
+        mean = _mean_score(task)
+        return "no score" if mean is None else f"mean score {mean:.3g}"
+    scored = [attempt for attempt in task["attempts"] if attempt["score"]["status"] == "ok"]
+    return f"{sum(passes(attempt, mark) for attempt in scored)} of {len(scored)} right"
+
+
+def _attempt(attempt: AttemptRecord, mark: float | None) -> Attempt:
     score = attempt["score"]
     scored = score["status"] == "ok"
     return Attempt(
@@ -107,7 +146,7 @@ def _attempt(attempt: AttemptRecord, mark: float) -> Attempt:
         tokens=str(attempt["tokens"]),
         stop=str(attempt["stop"]),
         value=f"{score['value']:.3g}" if scored else f"no score: {score['status']}",
-        passed=passes(attempt, mark) if scored else None,
+        passed=passes(attempt, mark) if scored and mark is not None else None,
         parts=_parts(score["parts"]),
         note=shortened(str(score["note"]), 400),
     )
@@ -120,29 +159,56 @@ def _parts(parts: object) -> tuple[tuple[str, str], ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingGroup:
-    """One group of a training step, as it was learned from."""
+    """Attempts at one task as they were learned from, with what each was to the algorithm."""
 
-    stage: str
-    step: int
+    title: str
     prompt: str
     rows: tuple[tuple[Attempt, str], ...]
 
 
 def training_groups(data: RunData, stage: str) -> list[TrainingGroup]:
-    """The first group of the stage's first and of its last step, with each attempt's advantage."""
+    """The first group of the stage's first and of its last step; the first three where preferences are learned."""
+    compared = learns_preferences(data, stage)
     found = []
     for (name, step), rows in data.rollouts.items():
         if name == stage and rows:
-            group = [row for row in rows if row.get("group") == rows[0].get("group")][: 2 * SHOWN]
-            shown = tuple((_logged(row), _advantage(row)) for row in group)
-            prompt = shortened(rows[0]["prompt"], LONGEST)
-            found.append(TrainingGroup(stage=stage, step=step, prompt=prompt, rows=shown))
+            numbers = list(dict.fromkeys(row.get("group") for row in rows))[: GROUPS if compared else 1]
+            for number in numbers:
+                group = [row for row in rows if row.get("group") == number]
+                told = _compared(group) if compared else _credited(group, rows)
+                found.append(
+                    TrainingGroup(
+                        title=f"What was {'compared' if compared else 'learned from'} at step {step}",
+                        prompt=shortened(group[0]["prompt"], LONGEST),
+                        rows=tuple((_logged(row), word) for row, word in told[: 2 * SHOWN]),
+                    )
+                )
     return found
+
+
+def _credited(group: Sequence[Json], step: Sequence[Json]) -> list[tuple[Json, str]]:
+    """Each attempt with its advantage; no word where the algorithm has none, as when answers are imitated."""
+    known = any(isinstance(row.get("advantage"), int | float) for row in step)
+    return [(row, _advantage(row) if known else "") for row in group]
 
 
 def _advantage(row: Json) -> str:
     value = row.get("advantage")
-    return f"{value:+.2f}" if isinstance(value, int | float) else "not learned from"
+    return f"advantage {value:+.2f}" if isinstance(value, int | float) else "not learned from"
+
+
+def _compared(group: Sequence[Json]) -> list[tuple[Json, str]]:
+    """The answers to one task from the best to the worst, and which was chosen and which rejected."""
+    known = [row for row in group if isinstance(row["score"].get("value"), int | float)]
+    ranked = sorted(known, key=lambda row: -row["score"]["value"])
+    values = [row["score"]["value"] for row in ranked]
+    lost = [(row, "left out") for row in group if row not in known]
+    if len(ranked) == 1:
+        return [(ranked[0], "wanted" if values[0] > 0 else "unwanted"), *lost]
+    if not ranked or values[0] == values[-1]:
+        return [*((row, "tie: no preference") for row in ranked), *lost]
+    words = {values[0]: "chosen", values[-1]: "rejected"}
+    return [*((row, words.get(row["score"]["value"], "in between")) for row in ranked), *lost]
 
 
 def _logged(row: Json) -> Attempt:
@@ -155,6 +221,6 @@ def _logged(row: Json) -> Attempt:
         stop=str(row.get("stop", "not recorded")),
         value=f"{value:.3g}" if isinstance(value, int | float) else f"no score: {shortened(status, 40)}",
         passed=None,
-        parts=_parts(score.get("parts")),
+        parts=(*_parts(score.get("parts")), *_parts({"truth": row.get("gold")})),
         note=shortened(str(score.get("note", "")), 400),
     )

@@ -13,32 +13,18 @@ from togi.evidence.visible import shortened
 from togi.report.curves import Figure, MetricRow, figures, metric_table
 from togi.report.examples import TrainingGroup, examples, training_groups
 from togi.report.ledger import cost_view
+from togi.report.observed import observations, sampled
+from togi.report.optimised import course_view
 from togi.report.plain import MISSING, mapping, pairs, text
-from togi.report.plots import Line, histogram, line_chart, number, strip
+from togi.report.plots import Line, histogram, line_chart, number
 from togi.report.plots import share as percent_tick
+from togi.report.preferences import preferences
 from togi.report.read import Json, RunData, planned_stages
-from togi.report.words import observations, percent, sampled, verdict
-from togi.statistics import Interval
+from togi.report.results import TINTS, counts_passes, results, with_interval
+from togi.report.sections import diversity_view, reward_model_view, win_rows
+from togi.report.words import verdict
 
-MODEL_TINTS = ("s0", "s1", "s2", "s3", "s4")
 EVENTS = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelRow:
-    """One evaluated model in the table of results."""
-
-    name: str
-    tint: str
-    strip: Markup
-    single: str
-    band: str
-    many: str
-    reward: str
-    form: str
-    cut: str
-    length: str
-    unscored: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,24 +42,29 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
     summaries = [summary(one) for one in data.evaluations]
     later = [summary(one) for one in data.later]
     manifest = data.manifest or {}
-    many = max((k for one in summaries for k in one.pass_at), default=1)
+    found = preferences(data)
     return {
         "name": text(manifest.get("name") or (data.recipe or {}).get("name") or data.folder.name),
         "started": text(manifest.get("started")),
         "finished": data.finished,
-        "verdict": verdict(data, summaries),
-        "results": model_rows(summaries, many),
-        "later": model_rows(later, max((k for one in later for k in one.pass_at), default=1)),
-        "many": many,
+        "verdict": verdict(data, summaries, found),
+        "results": results(summaries),
+        "later": results(later),
         "setting": setting(summaries, data),
+        "passes": counts_passes(summaries),
         "pass_chart": pass_chart(summaries),
-        "pass_legend": [(one.model, tint) for one, tint in zip(summaries, MODEL_TINTS, strict=False)],
+        "models": [(text(one.model), tint) for one, tint in zip(summaries, TINTS * len(summaries), strict=False)],
         "pass_table": pass_table(summaries),
         "facts": facts(data),
         "data": [(text(k), *data_entry(v)) for k, v in mapping(manifest.get("data")).items()],
         "recipe": None if data.recipe_text is None else shortened(data.recipe_text, 40_000),
         "stages": [stage_view(data, name) for name in data.stages],
-        "examples": examples(data.evaluations),
+        "reward_models": [reward_model_view(one) for one in found.agreements],
+        "courses": [course_view(data, one) for one in found.stages],
+        "wins": win_rows(data.evaluations, TINTS),
+        "diversity": diversity_view(data.evaluations, found.change),
+        "graded": any(one.graded for one in summaries),
+        "examples": examples(data.evaluations, graded=any(one.graded for one in summaries)),
         "parts": parts_table(summaries),
         "lengths": length_figures(summaries),
         "unscored": unscored_table(summaries),
@@ -88,53 +79,21 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
     }
 
 
-def model_rows(summaries: Sequence[Summary], many: int) -> list[ModelRow]:
-    return [model_row(one, tint, many) for one, tint in zip(summaries, MODEL_TINTS * len(summaries), strict=False)]
-
-
-def model_row(one: Summary, tint: str, many: int) -> ModelRow:
-    single = one.pass_at.get(1)
-    return ModelRow(
-        name=text(one.model),
-        tint=tint,
-        strip=strip(single, tint),
-        single=percent(single.point if single else None),
-        band=interval(single),
-        many=with_interval(one.pass_at.get(many)),
-        reward=MISSING if one.reward is None else f"{one.reward.point:.3f}",
-        form=percent(one.well_formed),
-        cut=percent(one.truncated),
-        length=f"{one.length_mean:.1f}",
-        unscored=str(sum(one.unscored.values())),
-    )
-
-
-def interval(one: Interval | None) -> str:
-    if one is None or one.low != one.low:
-        return "no interval"
-    return f"{100 * one.low:.1f}–{100 * one.high:.1f}"
-
-
-def with_interval(one: Interval | None) -> str:
-    return MISSING if one is None else f"{percent(one.point)} ({interval(one)})"
-
-
 def setting(summaries: Sequence[Summary], data: RunData) -> str:
     """How the held-out numbers were measured."""
     if not summaries:
         return ""
     one, sampling = summaries[-1], data.evaluations[-1]["sampling"]
     temperature, limit = text(sampling.get("temperature")), text(sampling.get("max_tokens"))
-    return (
-        f"{one.tasks} held-out tasks × {one.attempts} attempts at temperature {temperature}, at most {limit} tokens. "
-        f"An attempt is right when its score is at least {one.pass_mark:g}."
-    )
+    right = f" An attempt is right when its score is at least {one.pass_mark:g}." if counts_passes(summaries) else ""
+    tasks = f"{one.tasks} held-out tasks × {one.attempts} attempts"
+    return f"{tasks} at temperature {temperature}, at most {limit} tokens.{right}"
 
 
 def pass_chart(summaries: Sequence[Summary]) -> Markup:
     """pass@k over k, one curve a model, with bands."""
     lines = []
-    for one, tint in zip(summaries, MODEL_TINTS, strict=False):
+    for one, tint in zip(summaries, TINTS, strict=False):
         ks = sorted(one.pass_at)
         known = [one.pass_at[k] for k in ks]
         bands = [(max(0.0, i.low), min(1.0, i.high)) for i in known if i.low == i.low]
@@ -168,7 +127,7 @@ def length_figures(summaries: Sequence[Summary]) -> list[tuple[str, str, Markup]
             f"mean {one.length_mean:.1f} tokens",
             histogram(text(one.model), one.lengths, tint, high=high),
         )
-        for one, tint in zip(summaries, MODEL_TINTS * len(summaries), strict=False)
+        for one, tint in zip(summaries, TINTS * len(summaries), strict=False)
     ]
 
 

@@ -1,4 +1,4 @@
-"""JSON values of any kind as short, harmless text. It knows no run and no page."""
+"""Numbers and JSON values of any kind as short, harmless text. It knows no run and no page."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def text(value: Any, limit: int = 300) -> str:
     if isinstance(value, dict):
         return shortened(", ".join(f"{key} = {item}" for key, item in value.items()), limit)
     return shortened(json.dumps(value, ensure_ascii=False, default=str), limit)
+
+
+def percent(value: float | None) -> str:
+    return MISSING if value is None else f"{100 * value:.1f}%"
+
+
+def p_value(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -190,12 +190,15 @@ def _svg(title: str, description: str, parts: Sequence[Markup], height: float = 
     )
 
 
-def strip(interval: Interval | None, tint: str, *, low: float = 0.0, high: float = 1.0) -> Markup:
-    """A point with its interval on a fixed axis, stretched to whatever width the page gives; no text in it."""
+def strip(interval: Interval | None, tint: str, *, low: float = 0.0, high: float = 1.0, axis: float = 0.0) -> Markup:
+    """A point with its interval from ``low`` to ``high``, and a line at ``axis``; no text in it.
+
+    It is stretched to whatever width the page gives.
+    """
     if interval is None:
         return Markup("")
     scale = Scale(low=low, high=high, start=0.0, end=100.0)
-    zero = Markup('<line class="axis" x1="{0}" x2="{0}" y1="0" y2="20"/>').format(f"{scale(0.0):.2f}")
+    zero = Markup('<line class="axis" x1="{0}" x2="{0}" y1="0" y2="20"/>').format(f"{scale(axis):.2f}")
     bar = Markup("")
     if math.isfinite(interval.low) and math.isfinite(interval.high):
         start, end = (scale(max(low, min(high, bound))) for bound in (interval.low, interval.high))

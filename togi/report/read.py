@@ -8,10 +8,13 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from togi.evidence.evaluation import EvaluationRecord, read_evaluation
 from togi.folder import broken_link
+
+if TYPE_CHECKING:
+    from togi.evidence.pairs import PairsRecord
 
 Json = dict[str, Any]
 ROWS = 20_000  # rows of one log that are read; a longer log is thinned evenly
@@ -31,6 +34,7 @@ class RunData:
     events: tuple[Json, ...] = ()
     evaluations: tuple[EvaluationRecord, ...] = ()
     later: tuple[EvaluationRecord, ...] = ()
+    pairs: tuple[PairsRecord, ...] = ()
     rollouts: dict[tuple[str, int], list[Json]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -81,6 +85,7 @@ def read_run(folder: Path) -> RunData:
         events=tuple(_rows(folder / "events.jsonl", problems, {})),
         evaluations=tuple(own),
         later=tuple(one for one in evaluations if one["model"].startswith("eval-")),
+        pairs=tuple(_pairs(folder / "preferences", problems)),
         rollouts=_rollouts(folder / "rollouts", problems),
         problems=tuple(problems),
     )
@@ -149,6 +154,21 @@ def _evaluations(folder: Path, problems: list[str]) -> list[EvaluationRecord]:
     for path in sorted((folder / "evaluations").glob("*.json")):
         try:
             found.append(read_evaluation(path))
+        except ValueError as error:
+            problems.append(str(error))
+    return found
+
+
+def _pairs(folder: Path, problems: list[str]) -> list[PairsRecord]:
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        return []
+    from togi.evidence.pairs import read_pairs  # it can also measure, for which it brings PyTorch
+
+    found = []
+    for path in paths:
+        try:
+            found.append(read_pairs(path))
         except ValueError as error:
             problems.append(str(error))
     return found

@@ -1,4 +1,4 @@
-"""What a run's data says in sentences: the verdict, what is uncertain, what happened in training. It draws nothing."""
+"""What a run's data says in sentences: the verdict, how far the run is, what is uncertain. It draws nothing."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from togi.evidence.evaluation import EvaluationRecord
-from togi.evidence.summary import Comparison, Summary, compare
-from togi.report.read import Json, RunData, planned_stages
+from togi.evidence.summary import Comparison, Summary, compare, compare_scores
+from togi.evidence.win_rate import WinRate, win_rate
+from togi.report.plain import MISSING, p_value, percent
+from togi.report.preferences import Preferences, told
+from togi.report.read import RunData, planned_stages
 from togi.statistics import Interval
 
 Tone = Literal["good", "bad", "unclear"]
-ENOUGH_STEPS = 10  # below this, the ends of a curve are noise
 FEW_TASKS = 20  # below this, bootstrap intervals over tasks are too narrow
 
 
@@ -29,60 +29,76 @@ class Verdict:
     uncertain: tuple[str, ...]
 
 
-def points(value: float) -> str:
-    return f"{100 * value:+.1f}"
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How differences are said: in points of a percentage, or in units of a score that is more than right or wrong."""
+
+    graded: bool
+
+    def size(self, value: float) -> str:
+        return f"{value:+.3f}" if self.graded else f"{100 * value:+.1f} points"
+
+    def band(self, interval: Interval) -> str:
+        """The interval in words, or that there is none."""
+        if not math.isfinite(interval.low):
+            return "no interval, since one task says nothing of the spread"
+        if self.graded:
+            return f"95% interval {interval.low:+.3f} to {interval.high:+.3f}"
+        return f"95% interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f} points"
+
+    def change(self, before: Summary, after: Summary) -> str:
+        if self.graded:
+            scores = [MISSING if one.reward is None else f"{one.reward.point:.3f}" for one in (before, after)]
+            return f"mean score on held-out tasks from {scores[0]} to {scores[1]}"
+        rates = [percent(one.pass_at[1].point) for one in (before, after)]
+        return f"from {rates[0]} to {rates[1]} of attempts right on held-out tasks"
 
 
-def percent(value: float | None) -> str:
-    return "not recorded" if value is None else f"{100 * value:.1f}%"
+PASSES, SCORES = Scale(graded=False), Scale(graded=True)
 
 
-def band(interval: Interval) -> str:
-    """The interval in words, or that there is none."""
-    if not math.isfinite(interval.low):
-        return "no interval, since one task says nothing of the spread"
-    return f"95% interval {points(interval.low)} to {points(interval.high)} points"
-
-
-def p_value(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
-def try_compare(before: EvaluationRecord, after: EvaluationRecord, k: int = 1) -> Comparison | str:
-    """The comparison, or why there can be none."""
+def try_compare(before: EvaluationRecord, after: EvaluationRecord, k: int | None = 1) -> Comparison | str:
+    """The comparison of pass@k, of mean scores where ``k`` is None, or why there can be none."""
     try:
-        return compare(before, after, k=k)
+        return compare_scores(before, after) if k is None else compare(before, after, k=k)
     except ValueError as error:
         return str(error)
 
 
-def verdict(data: RunData, summaries: Sequence[Summary]) -> Verdict:
-    """What the evaluations prove; honest about having none."""
+def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> Verdict:
+    """What the evaluations prove; honest about having none. ``found`` is what was measured beside them."""
     uncertain = tuple(doubts(data, summaries))
     state = () if data.finished else (progress(data),)
+    beside = told(found)
     if len(data.evaluations) < 2:
         names = [one["model"] for one in data.evaluations]
         have = f"only {names[0]} was evaluated" if names else "no held-out evaluation was recorded"
         headline = f"Nothing is proven yet: {have}."
-        return Verdict(tone="unclear", headline=headline, sentences=state, uncertain=uncertain)
+        return Verdict(tone="unclear", headline=headline, sentences=(*state, *beside), uncertain=uncertain)
     first, last = data.evaluations[0], data.evaluations[-1]
-    result = try_compare(first, last)
+    graded = any(one.graded for one in summaries)
+    how, k = (SCORES, None) if graded else (PASSES, 1)
+    result = try_compare(first, last, k)
     if isinstance(result, str):
         headline = "The models cannot be compared."
-        return Verdict(tone="unclear", headline=headline, sentences=(*state, result), uncertain=uncertain)
-    before, after = (one.pass_at[1].point for one in (summaries[0], summaries[-1]))
-    tone, headline = _headline(result, before, after, "" if data.finished else " so far")
-    sentences = [*state, _evidence(result)]
+        return Verdict(tone="unclear", headline=headline, sentences=(*state, result, *beside), uncertain=uncertain)
+    tone, headline = _headline(result, how.change(summaries[0], summaries[-1]), "" if data.finished else " so far")
+    if any(one.finding.outcome == "over-optimised" for one in found.stages):
+        tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But the reward was over-optimised."
+    sentences = [*state, _evidence(result, how)]
+    if graded:
+        sentences.append(won(win_rate(last, first)))
+    sentences += beside
     steps = list(zip(data.evaluations, data.evaluations[1:], strict=False))
     if len(steps) > 1:
-        sentences += [_step(try_compare(*pair)) for pair in steps]
-    k = max(summaries[0].pass_at.keys() & summaries[-1].pass_at.keys(), default=1)
-    sentences += sharper_or_abler(first, last, k)
+        sentences += [_step(try_compare(*pair, k), how) for pair in steps]
+    if not graded:
+        many = max(summaries[0].pass_at.keys() & summaries[-1].pass_at.keys(), default=1)
+        sentences += sharper_or_abler(first, last, many)
     return Verdict(tone=tone, headline=headline, sentences=tuple(sentences), uncertain=uncertain)
 
 
-def _headline(result: Comparison, before: float, after: float, when: str) -> tuple[Tone, str]:
-    change = f"from {percent(before)} to {percent(after)} of attempts right on held-out tasks"
+def _headline(result: Comparison, change: str, when: str) -> tuple[Tone, str]:
     if result.verdict == "improved":
         return "good", f"Training worked{when}: {change}."
     if result.verdict == "worsened":
@@ -90,15 +106,15 @@ def _headline(result: Comparison, before: float, after: float, when: str) -> tup
     return "unclear", f"No evidence of improvement{when}: {change}."
 
 
-def _evidence(result: Comparison) -> str:
+def _evidence(result: Comparison, how: Scale) -> str:
     return (
-        f"The difference between {result.after} and {result.before} is {points(result.difference.point)} points "
-        f"({band(result.difference)}; paired over {result.tasks} tasks, permutation {p_value(result.p)}). "
+        f"The difference between {result.after} and {result.before} is {how.size(result.difference.point)} "
+        f"({how.band(result.difference)}; paired over {result.tasks} tasks, permutation {p_value(result.p)}). "
         f"{result.better} tasks got better, {result.worse} got worse, {result.same} stayed the same."
     )
 
 
-def _step(result: Comparison | str) -> str:
+def _step(result: Comparison | str, how: Scale) -> str:
     if isinstance(result, str):
         return result
     words = {
@@ -107,8 +123,19 @@ def _step(result: Comparison | str) -> str:
         "unclear": "shows no evidence of a difference from",
     }
     return (
-        f"{result.after} {words[result.verdict]} {result.before}: {points(result.difference.point)} points "
-        f"({band(result.difference)})."
+        f"{result.after} {words[result.verdict]} {result.before}: {how.size(result.difference.point)} "
+        f"({how.band(result.difference)})."
+    )
+
+
+def won(result: WinRate) -> str:
+    """A win rate as a sentence."""
+    rate, ties = result.rate, f"ties count half: {percent(result.ties)} of pairs"
+    low, high = (f"{100 * bound:.1f}" for bound in (rate.low, rate.high))
+    known = f"95% interval {low} to {high}%" if math.isfinite(rate.low) else "no interval from one task"
+    return (
+        f"On the same task an answer of {result.winner} scores higher than one of {result.loser} in "
+        f"{percent(rate.point)} of pairs ({known}; {ties})."
     )
 
 
@@ -117,7 +144,7 @@ def sharper_or_abler(first: EvaluationRecord, last: EvaluationRecord, k: int) ->
     single, many = try_compare(first, last), try_compare(first, last, k)
     if k == 1 or isinstance(single, str) or isinstance(many, str) or single.verdict != "improved":
         return []
-    size = f"pass@{k} changed by {points(many.difference.point)} points, {band(many.difference)}"
+    size = f"pass@{k} changed by {PASSES.size(many.difference.point)}, {PASSES.band(many.difference)}"
     if many.verdict == "improved":
         return [f"Given {k} attempts, it also solves tasks that the base model does not: {size}."]
     return [f"Sharper, but not shown to be more able: with {k} attempts there is no evidence of a gain ({size})."]
@@ -160,41 +187,3 @@ def _evaluation_doubts(one: Summary) -> list[str]:
     if one.truncated > 0.05:
         found.append(f"{one.model}: {percent(one.truncated)} of attempts were cut short, which may hide right answers.")
     return found
-
-
-def observations(data: RunData, stage: str) -> list[str]:
-    """What the log of a stage tells at its end, against its beginning."""
-    rows = [row for row in data.metrics if row["stage"] == stage]
-    found = []
-    first, last = _ends(rows, "reward")
-    if first is not None and last is not None and len(rows) >= ENOUGH_STEPS and sampled(data, stage):
-        found.append(f"Mean training reward went from {first:.3g} to {last:.3g} (first and last fifth of the steps).")
-    _, flat = _ends(rows, "frac_reward_zero_std")
-    if flat is not None and flat > 0.5 and sampled(data, stage):
-        found.append(f"At the end {percent(flat)} of groups carried no signal: all attempts scored the same.")
-    _, cut = _ends(rows, "completions/clipped_ratio")
-    if cut is not None and cut > 0.05:
-        found.append(f"At the end {percent(cut)} of completions were cut at the token limit.")
-    skipped = sum(row.get("skipped_steps") or 0 for row in rows)
-    if skipped:
-        found.append(f"{skipped:.0f} updates were skipped because a loss or gradient was not finite.")
-    _, entropy = _ends(rows, "entropy")
-    start, _ = _ends(rows, "entropy")
-    if start and entropy is not None and entropy < 0.2 * start:
-        found.append(f"Entropy fell from {start:.3g} to {entropy:.3g} nats: the model hardly explores any more.")
-    return found
-
-
-def sampled(data: RunData, stage: str) -> bool:
-    """Whether the stage's completions were sampled; recorded ones have no log-probabilities."""
-    rows = [row for (name, _), kept in data.rollouts.items() if name == stage for row in kept]
-    return any(row.get("logp_mean") is not None for row in rows)
-
-
-def _ends(rows: Sequence[Json], name: str) -> tuple[float | None, float | None]:
-    """The mean of a metric over the first and over the last fifth of the steps that have it."""
-    values = [float(row[name]) for row in rows if isinstance(row.get(name), int | float)]
-    if not values:
-        return None, None
-    fifth = max(1, len(values) // 5)
-    return float(np.mean(values[:fifth])), float(np.mean(values[-fifth:]))

@@ -1,0 +1,176 @@
+"""Whether the truth followed the reward: each stage's finding in a sentence, and its pictures. It reads no file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from togi.evidence.optimisation import (
+    Bin,
+    Course,
+    Finding,
+    Fit,
+    best_of_n,
+    bins,
+    course,
+    distance,
+    fit_reinforcement,
+    judge,
+    kl_best_of_n,
+    reinforcement_law,
+)
+from togi.evidence.summary import powers
+from togi.report.observed import sampled
+from togi.report.plain import p_value
+from togi.report.plots import Line, line_chart, number, ticks
+from togi.report.read import Json, RunData
+from togi.statistics import Interval, bootstrap_mean
+
+FEWEST_GROUPS = 4  # below this, an interval over groups says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFinding:
+    stage: str
+    course: Course
+    finding: Finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseView:
+    """Proxy and gold of one stage. ``by_distance`` and ``by_step`` are (caption, picture), proxy above gold."""
+
+    stage: str
+    sentence: str
+    by_distance: tuple[tuple[str, Markup], ...]
+    by_step: tuple[tuple[str, Markup], ...]
+    law: str
+    best: tuple[tuple[str, list[str]], ...]
+
+
+def findings(data: RunData) -> list[StageFinding]:
+    """Every stage whose answers were sampled and held against the truth."""
+    found = []
+    for stage in data.stages:
+        told = course([row for row in data.metrics if row["stage"] == stage])
+        if len(told.step) and sampled(data, stage):
+            found.append(StageFinding(stage=stage, course=told, finding=judge(told)))
+    return found
+
+
+def sentence(one: StageFinding) -> str:
+    """What happened, in plain words; a stage is never cleared by too few steps."""
+    it, name = one.finding, one.stage
+    if it.outcome == "not enough data":
+        return f"{name}: {it.steps} steps with reward and truth are too few to say whether one followed the other."
+    reward = f"the reward went from {it.proxy_start:.3g} to {it.proxy_end:.3g}"
+    gold = f"from {it.gold_start:.3g} to {it.gold_end:.3g}"
+    fall = f"from its best, {it.gold_peak:.3g} around step {it.peak_step:.0f}, to {it.gold_end:.3g} at the end"
+    chance = f"{p_value(it.fall_p)} were there no fall"
+    if it.outcome == "over-optimised":
+        return (
+            f"{name} over-optimised its reward: {reward}, but the truth it stands for fell {fall} ({chance}). "
+            f"Stop near step {it.peak_step:.0f}, or hold the policy closer to where it starts."
+        )
+    if it.outcome == "came apart":
+        return f"{name} came apart: the truth fell {fall} ({chance}), and the reward did not keep rising: {reward}."
+    if it.outcome == "rose together":
+        return f"{name}: the truth rose with the reward, {gold}, while {reward}. No over-optimisation was seen."
+    return (
+        f"{name}: it is not clear whether the truth followed the reward. The truth went {gold} and {reward}; what "
+        f"cannot be told from noise is not called a rise or a fall."
+    )
+
+
+def course_view(data: RunData, one: StageFinding) -> CourseView:
+    told, parts = one.course, bins(one.course)
+    moved = [part for part in parts if np.isfinite(part.distance)]
+    by_distance = sorted(moved, key=lambda part: part.distance)
+    known = np.isfinite(told.kl)
+    fit = fit_reinforcement(distance(told.kl[known]), told.gold[known])
+    return CourseView(
+        stage=one.stage,
+        sentence=sentence(one),
+        by_distance=_distance_charts(by_distance, fit) if len(moved) > 1 else (),
+        by_step=_step_charts(told, parts),
+        law=_law(one.finding, fit, moved[-1].distance) if fit and moved else "",
+        best=best_of_first_step(data, one.stage),
+    )
+
+
+def _distance_charts(parts: Sequence[Bin], fit: Fit | None) -> tuple[tuple[str, Markup], ...]:
+    x = [part.distance for part in parts]
+    curve = []
+    if fit:
+        at = np.linspace(x[0], x[-1], 60)
+        gold = fit.start + reinforcement_law(at, fit.alpha, fit.beta)
+        curve = [Line(name="fitted law", tint="s0", x=at.tolist(), y=gold.tolist(), hints=False)]
+    marks = [(value, number(value)) for value in ticks(x[0], x[-1], 5)] if x[-1] > x[0] else None
+    charts = []
+    for caption, lines in (
+        ("Reward over √KL", [_binned("reward", "s1", x, [part.proxy for part in parts])]),
+        ("Truth over √KL", [*curve, _binned("truth", "s2", x, [part.gold for part in parts])]),
+    ):
+        charts.append((caption, line_chart(caption, lines, x_ticks=marks, x_name="square root of KL")))
+    return tuple(charts)
+
+
+def _binned(name: str, tint: str, x: Sequence[float], y: Sequence[Interval]) -> Line:
+    band = [(one.low, one.high) for one in y if np.isfinite(one.low)]
+    points = [one.point for one in y]
+    return Line(name=name, tint=tint, x=x, y=points, band=band if len(band) == len(x) else (), dots=True)
+
+
+def _step_charts(told: Course, parts: Sequence[Bin]) -> tuple[tuple[str, Markup], ...]:
+    charts = []
+    for caption, name, tint, raw, means in (
+        ("Reward over steps", "reward", "s1", told.proxy, [part.proxy for part in parts]),
+        ("Truth over steps", "truth", "s2", told.gold, [part.gold for part in parts]),
+    ):
+        single = Line(name=name, tint=f"{tint} raw", x=told.step.tolist(), y=raw.tolist())
+        lines = [single, _binned(f"{name}, mean of neighbouring steps", tint, [part.step for part in parts], means)]
+        charts.append((caption, line_chart(caption, lines)))
+    return tuple(charts)
+
+
+def _law(finding: Finding, fit: Fit, reached: float) -> str:
+    """Where the fitted law turns; said only when the truth moved at all, since the law of noise means nothing."""
+    if finding.outcome not in ("over-optimised", "rose together"):
+        return ""
+    law = f"The grey line is d(α − β log d) with d = √KL, fitted to the steps: α = {fit.alpha:.3g}, β = {fit.beta:.3g}."
+    if fit.peak is None:
+        return f"{law} It does not turn."
+    if fit.peak > reached:
+        return f"{law} It would turn beyond the distance that was reached."
+    return f"{law} It turns at √KL = {fit.peak:.2g}, that is {fit.peak**2:.2g} nats an answer."
+
+
+def best_of_first_step(data: RunData, stage: str) -> tuple[tuple[str, list[str]], ...]:
+    """What picking the best of n by the reward would have given before training: rows of n, KL, reward and truth."""
+    first = min((step for name, step in data.rollouts if name == stage), default=0)
+    groups: dict[int, list[Json]] = {}
+    for row in data.rollouts.get((stage, first), []):
+        if _number(row["score"].get("value")) and _number(row.get("gold")):
+            groups.setdefault(row.get("group", 0), []).append(row)
+    whole = max((len(rows) for rows in groups.values()), default=0)
+    told = [
+        ([row["score"]["value"] for row in rows], [row["gold"] for row in rows])
+        for rows in groups.values()
+        if len(rows) == whole
+    ]
+    if whole < 2 or len(told) < FEWEST_GROUPS:
+        return ()
+    table = []
+    for n in powers(whole):
+        reward = float(np.mean([best_of_n(proxy, proxy, n) for proxy, _ in told]))
+        gold = bootstrap_mean([[best_of_n(proxy, gold, n)] for proxy, gold in told], seed=0)
+        cells = [f"{kl_best_of_n(n):.2f}", f"{reward:.3f}", f"{gold.point:.3f} ({gold.low:.3f}–{gold.high:.3f})"]
+        table.append((f"best of {n}" if n > 1 else "any answer", cells))
+    return tuple(table)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
