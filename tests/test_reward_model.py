@@ -5,17 +5,31 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tiny_text import byte_level, tiny_llama
 from torch import Tensor, nn
 
+from togi import batch as batching
 from togi import losses
 from togi.algorithms.reward_model import RewardModel
 from togi.batch import collate, minibatches
-from togi.types import LOGP, Batch, Memory, Output, Outputs, Sample
+from togi.engines.native import NativeEngine
+from togi.envs import OneTurn
+from togi.evidence.agreement import agreement
+from togi.evidence.pairs import measure_reward, measure_reward_model
+from togi.models.heads import load_scalar
+from togi.models.policy import LocalPolicy, Optimiser
+from togi.models.save import save_model
+from togi.rewards import reward_model
+from togi.rewards.algebra import Surroundings
+from togi.rollout import Episodes
+from togi.text import Chat
+from togi.types import LOGP, Batch, Memory, Message, Output, Outputs, Sample, Sampling, Task
 
 VOCABULARY = 7
 
@@ -220,7 +234,13 @@ def test_ties_single_and_identical_answers_are_left_out() -> None:
     credited = RewardModel().credit(samples, memory)
     assert {s.group for s in credited} == {0}
     assert all(s.weight == 1 for s in credited)
-    assert memory == {"frac_groups_unusable": 0.75}
+    assert memory == {
+        "frac_groups_unusable": 0.75,
+        "left_out/alone": 0.25,
+        "left_out/empty": 0.0,
+        "left_out/identical": 0.25,
+        "left_out/tie": 0.25,
+    }
 
 
 def test_one_useless_pair_does_not_spoil_a_ranking() -> None:
@@ -342,3 +362,41 @@ def test_it_learns_what_is_preferred_and_the_reverse_from_reversed_worths(algori
         found[honest] = accuracy(model, held_out)
     assert found[True] > 0.95
     assert found[False] < 0.05
+
+
+def test_through_the_real_policy_to_a_folder_that_pays(tmp_path: Path) -> None:
+    """A tiny transformer learns to like a word, is saved, and is then a reward and measured on held-out pairs."""
+    tokenizer, algorithm, dice = byte_level(), RewardModel(), random.Random(1)
+    chat = Chat(tokenizer, frozenset({2}))
+
+    def asked(number: int) -> Task:
+        good, bad = (" ".join(dice.choices(["think", word], k=4)) for word in ("hello", "world"))
+        recorded = tuple((Message(role="assistant", content=text),) for text in (f"{good} hello", f"{bad} world"))
+        return Task(
+            id=str(number), prompt=(Message(role="user", content=f"? {number}"),), recorded=recorded, worth=(1, 0)
+        )
+
+    model = tiny_llama(tied=False)
+    policy = LocalPolicy(model, Optimiser(learning_rate=0.003), compute=torch.float32, heads=algorithm.heads)
+    tasks, held_out = [asked(number) for number in range(64)], [asked(number) for number in range(64, 96)]
+    play = Episodes(engine=None, chat=chat, env=OneTurn, reward=None, sampling=Sampling())  # type: ignore[arg-type]
+    for epoch in range(3):
+        for start in range(0, 64, 8):
+            credited = algorithm.credit(batching.samples(play.recorded(tasks[start : start + 8])), {})
+            metrics = policy.learn(credited, algorithm)
+            assert metrics["skipped_steps"] == 0, epoch
+    assert metrics["rewards/accuracies"] > 0.9
+    folder = tmp_path / "models" / "liking"
+    with policy.full_precision() as trained:
+        save_model(trained, tokenizer, folder)
+    policy.save_heads(folder)
+    found = agreement(measure_reward_model(load_scalar(folder), chat, held_out, name="liking", step=policy.step))
+    assert found.accuracy is not None
+    assert found.accuracy.point > 0.9
+    at = Surroundings(
+        engine=NativeEngine(model, tokenizer, chat.eos_ids), chat=chat, folder=tmp_path, dtype=torch.float32
+    )
+    paid = measure_reward(reward_model("liking").opened(at), chat, held_out, name="reward")
+    wanted = measure_reward_model(load_scalar(folder), chat, held_out, name="reward", step=0)
+    for one, other in zip(paid["pairs"], wanted["pairs"], strict=True):
+        assert one["chosen_score"] == pytest.approx(other["chosen_score"], rel=1e-4, abs=1e-5)

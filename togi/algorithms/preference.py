@@ -18,6 +18,7 @@ from torch import Tensor
 
 from togi.advantages import FLAT
 from togi.algorithms.answers import Answer, Answers, answers, left_out, side_by_side
+from togi.algorithms.policy_gradient import mean
 from togi.samplers import Recorded
 from togi.types import Algorithm, Batch, Loss, Mean, Memory, Need, Outputs, Sample, Sampler, Unit
 
@@ -79,10 +80,10 @@ class Preference(Algorithm):
         reasons = dict.fromkeys(REASONS, 0)
         for number, comparisons in found.items():
             if not comparisons:
-                reasons[_reason(groups[number])] += 1
+                reasons[reason(groups[number])] += 1
         memory.update(left_out(len(groups), reasons))
         if not used and any(sample.recorded for sample in samples):
-            said = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+            said = ", ".join(f"{count} {why}" for why, count in reasons.items() if count)
             raise ValueError(
                 f"none of the step's {len(groups)} tasks has two different answers of different worth to compare "
                 f"({said}): give the rows chosen and rejected, or several rated answers, or take more tasks a step"
@@ -119,21 +120,25 @@ class Preference(Algorithm):
         if self.nll:
             loss_C = loss_C + self.nll * nll_C
         weight_C = batch.weight_B[[each[places[0]].rows[0] for places in index]]
-        metrics = self._metrics(chosen, rejected) | ({"nll_loss": _mean(nll_C)} if self.nll else {})
+        metrics = self._metrics(chosen, rejected) | (
+            {"nll_loss": mean(nll_C, torch.ones_like(nll_C, dtype=torch.bool))} if self.nll else {}
+        )
         return Loss(value=(loss_C * weight_C.to(loss_C)).sum(), metrics=metrics)
 
     @torch.no_grad()
     def _metrics(self, chosen: Answers, rejected: Answers) -> dict[str, Mean]:
-        """Of the best and the worst answer of each comparison; a margin of exactly 0 is half right."""
+        """Of the best and the worst answer of each comparison, where it is known which is better; a margin of exactly
+        0 is half right."""
+        known_C = chosen.worth_A - rejected.worth_A >= FLAT
         chosen_C, rejected_C = self.reward(chosen), self.reward(rejected)
         margin_C = chosen_C - rejected_C
         return {
-            "rewards/chosen": _mean(chosen_C),
-            "rewards/rejected": _mean(rejected_C),
-            "rewards/margins": _mean(margin_C),
-            "rewards/accuracies": _mean((margin_C > 0) + 0.5 * (margin_C == 0)),
-            "logps/chosen": _mean(chosen.logp),
-            "logps/rejected": _mean(rejected.logp),
+            "rewards/chosen": mean(chosen_C, known_C),
+            "rewards/rejected": mean(rejected_C, known_C),
+            "rewards/margins": mean(margin_C, known_C),
+            "rewards/accuracies": mean((margin_C > 0) + 0.5 * (margin_C == 0), known_C),
+            "logps/chosen": mean(chosen.logp, known_C),
+            "logps/rejected": mean(rejected.logp, known_C),
         }
 
 
@@ -143,7 +148,7 @@ class Pairwise(Preference):
 
     ``pairs`` says which pairs of a task with more than two answers: the best with the worst (``ends``), or all of
     different worth. With ``soft`` the worths of a pair are the probabilities that each is the better one, and the
-    loss is the expected one under them.
+    loss is the expected one under them; even ones are a label then, not a tie.
     """
 
     pairs: Literal["ends", "all"] = "ends"
@@ -159,7 +164,7 @@ class Pairwise(Preference):
         pairs = [
             (chosen, rejected)
             for chosen, rejected in (ends if self.pairs == "ends" else combinations(ranked, 2))
-            if chosen.reward - rejected.reward >= FLAT and chosen.text != rejected.text
+            if (self.soft or chosen.reward - rejected.reward >= FLAT) and chosen.text != rejected.text
         ]
         if self.soft:
             for chosen, rejected in pairs:
@@ -213,7 +218,7 @@ def _ranked(answers: Sequence[Answer]) -> list[Answer]:
     return sorted(answers, key=lambda answer: (-answer.reward, answer.trajectory))
 
 
-def _reason(group: Sequence[Answer]) -> str:
+def reason(group: Sequence[Answer]) -> str:
     """Why a task has nothing to compare."""
     written = [answer for answer in group if answer.length]
     rewards = [answer.reward for answer in written]
@@ -221,7 +226,3 @@ def _reason(group: Sequence[Answer]) -> str:
         return "alone" if len(written) == len(group) else "empty"
     same = len({answer.text for answer in written}) == 1
     return "tie" if max(rewards) - min(rewards) < FLAT and not same else "identical"
-
-
-def _mean(x: Tensor) -> Mean:
-    return Mean(total=float(x.detach().sum(dtype=torch.float64)), count=float(x.numel()))

@@ -13,7 +13,7 @@ near 0 while learning, and whoever is trained on the scores subtracts a baseline
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Literal
@@ -24,7 +24,11 @@ from torch import Tensor
 
 from togi import batch as batching
 from togi import losses
+from togi.advantages import FLAT
+from togi.algorithms.answers import answers as answers_by_group
+from togi.algorithms.answers import left_out
 from togi.algorithms.policy_gradient import mean
+from togi.algorithms.preference import REASONS, reason
 from togi.samplers import Recorded
 from togi.types import Algorithm, Batch, Heads, Loss, Mean, Memory, Need, Output, Outputs, Sample, Sampler, Trains, Unit
 
@@ -92,14 +96,13 @@ class RewardModel(Algorithm):
             _check_chances(answers)
         pairs = self._pairs(answers)
         used = {answers[better].group for better, _ in pairs}
-        given = {sample.group for sample in samples}
+        if samples:
+            memory.update(_explained(samples, used))
         if not used and any(sample.recorded for sample in samples):
             raise ValueError(
-                f"none of the step's {len(given)} tasks has two different answers of different worth to compare: give "
-                "the rows chosen and rejected, or several rated answers, or take more tasks a step"
+                f"none of the step's {len({s.group for s in samples})} tasks has two different answers of different "
+                "worth to compare: give rows chosen and rejected, or several rated answers, or take more tasks a step"
             )
-        if given:
-            memory.update(_left_out(len(given), len(used)))
         compared = {index for pair in pairs for index in pair}
         return [replace(answers[index], weight=1 / len(used)) for index in sorted(compared)]
 
@@ -135,7 +138,7 @@ class RewardModel(Algorithm):
         return [
             (better, worse)
             for better, worse in ordered
-            if (self.soft or answers[better].reward > answers[worse].reward)
+            if (self.soft or answers[better].reward - answers[worse].reward >= FLAT)
             and not np.array_equal(answers[better].ids, answers[worse].ids)
         ]
 
@@ -170,8 +173,11 @@ def _floats(values: Sequence[float], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device)
 
 
-def _left_out(groups: int, used: int) -> dict[str, float]:
-    return {"frac_groups_unusable": 1 - used / groups}
+def _explained(samples: Sequence[Sample], used: Set[int]) -> dict[str, float]:
+    """The share of prompts that nothing is learned from, by reason."""
+    groups = answers_by_group(samples)
+    reasons = Counter(reason(group) for number, group in groups.items() if number not in used)
+    return left_out(len(groups), {name: reasons[name] for name in REASONS})
 
 
 def _metrics(score_B: Tensor, chosen_P: Tensor, rejected_P: Tensor, known_P: Tensor) -> dict[str, Mean]:
