@@ -214,23 +214,25 @@ def test_majority_and_each() -> None:
 def test_what_decides_nothing_is_counted() -> None:
     others = [replace(PAIR, id=f"q{i}") for i in range(4)]
     same = replace(PAIR, id="same", right=replace(BAD, messages=GOOD.messages))
-    tasks = tasks_from_judgements(
-        judged(
-            ("x", others[0], "tie"),
-            ("x", others[1], "left"),
-            ("y", others[1], "right"),
-            ("x", others[2], "skip"),
-            ("x", others[3], "both_bad"),
-            ("x", same, "left"),
-            ("x", PAIR, "left"),
-        )
+    judgements = judged(
+        ("x", others[0], "tie"),
+        ("x", others[1], "left"),
+        ("y", others[1], "right"),
+        ("x", others[2], "skip"),
+        ("x", others[3], "both_bad"),
+        ("x", same, "left"),
+        ("x", PAIR, "left"),
     )
+    tasks = tasks_from_judgements(judgements, combine="majority")
     assert len(tasks) == 1
     assert tasks.skipped == {
         "the judges saw a tie, or were split evenly": 3,
         "every judge passed": 1,
         "chosen and rejected are the same": 1,
     }
+    soft = tasks_from_judgements(judgements)
+    assert [task.worth for task in soft] == [(0.5, 0.5)] * 3 + [(1, 0)]
+    assert set(soft.skipped) == {"every judge passed", "chosen and rejected are the same"}
 
 
 def test_a_file_of_judgements_is_a_file_of_tasks(tmp_path: Path) -> None:
@@ -241,7 +243,8 @@ def test_a_file_of_judgements_is_a_file_of_tasks(tmp_path: Path) -> None:
     (task,) = load_tasks(Rows(path=path), prompting, split="train")
     assert task.prompt == (Message(role="system", content="Be brief."), user("Hi"))
     assert task.worth == pytest.approx((2.5 / 3, 0.5 / 3))
-    assert [one.worth for one in load_tasks(Rows(path=path, combine="each"), split="train")] == [(1, 0)] * 2
+    each = load_tasks(Rows(path=path, combine="each"), split="train")
+    assert [one.worth for one in each] == [(1, 0)] * 2
     with pytest.raises(DataError, match="1 row was left out: their prompt stands in another split"):
         load_tasks(Rows(path=path), split="test", exclude=[task])
 

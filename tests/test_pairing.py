@@ -145,6 +145,9 @@ def test_soft_labels_say_what_is_possible_at_best() -> None:
     tasks = [replace(task, worth=(0.8, 0.2)) for task in fair(40)]
     assert any("agrees with one label in 80%" in finding.title for finding in pair_findings(tasks))
     assert not any("probabilities" in finding.title for finding in pair_findings(fair(40)))
+    even = [replace(task, worth=(0.5, 0.5)) for task in tasks[:3]]
+    assert any(finding.title.startswith("3 of 43 pairs are even") for finding in pair_findings([*tasks, *even]))
+    assert any(finding.title.startswith("3 of 3 pairs are even") for finding in pair_findings(even))
 
 
 def test_thumbs() -> None:

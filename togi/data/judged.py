@@ -24,8 +24,8 @@ from togi.statistics import Agreement, Interval, krippendorff_alpha, wilson
 from togi.types import Message, Task
 
 Combine = Literal["soft", "majority", "each"]
-"""``soft``: the chance that a judge prefers it, (wins + ties / 2) / judges. ``majority``: who wins more often.
-``each``: every judgement by itself."""
+"""``soft``: the chance that a judge prefers it, (wins + ties / 2) / judges, and 0.5 is a label too. ``majority``: who
+wins more often. ``each``: every judgement by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ def _row(batch: Sequence[Judgement], combine: Combine) -> dict[str, Any]:
     if not votes:
         raise RowSkipped("every judge passed")
     total = sum(votes)
-    if total == 0:
+    if total == 0 and combine != "soft":
         raise RowSkipped("the judges saw a tie, or were split evenly")
     pair = batch[0].pair
     first, second = sorted((pair.left, pair.right), key=lambda answer: answer.id)

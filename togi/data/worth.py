@@ -16,7 +16,7 @@ TIE = "the answers are worth the same"
 
 def pair_worth(row: Mapping[str, Any]) -> Worth:
     """(chosen, rejected): their scores, (margin, 0), the win probabilities (p, 1 - p), or (1, 0) when the row says no
-    more than which is better. Raises RowError, and RowSkipped for a tie."""
+    more than which is better. Raises RowError, and RowSkipped for a tie; but a probability of 0.5 is a label."""
     given = [name for name in PAIR_COLUMNS if row.get(name) is not None]
     if not given:
         return (1.0, 0.0)
@@ -28,7 +28,7 @@ def pair_worth(row: Mapping[str, Any]) -> Worth:
         p = _number(row, "chosen_probability")
         if not 0 <= p <= 1:
             raise RowError(f"chosen_probability lies between 0 and 1; got {p:g}")
-        worth = (p, 1 - p)
+        return (p, 1 - p)
     elif given == ["margin"]:
         worth = (_number(row, "margin"), 0.0)
         if worth[0] < 0:

@@ -71,7 +71,8 @@ def pair_findings(tasks: Sequence[Task]) -> list[Finding]:
     tasks = tasks if len(tasks) <= LOOKED_AT else [tasks[i * len(tasks) // LOOKED_AT] for i in range(LOOKED_AT)]
     pairs = pairs_of(tasks)
     if len(pairs.better_P):
-        found += [*_separable(pairs), *_texts(pairs), *_contradictions(pairs), *_softness(tasks)]
+        found += [*_separable(pairs), *_texts(pairs), *_contradictions(pairs)]
+    found += _softness(tasks)
     thumbs = [task for task in tasks if len(task.worth) == 1]
     if thumbs:
         found += _unpaired(thumbs)
@@ -215,15 +216,23 @@ def _contradictions(pairs: Pairs) -> list[Finding]:
 
 
 def _softness(tasks: Sequence[Task]) -> list[Finding]:
-    """What labels that are probabilities allow at best."""
+    """What labels that are probabilities allow at best, and those that only some losses can use."""
     sure = np.asarray([max(task.worth) for task in tasks if len(task.worth) == 2 and abs(sum(task.worth) - 1) < 1e-9])
     if not len(sure) or sure.min() == 1 or sure.max() > 1:
         return []
-    title = (
-        f"the labels are probabilities: a perfect model of them agrees with one label in {_percent(float(sure.mean()))}"
-    )
-    weak = _percent(float((sure < 0.6).mean()))
-    return [Finding(level="ok", title=title, detail=f"{weak} of pairs are closer than 60 to 40")]
+    best = _percent(float(sure.mean()))
+    found = [
+        Finding(
+            level="ok",
+            title=f"the labels are probabilities: a perfect model of them agrees with one label in {best}",
+            detail=f"{_percent(float((sure < 0.6).mean()))} of pairs are closer than 60 to 40",
+        )
+    ]
+    even = int((sure == 0.5).sum())
+    if even:
+        title = f"{even:,} of {len(sure):,} pairs are even: both answers are as likely the better one"
+        found.append(Finding(level="ok", title=title, detail="only losses with soft = true learn from them"))
+    return found
 
 
 def _unpaired(tasks: Sequence[Task]) -> list[Finding]:
