@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -317,3 +318,22 @@ def test_mixed_worth_is_refused(load: Load) -> None:
         load({**PAIR, "margin": 1}, PAIR)
     with pytest.raises(DataError, match='"label" is missing here and true or false in row 1'):
         load({"prompt": "a", "completion": "b", "label": True}, {"prompt": "a", "completion": "b"})
+
+
+# The guide ------------------------------------------------------------------------------------------------------------
+
+GUIDE = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"<!-- tested -->\n```json\n(.*?)```", GUIDE, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_of_the_guide_loads(tmp_path: Path, example: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(example, encoding="utf-8")
+    tasks = load_tasks(Rows(path=path), split="train")
+    assert len(tasks) == len(example.splitlines())
+    assert tasks.skipped == {}
+
+
+def test_the_guide_has_examples() -> None:
+    assert len(EXAMPLES) == GUIDE.count("```json") == 10
