@@ -19,6 +19,7 @@ from togi.algorithms.policy_gradient import AVERAGES, ConstantLength, PolicyGrad
 from togi.algorithms.preference import Listwise, Pairwise, Preference, ReferenceFree
 from togi.algorithms.reference_free import CPO, ORPO, SimPO, SLiC
 from togi.algorithms.reinforce import REINFORCE_PP_BASELINE, ReinforcePP
+from togi.algorithms.reward_model import RewardModel
 from togi.algorithms.rloo import RLOO
 from togi.algorithms.rso import RSO
 from togi.algorithms.sft import SFT
@@ -39,6 +40,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "reinforce_pp": ReinforcePP(),
     "reinforce_pp_baseline": REINFORCE_PP_BASELINE,
     "lite_ppo": LITE_PPO,
+    "reward_model": RewardModel(),
     "nash_md": NashMD(),
     "dpo": DPO(),
     "cdpo": CDPO,
@@ -112,6 +114,7 @@ __all__ = [
     "Preference",
     "ReferenceFree",
     "ReinforcePP",
+    "RewardModel",
     "RobustDPO",
     "SLiC",
     "SimPO",
