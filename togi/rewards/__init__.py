@@ -1,6 +1,7 @@
 """Rewards: verifiers, lengths, your own functions, and the arithmetic that joins them; they know no model."""
 
 from togi.rewards.algebra import Composable, Leaf, clip, gate, part_names
+from togi.rewards.judge import judge, preference
 from togi.rewards.model import RewardModels, ensemble, reward_model
 from togi.rewards.parse import REWARDS, parse_reward
 from togi.rewards.shaping import brevity, concise, overlong
@@ -21,11 +22,13 @@ __all__ = [
     "exact",
     "form",
     "gate",
+    "judge",
     "math",
     "number",
     "overlong",
     "parse_reward",
     "part_names",
+    "preference",
     "python",
     "reward_model",
     "scorer",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from togi.rewards.algebra import Composable, clip, gate
+from togi.rewards.judge import judge, preference
 from togi.rewards.model import ensemble, reward_model
 from togi.rewards.shaping import brevity, concise, overlong
 from togi.rewards.user import python
@@ -34,6 +35,8 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         python,
         reward_model,
         ensemble,
+        judge,
+        preference,
         form,
         overlong,
         concise,
