@@ -81,6 +81,14 @@ def kl_in_reward(reward: float, logp_T: ArrayLike, ref_logp_T: ArrayLike, mask_T
     return reward_T
 
 
+def kl_coefficient(kl: float, divergence: float, *, target: float, attempts: int, horizon: float) -> float:
+    """The KL coefficient after a step: raised when the step's ``divergence`` was above the ``target``, lowered below,
+    by at most a fifth over ``horizon`` / ``attempts`` steps (arXiv:1909.08593, section 2.2). Both are in nats a
+    sequence, the mean over the step's ``attempts``."""
+    error = min(max(divergence / target - 1, -0.2), 0.2)
+    return kl * (1 + error * attempts / horizon)
+
+
 def reward_to_go(reward_T: ArrayLike, gamma: float = 1.0) -> Array:
     """``sum over s >= t of gamma^(s-t) r_s``. With ``gamma`` below 1, pass trained tokens alone: time is tokens."""
     reward_T = np.asarray(reward_T, np.float64)

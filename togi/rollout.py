@@ -120,6 +120,10 @@ class Episodes:
             for task, trajectories, given in zip(tasks, attempts, scores, strict=True)
         ]
 
+    def greedy(self, tasks: Sequence[Task]) -> list[Group]:
+        """Played apart: the attempts of this step keep their seeds."""
+        return replace(self, sampling=replace(self.sampling, temperature=0.0), counts={}, _played={})(tasks, 1)
+
     def recorded(self, tasks: Sequence[Task]) -> list[Group]:
         groups = []
         for task in tasks:

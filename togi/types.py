@@ -315,6 +315,10 @@ class Play(Protocol):
         draws each token from the policy^(1 - share) reference^share, normalised."""
         ...
 
+    def greedy(self, tasks: Sequence[Task]) -> list[Group]:
+        """The one answer to each task that takes the likeliest token every time, scored."""
+        ...
+
     def recorded(self, tasks: Sequence[Task]) -> list[Group]:
         """The tasks' recorded answers as groups, without sampling; their scores are ``Task.worth``, or 0."""
         ...

@@ -16,9 +16,11 @@ from togi.algorithms.lite_ppo import LITE_PPO
 from togi.algorithms.nash_md import NashMD
 from togi.algorithms.nca import NCA, PLDPO, InfoNCA
 from togi.algorithms.policy_gradient import AVERAGES, ConstantLength, PolicyGradient
+from togi.algorithms.ppo import PPO, REINFORCE_BASELINE
 from togi.algorithms.preference import Listwise, Pairwise, Preference, ReferenceFree
 from togi.algorithms.reference_free import CPO, ORPO, SimPO, SLiC
 from togi.algorithms.reinforce import REINFORCE_PP_BASELINE, ReinforcePP
+from togi.algorithms.remax import ReMax
 from togi.algorithms.reward_model import RewardModel
 from togi.algorithms.rloo import RLOO
 from togi.algorithms.rso import RSO
@@ -41,6 +43,9 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "reinforce_pp_baseline": REINFORCE_PP_BASELINE,
     "lite_ppo": LITE_PPO,
     "reward_model": RewardModel(),
+    "ppo": PPO(),
+    "reinforce_baseline": REINFORCE_BASELINE,
+    "remax": ReMax(),
     "nash_md": NashMD(),
     "dpo": DPO(),
     "cdpo": CDPO,
@@ -95,6 +100,8 @@ __all__ = [
     "ONLINE_DPO",
     "ORPO",
     "PLDPO",
+    "PPO",
+    "REINFORCE_BASELINE",
     "REINFORCE_PP_BASELINE",
     "RLOO",
     "RPO",
@@ -112,6 +119,7 @@ __all__ = [
     "Pairwise",
     "PolicyGradient",
     "Preference",
+    "ReMax",
     "ReferenceFree",
     "ReinforcePP",
     "RewardModel",
