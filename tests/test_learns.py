@@ -6,6 +6,7 @@ tasks, each paid for emitting its own token.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,17 +18,18 @@ from conftest import tiny_model
 from torch import Tensor, nn
 
 from togi import batch as batching
-from togi.algorithms import ALGORITHMS, GRPO, ConstantLength, NashMD, PolicyGradient
+from togi.algorithms import ALGORITHMS, GRPO, ConstantLength, NashMD, PolicyGradient, Preference, Single
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.rollout import Episodes
-from togi.samplers import Dynamic, Groups
+from togi.samplers import Dynamic, Groups, Recorded, Rejection, WithGreedy
 from togi.types import (
     LOGP,
     Algorithm,
     Batch,
     Ids,
+    Memory,
     Message,
     Need,
     Output,
@@ -49,8 +51,20 @@ TASKS = [
 ]
 
 
+JUDGED = [
+    replace(
+        task,
+        recorded=tuple((Message(role="assistant", content=text),) for text in (str(5 + i) * LENGTH, str(4 + i), "210")),
+        worth=(1.0, 0.5, 0.0),
+    )
+    for i, task in enumerate(TASKS)
+]
+
+
 class Tiny(nn.Module):
     """A recurrent net that satisfies Model through a plain padded forward."""
+
+    rate = 0.02
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,6 +83,19 @@ class Tiny(nn.Module):
         return Outputs(logp_BT=logp_BT, entropy_BT=entropy_BT if "entropy" in outputs else None)
 
 
+class Table(Tiny):
+    """A model whose next token depends on the last one alone: cheap, and enough for a preference."""
+
+    rate = 0.2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(VOCABULARY, VOCABULARY))
+
+    def logits(self, ids_BT: Tensor) -> Tensor:
+        return self.table[ids_BT]
+
+
 @dataclass
 class Sampled:
     """Ten lines of engine: LENGTH tokens an attempt, each drawn with the attempt's own seed."""
@@ -84,7 +111,7 @@ class Sampled:
         draws = torch.stack([torch.rand(LENGTH, generator=torch.Generator().manual_seed(seed)) for _, seed in rows])
         ids, logps = torch.tensor([list(ids) for ids, _ in rows]), []
         for t in range(LENGTH):
-            logp = (self.model.logits(ids)[:, -1] / sampling.temperature).log_softmax(-1)
+            logp = (self.model.logits(ids)[:, -1] / (sampling.temperature or 1e-6)).log_softmax(-1)
             token = (logp.exp().cumsum(-1) < draws[:, t, None]).sum(-1, keepdim=True).clamp(max=VOCABULARY - 1)
             ids, logps = torch.cat([ids, token], dim=1), [*logps, logp.gather(1, token)]
         turns = [
@@ -155,22 +182,36 @@ def measure(model: Tiny) -> float:
 
 
 def train(algorithm: Algorithm, reward: Reward, tasks: Sequence[Task] = TASKS, minibatches: int = 1) -> float:
-    """The loop in small, 24 attempts a step; gives the mean true reward after training."""
-    model, reference = Tiny(), Tiny()
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    """The mean true reward after training a new model."""
+    model = Tiny()
+    fit(model, algorithm, reward, tasks, minibatches)
+    return measure(model)
+
+
+def fit(
+    model: Tiny,
+    algorithm: Algorithm,
+    reward: Reward,
+    tasks: Sequence[Task] = TASKS,
+    minibatches: int = 1,
+    steps: int = STEPS,
+) -> None:
+    """The loop in small, 24 attempts a step."""
+    reference, memory = copy.deepcopy(model), Memory()
+    optimiser = torch.optim.Adam(model.parameters(), lr=model.rate)
     stream: Iterator[Task] = cycle(tasks)
     needs = algorithm.needs | ({"old_logp"} if minibatches > 1 else set())
-    attempts = algorithm.sampler.n if isinstance(algorithm.sampler, Groups | Dynamic) else 8
-    for step in range(STEPS):
+    attempts = algorithm.sampler.n if isinstance(algorithm.sampler, Groups | Dynamic | Rejection | WithGreedy) else 8
+    for step in range(steps):
         groups = algorithm.sampler(stream, 24 // attempts, play_of(model, reward).at(step))
-        samples = algorithm.credit(annotate(batching.samples(groups), model, reference, needs), {})
+        samples = algorithm.prepare(batching.samples(groups))
+        samples = algorithm.credit(annotate(samples, model, reference, needs), memory)
         for part in batching.minibatches(samples, minibatches, algorithm.unit):
             batch = batching.collate(part)
             optimiser.zero_grad()
             algorithm.loss(algorithm.forward(model, batch), batch).value.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
-    return measure(model)
 
 
 def small(name: str) -> Algorithm:
@@ -206,6 +247,47 @@ def test_sft_learns_the_recorded_answers_and_only_those() -> None:
     after, control = train(ALGORITHMS["sft"], share), train(ALGORITHMS["sft"], share, nonsense)
     assert after > BEFORE + 0.5
     assert after > control + 0.5
+
+
+PREFERENCES = [name for name, each in ALGORITHMS.items() if isinstance(each, Preference | Single)]
+
+
+def likelihoods(model: Tiny) -> Tensor:
+    """Log-probabilities of the recorded answers, mean over tasks: good, middling, bad."""
+    samples = batching.samples(play_of(model, share).recorded(JUDGED))
+    with torch.no_grad():
+        return model(batching.collate(samples)).logp_BT.sum(1).view(len(JUDGED), 3).mean(0)
+
+
+@pytest.mark.parametrize("name", PREFERENCES)
+def test_a_preference_is_learnt_from_recorded_answers_and_turned_round_with_its_labels(name: str) -> None:
+    algorithm = replace(ALGORITHMS[name], sampler=Recorded())  # type: ignore[type-var]
+    turned = [replace(task, worth=task.worth[::-1]) for task in JUDGED]
+    model, control = Table(), Table()
+    before = likelihoods(model)
+    fit(model, algorithm, share, JUDGED, steps=6)
+    fit(control, algorithm, share, turned, steps=6)
+    good, _, bad = likelihoods(model) - before
+    control_good, _, control_bad = likelihoods(control) - before
+    assert good - bad > 1
+    assert control_bad - control_good > 1
+    # APO-down is for chosen answers worse than the policy's own: it makes both less likely.
+    assert (good < 0) if name == "apo_down" else (good > 0)
+
+
+@pytest.mark.parametrize("name", ["online_dpo", "rso", "nca", "kto"])
+def test_a_preference_is_learnt_from_scored_attempts(name: str) -> None:
+    algorithm = ALGORITHMS[name]
+    sampler = Rejection(8, keep=4) if name == "rso" else Groups(4)
+    algorithm = replace(algorithm, sampler=sampler)  # type: ignore[type-var]
+    if isinstance(algorithm, Single):
+        algorithm = replace(algorithm, desirable_from=1 / LENGTH)
+    model, control = Table(), Table()
+    before = measure(model)
+    fit(model, algorithm, share)
+    fit(control, algorithm, Shuffled())
+    assert measure(model) > before + 0.3
+    assert measure(model) > measure(control) + 0.3
 
 
 def test_several_updates_a_step_learn_too() -> None:

@@ -237,6 +237,12 @@ def test_a_soft_label_is_the_expected_loss() -> None:
         fixture(DPO(soft=True), ((0.9, 0.2), (1, 0)))
 
 
+def test_even_chances_are_a_label_and_not_a_tie() -> None:
+    value, metrics = fixture(DPO(soft=True), ((0.5, 0.5), (1, 0)))
+    assert value == pytest.approx((np.log1p(np.exp(-0.15)) + 0.5 * 0.15 + 0.620957) / 2, rel=1e-5)
+    assert metrics["rewards/chosen"] == pytest.approx(-0.15)
+
+
 # Who is compared
 
 
