@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -240,22 +239,22 @@ def test_an_edited_row_counts_as_not_there(tmp_path: Path, logp: str) -> None:
     assert cache.get("k") is None
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from togi.rewards.judge.cache import ReplyCache
-from togi.rewards.judge.verdict import Reply
-cache = ReplyCache(Path(sys.argv[1]))
-for i in range(50):
-    cache.put(f"{sys.argv[2]}-{i}", "j", Reply(text=str(i), prompt_tokens=1, completion_tokens=2))
-    cache.put(f"both-{i}", "k", Reply(text=str(i)))
-"""
+def write(path: Path, name: str) -> None:
+    cache = ReplyCache(path)
+    for i in range(50):
+        cache.put(f"{name}-{i}", "j", Reply(text=str(i), prompt_tokens=1, completion_tokens=2))
+        cache.put(f"both-{i}", "k", Reply(text=str(i)))
 
 
 def test_processes_share_a_cache(tmp_path: Path) -> None:
     path = tmp_path / "judge.sqlite"
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("a", "b", "c")]
-    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    # Forked, so that they start at once and write at the same time.
+    writers = [multiprocessing.get_context("fork").Process(target=write, args=(path, name)) for name in "abc"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
     cache = ReplyCache(path)
     assert cache.spent("j") == Spent(replies=150, prompt_tokens=150, completion_tokens=300)
     assert cache.spent("k").replies == 50
