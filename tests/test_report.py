@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from preference_run import preference_run
 
 from togi.evidence.cost import cost
 from togi.evidence.evaluate import from_groups
@@ -19,8 +20,10 @@ from togi.evidence.evaluation import EvaluationRecord, write_evaluation
 from togi.evidence.visible import shortened, visible
 from togi.folder import RunFolder, dumps
 from togi.report import render, verdict, write_report
+from togi.report.examples import examples, training_groups
+from togi.report.observed import observations
 from togi.report.plots import Line, line_chart, number, strip, ticks
-from togi.report.read import read_run
+from togi.report.read import RunData, read_run
 from togi.statistics import Interval
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
 
@@ -200,6 +203,83 @@ def test_an_unfinished_run_is_judged_so_far(tmp_path: Path) -> None:
     assert lines[1].startswith("This run has not finished: 56 of 56 steps")
 
 
+def test_preferences_are_told_in_words_and_pictures(tmp_path: Path) -> None:
+    page = render(preference_run(tmp_path / "run"))
+    assert links(page) == []
+    for chart in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
+        ElementTree.fromstring(chart)
+        assert "nan" not in re.sub(r"<(title|desc)>.*?</\1>", "", chart)
+    assert "Training worked: mean score on held-out tasks from 0.339 to 0.603. But the reward was over-optim" in page
+    for words in ("ppo over-optimised its reward", "Truth over √KL", "best of 4", "annotator()", "KL from base"):
+        assert words in page
+    for words in ("It prefers the preferred answer in 76%", "preferred one is shorter", "as often as said"):
+        assert words in page
+    for words in ("Answers to one question became more alike", "distinct word pairs", "win rate, 0 to 100%", "typical"):
+        assert words in page
+    for words in ("Preferred answer ranked higher", "Scores of the two answers", "Price of the KL", "truth 0."):
+        assert words in page
+    assert "pass@" not in page
+    assert ">right<" not in page
+
+
+def test_a_truth_that_rises_clears_the_reward(tmp_path: Path) -> None:
+    lines = verdict(preference_run(tmp_path / "run", healthy=True))
+    assert lines[0] == "Training worked: mean score on held-out tasks from 0.339 to 0.603."
+    assert any("an answer of ppo scores higher than one of base in 88.1% of pairs" in line for line in lines)
+    assert any(line.startswith("ppo: the truth rose with the reward") for line in lines)
+    assert any(line.startswith("scorer: it prefers the preferred answer in 76%") for line in lines)
+
+
+def test_pairs_are_shown_as_chosen_and_rejected(tmp_path: Path) -> None:
+    data = read_run(preference_run(tmp_path / "run"))
+    first = training_groups(data, "scorer")[0]
+    assert first.title == "Compared at step 1: train-0"
+    assert [(attempt.value, word) for attempt, word in first.rows] == [("1", "chosen"), ("0", "rejected")]
+    assert [word for _, word in training_groups(data, "sft")[0].rows] == ["", ""]
+    assert all(word.startswith("advantage ") for _, word in training_groups(data, "ppo")[0].rows)
+    for row in data.rollouts["scorer", 1]:
+        row["score"]["value"] = 1.0 if row["group"] == 0 else None
+    ties, lost, _ = training_groups(data, "scorer")[:3]
+    assert {word for _, word in ties.rows} == {"tie: no preference"}
+    assert {word for _, word in lost.rows} == {"left out"}
+    data.rollouts["scorer", 1][:] = [row | {"group": row["attempt"]} for row in data.rollouts["scorer", 30][:2]]
+    assert [group.rows[0][1] for group in training_groups(data, "scorer")[:2]] == ["unwanted", "wanted"]
+
+
+def test_examples_of_graded_scores_are_the_largest_changes(tmp_path: Path) -> None:
+    evaluations = read_run(preference_run(tmp_path / "run")).evaluations
+    found = examples(evaluations, graded=True)
+    assert [one.kind for one in found] == ["got better"] * 3 + ["got worse"] + ["typical"] * 3
+    assert len({one.task for one in found}) == len(found)
+    gains = [[float(side.tally.removeprefix("mean score ")) for side in one.sides] for one in found]
+    change = [after - before for before, after in gains]
+    assert change[0] >= change[1] >= change[2] > change[4] > 0 > change[3]
+    assert all(attempt.passed is None for one in found for side in one.sides for attempt in side.attempts)
+    single = examples(evaluations[:1], graded=True)
+    assert [one.kind for one in single] == ["scored highest"] * 3 + ["scored lowest"] * 3 + ["in the middle"] * 3
+
+
+def test_few_steps_and_damaged_pairs_prove_nothing(tmp_path: Path) -> None:
+    folder = preference_run(tmp_path / "run")
+    rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(rows[:50]))
+    (folder / "preferences" / "scorer.json").write_text("{")
+    page = render(folder)
+    assert "ppo: 8 steps with reward and truth are too few" in page
+    assert "But the reward was over-optimised" not in page
+    assert "not a readable file of pairs" in page
+    assert 'id="pairs"' not in page
+    for missing in ("truth", "pairs", "wins", "diversity"):
+        assert f'id="{missing}"' not in render(prefix_of(folder, tmp_path / "young"))
+
+
+def prefix_of(folder: Path, target: Path) -> Path:
+    """A run that has only just begun."""
+    target.mkdir(exist_ok=True)
+    (target / "recipe.toml").write_bytes((folder / "recipe.toml").read_bytes())
+    return target
+
+
 def test_no_gain_is_never_called_one(tmp_path: Path) -> None:
     rows = {"base": [1, 0, 1, 0], "grpo": [1, 1, 1, 0]}
     for model, pattern in rows.items():
@@ -367,3 +447,17 @@ def test_cost_adds_up() -> None:
     assert cost([], sampled=[]).money is None
     with pytest.raises(ValueError, match="negative"):
         cost([], sampled=[], hourly_price=-1)
+
+
+def test_preferred_answers_that_grow_unlikely_are_told(tmp_path: Path) -> None:
+    def notes(slope: float) -> list[str]:
+        rng = np.random.default_rng(0)
+        rows = tuple(
+            {"stage": "dpo", "step": step, "logps/chosen": -40 - slope * step + float(rng.normal())}
+            for step in range(1, 31)
+        )
+        return observations(RunData(folder=tmp_path, metrics=rows), "dpo")
+
+    assert "Preferred answers became less likely themselves" in notes(0.5)[0]
+    assert notes(0.0) == []
+    assert notes(-0.5) == []

@@ -176,9 +176,10 @@ def training_groups(data: RunData, stage: str) -> list[TrainingGroup]:
             for number in numbers:
                 group = [row for row in rows if row.get("group") == number]
                 told = _compared(group) if compared else _credited(group, rows)
+                title = f"Compared at step {step}: {group[0]['task']}" if compared else f"Learned from at step {step}"
                 found.append(
                     TrainingGroup(
-                        title=f"What was {'compared' if compared else 'learned from'} at step {step}",
+                        title=shortened(title, 160),
                         prompt=shortened(group[0]["prompt"], LONGEST),
                         rows=tuple((_logged(row), word) for row, word in told[: 2 * SHOWN]),
                     )

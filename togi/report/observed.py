@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,12 +44,21 @@ def _of_pairs(rows: Sequence[Json]) -> list[str]:
     if start is not None and end is not None and len(rows) >= ENOUGH_STEPS:
         found.append(f"The preferred answer was ranked higher in {percent(start)} of pairs, at the end {percent(end)}.")
     start, end = _ends(rows, "logps/chosen")
-    if start is not None and end is not None and end < start and len(rows) >= ENOUGH_STEPS:
+    if start is not None and end is not None and start - end > 3 * _error(rows, "logps/chosen"):
         found.append(
-            f"Preferred answers became less likely too: their log-probability went from {start:.4g} to {end:.4g} nats "
-            "an answer. Only the distance to the rejected ones grew."
+            f"Preferred answers became less likely themselves: their log-probability went from {start:.4g} to "
+            f"{end:.4g} nats an answer."
         )
     return found
+
+
+def _error(rows: Sequence[Json], name: str) -> float:
+    """The standard error of the difference between a metric's means over the first and the last fifth of its steps."""
+    values = [float(row[name]) for row in rows if isinstance(row.get(name), int | float)]
+    fifth = len(values) // 5
+    if fifth < 2:
+        return math.inf
+    return math.sqrt(sum(float(np.var(part, ddof=1)) / fifth for part in (values[:fifth], values[-fifth:])))
 
 
 def learns_preferences(data: RunData, stage: str) -> bool:

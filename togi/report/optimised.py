@@ -69,7 +69,7 @@ def sentence(one: StageFinding) -> str:
     reward = f"the reward went from {it.proxy_start:.3g} to {it.proxy_end:.3g}"
     gold = f"from {it.gold_start:.3g} to {it.gold_end:.3g}"
     fall = f"from its best, {it.gold_peak:.3g} around step {it.peak_step:.0f}, to {it.gold_end:.3g} at the end"
-    chance = f"{p_value(it.fall_p)} were there no fall"
+    chance = f"so deep by chance: {p_value(it.fall_p)}"
     if it.outcome == "over-optimised":
         return (
             f"{name} over-optimised its reward: {reward}, but the truth it stands for fell {fall} ({chance}). "

@@ -147,6 +147,7 @@ def facts(data: RunData) -> list[tuple[str, str]]:
     manifest, recipe = data.manifest or {}, data.recipe or {}
     model = {**mapping(recipe.get("model")), **mapping(manifest.get("model"))}
     parameters = model.get("parameters")
+    truth = mapping(recipe.get("gold")).get("score")
     rows = [
         ("Model", text(model.get("source"))),
         ("Parameters", number(float(parameters)) if isinstance(parameters, int | float) else MISSING),
@@ -154,6 +155,7 @@ def facts(data: RunData) -> list[tuple[str, str]]:
         ("Trained weights", "low-rank adapters " + text(model["lora"]) if model.get("lora") else "all"),
         ("Arithmetic", text(manifest.get("dtype") or model.get("dtype"))),
         ("Reward", text(mapping(recipe.get("reward")).get("score"))),
+        *([("Truth behind the reward", text(truth))] if truth else []),
         ("System message", text(mapping(recipe.get("prompt")).get("system"))),
         ("Template", text(mapping(recipe.get("prompt")).get("template"))),
         ("Seed", text(manifest.get("seed", recipe.get("seed")))),

@@ -97,7 +97,7 @@ def _reliability(shown: Calibration) -> Markup:
     ideal = Line(name="as often as said", tint="s0", x=[0.5, 1.0], y=[0.5, 1.0], hints=False)
     seen = Line(name="observed", tint="s2", x=x, y=[one.observed for one in shown.bins], dots=True)
     low = min([0.5, *(one.observed for one in shown.bins)])
-    marks = [(value, share(value)) for value in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)]
+    marks = [(value, share(value)) for value in (0.5, 0.6, 0.7, 0.8, 0.9)]
     span = (math.floor(10 * low) / 10, 1.0)
     title = "How often the favoured answer is preferred, over the chance given to it"
     return line_chart(title, [ideal, seen], y_number=share, y_span=span, x_ticks=marks, x_name="chance given")

@@ -88,13 +88,13 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
     sentences = [*state, _evidence(result, how)]
     if graded:
         sentences.append(won(win_rate(last, first)))
-    sentences += beside
     steps = list(zip(data.evaluations, data.evaluations[1:], strict=False))
     if len(steps) > 1:
         sentences += [_step(try_compare(*pair, k), how) for pair in steps]
     if not graded:
         many = max(summaries[0].pass_at.keys() & summaries[-1].pass_at.keys(), default=1)
         sentences += sharper_or_abler(first, last, many)
+    sentences += beside
     return Verdict(tone=tone, headline=headline, sentences=tuple(sentences), uncertain=uncertain)
 
 
