@@ -50,12 +50,11 @@ def prompts() -> list[str]:
     ]
 
 
-def side(python: str, script: str, model: Path, steps: int, threads: int, isa: str) -> dict[str, Any]:
+def side(python: str, script: str, model: Path, work: dict[str, Any], threads: int, isa: str) -> dict[str, Any]:
     """One process of one side: seconds of each step, peak memory, what it counted."""
-    work = {"prompts": prompts(), "attempts": ATTEMPTS, "new_tokens": NEW_TOKENS, "steps": steps, "threads": threads}
     done = subprocess.run(
         [python, str(HERE / script), str(model)],
-        input=json.dumps(work),
+        input=json.dumps({**work, "threads": threads}),
         env=environment(threads, isa),
         stdout=subprocess.PIPE,
         text=True,
@@ -86,13 +85,14 @@ def measure(source: str, trl_python: str, rounds: int, steps: int, threads: int,
         del loaded
         runs: dict[str, list[dict[str, Any]]] = {"togi": [], "trl": []}
         rates = []
+        work = {"prompts": prompts(), "attempts": ATTEMPTS, "new_tokens": NEW_TOKENS, "steps": steps}
         for _ in range(rounds):
             for name, python, script in (
                 ("togi", sys.executable, "grpo_step_togi.py"),
                 ("trl", trl_python, "grpo_step_trl.py"),
             ):
                 rates.append(rate(threads, isa))
-                runs[name].append(side(python, script, Path(folder), steps, threads, isa))
+                runs[name].append(side(python, script, Path(folder), work, threads, isa))
                 print(f"{name}: {', '.join(f'{s:.1f}' for s in runs[name][-1]['seconds'])} s a step", file=sys.stderr)
     own = runs["togi"][0]
     operations = 2 * own["parameters"] * (own["prompt_tokens"] + own["sampled_tokens"])

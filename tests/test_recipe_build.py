@@ -111,6 +111,9 @@ def recipe(tmp_path: Path) -> Path:
     rows = [{"prompt": f"{n}?", "answer": str(n), "other": str(n + 1), "completion": str(n)} for n in range(8)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "fewer.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:5]))
+    for rule in ("rules", "again"):
+        text = f"[{rule}]\ncritique: Is it {rule}?\nrevision: Make it {rule}.\nquestion: Which is {rule}?\n"
+        (tmp_path / f"{rule}.txt").write_text(text)
     path = tmp_path / "small.toml"
     path.write_text(RECIPE)
     return path
@@ -287,7 +290,9 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "gold.score": ([], "gold.score=exact()"),
     "stage.start": ([], "stage.hone.start=base"),
     "stage.epochs": ([], "stage.hone.epochs=3"),
-    "stage.held_out": (["stage.sft.algorithm=reward_model"], "stage.sft.held_out=0.5"),
+    "stage.held_out": (["stage.sft.algorithm=reward_model"], "stage.reward_model.held_out=0.5"),
+    "stage.constitution": (["stage.hone.algorithm=sft_revised", "stage.hone.constitution=rules.txt"], "stage.hone.constitution=again.txt"),
+    "stage.rounds": (["stage.hone.algorithm=sft_revised", "stage.hone.constitution=rules.txt"], "stage.hone.rounds=2"),
     "stage.mix_per_step": (["stage.hone.mix={file = 'rows.jsonl'}"], "stage.hone.mix_per_step=3"),
     "stage.data.rollouts": (["stage.hone.data={rollouts = 'one'}"], "stage.hone.data={rollouts = 'other'}"),
     "stage.data.best": (["stage.hone.data={rollouts = 'one'}"], "stage.hone.data.best=true"),

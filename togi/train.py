@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import resource
 import shutil
+import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +24,12 @@ import torch
 
 from togi.checkpoint import newest_good, save_checkpoint, sha256
 from togi.evidence.evaluate import evaluate
+from togi.evidence.pairs import measure_reward_model, write_pairs
 from togi.folder import RunFolder, digest, dumps, write_text
 from togi.interrupt import Interrupted, Interrupts
 from togi.manifest import claim, record_model
 from togi.models.allocator import release_freed_memory
+from togi.models.heads import load_scalar
 from togi.models.load import Loaded
 from togi.models.save import save_model
 from togi.records import average, completion_tokens, gold_metrics, kl_metrics, rollout_metrics, rollout_rows
@@ -184,7 +187,7 @@ class Training:
                 save_model(model, work.tokenizer, path)
         if stage.algorithm.trains == "scorer":
             work.policy.save_heads(path)
-            self._measure_scorer(work)
+            self._measure_scorer(work, path)
         self.position = Position(stage=self.position.stage + 1, step=0, total=self.position.total)
         save_checkpoint(self.checkpoints, self.position.total, self._state(None), lambda _: None, keep=self.run.keep)
         self.folder.event("stage_done", name=stage.name, model=fingerprint(path))
@@ -192,17 +195,18 @@ class Training:
     def _done(self) -> Sequence[Stage]:
         return self.run.stages[: self.position.stage]
 
-    def _measure_scorer(self, work: Workshop) -> None:
-        """A reward model's word on the pairs that were held out of its stage."""
+    def _measure_scorer(self, work: Workshop, path: Path) -> None:
+        """A reward model's word on the pairs that were held out of its stage; its scores are shifted so that their
+        mean there is 0, since preferences say nothing of where 0 is (InstructGPT, appendix C.2)."""
         if not work.held_out:
             return
-        from togi.evidence.pairs import measure_reward_model
-        from togi.models.heads import load_scalar
-
         self.watch.phase("measure")
-        model = load_scalar(stage_model(self.folder.path, work.stage.name), dtype=self.dtype)
+        model = load_scalar(path, dtype=self.dtype)
         record = measure_reward_model(model, work.chat, work.held_out, name=work.stage.name, step=self.position.total)
-        write_text(self.folder.path / "preferences" / f"{work.stage.name}.json", dumps(record))
+        write_pairs(self.folder.path, record)
+        scores = [score for pair in record["pairs"] for score in (pair["chosen_score"], pair["rejected_score"])]
+        if scores:
+            work.policy.save_heads(path, shift=statistics.fmean(scores))
 
     def _evaluate_what_is_due(self) -> None:
         """Evaluate the base model and every finished stage that trained a policy and has no evaluation yet."""

@@ -325,7 +325,19 @@ class Play(Protocol):
 
 
 class Sampler(Protocol):
-    """Decides who is sampled: draws tasks until ``want`` groups are at hand."""
+    """Decides who is sampled: draws tasks until ``want`` groups are at hand.
+
+    ``writes`` tells whether it has the policy write answers, or reads recorded ones; ``rewarded`` whether what it
+    draws has to be scored by a reward.
+    """
+
+    @property
+    def writes(self) -> bool:
+        return True
+
+    @property
+    def rewarded(self) -> bool:
+        return self.writes
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]: ...
 

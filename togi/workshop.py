@@ -38,13 +38,15 @@ class Workshop:
         self.stage, self.held_out = learned_from(run.stages[number], run.folder)
         check_lengths(self.stage, self.chat, loaded.context)
         stage = self.stage
-        self._offline = stage.reward is None
+        self._offline = not stage.algorithm.sampler.writes
         self.needs = needs_of(stage)
         # With adapters the frozen base is the reference, as long as the stage starts from untrained adapters.
         adapter_base = run.model.lora is not None and start_of(run, number) == BASE
         copied: Reference = "adapter_base" if adapter_base else "copy"
         reference: Reference = "none" if self._offline or "ref_logp" not in self.needs else copied
-        self.policy = LocalPolicy(loaded.model, stage.optimiser, compute=dtype, reference=reference)
+        self.policy = LocalPolicy(
+            loaded.model, stage.optimiser, compute=dtype, reference=reference, heads=stage.algorithm.heads
+        )
         self.engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
         self.seed = int(digest([run.seed, stage.name])[:15], 16)
         self.stream: TaskStream = stream(stage.tasks, self.seed)
@@ -126,7 +128,7 @@ class Workshop:
 def needs_of(stage: Stage) -> frozenset[Need]:
     """What samples are annotated with: what the algorithm asks for, and what several updates or a truth call for."""
     needs: set[Need] = set(stage.algorithm.needs)
-    if stage.reward is not None and stage.algorithm.trains == "policy":
+    if stage.algorithm.sampler.rewarded and stage.algorithm.trains == "policy":
         if stage.minibatches * stage.epochs > 1:
             needs.add("old_logp")
         if stage.gold is not None:
@@ -146,12 +148,12 @@ def learned_from(stage: Stage, folder: Path) -> tuple[Stage, Tasks]:
 
 def check_lengths(stage: Stage, chat: Chat, context: int) -> None:
     """Refuse tasks that the model cannot see whole, before a step is spent. Raises ValueError naming the first ones."""
-    room = 0 if stage.reward is None else 1
+    writes = stage.algorithm.sampler.writes
     long = []
     for task in stage.tasks:
-        rows = [chat.recorded(task.prompt, answer) for answer in task.recorded] if stage.reward is None else []
+        rows = [chat.recorded(task.prompt, answer) for answer in task.recorded] if not writes else []
         ids = [turns[-1].prompt + turns[-1].completion for turns in rows] or [chat.prompt(task.prompt)]
-        if max(map(len, ids)) + room > context:
+        if max(map(len, ids)) + writes > context:
             long.append(f"{task.id} ({max(map(len, ids))} tokens)")
     if long:
         further = f" and {len(long) - 5} more" if len(long) > 5 else ""

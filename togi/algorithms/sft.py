@@ -34,7 +34,12 @@ class SFT(Algorithm):
         return "sample"
 
     def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
-        """Weights only. Raises ValueError when no token of the step would be learned from."""
+        """Weights only; of answers to one task that are worth different amounts, the best are learned (the chosen one
+        of a pair). Raises ValueError when no token of the step would be learned from."""
+        best: dict[int, float] = {}
+        for sample in samples:
+            best[sample.group] = max(sample.reward, best.get(sample.group, sample.reward))
+        samples = [sample for sample in samples if sample.reward == best[sample.group]]
         attempts = trajectories(samples)
         if not attempts.length_S.sum():
             raise ValueError(

@@ -25,7 +25,8 @@ class Collected:
 
 
 def load_collected(collected: Collected, asked: Tasks, folder: Path) -> Tasks:
-    """One task a group of attempts, in the order they were sampled, with ids such as "train:17@3" (of step 3).
+    """One task a group of attempts, in the order they were sampled, with ids such as "train:17@3" (of step 3). Where
+    the truth was measured, ``info["truth"]`` is the index of the attempt that was truly the best.
 
     ``asked`` are the tasks that the stage sampled at, ``folder`` is the run's. Raises DataError when the stage kept no
     attempt that was scored.
@@ -55,8 +56,12 @@ def _task(rows: list[dict[str, object]], asked: dict[str, Task], *, best: bool) 
     if not scored:
         return None
     task = asked[str(rows[0]["task"])]
+    gold = [row.get("gold") for row, _ in scored]
+    truth = [each for each in gold if isinstance(each, int | float)]
+    known = len(truth) == len(scored) and truth.count(max(truth)) == 1
     return replace(
         task,
+        info={**task.info, "truth": truth.index(max(truth))} if known else task.info,
         id=f"{task.id}@{rows[0]['step']}",
         recorded=tuple((Message(role="assistant", content=str(row["completion"])),) for row, _ in scored),
         worth=tuple(float(score["value"]) for _, score in scored),

@@ -21,15 +21,16 @@ _GROWTH = 256  # tokens a row gains at least when the cache grows, so that growi
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prefix:
-    """Keys and values of one prompt, [layers, K, T, D]: views into those of the prompts computed with it."""
+    """Keys and values of one prompt, [K, T, D] for each layer: views into those of the prompts computed with it."""
 
-    keys: torch.Tensor
-    values: torch.Tensor
+    keys: Sequence[torch.Tensor]
+    values: Sequence[torch.Tensor]
 
 
 class KeyValueCache:
-    """Keys and values of ``rows`` sequences, [layers, rows, K, capacity, D], at the front of each row.
+    """Keys and values of ``rows`` sequences, [rows, K, capacity, D] for each layer, at the front of each row.
 
+    Each layer has tensors of its own: they fit where learning has left its memory, which one large tensor does not.
     Between ``begin_prefill`` and ``end_prefill`` a model call takes several prompts laid end to end; after
     ``begin_decode`` it takes one token for each of the first rows. No sequence grows past ``longest`` tokens.
     """
@@ -37,16 +38,13 @@ class KeyValueCache:
     def __init__(self, layers: int, rows: int, context: int, longest: int) -> None:
         self.layers, self.rows, self.context, self.longest = layers, rows, context, longest
         self.capacity = 0
-        self._keys = torch.empty(0)
-        self._values = torch.empty(0)
+        self._keys: list[torch.Tensor] = []
+        self._values: list[torch.Tensor] = []
         self._segments: list[tuple[int, int]] = []
         self._fresh: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._prefill = False
-        # What one decoding step looks at, a view a layer: made once a step, not once a layer.
-        self._key_slots: Sequence[torch.Tensor] = ()
-        self._value_slots: Sequence[torch.Tensor] = ()
-        self._seen_keys: Sequence[torch.Tensor] = ()
-        self._seen_values: Sequence[torch.Tensor] = ()
+        # What one decoding step looks at.
+        self._longest = 0
         self._slots = self._mask = torch.empty(0)
 
     def begin_prefill(self, lengths: Sequence[int]) -> None:
@@ -66,47 +64,50 @@ class KeyValueCache:
                 "attention through transformers' attention interface, with keys and values of "
                 f"{len(shapes)} shapes; every layer must, with one shape"
             )
-        keys = torch.stack([self._fresh[layer][0][0] for layer in range(self.layers)])
-        values = torch.stack([self._fresh[layer][1][0] for layer in range(self.layers)])
+        keys = [self._fresh[layer][0][0] for layer in range(self.layers)]
+        values = [self._fresh[layer][1][0] for layer in range(self.layers)]
         self._fresh = {}
-        return [Prefix(keys=keys[:, :, start:end], values=values[:, :, start:end]) for start, end in self._segments]
+        return [
+            Prefix(keys=[key[:, start:end] for key in keys], values=[value[:, start:end] for value in values])
+            for start, end in self._segments
+        ]
 
     def place(self, prefix: Prefix, rows: Sequence[int]) -> None:
         """Copy a prompt's keys and values to the front of rows."""
-        length = prefix.keys.shape[2]
+        length = prefix.keys[0].shape[1]
         if not self.capacity:
-            self._keys = prefix.keys.new_empty(self.layers, self.rows, prefix.keys.shape[1], 0, prefix.keys.shape[3])
-            self._values = prefix.values.new_empty(*self._keys.shape[:4], prefix.values.shape[3])
+            self._keys = [key.new_empty(self.rows, key.shape[0], 0, key.shape[2]) for key in prefix.keys]
+            self._values = [value.new_empty(self.rows, value.shape[0], 0, value.shape[2]) for value in prefix.values]
         self._reserve(length + 1)
-        for row in rows:
-            self._keys[:, row, :, :length] = prefix.keys
-            self._values[:, row, :, :length] = prefix.values
+        for kept, new in ((self._keys, prefix.keys), (self._values, prefix.values)):
+            for layer, one in zip(kept, new, strict=True):
+                for row in rows:
+                    layer[row, :, :length] = one
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a row's first ``length`` tokens over another row."""
-        self._keys[:, target, :, :length] = self._keys[:, source, :, :length]
-        self._values[:, target, :, :length] = self._values[:, source, :, :length]
+        for layer in (*self._keys, *self._values):
+            layer[target, :, :length] = layer[source, :, :length]
 
     def begin_decode(self, position_B: torch.Tensor, longest: int) -> None:
         """Rows 0..B-1 each take a token at ``position_B`` [B]; ``longest`` is the greatest position plus one."""
         self._reserve(longest)
-        rows, heads = len(position_B), self._keys.shape[2]
-        self._seen_keys = self._keys[:, :rows, :, :longest].unbind()
-        self._seen_values = self._values[:, :rows, :, :longest].unbind()
-        row_BK = torch.arange(rows * heads, device=position_B.device).view(-1, heads)
+        heads, self._longest = self._keys[0].shape[1], longest
+        row_BK = torch.arange(len(position_B) * heads, device=position_B.device).view(-1, heads)
         self._slots = (row_BK * self.capacity + position_B[:, None]).view(-1)
         seen_BT = torch.arange(longest, device=position_B.device) <= position_B[:, None]
-        self._mask = torch.zeros_like(seen_BT, dtype=self._keys.dtype).masked_fill_(~seen_BT, -torch.inf)[:, None, None]
+        self._mask = torch.zeros_like(seen_BT, dtype=self._keys[0].dtype).masked_fill_(~seen_BT, -torch.inf)[
+            :, None, None
+        ]
 
     def _reserve(self, length: int) -> None:
         """Make every row hold ``length`` tokens, keeping what is there."""
         if length <= self.capacity:
             return
         capacity = min(max(length + _GROWTH, self.capacity * 2), max(self.longest, length))
-        self._keys = _widened(self._keys, capacity)
-        self._values = _widened(self._values, capacity)
-        self._key_slots = self._keys.view(self.layers, -1, self._keys.shape[4]).unbind()
-        self._value_slots = self._values.view(self.layers, -1, self._values.shape[4]).unbind()
+        for kept in (self._keys, self._values):
+            for layer in range(self.layers):
+                kept[layer] = _widened(kept[layer], capacity)
         self.capacity = capacity
 
     def attend(
@@ -129,13 +130,14 @@ class KeyValueCache:
             ]
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         rows, heads, _, width = query.shape
-        self._key_slots[layer].index_copy_(0, self._slots, key.reshape(-1, key.shape[-1]))
-        self._value_slots[layer].index_copy_(0, self._slots, value.reshape(-1, value.shape[-1]))
+        keys, values = self._keys[layer], self._values[layer]
+        keys.view(-1, keys.shape[-1]).index_copy_(0, self._slots, key.reshape(-1, key.shape[-1]))
+        values.view(-1, values.shape[-1]).index_copy_(0, self._slots, value.reshape(-1, value.shape[-1]))
         # Query heads that share keys become query positions: no key is repeated.
         out = scaled_dot_product_attention(
             query.reshape(rows, key.shape[1], -1, width),
-            self._seen_keys[layer],
-            self._seen_values[layer],
+            keys[:rows, :, : self._longest],
+            values[:rows, :, : self._longest],
             attn_mask=self._mask,
             scale=scaling,
         )
@@ -144,8 +146,8 @@ class KeyValueCache:
 
 def _widened(old: torch.Tensor, capacity: int) -> torch.Tensor:
     """Room for ``capacity`` tokens. Zeros, since attention multiplies what it masks by nought, which must be finite."""
-    new = old.new_zeros(*old.shape[:3], capacity, old.shape[4])
-    new[:, :, :, : old.shape[3]] = old
+    new = old.new_zeros(*old.shape[:2], capacity, old.shape[3])
+    new[:, :, : old.shape[2]] = old
     return new
 
 

@@ -16,12 +16,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from togi.data import Tasks
 from togi.engines.native import NativeEngine
 from togi.evidence import machine
 from togi.evidence.doctor import MARKS, run_size
 from togi.evidence.estimate import Estimate, Rates, estimate, rates
 from togi.evidence.finding import Finding
 from togi.evidence.gold import Case, cases_of, judge
+from togi.evidence.pairing import pair_findings
 from togi.evidence.visible import shortened, visible
 from togi.manifest import choose_dtype
 from togi.models.load import Loaded
@@ -122,7 +124,7 @@ class Asked:
     """What a stage and the evaluation have in common."""
 
     title: str
-    tasks: Sequence[Task]
+    tasks: Tasks
     reward: Reward | None
     sampling: Sampling
 
@@ -133,6 +135,9 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
     findings = _lengths(some, asked.sampling if asked.reward else None, cases, chat, context)
     if asked.reward is not None:
         findings += judge(cases)
+    findings += [Finding(level="warn", title=note) for note in asked.tasks.notes()]
+    if any(len(task.worth) > 1 for task in some):
+        findings += pair_findings(asked.tasks)
     return Look(
         title=asked.title,
         tasks=len(asked.tasks),

@@ -209,11 +209,11 @@ class LocalPolicy:
         state = json.loads((path / "policy.json").read_text(encoding="utf-8"))
         self.step, self._bad_steps = state["step"], state["bad_steps"]
 
-    def save_heads(self, folder: Path) -> None:
-        """Write the head on the policy's own layers beside them, which makes a reward model of the folder; nothing
-        without one. A critic of its own is in the checkpoints only."""
+    def save_heads(self, folder: Path, *, shift: float = 0.0) -> None:
+        """Write the head on the policy's own layers beside them, which makes a reward model of the folder whose scores
+        are lessened by ``shift``; nothing without one. A critic of its own is in the checkpoints only."""
         if self._head is not None:
-            save_head(self._head, folder)
+            save_head(self._head, folder, shift=shift)
 
     @property
     def saved_bytes(self) -> int:

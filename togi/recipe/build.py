@@ -5,6 +5,7 @@ It knows what values mean for each other. It loads tasks, but no model, and it r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from togi.algorithms import ALGORITHMS
 from togi.data import Collected, Generated, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
+from togi.envs import OneTurn
+from togi.envs.constitution import Constitution, read_principles
 from togi.function import absolute
 from togi.models.load import Lora
 from togi.models.policy import Optimiser
@@ -24,7 +27,7 @@ from togi.recipe.settings import SettingError, attempts_of, configured, settings
 from togi.rewards.parse import parse_reward
 from togi.run import Evaluation, ModelChoice, Run, Stage
 from togi.sandbox.pool import Pool
-from togi.types import Algorithm, Reward, Sampling
+from togi.types import Algorithm, Env, Reward, Sampling, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,15 +144,16 @@ class Builder:
         table = plan.table
         key: Key = (*plan.key, "data") if table.data else ("data", "train")
         tasks = self.asked(table.data or self.recipe.data.train, key, held_out)
-        samples = attempts_of(plan.algorithm) is not None
-        reward = self.reward(table.reward, (*plan.key, "reward")) if samples else None
-        gold = self.reward(self.recipe.gold, ("gold",)) if samples and self.recipe.gold else None
+        sampler = plan.algorithm.sampler
+        reward = self.reward(table.reward, (*plan.key, "reward")) if sampler.rewarded else None
+        gold = self.reward(self.recipe.gold, ("gold",)) if sampler.writes and self.recipe.gold else None
+        env = self.env(plan)
         mix = self.asked(table.mix, (*plan.key, "mix"), held_out) if table.mix else None
-        if tasks is None or (samples and reward is None):
+        if tasks is None or env is None or (sampler.rewarded and reward is None):
             return None
         collected = collected_of(table.data) if table.data else None
         self.tasks_of[plan.name] = tasks
-        for problem in check.tasks(tasks, samples=samples or collected is not None, name=plan.table.algorithm):
+        for problem in check.tasks(tasks, samples=sampler.writes or collected is not None, name=plan.table.algorithm):
             self.refuse(key, problem)
         for problem in check.tasks(mix or (), samples=False, name="the mix"):
             self.refuse((*plan.key, "mix"), problem)
@@ -159,6 +163,7 @@ class Builder:
             tasks=tasks,
             reward=reward,
             gold=gold,
+            env=env,
             start=table.start,
             collected=collected,
             held_out=table.held_out,
@@ -194,6 +199,17 @@ class Builder:
             sampling=sampling_of(merged(self.recipe.sampling, table.sampling)),
             attempts=table.attempts,
         )
+
+    def env(self, plan: Plan) -> Callable[[Task], Env] | None:
+        """What answers the model in a stage: nobody but the task, or a constitution. None after a refusal."""
+        if plan.table.constitution is None:
+            return OneTurn
+        try:
+            principles = read_principles(self.reading.base / Path(plan.table.constitution).expanduser())
+            return Constitution(principles=principles, rounds=plan.table.rounds)
+        except ValueError as error:
+            self.refuse((*plan.key, "constitution"), str(error))
+            return None
 
     def asked(self, table: SourceTable, key: Key, held_out: Tasks | None) -> Tasks | None:
         """The tasks a stage asks, or for rollouts those that were asked when they were sampled."""
@@ -278,8 +294,9 @@ def resolved(reading: Reading, plans: list[Plan]) -> dict[str, Any]:
     for stage, plan in zip(values["stage"], plans, strict=True):
         stage["name"] = plan.name
         stage["settings"] = settings_of(plan.algorithm)
-        if "mix" not in stage:
-            del stage["mix_per_step"]
+        for name, needed in (("mix_per_step", "mix"), ("rounds", "constitution")):
+            if needed not in stage:
+                del stage[name]
         attempts = attempts_of(plan.algorithm)
         if attempts is None:
             del stage["sampling"]

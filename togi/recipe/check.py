@@ -93,6 +93,14 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         yield ("learning_rate",), "is needed: how far each update goes (2e-5 for SFT, 1e-6 for reinforcement learning)"
     if table.held_out and algorithm.trains != "scorer":
         yield ("held_out",), f"{table.algorithm} is measured by [evaluation] on [data.test]: remove it"
+    # What writes without being paid writes revisions.
+    revises = algorithm.sampler.writes and not algorithm.sampler.rewarded
+    if revises and table.constitution is None:
+        yield ("constitution",), f'is needed with {table.algorithm}: constitution = "constitution.txt"'
+    if table.constitution is not None and not revises:
+        yield ("constitution",), f"{table.algorithm} learns no revisions: take sft_revised, or remove it"
+    if "rounds" in table.model_fields_set and table.constitution is None:
+        yield ("rounds",), "means nothing without constitution: remove it"
     if "mix_per_step" in table.model_fields_set and table.mix is None:
         yield ("mix_per_step",), "means nothing without mix: add mix = {...}, or remove it"
     if table.warmup_steps > updates:
@@ -105,6 +113,8 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
             yield ("sampling",), f"{table.algorithm} learns from recorded answers and samples nothing: remove it"
         if table.reward is not None:
             yield ("reward",), f"{table.algorithm} learns from recorded answers and scores nothing: remove it"
+        return
+    if not algorithm.sampler.rewarded:
         return
     if not paid:
         yield (), f'{table.algorithm} learns from a reward: add [reward] with score = "..."'

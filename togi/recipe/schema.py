@@ -165,6 +165,10 @@ class StageTable(Table):
     """Tasks of this stage instead of `[data.train]`."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the tasks that a reward model does not learn from, but is measured on."""
+    constitution: Text | None = None
+    """File of principles by which the model criticises and revises its answers; for algorithms that learn revisions."""
+    rounds: Annotated[int, Field(ge=1, le=4)] = 1
+    """Rounds of critique and revision."""
     mix: SourceTable | None = None
     """Tasks whose recorded answers are learned beside what is sampled (PPO's pretraining mix)."""
     mix_per_step: Count = 8

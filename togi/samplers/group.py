@@ -13,6 +13,10 @@ from togi.types import Group, Play, Sampler, Task
 class Recorded(Sampler):
     """The answers written before training: nothing is sampled."""
 
+    @property
+    def writes(self) -> bool:
+        return False
+
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         return play.recorded(draw(tasks, want))
 

@@ -41,6 +41,10 @@ class Revised(Sampler):
         if self.n < 1:
             raise ValueError(f"attempts must be at least 1, got {self.n}")
 
+    @property
+    def rewarded(self) -> bool:
+        return False
+
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         """Raises ValueError when not one chain of the step has a revision to learn from."""
         drawn = draw(tasks, want)
