@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 import torch
+from conftest import tiny_model
 from torch import Tensor
 
 from togi.algorithms import (
@@ -32,6 +33,9 @@ from togi.algorithms import (
 )
 from togi.batch import collate, minibatches
 from togi.models.microbatch import microbatches
+from togi.models.policy import LocalPolicy, Optimiser
+from togi.recipe.check import without_signal
+from togi.recipe.settings import configured, settings_of
 from togi.samplers import Recorded, Rejection
 from togi.samplers.rejection import accept
 from togi.types import (
@@ -528,6 +532,31 @@ def test_numbers_that_make_no_sense_are_refused(make: object) -> None:
 def test_groups_are_never_split_and_offline_is_the_default(name: str) -> None:
     assert FAMILY[name].unit == "group"
     assert isinstance(FAMILY[name].sampler, Recorded) or name in ("online_dpo", "rso")
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_recipes_find_a_signal_in_two_attempts(name: str) -> None:
+    algorithm = FAMILY[name]
+    assert not without_signal(algorithm, 2)
+    assert without_signal(algorithm, 1) == isinstance(algorithm, Preference)
+    assert settings_of(configured(algorithm, {"beta": 0.7}, attempts=None, max_tokens=5))["beta"] == 0.7
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_first_step_through_the_real_policy(name: str) -> None:
+    """Policy and reference are the same weights: every log-ratio is 0, and the packed forward agrees with the loss."""
+    algorithm = FAMILY[name]
+    policy = LocalPolicy(tiny_model(), Optimiser(), compute=torch.float64, reference="copy")
+    rows = [replace(each, old_logp=None, ref_logp=None) for each in rated()]
+    samples = algorithm.credit(policy.annotate(algorithm.prepare(rows), algorithm.needs), {})
+    [part] = minibatches(samples, 1, algorithm.unit)
+    metrics = policy.learn(part, algorithm)
+    assert metrics["grad_norm"] > 0
+    assert policy.step == 1
+    if "ref_logp" in algorithm.needs:
+        assert metrics["rewards/chosen"] == pytest.approx(0, abs=1e-6)
+    if name in ("dpo", "cdpo", "online_dpo", "ld_dpo", "dpo_norm", "f_dpo", "dpop"):
+        assert metrics["loss"] == pytest.approx(np.log(2), abs=1e-6)
 
 
 # Rejection sampling
