@@ -250,6 +250,7 @@ PLACES = {
     "stage.data": "stage.hone.data",
     "stage.mix": "stage.hone.mix",
 }
+REVISED = ["stage.hone.algorithm=sft_revised", "stage.hone.constitution=rules.txt"]
 CHANGES: dict[str, tuple[list[str], str]] = {
     "name": ([], "name=other"),
     "seed": ([], "seed=1"),
@@ -291,8 +292,13 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "stage.start": ([], "stage.hone.start=base"),
     "stage.epochs": ([], "stage.hone.epochs=3"),
     "stage.held_out": (["stage.sft.algorithm=reward_model"], "stage.reward_model.held_out=0.5"),
-    "stage.constitution": (["stage.hone.algorithm=sft_revised", "stage.hone.constitution=rules.txt"], "stage.hone.constitution=again.txt"),
-    "stage.rounds": (["stage.hone.algorithm=sft_revised", "stage.hone.constitution=rules.txt"], "stage.hone.rounds=2"),
+    "stage.critic_start": (
+        ["stage.sft.algorithm=reward_model", "stage.hone.algorithm=ppo", "stage.hone.start=base"],
+        "stage.hone.critic_start=reward_model",
+    ),
+    "stage.critic_learning_rate": (["stage.hone.algorithm=ppo"], "stage.hone.critic_learning_rate=1"),
+    "stage.constitution": (REVISED, "stage.hone.constitution=again.txt"),
+    "stage.rounds": (REVISED, "stage.hone.rounds=2"),
     "stage.mix_per_step": (["stage.hone.mix={file = 'rows.jsonl'}"], "stage.hone.mix_per_step=3"),
     "stage.data.rollouts": (["stage.hone.data={rollouts = 'one'}"], "stage.hone.data={rollouts = 'other'}"),
     "stage.data.best": (["stage.hone.data={rollouts = 'one'}"], "stage.hone.data.best=true"),

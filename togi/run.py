@@ -38,10 +38,10 @@ class Stage:
     ``epochs`` times over.
 
     It starts from the policy of the stage named ``start`` or of the run's own model ("base"); None takes the newest
-    policy there is. With ``collected`` it learns from what an earlier stage sampled at ``tasks``. ``held_out`` is the
-    share of its tasks that a reward model does not learn from but is measured on. ``mix`` are tasks whose recorded
-    answers are learned beside, ``mix_per_step`` of them (PPO's pretraining mix). ``gold`` is measured on every rollout
-    and never trained on.
+    policy there is. ``critic_start`` names the stage whose reward model a critic of its own starts from. With
+    ``collected`` it learns from what an earlier stage sampled at ``tasks``. ``held_out`` is the share of its tasks that
+    a reward model does not learn from but is measured on. ``mix`` are tasks whose recorded answers are learned beside,
+    ``mix_per_step`` of them (PPO's pretraining mix). ``gold`` is measured on every rollout and never trained on.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Stage:
     minibatches: int = 1
     epochs: int = 1
     start: str | None = None
+    critic_start: str | None = None
     collected: Collected | None = None
     held_out: float = 0.0
     mix: Tasks | None = None
@@ -136,9 +137,7 @@ def open_model(run: Run, policy: str) -> Loaded:
     return load_model(source, lora=run.model.lora)
 
 
-def ready(
-    reward: Reward | None, engine: NativeEngine, chat: Chat, folder: Path, dtype: torch.dtype
-) -> Reward | None:
+def ready(reward: Reward | None, engine: NativeEngine, chat: Chat, folder: Path, dtype: torch.dtype) -> Reward | None:
     """The reward with the models it asks loaded."""
     if isinstance(reward, Composable):
         return reward.opened(Surroundings(engine=engine, chat=chat, folder=folder, dtype=dtype))

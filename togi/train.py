@@ -14,11 +14,12 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -33,6 +34,7 @@ from togi.models.heads import load_scalar
 from togi.models.load import Loaded
 from togi.models.save import save_model
 from togi.records import average, completion_tokens, gold_metrics, kl_metrics, rollout_metrics, rollout_rows
+from togi.rewards.judge import JudgeOutage, JudgeWarning
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
 from togi.types import Group
@@ -56,7 +58,7 @@ def train(run: Run, watch: Watch, *, allow_changes: bool = False) -> None:
     Raises ``Interrupted`` after saving when a signal asks the run to stop, ``FolderError`` when the folder is in use,
     belongs to another recipe, or its disk is full.
     """
-    with RunFolder(run.folder) as folder, Interrupts(watch.note) as interrupts:
+    with RunFolder(run.folder) as folder, Interrupts(watch.note) as interrupts, told(watch.note):
         Training(run, folder, watch, interrupts, claim(run, folder, allow_changes)).go()
 
 
@@ -112,10 +114,10 @@ class Training:
                 self._step(work)
                 if self.position.total % self.run.save_every == 0 and self.position.step < stage.steps:
                     self._save(work)
-        except Interrupted:
+        except (Interrupted, JudgeOutage) as stop:
             if self._saved < self.position.total:
                 self._save(work)
-            self.folder.event("interrupted", step=self.position.total)
+            self.folder.event("interrupted", step=self.position.total, why=str(stop))
             raise
         with self.interrupts.deferred():
             self._finish(work)
@@ -257,6 +259,30 @@ class Training:
     def _warn(self, text: str) -> None:
         self.folder.event("warning", text=text)
         self.watch.note(f"warning: {text}")
+
+
+@contextmanager
+def told(note: Callable[[str], None]) -> Iterator[None]:
+    """Pass on what judges warn of, which Python would print once and in its own form."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, JudgeWarning):
+                note(f"warning: {message}")
+            else:
+                others(message, category, filename, lineno, file, line)
+
+        warnings.simplefilter("always", JudgeWarning)
+        warnings.showwarning = show
+        yield
 
 
 class Clock:

@@ -15,11 +15,12 @@ from togi import batch
 from togi.data import Tasks, TaskStream, load_collected, split, stream
 from togi.engines import Mixture, NativeEngine
 from togi.folder import digest
+from togi.models.heads import load_scalar
 from togi.models.load import Loaded
 from togi.models.policy import LocalPolicy, Reference
 from togi.models.references import References, references
 from togi.rollout import Episodes
-from togi.run import BASE, Run, Stage, ready, start_of
+from togi.run import BASE, Run, Stage, ready, stage_model, start_of
 from togi.samplers.group import draw
 from togi.text import Chat
 from togi.types import Engine, Group, Memory, Need, Sample
@@ -44,8 +45,14 @@ class Workshop:
         adapter_base = run.model.lora is not None and start_of(run, number) == BASE
         copied: Reference = "adapter_base" if adapter_base else "copy"
         reference: Reference = "none" if self._offline or "ref_logp" not in self.needs else copied
+        critic = load_scalar(stage_model(run.folder, stage.critic_start)) if stage.critic_start else None
         self.policy = LocalPolicy(
-            loaded.model, stage.optimiser, compute=dtype, reference=reference, heads=stage.algorithm.heads
+            loaded.model,
+            stage.optimiser,
+            compute=dtype,
+            reference=reference,
+            heads=stage.algorithm.heads,
+            critic=critic,
         )
         self.engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
         self.seed = int(digest([run.seed, stage.name])[:15], 16)

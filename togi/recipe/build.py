@@ -165,6 +165,7 @@ class Builder:
             gold=gold,
             env=env,
             start=table.start,
+            critic_start=table.critic_start,
             collected=collected,
             held_out=table.held_out,
             mix=mix,
@@ -176,6 +177,7 @@ class Builder:
             epochs=table.epochs,
             optimiser=Optimiser(
                 learning_rate=table.learning_rate or 0.0,
+                critic_learning_rate=table.critic_learning_rate,
                 betas=table.betas,
                 weight_decay=table.weight_decay,
                 warmup_steps=table.warmup_steps,

@@ -61,6 +61,10 @@ def order(recipe: Recipe, stages: Sequence[tuple[str, Algorithm]]) -> Iterator[P
         policies = [BASE, *(name for name, algorithm in stages[:index] if algorithm.trains == "policy")]
         if table.start is not None and table.start not in policies:
             yield ("stage", index, "start"), f"no earlier stage trains a policy of that name: {', '.join(policies)}"
+        scorers = [name for name, algorithm in stages[:index] if algorithm.trains == "scorer"]
+        if table.critic_start is not None and table.critic_start not in scorers:
+            known = ", ".join(scorers) or "there is none"
+            yield ("stage", index, "critic_start"), f"no earlier stage of that name trains a reward model: {known}"
         sampled = [name for name, algorithm in stages[:index] if attempts_of(algorithm) is not None]
         rollouts = table.data.rollouts if table.data else None
         if rollouts is not None and rollouts not in sampled:
@@ -93,6 +97,12 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         yield ("learning_rate",), "is needed: how far each update goes (2e-5 for SFT, 1e-6 for reinforcement learning)"
     if table.held_out and algorithm.trains != "scorer":
         yield ("held_out",), f"{table.algorithm} is measured by [evaluation] on [data.test]: remove it"
+    for name in ("critic_start", "critic_learning_rate"):
+        if vars(table)[name] is not None and algorithm.heads != "own":
+            yield (
+                (name,),
+                f'{table.algorithm} has no critic of its own here: settings = {{ critic = "own" }}, or remove it',
+            )
     # What writes without being paid writes revisions.
     revises = algorithm.sampler.writes and not algorithm.sampler.rewarded
     if revises and table.constitution is None:

@@ -137,6 +137,10 @@ class StageTable(Table):
     """Stage whose policy this one starts from, or `base`; left out, the newest policy there is."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     """AdamW's peak learning rate, for stages that learn. Usual: 2e-5 for SFT, 1e-6 for RL; ten times that with LoRA."""
+    critic_start: StageName | None = None
+    """Stage whose reward model a critic of its own starts from; left out, a copy of the policy."""
+    critic_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Learning rate of a critic of its own; left out, the policy's."""
     tasks_per_step: Count = 16
     """Tasks in one step."""
     attempts: Count | None = None

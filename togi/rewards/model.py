@@ -14,8 +14,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from togi.batch import answers
-from togi.batch import samples as group_samples
 from togi.rewards.algebra import Leaf, NotTrainedYet, Surroundings
 from togi.types import Asked, Group, Sample, Score, Task, Trajectory
 
@@ -76,6 +74,9 @@ class RewardModels(Leaf):
 
     def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
         """All trajectories of all tasks, in batches that share what they have in common."""
+        from togi.batch import answers
+        from togi.batch import samples as group_samples
+
         if not self.loaded:
             raise ValueError(f"{self.name} has no weights yet: call opened() before scoring")
         groups = [
