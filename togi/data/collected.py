@@ -36,9 +36,10 @@ def load_collected(collected: Collected, asked: Tasks, folder: Path) -> Tasks:
     dropped = 0
     for file in sorted((folder / "rollouts").glob(f"{collected.stage}-*.jsonl")):
         groups: dict[int, list[dict[str, object]]] = {}
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            groups.setdefault(row["group"], []).append(row)
+        with file.open(encoding="utf-8") as lines:  # str.splitlines would break a row at marks that a model may write
+            for line in lines:
+                row = json.loads(line)
+                groups.setdefault(row["group"], []).append(row)
         for rows in groups.values():
             task = _task(rows, by_id, best=collected.best)
             dropped += task is None
