@@ -101,7 +101,7 @@ def answers(samples: Sequence[Sample]) -> dict[int, list[Answer]]:
             reward=parts[0].reward,
             rows=tuple(own),
             length=int(sum(part.mask.sum() for part in parts)),
-            text=tuple(part.ids.tobytes() for part in parts),
+            text=tuple(sorted(part.ids.tobytes() for part in parts)),
         )
         found.setdefault(group, []).append(answer)
     return found
