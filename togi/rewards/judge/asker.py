@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from togi.rewards.algebra import Surroundings
@@ -21,7 +22,7 @@ CACHE = "judge.sqlite"
 def open_asker(spec: Judge, at: Surroundings) -> Asker:
     """Raises ValueError for an address or key that cannot be used, and for a model that cannot be loaded."""
     if not spec.base_url:
-        return policy_judge(at) if spec.model == "policy" else open_judge(spec.model, at)
+        return policy_judge(at) if spec.model == "policy" else open_judge(_source(spec.model, at.folder), at)
     server = Server(
         spec.base_url,
         key_env=spec.key_env,
@@ -35,3 +36,9 @@ def open_asker(spec: Judge, at: Surroundings) -> Asker:
     )
     cache = ReplyCache(at.folder / CACHE)
     return Endpoint(server, spec.base_url, spec.model, cache, cap=cap, concurrency=spec.concurrency)
+
+
+def _source(name: str, folder: Path) -> str:
+    """A stage of the run at ``folder``, where it has one of that name; else whatever a model is loaded from."""
+    stage = folder / "models" / name
+    return str(stage) if stage.is_dir() else name

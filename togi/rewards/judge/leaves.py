@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 class Judge(Leaf):
     """Who is asked, and how; what is asked is the subclass's.
 
-    ``model`` is "policy" (the model in training, as it is then), any source a model is loaded from, or with
-    ``base_url`` the name of a model at a server that speaks the OpenAI chat completions protocol; ``key_env`` names
-    the environment variable that holds its key. ``verdict`` "tokens" reads the probability of each verdict, "text" what
-    was written. With ``reason`` the judge writes reasons first, of ``max_tokens`` (0: enough for what is asked).
+    ``model`` is "policy" (the model in training, as it is then), a stage of the same run, any source a model is loaded
+    from, or with ``base_url`` the name of a model at a server that speaks the OpenAI chat completions protocol;
+    ``key_env`` names the environment variable that holds its key. ``verdict`` "tokens" reads the probability of each
+    verdict, "text" what was written. With ``reason`` the judge writes reasons first, of ``max_tokens`` (0: enough for
+    what is asked).
 
     ``principles`` is a constitution's file: for each group ``draws`` of them (0: all) take the rubric's place, and
     their verdicts are averaged. ``template`` is a text file with the prompt. Files are relative to ``base``.
