@@ -96,8 +96,8 @@ def known(name: str) -> dict[str, Any]:
 
 
 def gold(task: Any, completion: str) -> float:
-    """The truth, 0 to 1: the product of the parts, so that no part can make up for another."""
-    return math.prod(parts_of(task, completion).values())
+    """The truth, 0 to 1."""
+    return worth(task.prompt[-1].content, task.answer, task.info["topic"], completion)
 
 
 def wrong_form(task: Any, completion: str) -> bool:
@@ -118,6 +118,11 @@ def repetitive(task: Any, completion: str) -> bool:
 
 def parts_of(task: Any, completion: str) -> dict[str, float]:
     return parts(task.prompt[-1].content, task.answer, task.info["topic"], completion)
+
+
+def worth(prompt: str, asked: Mapping[str, Any], topic: str, answer: str) -> float:
+    """The product of the parts, so that no part can make up for another."""
+    return math.prod(parts(prompt, asked, topic, answer).values())
 
 
 def parts(prompt: str, asked: Mapping[str, Any], topic: str, answer: str) -> dict[str, float]:
@@ -193,7 +198,7 @@ def annotator(
     """
     request = prompts[0][-1]["content"]
     texts = [completion[-1]["content"] for completion in completions]
-    worths = [math.prod(parts(request, answer[0], topic[0], text).values()) for text in texts]
+    worths = [worth(request, answer[0], topic[0], text) for text in texts]
     if len(texts) == 1:
         return [None]
     wins = [0.0] * len(texts)

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import random
+import sys
+import tomllib
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from tiny_text import byte_level
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from togi.recipe import load_recipe
+from togi.rewards.judge import JudgeWarning, preference
+from togi.rewards.judge.opened import OpenPreference
+from togi.rewards.judge.prompts import RUBRIC
+from togi.rewards.judge.verdict import Question, Reply
+from togi.run import Run, Silent
+from togi.train import train
+from togi.types import Message, Task, Trajectory, Turn
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """A file of the recipes, which may import its neighbours."""
+    sys.path.insert(0, str(RECIPES))
+    try:
+        return import_module(name)
+    finally:
+        sys.path.remove(str(RECIPES))
 
 
 task = load("preferences")
@@ -47,7 +64,7 @@ def test_there_are_many_different_requests_about_many_things() -> None:
 
 
 def test_what_people_wrote_is_worth_everything() -> None:
-    wrong = [(row["prompt"], text) for row in rows(2000) if worth(row, text := task.demonstration(row)) < 1]
+    wrong = [(row["prompt"], text) for row in rows(1000) if worth(row, text := task.demonstration(row)) < 1]
     assert wrong == []
 
 
@@ -120,7 +137,7 @@ def judged(row: dict[str, Any], answers: list[str]) -> list[float]:
 
 
 def test_the_annotator_errs_as_often_as_it_says() -> None:
-    given = rows(4000)
+    given = rows(2000)
     right = [judged(row, [task.demonstration(row), "No."]) for row in given]
     assert {tuple(each) for each in right} == {(1.0, 0.0), (0.0, 1.0)}
     wrong = mean([float(each == [0.0, 1.0]) for each in right])
@@ -128,8 +145,8 @@ def test_the_annotator_errs_as_often_as_it_says() -> None:
 
 
 def test_a_tie_is_a_fair_coin_and_twins_share() -> None:
-    ties = [judged(row, ["No.", "Never."])[0] for row in rows(2000)]
-    assert abs(mean(ties) - 0.5) < 0.05
+    ties = [judged(row, ["No.", "Never."])[0] for row in rows(1000)]
+    assert abs(mean(ties) - 0.5) < 0.06
     assert judged(rows(1)[0], ["No.", "No."]) == [0.5, 0.5]
 
 
@@ -143,3 +160,106 @@ def test_the_annotator_judges_the_same_pair_alike_whatever_the_order() -> None:
 
 def test_nobody_is_judged_alone() -> None:
     assert judged(rows(1)[0], ["An answer."]) == [None]
+
+
+def build(name: str, *overrides: str) -> Run:
+    return load_recipe(RECIPES / f"{name}.toml", list(overrides)).run
+
+
+@pytest.mark.parametrize("name", ["instructgpt", "dpo", "rlaif", "constitution"])
+def test_a_recipe_builds_and_nobody_but_gold_and_the_evaluation_reads_the_truth(name: str) -> None:
+    run = build(name, "data.train.size=40", "data.test.size=10")
+    assert run.evaluation is not None
+    assert "preferences.py:gold" in repr(run.evaluation.reward)
+    for stage in run.stages:
+        assert "gold" not in repr(stage.reward)
+    assert not {task.prompt for task in run.stages[-1].tasks} & {task.prompt for task in run.evaluation.tasks}
+
+
+def test_violations_are_counted_and_weigh_nothing() -> None:
+    run = build("constitution", "data.train.size=40", "data.test.size=4")
+    assert run.evaluation is not None
+    asked = run.evaluation.tasks[0]
+    turn = Turn(prompt=(), completion=(5,), text=asked.info["topic"], stop="eos")
+    [score] = run.evaluation.reward(asked, [Trajectory(turns=(turn,), stop="done")])
+    assert score.parts["wrong_form"] == score.parts["wrong_length"] == 1
+    assert score.parts["repetitive"] == 0
+    assert score.value == score.parts["gold"] == 0
+
+
+def compared(name: str, count: int) -> list[dict[str, str]]:
+    rng, make = random.Random(1), getattr(load("comparisons"), name)
+    return [make(rng) for _ in range(count)]
+
+
+@pytest.mark.parametrize("name", ["comparison", "comparison_under_a_principle"])
+def test_written_comparisons_favour_no_place(name: str) -> None:
+    won = [float(row["completion"] == "1") for row in compared(name, 1500)]
+    assert {row["completion"] for row in compared(name, 50)} == {"1", "2"}
+    assert abs(mean(won) - 0.5) < 0.05
+
+
+def test_a_judge_learns_from_the_very_prompt_it_is_asked_with() -> None:
+    judge = preference(model="judge", template="comparison.txt", base=RECIPES)
+    asked = Task(id="t", prompt=(Message(role="user", content="Describe tea in at most 12 words."),))
+    answers = ["Tea is a drink made from leaves.", "No."]
+    turns = [Turn(prompt=(), completion=(5,), text=answer, stop="eos") for answer in answers]
+    seen = Recorder()
+    opened = OpenPreference(judge, seen, judge.criteria(judge.rubric), load("comparisons").TEMPLATE)
+    opened(asked, [Trajectory(turns=(turn,), stop="done") for turn in turns])
+    shown = load("comparisons").shown
+    assert seen.prompts == [shown(asked.prompt[0].content, *pair, RUBRIC) for pair in (answers, answers[::-1])]
+
+
+class Recorder:
+    """Keeps what it is asked, and prefers the first."""
+
+    def __init__(self) -> None:
+        self.prompts: list[str] = []
+
+    def ask(self, questions: Sequence[Question]) -> list[Reply]:
+        self.prompts += [question.messages[-1].content for question in questions]
+        return [Reply(text="1") for _ in questions]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["instructgpt", "dpo", "rlaif", "constitution"])
+def test_a_recipe_runs_from_end_to_end(name: str, tmp_path: Path) -> None:
+    source = small_model(tmp_path / "model")
+    overrides = [f"model.source={source}", "model.dtype=float32", "data.train.size=24", "data.test.size=4"]
+    overrides.append(f"sampling.max_tokens={120 if name == 'constitution' else 24}")
+    with (RECIPES / f"{name}.toml").open("rb") as file:
+        for number, stage in enumerate(tomllib.load(file)["stage"]):
+            held_out, made = "held_out" in stage, "size" in stage.get("data", {})
+            overrides += [f"stage.{number}.{key}" for key in ("steps=2", "warmup_steps=0")]
+            overrides.append(f"stage.{number}.tasks_per_step={12 if held_out else 8}")
+            overrides += [f"stage.{number}.data.size=16"] * made + [f"stage.{number}.held_out=0.3"] * held_out
+    run = replace(build(name, *overrides), folder=tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", JudgeWarning)  # a random model was never going to answer "1" or "2"
+        train(run, Silent())
+    for stage in run.stages:
+        if stage.algorithm.trains == "policy":
+            assert (run.folder / "evaluations" / f"{stage.name}.json").exists()
+
+
+def small_model(path: Path) -> Path:
+    """A random model with room for a judge's question."""
+    tokenizer = byte_level()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
