@@ -53,6 +53,9 @@ REQUESTS: Mapping[str, Sequence[str]] = {
         "Think of one question about {topic} and write only that, in {most} words or fewer.",
     ),
 }
+DRAWN = ("sentence", "words", "list", "list", "question", "question")
+"""Forms as often as they are asked for. A few demonstrations teach sentences; lists and questions leave room."""
+
 MOST = {"sentence": (12, 20), "words": (12, 24), "list": (16, 16), "question": (12, 16)}
 """The fewest and the most words that may be asked for; in a list it is what a line may have."""
 
@@ -73,7 +76,7 @@ COMMON = frozenset(SMALL_WORDS.split())
 def question(rng: random.Random) -> dict[str, Any]:
     """One instruction. ``answer`` is what was stated: the form, how many parts, and the most words of each."""
     topic = rng.choice(TOPICS)["topic"]
-    form = rng.choice(sorted(REQUESTS))
+    form = rng.choice(DRAWN)
     count = rng.choice(sorted(COUNTS)) if form == "list" else 1
     most = rng.randint(*MOST[form])
     prompt = rng.choice(REQUESTS[form]).format(topic=topic, most=most, count=COUNTS.get(count, ""))
