@@ -17,6 +17,7 @@ test: $(VENV)/test
 bench: $(VENV)/bench
 	$(BIN)/python benchmarks/generate.py
 	$(BIN)/python benchmarks/grpo_step.py
+	$(BIN)/python benchmarks/preference_step.py
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -537,9 +537,15 @@ def test_sft_is_the_mean_negative_log_likelihood_of_completion_tokens() -> None:
     assert loss == pytest.approx(-Bigram()(batch).logp_BT[batch.mask_BT].mean().item())
 
 
+def test_sft_learns_the_best_of_judged_answers() -> None:
+    chosen, rejected = step()[:2]
+    credited = SFT().credit([replace(chosen, reward=1.0, group=0), replace(rejected, reward=0.0, group=0)], {})
+    assert [each.reward for each in credited] == [1.0]
+
+
 def test_sft_refuses_a_step_without_supervised_tokens() -> None:
     empty = [replace(each, mask=np.zeros_like(each.mask)) for each in step()]
-    with pytest.raises(ValueError, match="none of the step's 8 samples has a completion token"):
+    with pytest.raises(ValueError, match="none of the step's 3 samples has a completion token"):
         SFT().credit(empty, {})
     with pytest.raises(ValueError, match="none of the step's 0 samples"):
         SFT().credit([], {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import permutations
 
@@ -17,6 +18,7 @@ from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedModel, Qwe
 from togi.batch import collate
 from togi.models import projection, trie
 from togi.models.heads import ScalarHead
+from togi.models.load import Loaded
 from togi.models.packing import PackedModel, padded_outputs
 from togi.models.trie import layout, packed_length
 from togi.types import LOGP, Output, Outputs, Sample
@@ -216,6 +218,12 @@ def test_a_model_that_changes_its_logits_afterwards_is_padded() -> None:
     padded = padded_outputs(model, batch, ASKED["value"], head).value_BT
     assert PackedModel(model, head)(batch, ASKED["value"]).value_BT.equal(padded)  # type: ignore[union-attr,arg-type]
     assert PackedModel(model.get_decoder(), head).packs
+    assert not PackedModel(model.to(torch.bfloat16)).packs
+
+
+@pytest.mark.model
+def test_a_real_model_is_packed_in_half_precision_too(smollm2: Loaded) -> None:
+    assert PackedModel(copy.deepcopy(smollm2.model).to(torch.bfloat16)).packs
 
 
 def test_a_batch_that_scores_nothing_gives_zeros(tiny: PreTrainedModel) -> None:

@@ -110,6 +110,8 @@ def recipe(tmp_path: Path) -> Path:
     (tmp_path / "other" / "tasks.py").write_text(TASKS.replace("99", "50"))
     rows = [{"prompt": f"{n}?", "answer": str(n), "other": str(n + 1), "completion": str(n)} for n in range(8)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs = [{"prompt": f"{n}?", "chosen": str(n), "rejected": "no"} for n in range(8)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
     (tmp_path / "fewer.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:5]))
     for rule in ("rules", "again"):
         text = f"[{rule}]\ncritique: Is it {rule}?\nrevision: Make it {rule}.\nquestion: Which is {rule}?\n"
@@ -250,6 +252,7 @@ PLACES = {
     "stage.data": "stage.hone.data",
     "stage.mix": "stage.hone.mix",
 }
+SCORER = ["stage.sft.data={file = 'pairs.jsonl'}", "stage.sft.algorithm=reward_model"]
 REVISED = ["stage.hone.algorithm=sft_revised", "stage.hone.constitution=rules.txt"]
 CHANGES: dict[str, tuple[list[str], str]] = {
     "name": ([], "name=other"),
@@ -291,9 +294,9 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "gold.score": ([], "gold.score=exact()"),
     "stage.start": ([], "stage.hone.start=base"),
     "stage.epochs": ([], "stage.hone.epochs=3"),
-    "stage.held_out": (["stage.sft.algorithm=reward_model"], "stage.reward_model.held_out=0.5"),
+    "stage.held_out": (SCORER, "stage.reward_model.held_out=0.5"),
     "stage.critic_start": (
-        ["stage.sft.algorithm=reward_model", "stage.hone.algorithm=ppo", "stage.hone.start=base"],
+        [*SCORER, "stage.hone.algorithm=ppo", "stage.hone.start=base"],
         "stage.hone.critic_start=reward_model",
     ),
     "stage.critic_learning_rate": (["stage.hone.algorithm=ppo"], "stage.hone.critic_learning_rate=1"),
@@ -368,6 +371,14 @@ def test_every_key_is_read(recipe: Path, key: str) -> None:
         (["stage.sft.sampling.max_tokens=2"], "stage.sft.sampling: sft learns from recorded answers"),
         (["stage.sft.reward.score=exact()"], "scores nothing: remove it"),
         (["stage.sft.data={generate = 'tasks.py:adding', size = 3}"], "3 of 3 tasks have none (the first is train:1)"),
+        (["stage.sft.algorithm=dpo"], "dpo learns from answers that were compared, and none of 12 tasks has two"),
+        (["stage.sft.algorithm=kto"], "kto learns from answers that were found good or bad: give rows a label"),
+        (["stage.hone.start=hone"], "no earlier stage trains a policy of that name: base, sft"),
+        (["stage.hone.held_out=0.1"], "grpo is measured by [evaluation] on [data.test]: remove it"),
+        (["stage.hone.critic_start=sft"], "no earlier stage of that name trains a reward model: there is none"),
+        (["stage.hone.constitution=rules.txt"], "grpo learns no revisions: take sft_revised, or remove it"),
+        (["stage.hone.algorithm=sft_revised"], "stage.sft_revised.constitution: is needed with sft_revised"),
+        (["stage.sft.data={rollouts = 'hone'}"], "no earlier stage of that name samples: there is none"),
         (["stage.hone.name=sft"], "2 stages are called 'sft'"),
         (["stage.hone.name=base"], "'base' is what the untrained model is called"),
         (["stage.hone.warmup_steps=31"], "the warm-up never ends: the stage has 30 updates"),

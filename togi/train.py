@@ -37,7 +37,7 @@ from togi.records import average, completion_tokens, gold_metrics, kl_metrics, r
 from togi.rewards.judge import JudgeOutage, JudgeWarning
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
-from togi.types import Group
+from togi.types import Group, Score
 from togi.workshop import Workshop
 
 LOGS = ("metrics.jsonl", "timings.jsonl")
@@ -85,8 +85,7 @@ class Training:
             work = Workshop(
                 self.run, self.position.stage, self._open(start_of(self.run, self.position.stage)), self.dtype
             )
-            self.watch.phase("reference")
-            work.prepare(self.watch.progress)
+            work.prepare(self.watch)
             if found and state["work"]:
                 work.restore(found[0], state["work"])
             found = None
@@ -131,8 +130,7 @@ class Training:
         with clock("annotate"):
             samples = work.annotate([*groups, *work.mixed_in()])
             metrics = rollout_metrics(groups) | kl_metrics(samples) | dict(play.counts)
-        with clock("gold"):
-            gold = score(work.gold, [(group.task, group.trajectories) for group in groups]) if work.gold else []
+        gold = self._gold(work, groups, clock)
         with clock("credit"):
             samples = algorithm.credit(samples, work.memory)
         with self.interrupts.deferred():
@@ -148,6 +146,13 @@ class Training:
                 self._keep(work, rollout_rows(groups, samples, gold, work.chat.show, self._place(work)), metrics)
             self._log_time(stage, clock.seconds, groups)
         self.watch.step(self.position.step, metrics, clock.seconds)
+
+    def _gold(self, work: Workshop, groups: Sequence[Group], clock: Clock) -> Sequence[Sequence[Score]]:
+        """What the attempts are truly worth, where the run knows."""
+        if work.gold is None:
+            return []
+        with clock("gold"):
+            return score(work.gold, [(group.task, group.trajectories) for group in groups])
 
     def _place(self, work: Workshop) -> dict[str, Any]:
         return {"stage": work.stage.name, "step": self.position.step}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from togi.models.load import Loaded
 from togi.models.policy import LocalPolicy, Reference
 from togi.models.references import References, references
 from togi.rollout import Episodes
-from togi.run import BASE, Run, Stage, ready, stage_model, start_of
+from togi.run import BASE, Run, Stage, Watch, ready, stage_model, start_of
 from togi.samplers.group import draw
 from togi.text import Chat
 from togi.types import Engine, Group, Memory, Need, Sample
@@ -79,12 +79,13 @@ class Workshop:
         engine.sync(self.policy)
         return engine
 
-    def prepare(self, progress: Callable[[int, int], None]) -> None:
+    def prepare(self, watch: Watch) -> None:
         """Compute what an offline stage needs of its starting weights. To be called before ``restore``."""
         if not (self._offline and "ref_logp" in self.needs):
             return
+        watch.phase("reference")
         path = self.folder / "references" / f"{self.stage.name}.safetensors"
-        self._references = references(path, self._samples_to_come(), self.policy, progress)
+        self._references = references(path, self._samples_to_come(), self.policy, watch.progress)
 
     def _samples_to_come(self) -> Iterator[Sample]:
         tasks, algorithm = stream(self.stage.tasks, self.seed), self.stage.algorithm

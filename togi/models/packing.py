@@ -23,6 +23,10 @@ from togi.types import LOGP, Batch, Output, Outputs, Sample
 PROJECTED: frozenset[Output] = frozenset({"logp", "entropy"})
 SCALARS: frozenset[Output] = frozenset({"value", "score"})
 
+# Rounding in half precision moves hidden states and log-probabilities by some 3% of their size; another attention or
+# logits that are changed afterwards move them by tens.
+_HALF_NOISE = 0.1
+
 Head = Callable[[Tensor], Tensor]
 """Hidden states [..., D] to one number each [...]."""
 
@@ -49,7 +53,9 @@ class PackedModel:
     def _agrees(self) -> bool:
         """Whether a few branching tokens get the padded forward's hidden states and log-probabilities."""
         vocabulary = self._model.get_input_embeddings().weight.shape[0]
-        samples = [_plain(np.asarray(row) % vocabulary) for row in ([1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 6])]
+        # Ordinary tokens: on control tokens, which stand at the front, half precision is far off by itself.
+        rows = np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5]), np.array([1, 2, 6])
+        samples = [_plain((row + vocabulary // 2) % vocabulary) for row in rows]
         batch = collate(samples)
         with torch.no_grad():
             trie = layout(samples)
@@ -62,8 +68,10 @@ class PackedModel:
             pairs = [(hidden_ND[nodes], row[: len(nodes)]) for nodes, row in zip(trie.nodes, padded, strict=True)]
             if packed is not None:
                 pairs.append((packed, padded_outputs(self._model, batch).logp_BT))
-        tolerance = 0.25 if hidden_ND.dtype in (torch.bfloat16, torch.float16) else 1e-3
-        return all(torch.allclose(one, other, rtol=0.02, atol=tolerance) for one, other in pairs)
+        if hidden_ND.dtype in (torch.bfloat16, torch.float16):
+            # Single numbers are off by whole nats where a token is very unlikely; a wrong layout moves everything.
+            return all(float((one - other).norm()) <= _HALF_NOISE * float(other.norm()) for one, other in pairs)
+        return all(torch.allclose(one, other, rtol=0.02, atol=1e-3) for one, other in pairs)
 
     def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
         if not self.packs:

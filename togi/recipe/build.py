@@ -153,9 +153,11 @@ class Builder:
             return None
         collected = collected_of(table.data) if table.data else None
         self.tasks_of[plan.name] = tasks
-        for problem in check.tasks(tasks, samples=sampler.writes or collected is not None, name=plan.table.algorithm):
-            self.refuse(key, problem)
-        for problem in check.tasks(mix or (), samples=False, name="the mix"):
+        if not sampler.writes and collected is None:
+            name = plan.table.algorithm
+            for problem in (*check.tasks(tasks, name), *check.judged(tasks, plan.algorithm, name)):
+                self.refuse(key, problem)
+        for problem in check.tasks(mix or (), "the mix"):
             self.refuse((*plan.key, "mix"), problem)
         return Stage(
             name=plan.name,

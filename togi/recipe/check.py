@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from togi.algorithms.single import Single
 from togi.recipe.locate import Key
 from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import attempts_of
@@ -174,10 +175,26 @@ def _attempt(group: int, trajectory: int) -> Sample:
     )
 
 
-def tasks(tasks: Sequence[Task], *, samples: bool, name: str) -> Iterator[str]:
-    """What is wrong between an algorithm and the tasks it is given."""
-    if samples:
-        return
+def judged(tasks: Sequence[Task], algorithm: Algorithm, name: str) -> Iterator[str]:
+    """What is wrong between an algorithm that learns from judgements and recorded answers."""
+    if isinstance(algorithm, Single):
+        good = [worth >= algorithm.desirable_from for task in tasks for worth in task.worth]
+        if not good:
+            yield f"{name} learns from answers that were found good or bad: give rows a label, true or false"
+        elif all(good) or not any(good):
+            yield (
+                f"{name} tells good answers from bad ones, and all {len(good)} are {'good' if good[0] else 'bad'} "
+                f"(worth {algorithm.desirable_from:g} or more is good): add the others"
+            )
+    elif algorithm.unit == "group" and not any(len(set(task.worth)) > 1 or 0.5 in task.worth for task in tasks):
+        yield (
+            f"{name} learns from answers that were compared, and none of {len(tasks)} tasks has two: give rows chosen "
+            "and rejected, or several completions with scores"
+        )
+
+
+def tasks(tasks: Sequence[Task], name: str) -> Iterator[str]:
+    """What is wrong with tasks whose recorded answers are to be learned."""
     bare = sum(not task.recorded for task in tasks)
     if bare:
         first = next(task.id for task in tasks if not task.recorded)
