@@ -20,7 +20,7 @@ from togi.types import Message, Task, Trajectory, Turn
 
 HERE = Path(__file__).parent
 TEMPLATE = read_template(HERE / "comparison.txt", ("answer_1", "answer_2"))
-PRINCIPLES: tuple[Principle, ...] = read_principles(HERE / "principles.txt")
+PRINCIPLES: tuple[Principle, ...] = read_principles(HERE / "constitution.txt")
 
 Row = Mapping[str, Any]
 Grade = Callable[[str], float]

@@ -15,16 +15,8 @@ from numpy.typing import NDArray
 from tiny_text import byte_level
 
 from togi.evidence.agreement import Agreement, agreement, calibration, verdict
-from togi.evidence.pairs import (
-    PairRecord,
-    PairsRecord,
-    Scale,
-    measure_pairs,
-    measure_reward,
-    measure_reward_model,
-    read_pairs,
-    write_pairs,
-)
+from togi.evidence.measure import measure_pairs, measure_reward, measure_reward_model
+from togi.evidence.pairs import PairRecord, PairsRecord, Scale, read_pairs, write_pairs
 from togi.text import Chat
 from togi.types import Message, Sample, Score, Task, Trajectory
 

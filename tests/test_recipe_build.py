@@ -294,6 +294,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "gold.score": ([], "gold.score=exact()"),
     "stage.start": ([], "stage.hone.start=base"),
     "stage.epochs": ([], "stage.hone.epochs=3"),
+    "stage.measured": ([], "stage.hone.measured=false"),
     "stage.held_out": (SCORER, "stage.reward_model.held_out=0.5"),
     "stage.critic_start": (
         [*SCORER, "stage.hone.algorithm=ppo", "stage.hone.start=base"],

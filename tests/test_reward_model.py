@@ -21,7 +21,7 @@ from togi.batch import collate, minibatches
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.evidence.agreement import agreement
-from togi.evidence.pairs import measure_reward, measure_reward_model
+from togi.evidence.measure import measure_reward, measure_reward_model
 from togi.models.heads import load_scalar
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.models.save import save_model

@@ -117,7 +117,7 @@ def evaluate(
     changes = {"attempts": attempts, "tasks": tasks}
     overrides = [f"evaluation.{name}={value}" for name, value in changes.items() if value is not None]
     plan = load_recipe(run, overrides).run
-    stage = pick_model(run, [one.name for one in plan.stages], model)
+    stage = pick_model(run, [one.name for one in plan.stages if one.algorithm.trains == "policy"], model)
     Console().print(table(evaluate_run(plan, stage)))
 
 

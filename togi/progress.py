@@ -23,6 +23,7 @@ WIDTH = 40
 PHASES = {
     "sample": "sampling",
     "annotate": "annotating",
+    "gold": "measuring",
     "credit": "crediting",
     "learn": "learning",
     "keep": "keeping",

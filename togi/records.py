@@ -30,7 +30,8 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
     if not any(turn.logp for trajectory, _ in attempts for turn in trajectory.turns):
         return values  # recorded answers: nobody was paid, and 0 would read like a reward
     values |= reward_metrics([score for _, score in attempts])
-    spreads = [group_rewards(group) for group in groups]
+    # One attempt a task is compared with nothing by design: that it does not differ says nothing.
+    spreads = [group_rewards(group) for group in groups if len(group.trajectories) > 1]
     spreads = [rewards for rewards in spreads if rewards.size]
     if spreads:
         values["reward_std"] = float(np.mean([rewards.std(ddof=1) if rewards.size > 1 else 0.0 for rewards in spreads]))

@@ -42,6 +42,7 @@ class Stage:
     ``collected`` it learns from what an earlier stage sampled at ``tasks``. ``held_out`` is the share of its tasks that
     a reward model does not learn from but is measured on. ``mix`` are tasks whose recorded answers are learned beside,
     ``mix_per_step`` of them (PPO's pretraining mix). ``gold`` is measured on every rollout and never trained on.
+    ``measured`` says whether the evaluation is about this stage's policy, if it trains one.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Stage:
     mix: Tasks | None = None
     mix_per_step: int = 0
     gold: Reward | None = None
+    measured: bool = True
     env: Callable[[Task], Env] = OneTurn
 
 

@@ -24,14 +24,16 @@ from typing import Any, TextIO
 import torch
 
 from togi.checkpoint import newest_good, save_checkpoint, sha256
-from togi.evidence.evaluate import evaluate
-from togi.evidence.pairs import measure_reward_model, write_pairs
+from togi.evidence.evaluate import add_kl, evaluate
+from togi.evidence.measure import measure_reward_model
+from togi.evidence.pairs import write_pairs
 from togi.folder import RunFolder, digest, dumps, write_text
 from togi.interrupt import Interrupted, Interrupts
 from togi.manifest import claim, record_model
 from togi.models.allocator import release_freed_memory
 from togi.models.heads import load_scalar
 from togi.models.load import Loaded
+from togi.models.packing import PackedModel
 from togi.models.save import save_model
 from togi.records import average, completion_tokens, gold_metrics, kl_metrics, rollout_metrics, rollout_rows
 from togi.rewards.judge import JudgeOutage, JudgeWarning
@@ -216,15 +218,19 @@ class Training:
             work.policy.save_heads(path, shift=statistics.fmean(scores))
 
     def _evaluate_what_is_due(self) -> None:
-        """Evaluate the base model and every finished stage that trained a policy and has no evaluation yet."""
+        """Evaluate the base model and every finished stage whose policy is to be measured and is not yet."""
         evaluation = self.run.evaluation
         if evaluation is None:
             return
-        for name in [BASE, *(stage.name for stage in self._done() if stage.algorithm.trains == "policy")]:
+        for name in [
+            BASE,
+            *(stage.name for stage in self._done() if stage.measured and stage.algorithm.trains == "policy"),
+        ]:
             path = self.folder.path / "evaluations" / f"{name}.json"
             if path.exists():
                 continue
             self.watch.phase(f"evaluate {name}")
+            played: list[Group] = []
             result = evaluate(
                 open_play(self.run, self._open(name), self.dtype).at(0, self.watch.progress),
                 evaluation.tasks,
@@ -232,7 +238,12 @@ class Training:
                 model=name,
                 step=self.position.total,
                 sampling=evaluation.sampling,
+                keep=played.extend,
             )
+            if name != BASE and any(stage.gold for stage in self.run.stages):
+                # What is told of the truth is told against how far the model has moved.
+                base = self._open(BASE).model.to(self.dtype)
+                add_kl(result, played, PackedModel(base))
             write_text(path, dumps(result))
             self.folder.event("evaluated", model=name, digest=digest(result))
 

@@ -79,7 +79,7 @@ def estimate(run: Run, chat: Chat, speed: Rates) -> Estimate:
         learned += learning
     if run.evaluation is not None:
         size = _lengths(run.evaluation.tasks, run.evaluation.sampling, chat)
-        policies = 1 + sum(stage.algorithm.trains == "policy" for stage in run.stages)
+        policies = 1 + sum(stage.measured and stage.algorithm.trains == "policy" for stage in run.stages)
         played = policies * len(run.evaluation.tasks)
         for index, answer in enumerate((size.answer, size.most)):
             written = played * run.evaluation.attempts * answer

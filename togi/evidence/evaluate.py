@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import numpy as np
+import torch
 
+from togi.batch import collate, samples
 from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, ScoreRecord, TaskRecord
+from togi.models.microbatch import microbatches
 from togi.records import completion_tokens, conversation
-from togi.types import Group, Play, Sampling, Score, Task, Trajectory
+from togi.types import Group, Model, Play, Sampling, Score, Task, Trajectory
 
 
 def evaluate(
@@ -26,8 +29,10 @@ def evaluate(
     step: int,
     sampling: Sampling,
     pass_mark: float = 1.0,
+    keep: Callable[[Sequence[Group]], None] | None = None,
 ) -> EvaluationRecord:
-    """Play every task ``attempts`` times and keep everything, in the form of ``evaluations/MODEL.json``.
+    """Play every task ``attempts`` times and keep everything, in the form of ``evaluations/MODEL.json``; ``keep`` is
+    handed the groups themselves.
 
     Two models are compared fairly by two plays with the same seeds; ``sampling`` is recorded, the play already has it.
     """
@@ -41,6 +46,8 @@ def evaluate(
     started = time.perf_counter()
     groups = play(tasks, attempts)
     seconds = time.perf_counter() - started
+    if keep is not None:
+        keep(groups)
     return from_groups(
         groups, attempts, model=model, step=step, sampling=sampling, pass_mark=pass_mark, seconds=seconds
     )
@@ -68,6 +75,23 @@ def from_groups(
         seconds=seconds,
         tokens=sum(attempt["tokens"] for task in tasks for attempt in task["attempts"]),
     )
+
+
+@torch.no_grad()
+def add_kl(record: EvaluationRecord, groups: Sequence[Group], base: Model, budget: int = 2000) -> None:
+    """Note how far each scored attempt shows its model to be from ``base``: the sum over its tokens of the sampler's
+    log-probability minus the base's, in nats (k1). ``budget`` bounds memory, in tokens."""
+    made = samples(groups)
+    kl: dict[tuple[int, int], float] = {}
+    for part in microbatches(made, budget):
+        batch = collate([made[i] for i in part])
+        ratio_BT = torch.where(batch.mask_BT, batch.logp_BT - base(batch).logp_BT, 0.0)
+        for i, total in zip(part, ratio_BT.sum(dim=1, dtype=torch.float64).tolist(), strict=True):
+            attempt = (made[i].group, made[i].trajectory)
+            kl[attempt] = kl.get(attempt, 0.0) + total
+    for number, task in enumerate(record["tasks"]):
+        for index, each in enumerate(task["attempts"]):
+            each["kl"] = kl.get((number, index))
 
 
 def _task_record(group: Group) -> TaskRecord:

@@ -166,6 +166,7 @@ class Builder:
             reward=reward,
             gold=gold,
             env=env,
+            measured=table.measured,
             start=table.start,
             critic_start=table.critic_start,
             collected=collected,

@@ -133,6 +133,8 @@ class StageTable(Table):
     """`sft`, `grpo`, ...: a page of `togi.algorithms`."""
     steps: Count
     """How often tasks are sampled (or read) and learned from."""
+    measured: bool = True
+    """Whether the evaluation is about this stage's policy; not for a judge that is trained on the way."""
     start: StageName | None = None
     """Stage whose policy this one starts from, or `base`; left out, the newest policy there is."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None

@@ -8,13 +8,11 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from togi.evidence.evaluation import EvaluationRecord, read_evaluation
+from togi.evidence.pairs import PairsRecord, read_pairs
 from togi.folder import broken_link
-
-if TYPE_CHECKING:
-    from togi.evidence.pairs import PairsRecord
 
 Json = dict[str, Any]
 ROWS = 20_000  # rows of one log that are read; a longer log is thinned evenly
@@ -160,13 +158,8 @@ def _evaluations(folder: Path, problems: list[str]) -> list[EvaluationRecord]:
 
 
 def _pairs(folder: Path, problems: list[str]) -> list[PairsRecord]:
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        return []
-    from togi.evidence.pairs import read_pairs  # it can also measure, for which it brings PyTorch
-
     found = []
-    for path in paths:
+    for path in sorted(folder.glob("*.json")):
         try:
             found.append(read_pairs(path))
         except ValueError as error:

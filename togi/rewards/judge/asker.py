@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from togi.rewards.algebra import Surroundings
+from togi.models.bundled import BUNDLED
+from togi.rewards.algebra import NotTrainedYet, Surroundings
 from togi.rewards.judge.cache import ReplyCache
 from togi.rewards.judge.client import Patience, Server
 from togi.rewards.judge.endpoint import Cap, Endpoint
@@ -20,7 +21,8 @@ CACHE = "judge.sqlite"
 
 
 def open_asker(spec: Judge, at: Surroundings) -> Asker:
-    """Raises ValueError for an address or key that cannot be used, and for a model that cannot be loaded."""
+    """Raises ValueError for an address or key that cannot be used, and for a model that cannot be loaded; NotTrainedYet
+    for a stage of the run that has no model yet."""
     if not spec.base_url:
         return policy_judge(at) if spec.model == "policy" else open_judge(_source(spec.model, at.folder), at)
     server = Server(
@@ -41,4 +43,8 @@ def open_asker(spec: Judge, at: Surroundings) -> Asker:
 def _source(name: str, folder: Path) -> str:
     """A stage of the run at ``folder``, where it has one of that name; else whatever a model is loaded from."""
     stage = folder / "models" / name
-    return str(stage) if stage.is_dir() else name
+    if stage.is_dir():
+        return str(stage)
+    if name in BUNDLED or "/" in name or Path(name).exists():
+        return name
+    raise NotTrainedYet(f"{folder} has no model of a stage {name} yet, and there is no other model of that name")
