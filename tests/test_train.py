@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_run import make_model, tasks, toy_run
+from toy_run import make_model, preference_run, tasks, toy_run
 
 from togi.folder import FolderError, RunFolder, broken_link, read_lines
 from togi.interrupt import Interrupted
@@ -279,3 +279,39 @@ def test_rows_longer_than_the_context_are_refused_before_a_step(model: Path, tmp
     with pytest.raises(ValueError, match=r"1 of 2 tasks of stage sft do not fit .* of 64 tokens: blue"):
         train(long, Silent())
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.fixture(scope="module")
+def preferences(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a preference run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("preferences")
+    train(preference_run(folder, model), Silent())
+    return folder
+
+
+def test_a_preference_run_leaves_everything_behind(preferences: Path) -> None:
+    rows = {(row["stage"], row["step"]): row for row in read_lines(preferences / "metrics.jsonl")}
+    assert "learning_rate" not in rows["pairs", 1]
+    assert {"gold", "reward"} <= rows["pairs", 1].keys()
+    assert {"kl_sequence", "kl_coef", "gold", "nll_loss", "loss/value_avg", "critic_grad_norm"} <= rows["ppo", 3].keys()
+    assert rows["ppo", 3]["kl_coef"] != 0.02
+    assert rows["dpo", 1]["rewards/margins"] == 0.0, "the policy starts at its reference"
+    assert rows["dpo", 3]["rewards/margins"] != 0.0
+    assert sorted(path.name for path in (preferences / "models").iterdir()) == ["dpo", "ppo", "scorer", "sft"]
+    assert (preferences / "models" / "scorer" / "scalar_head.json").exists()
+    assert sorted(path.stem for path in (preferences / "evaluations").iterdir()) == ["base", "dpo", "ppo", "sft"]
+    measured = json.loads((preferences / "preferences" / "scorer.json").read_text())
+    assert measured["tasks"] > 0
+    sft = json.loads((preferences / "evaluations" / "sft.json").read_text())
+    assert all(isinstance(attempt["kl"], float) for task in sft["tasks"] for attempt in task["attempts"])
+
+
+@pytest.mark.parametrize("phase", ["sample", "gold", "annotate", "learn", "keep", "save", "reference", "measure"])
+def test_power_loss_in_a_preference_run(phase: str, preferences: Path, model: Path, tmp_path: Path) -> None:
+    """Late in every stage that has the phase; what a stage remembers goes on as it was."""
+    run = preference_run(tmp_path, model)
+    for n in (1, 5) if phase not in ("reference", "measure") else (1,):
+        with pytest.raises(Power):
+            train(run, At(phase, n, fall))
+    train(run, Silent())
+    assert contents(tmp_path) == contents(preferences)

@@ -11,9 +11,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from togi.algorithms import GRPO, SFT
-from togi.data import Tasks
+from togi.algorithms import DPO, GRPO, PPO, SFT, Collect, RewardModel
+from togi.data import Collected, Tasks
 from togi.models.policy import Optimiser
+from togi.rewards.model import reward_model
 from togi.run import Evaluation, ModelChoice, Run, Silent, Stage
 from togi.samplers import Dynamic
 from togi.train import train
@@ -112,6 +113,49 @@ def toy_run(folder: Path, model: Path, *, grpo_steps: int = 4) -> Run:
         seed=3,
         save_every=2,
         recipe={"name": "toy", "steps": {"sft": 3, "grpo": grpo_steps}},
+    )
+
+
+def preference_run(folder: Path, model: Path) -> Run:
+    """InstructGPT in small: SFT, answers that are compared, a reward model, PPO against it with a critic, an adaptive
+    KL, two epochs and a pretraining mix; then DPO on the same comparisons."""
+    sampling = Sampling(max_tokens=6)
+    sft = Stage(
+        name="sft",
+        algorithm=SFT(),
+        tasks=tasks(WORDS[:5]),
+        reward=None,
+        steps=2,
+        tasks_per_step=4,
+        sampling=sampling,
+        optimiser=Optimiser(learning_rate=1e-2),
+    )
+    pairs = replace(sft, name="pairs", algorithm=Collect(), reward=SaysIt(), gold=SaysIt())
+    compared = replace(sft, collected=Collected(stage="pairs"), optimiser=Optimiser(learning_rate=1e-3))
+    scorer = replace(compared, name="scorer", algorithm=RewardModel(), tasks_per_step=3, held_out=0.7)
+    ppo = replace(
+        pairs,
+        name="ppo",
+        algorithm=PPO(critic="own", kl_target=6.0, ptx=0.5),
+        reward=reward_model("scorer"),
+        critic_start="scorer",
+        steps=3,
+        epochs=2,
+        minibatches=2,
+        mix=tasks(WORDS[:5]),
+        mix_per_step=2,
+        optimiser=Optimiser(learning_rate=1e-3),
+    )
+    dpo = replace(compared, name="dpo", algorithm=DPO(), start="sft", steps=3)
+    return Run(
+        name="preferences",
+        folder=folder,
+        model=ModelChoice(source=str(model), dtype="float32"),
+        stages=(sft, pairs, scorer, ppo, dpo),
+        evaluation=Evaluation(tasks=tasks(WORDS[5:]), reward=SaysIt(), sampling=sampling, attempts=4),
+        seed=3,
+        save_every=1,
+        recipe={"name": "preferences"},
     )
 
 

@@ -16,9 +16,11 @@ from togi.engines.native import NativeEngine
 from togi.evidence import machine
 from togi.evidence.cold_start import cold_start
 from togi.evidence.finding import Finding, Level
+from togi.evidence.preference_checks import judge_findings, pairs_findings
 from togi.evidence.visible import shortened, visible
 from togi.manifest import choose_dtype
 from togi.models.load import Loaded
+from togi.models.packing import PackedModel
 from togi.models.probe import probe_bf16
 from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
@@ -74,7 +76,8 @@ def doctor(
     attempts: int = ATTEMPTS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Diagnosis:
-    """Check the machine, load the model, and let it attempt ``tasks`` training tasks of the first stage that samples.
+    """Check the machine, load the model, and let it attempt ``tasks`` training tasks of the first stage that samples;
+    attack the judges of that stage, and compare recorded pairs with what the model itself would write.
 
     ``progress`` is told of finished attempts. ``ValueError`` when the model cannot be loaded or the reward is wrong.
     """
@@ -115,6 +118,13 @@ def doctor(
         before = run.stages[number - 1].name if number else None
         found = cold_start(play(drawn, attempts), stage.sampling, taught_before=before)
         sections.append((f"Cold start of stage {stage.name}", tuple(found)))
+        sections.append((f"Judges of stage {stage.name}", tuple(judge_findings(reward, drawn))))
+    loaded.model.to(compute)
+    for each in run.stages:
+        if not each.algorithm.sampler.writes and each.collected is None:
+            found = pairs_findings(each.tasks, PackedModel(loaded.model), engine, chat)
+            sections.append((f"Pairs of stage {each.name}", tuple(found)))
+    sections = [section for section in sections if section[1]]
     return Diagnosis(sections=tuple(sections))
 
 

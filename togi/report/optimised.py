@@ -34,9 +34,12 @@ FEWEST_GROUPS = 4  # below this, an interval over groups says nothing
 
 @dataclass(frozen=True, kw_only=True)
 class StageFinding:
+    """``learned`` is false for a stage that only collects: nothing can be over-optimised there."""
+
     stage: str
     course: Course
     finding: Finding
+    learned: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +58,19 @@ def findings(data: RunData) -> list[StageFinding]:
     """Every stage whose answers were sampled and held against the truth."""
     found = []
     for stage in data.stages:
-        told = course([row for row in data.metrics if row["stage"] == stage])
+        rows = [row for row in data.metrics if row["stage"] == stage]
+        told = course(rows)
         if len(told.step) and sampled(data, stage):
-            found.append(StageFinding(stage=stage, course=told, finding=judge(told)))
+            learned = any("learning_rate" in row for row in rows)
+            found.append(StageFinding(stage=stage, course=told, finding=judge(told), learned=learned))
     return found
 
 
 def sentence(one: StageFinding) -> str:
     """What happened, in plain words; a stage is never cleared by too few steps."""
     it, name = one.finding, one.stage
+    if not one.learned:
+        return f"{name}: answers were collected here, and nothing was learned."
     if it.outcome == "not enough data":
         return f"{name}: {it.steps} steps with reward and truth are too few to say whether one followed the other."
     reward = f"the reward went from {it.proxy_start:.3g} to {it.proxy_end:.3g}"
@@ -95,7 +102,7 @@ def course_view(data: RunData, one: StageFinding) -> CourseView:
         stage=one.stage,
         sentence=sentence(one),
         by_distance=_distance_charts(by_distance, fit) if len(moved) > 1 else (),
-        by_step=_step_charts(told, parts),
+        by_step=_step_charts(told, parts) if one.learned else (),
         law=_law(one.finding, fit, moved[-1].distance) if fit and moved else "",
         best=best_of_first_step(data, one.stage),
     )

@@ -4,37 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from togi.evidence.agreement import Agreement, agreement, verdict
 from togi.evidence.diversity import Change, compare_diversity, fair_sizes
 from togi.evidence.evaluation import EvaluationRecord
+from togi.evidence.summary import compare_scores, summary
 from togi.report.optimised import StageFinding, findings, sentence
 from togi.report.read import RunData
-
-if TYPE_CHECKING:
-    from togi.evidence.agreement import Agreement
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preferences:
     """``agreements`` are of the scorers in ``preferences/``; ``change`` is the last model's diversity against the
-    first's, or why there is none."""
+    first's, or why there is none; ``moved`` says whether policies lost again what they had won, where no stage does."""
 
     agreements: tuple[Agreement, ...]
     stages: tuple[StageFinding, ...]
     change: Change | str
+    moved: str
 
 
 def preferences(data: RunData) -> Preferences:
     """Measure what the run folder holds of preferences."""
-    return Preferences(agreements=_agreements(data), stages=tuple(findings(data)), change=_change(data.evaluations))
+    stages = tuple(findings(data))
+    told_by_stages = any(one.learned for one in stages)
+    return Preferences(
+        agreements=_agreements(data),
+        stages=stages,
+        change=_change(data.evaluations),
+        moved="" if told_by_stages else moved(data.evaluations),
+    )
 
 
 def _agreements(data: RunData) -> tuple[Agreement, ...]:
     if not data.pairs:
         return ()
-    from togi.evidence.agreement import agreement  # it brings PyTorch, for which a page without pairs need not wait
-
     return tuple(agreement(record) for record in data.pairs)
 
 
@@ -47,10 +51,30 @@ def _change(evaluations: Sequence[EvaluationRecord]) -> Change | str:
         return str(error)
 
 
+def moved(evaluations: Sequence[EvaluationRecord]) -> str:
+    """Whether the score fell again as policies moved further from the base; empty where nobody measured how far."""
+    known = [(record, said) for record in evaluations if (said := summary(record)).kl and said.reward]
+    if len(known) < 2:
+        return ""
+    (_, first), (last_record, last) = known[0], known[-1]
+    best_record, best = max(known, key=lambda pair: pair[1].reward.point if pair[1].reward else 0.0)
+    assert first.kl is not None
+    assert last.kl is not None
+    way = f"from {first.model} to {last.model} the policy moved from {first.kl.point:.1f} to {last.kl.point:.1f} nats"
+    try:
+        fell = best.model != last.model and compare_scores(best_record, last_record).verdict == "worsened"
+    except ValueError:
+        return ""
+    if fell:
+        return f"Over-optimised: {way} an answer from the base, and the score fell again after {best.model}."
+    return f"No over-optimisation was seen: {way} an answer from the base, and the score did not fall again."
+
+
 def told(found: Preferences) -> tuple[str, ...]:
     """What belongs on a first screen."""
     said = [f"{one.name}: {line[0].lower()}{line[1:]}" for one in found.agreements for line in _first(one)]
-    said += [sentence(one) for one in found.stages]
+    said += [sentence(one) for one in found.stages if one.learned]
+    said += [found.moved] if found.moved else []
     if not isinstance(found.change, str) and found.change.verdict != "unclear":
         said.append(more_alike(found.change))
     return tuple(said)
@@ -58,8 +82,6 @@ def told(found: Preferences) -> tuple[str, ...]:
 
 def _first(one: Agreement) -> tuple[str, ...]:
     """A scorer's verdict in one line: how often it is right, or why nobody knows."""
-    from togi.evidence.agreement import verdict
-
     return verdict(one)[:1]
 
 
