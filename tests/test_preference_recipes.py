@@ -20,8 +20,8 @@ from tiny_text import byte_level
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from togi.recipe import load_recipe
-from togi.rewards.judge import JudgeWarning, preference
-from togi.rewards.judge.opened import OpenPreference
+from togi.rewards.judge import JudgeWarning, judge
+from togi.rewards.judge.opened import OpenGrade
 from togi.rewards.judge.prompts import RUBRIC
 from togi.rewards.judge.verdict import Question, Reply
 from togi.run import Run, Silent
@@ -188,38 +188,38 @@ def test_violations_are_counted_and_weigh_nothing() -> None:
 
 
 def compared(name: str, count: int) -> list[dict[str, str]]:
-    rng, make = random.Random(1), getattr(load("comparisons"), name)
+    rng, make = random.Random(1), getattr(load("examinations"), name)
     return [make(rng) for _ in range(count)]
 
 
-@pytest.mark.parametrize("name", ["comparison", "comparison_under_a_principle"])
-def test_written_comparisons_favour_no_place(name: str) -> None:
-    won = [float(row["completion"] == "1") for row in compared(name, 1500)]
-    assert {row["completion"] for row in compared(name, 50)} == {"1", "2"}
+@pytest.mark.parametrize("name", ["examination", "examination_by_a_principle"])
+def test_written_examinations_favour_no_verdict(name: str) -> None:
+    won = [float(row["completion"] == "Yes") for row in compared(name, 1500)]
+    assert {row["completion"] for row in compared(name, 50)} == {"Yes", "No"}
     assert abs(mean(won) - 0.5) < 0.05
 
 
 def test_a_judge_learns_from_the_very_prompt_it_is_asked_with() -> None:
-    judge = preference(model="judge", template="comparison.txt", base=RECIPES)
+    examiner = judge(model="judge", yes_no=True, template="examination.txt", base=RECIPES)
     asked = Task(id="t", prompt=(Message(role="user", content="Describe tea in at most 12 words."),))
     answers = ["Tea is a drink made from leaves.", "No."]
     turns = [Turn(prompt=(), completion=(5,), text=answer, stop="eos") for answer in answers]
     seen = Recorder()
-    opened = OpenPreference(judge, seen, judge.criteria(judge.rubric), load("comparisons").TEMPLATE)
+    opened = OpenGrade(examiner, seen, examiner.criteria(examiner.rubric), load("examinations").TEMPLATE)
     opened(asked, [Trajectory(turns=(turn,), stop="done") for turn in turns])
-    shown = load("comparisons").shown
-    assert seen.prompts == [shown(asked.prompt[0].content, *pair, RUBRIC) for pair in (answers, answers[::-1])]
+    shown = load("examinations").shown
+    assert seen.prompts == [shown(asked.prompt[0].content, answer, RUBRIC) for answer in answers]
 
 
 class Recorder:
-    """Keeps what it is asked, and prefers the first."""
+    """Keeps what it is asked, and finds all of it good."""
 
     def __init__(self) -> None:
         self.prompts: list[str] = []
 
     def ask(self, questions: Sequence[Question]) -> list[Reply]:
         self.prompts += [question.messages[-1].content for question in questions]
-        return [Reply(text="1") for _ in questions]
+        return [Reply(text="Yes") for _ in questions]
 
 
 @pytest.mark.slow

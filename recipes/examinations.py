@@ -1,7 +1,7 @@
-"""Comparisons that teach a small model to be a judge: two written answers, and which of them the annotator preferred.
+"""Examinations that teach a small model to be a judge: one written answer, and whether the annotator finds it good.
 
-The answers are what people wrote (topics.jsonl), one or both of them spoiled in a way that models spoil answers. They
-are shown exactly as Togi's judges show a pair (``preference`` with comparison.txt), so that a model that has learned
+The answers are what people wrote (topics.jsonl), some of them spoiled in ways that models spoil answers. They are shown
+exactly as Togi's judges show an answer (``judge(yes_no=true)`` with examination.txt), so that a model that has learned
 these can be asked about answers that nobody has judged. No model's answer and no held-out request is used here.
 """
 
@@ -12,30 +12,31 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from preferences import demonstration, known, parts, preferred, question, worth
+from preferences import NOISE, demonstration, known, parts, question, worth
 
 from togi.envs.constitution import Principle, read_principles
-from togi.rewards.judge.prompts import RUBRIC, pair_ending, pair_prompt, read_template
+from togi.rewards.judge.prompts import RUBRIC, rating_prompt, read_template, yes_no_ending
 from togi.types import Message, Task, Trajectory, Turn
 
 HERE = Path(__file__).parent
-TEMPLATE = read_template(HERE / "comparison.txt", ("answer_1", "answer_2"))
+TEMPLATE = read_template(HERE / "examination.txt", ("answer",))
 PRINCIPLES: tuple[Principle, ...] = read_principles(HERE / "constitution.txt")
+GOOD = 0.9
+"""From this on the annotator calls an answer good."""
 
 Row = Mapping[str, Any]
-Grade = Callable[[str], float]
+Grade = Callable[[Row, str], float]
 
 
-def comparison(rng: random.Random) -> dict[str, str]:
-    """Which of two answers does better what was asked; the verdict errs as often as the annotator does."""
-    row = question(rng)
-    return _compared(rng, row, RUBRIC, lambda answer: worth(row["prompt"], row["answer"], row["topic"], answer))
+def examination(rng: random.Random) -> dict[str, str]:
+    """Whether an answer does what was asked; the verdict errs as often as the annotator does."""
+    return _examined(rng, RUBRIC, lambda row, answer: worth(row["prompt"], row["answer"], row["topic"], answer))
 
 
-def comparison_under_a_principle(rng: random.Random) -> dict[str, str]:
-    """Which of two answers keeps one principle of the constitution better, whatever else is wrong with it."""
-    row, principle = question(rng), rng.choice(PRINCIPLES)
-    return _compared(rng, row, principle.question, lambda answer: kept(principle, row, answer))
+def examination_by_a_principle(rng: random.Random) -> dict[str, str]:
+    """Whether an answer keeps one principle of the constitution, whatever else is wrong with it."""
+    principle = rng.choice(PRINCIPLES)
+    return _examined(rng, principle.question, lambda row, answer: kept(principle, row, answer))
 
 
 def kept(principle: Principle, row: Row, answer: str) -> float:
@@ -44,26 +45,24 @@ def kept(principle: Principle, row: Row, answer: str) -> float:
     return min(found["fresh"], found["own"]) if principle.id == "fresh" else found[principle.id]
 
 
-def _compared(rng: random.Random, row: Row, rubric: str, grade: Grade) -> dict[str, str]:
-    first = second = written(rng, row)
-    # Answers that are equally good teach a judge nothing: people would skip them too.
-    while grade(first) == grade(second):
-        first, second = written(rng, row), written(rng, row)
-    won = preferred(row["prompt"], (first, grade(first)), (second, grade(second)))
-    return {"prompt": shown(row["prompt"], first, second, rubric), "completion": "1" if won else "2"}
+def _examined(rng: random.Random, rubric: str, grade: Grade) -> dict[str, str]:
+    wanted = rng.random() < 0.5
+    row = question(rng)
+    answer = written(rng, row)
+    # As many good answers as bad ones: neither verdict is the better guess.
+    while (grade(row, answer) >= GOOD) != wanted:
+        row = question(rng)
+        answer = written(rng, row)
+    said = wanted != (rng.random() < NOISE)
+    return {"prompt": shown(row["prompt"], answer, rubric), "completion": "Yes" if said else "No"}
 
 
-def shown(request: str, first: str, second: str, rubric: str) -> str:
+def shown(request: str, answer: str, rubric: str) -> str:
     """What a judge reads."""
     task = Task(id="", prompt=(Message(role="user", content=request),))
-    [message] = pair_prompt(
-        task, _said(first), _said(second), rubric=rubric, ending=pair_ending(reason=False), template=TEMPLATE
-    )
+    given = Trajectory(turns=(Turn(prompt=(), completion=(), text=answer, stop="eos"),), stop="done")
+    [message] = rating_prompt(task, given, rubric=rubric, ending=yes_no_ending(reason=False), template=TEMPLATE)
     return message.content
-
-
-def _said(text: str) -> Trajectory:
-    return Trajectory(turns=(Turn(prompt=(), completion=(), text=text, stop="eos"),), stop="done")
 
 
 def written(rng: random.Random, row: Row) -> str:
