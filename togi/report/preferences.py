@@ -52,7 +52,8 @@ def _change(evaluations: Sequence[EvaluationRecord]) -> Change | str:
 
 
 def moved(evaluations: Sequence[EvaluationRecord]) -> str:
-    """Whether the score fell again as policies moved further from the base; empty where nobody measured how far."""
+    """Whether the score fell again as policies moved further from the base; empty where nobody measured how far, and
+    where the last is no further than the first."""
     known = [(record, said) for record in evaluations if (said := summary(record)).kl and said.reward]
     if len(known) < 2:
         return ""
@@ -60,6 +61,8 @@ def moved(evaluations: Sequence[EvaluationRecord]) -> str:
     best_record, best = max(known, key=lambda pair: pair[1].reward.point if pair[1].reward else 0.0)
     assert first.kl is not None
     assert last.kl is not None
+    if last.kl.point <= first.kl.point:
+        return ""
     way = f"from {first.model} to {last.model} the policy moved from {first.kl.point:.1f} to {last.kl.point:.1f} nats"
     try:
         fell = best.model != last.model and compare_scores(best_record, last_record).verdict == "worsened"
