@@ -193,7 +193,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(model: Path, tmp_path: Path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("togi.models.policy.save_file", no_space)
+        patch.setattr("togi.models.optimiser.save_file", no_space)
         with pytest.raises(FolderError, match="the disk is full"):
             train(run, Silent())
     assert (tmp_path / "checkpoints" / "000003").exists()

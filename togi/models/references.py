@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from togi.models.weights import ModelError
 from togi.types import FloatArray, Policy, Sample
 
 _PART = 256  # samples annotated between two reports of progress
@@ -37,7 +38,8 @@ def references(
 ) -> References:
     """Read the file at ``path`` if it holds every one of ``samples``; else compute them and write it.
 
-    ``policy`` must still have the weights the stage starts from: its log-probabilities are the reference's.
+    ``policy`` must still have the weights the stage starts from: its log-probabilities are the reference's. Raises
+    ModelError when the file cannot be written.
     """
     wanted = {key(sample): sample for sample in samples}
     try:
@@ -53,10 +55,13 @@ def references(
             assert sample.old_logp is not None
             rows[key(sample)] = np.ascontiguousarray(sample.old_logp)
         progress(min(start + _PART, len(distinct)), len(distinct))
-    path.parent.mkdir(exist_ok=True)
-    work = path.with_suffix(".part")
-    save_file(rows, work)
-    work.replace(path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        work = path.with_suffix(".part")
+        save_file(rows, work)
+        work.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"the reference's log-probabilities could not be written to {path}: {error}") from error
     return References(rows)
 
 
