@@ -3,7 +3,7 @@
 Run as ``python benchmarks/preference_step.py MODEL``; nothing else should run. 16 pairs of 64 prompt tokens and two
 answers of 64 tokens, full fine-tuning in bfloat16 arithmetic over float32 weights; on both sides log-probabilities
 of the reference are computed before the steps that are timed. The PPO step samples 64 tokens for each of 32 prompts,
-annotates them with reference and critic (a head on the policy's layers), and makes two updates. Each side runs in a
+annotates them with reference and critic (a second model), and makes two updates. Each side runs in a
 process of its own, in turn; the first step of a process warms up and is not counted. Options are those of
 ``grpo_step.py``.
 
