@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from togi.rewards import REWARDS, clip, concise, form, gate, number, overlong, parse_reward, part_names
-from togi.rewards.algebra import Leaf
+from togi.rewards.algebra import Composable, Leaf, combine
 from togi.rewards.parse import usage
 from togi.types import Message, Score, Status, Task, Trajectory, Turn
 
@@ -194,3 +194,36 @@ def test_every_reward_has_a_usage_line_and_a_docstring() -> None:
         assert usage(name).startswith(f"{name}(")
         assert reward.__doc__
         assert "pool" not in usage(name)
+
+
+# What each leaf added --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reward", "shares"),
+    [
+        (lambda a, b: a, {}),  # a leaf's value is all its own
+        (lambda a, b: 2 * a - b + 0.5, {"a": 2.0, "b": -3.0, "constant": 0.5}),
+        (lambda a, b: a + (a + b), {"a": 2.0, "b": 3.0}),
+        (lambda a, b: gate(2 * b, by=a), {"b": 6.0}),
+        (lambda a, b: gate(2 * a + 1, by=b), {"a": 0.0, "constant": 0.0}),
+        (lambda a, b: clip(a + b, 0, 1), {"a": 1.0, "b": 3.0, "clip": -3.0}),
+        (lambda a, b: clip(a, 0, 1), {"a": 1.0}),
+        (lambda a, b: 0.5 * clip(b, 0, 1) + a, {"b": 1.5, "clip": -1.0, "a": 1.0}),
+    ],
+)
+def test_shares_sum_to_the_value(reward: Callable[[Leaf, Leaf], Composable], shares: dict[str, float]) -> None:
+    (score,) = reward(Fixed((1.0,), "a"), Fixed((3.0,), "b"))(TASK, [attempt("")])
+    assert dict(score.shares) == shares
+    assert not shares or sum(score.shares.values()) == score.value
+
+
+def test_notes_are_kept_together() -> None:
+    """Critiques of two judges stand below each other, the same one once."""
+    said = [
+        Score(value=1.0, note="short"),
+        Score(value=2.0),
+        Score(value=3.0, note="kind"),
+        Score(value=0.0, note="short"),
+    ]
+    assert combine(said, 6.0, shares={}).note == "short\nkind"

@@ -22,7 +22,7 @@ from toy_run import make_model, preference_run, tasks, toy_run
 from togi.folder import FolderError, RunFolder, broken_link, read_lines
 from togi.interrupt import Interrupted
 from togi.models.load import Lora
-from togi.run import Run, Silent
+from togi.run import Run, Silent, Until
 from togi.train import train
 
 PHASES = ["sample", "annotate", "credit", "learn", "keep", "save", "evaluate base", "evaluate sft", "evaluate grpo"]
@@ -136,6 +136,28 @@ def test_a_signal_saves_within_a_step(
     assert {k: v for k, v in contents(tmp_path).items() if not k.startswith("checkpoints/")} == {
         k: v for k, v in contents(whole).items() if k not in late
     }
+
+
+def test_a_stage_ends_early_when_a_metric_says_so(model: Path, tmp_path: Path) -> None:
+    """After three steps in a row with the metric in bounds, counted over an interruption too."""
+    run = toy_run(tmp_path / "cut", model, grpo_steps=9)
+    until = Until(metric="completions/mean_length", above=0.0, steps=3)
+    run = replace(run, stages=(run.stages[0], replace(run.stages[1], until=until)))
+    train(replace(run, folder=tmp_path / "whole"), Silent())
+    with pytest.raises(Power):
+        train(run, At("learn", 6, fall))
+    train(run, Silent())
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    rows = read_lines(tmp_path / "whole" / "metrics.jsonl")
+    assert [row["step"] for row in rows if row["stage"] == "grpo"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "met"), [({"a": 0.6}, True), ({"a": 0.5}, False), ({}, False), ({"a": 0.1}, False)]
+)
+def test_a_bound_is_met_beyond_it_and_never_by_a_missing_metric(metrics: dict[str, float], met: bool) -> None:
+    assert Until(metric="a", above=0.5).met(metrics) == met
+    assert not Until(metric="a", below=0.1).met(metrics)
 
 
 def test_a_finished_run_is_left_alone(whole: Path, model: Path) -> None:

@@ -128,7 +128,13 @@ def rollout_rows(
 
 
 def score_row(score: Score) -> dict[str, Any]:
-    return {"value": score.value, "parts": dict(score.parts), "status": score.status, "note": score.note}
+    return {
+        "value": score.value,
+        "parts": dict(score.parts),
+        "shares": dict(score.shares),
+        "status": score.status,
+        "note": score.note,
+    }
 
 
 def conversation(trajectory: Trajectory) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,24 @@ class ModelChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Until:
+    """A stage ends early once ``metric`` was above (or below) a bound in so many steps, one after the other.
+
+    A step that does not give the metric interrupts the count.
+    """
+
+    metric: str
+    above: float | None = None
+    below: float | None = None
+    steps: int = 1
+
+    def met(self, metrics: Mapping[str, float]) -> bool:
+        value = metrics.get(self.metric, math.nan)
+        high = self.above is not None and value > self.above
+        return high or (self.below is not None and value < self.below)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One algorithm at work: ``steps`` steps of ``tasks_per_step`` groups, each split into ``minibatches`` updates,
     ``epochs`` times over.
@@ -42,7 +61,7 @@ class Stage:
     ``collected`` it learns from what an earlier stage sampled at ``tasks``. ``held_out`` is the share of its tasks that
     a reward model does not learn from but is measured on. ``mix`` are tasks whose recorded answers are learned beside,
     ``mix_per_step`` of them (PPO's pretraining mix). ``gold`` is measured on every rollout and never trained on.
-    ``measured`` says whether the evaluation is about this stage's policy, if it trains one.
+    ``measured`` says whether the evaluation is about this stage's policy, if it trains one. ``until`` ends it early.
     """
 
     name: str
@@ -63,6 +82,7 @@ class Stage:
     mix_per_step: int = 0
     gold: Reward | None = None
     measured: bool = True
+    until: Until | None = None
     env: Callable[[Task], Env] = OneTurn
 
 

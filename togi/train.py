@@ -111,7 +111,7 @@ class Training:
         self.folder.event("stage", name=stage.name, step=self.position.step)
         self._saved = self.position.total
         try:
-            while self.position.step < stage.steps:
+            while self.position.step < stage.steps and not work.ended:
                 self._step(work)
                 if self.position.total % self.run.save_every == 0 and self.position.step < stage.steps:
                     self._save(work)
@@ -120,6 +120,10 @@ class Training:
                 self._save(work)
             self.folder.event("interrupted", step=self.position.total, why=str(stop))
             raise
+        if work.ended:
+            assert stage.until is not None
+            self.folder.event("ended_early", name=stage.name, step=self.position.step, metric=stage.until.metric)
+            self.watch.note(f"{stage.name} ends after {self.position.step} steps: {stage.until.metric} says so")
         with self.interrupts.deferred():
             self._finish(work)
 
@@ -142,8 +146,9 @@ class Training:
             self.position = Position(
                 stage=self.position.stage, step=self.position.step + 1, total=self.position.total + 1
             )
-            work.mark()
             metrics = metrics | gold_metrics(gold) | work.memory | learnt
+            work.look(metrics)
+            work.mark()
             with clock("keep"):
                 self._keep(work, rollout_rows(groups, samples, gold, work.chat.show, self._place(work)), metrics)
             self._log_time(stage, clock.seconds, groups)

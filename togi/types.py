@@ -91,6 +91,19 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a model says of the tokens of a turn, one number a completion token, at the turn's temperature.
+
+    ``logp`` is the token's log-probability, ``entropy`` that of the distribution it was drawn from (nats), and
+    ``certainty`` the divergence KL(U || p) of that distribution from the uniform one over the vocabulary.
+    """
+
+    logp: tuple[float, ...]
+    entropy: tuple[float, ...]
+    certainty: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """One attempt at a task from start to end. A failed episode is data: ``error`` says what failed."""
 
@@ -105,11 +118,14 @@ class Score:
 
     ``status`` other than ``ok`` means no score could be given: ``value`` is then nan, the trajectory is never trained
     on and never counted as 0, but always counted and shown. ``parts`` holds the named components before weighting,
-    ``dense`` an optional reward for each completion token of the last turn, ``note`` why a score was not given.
+    ``shares`` what each of them added to ``value`` after weights, gates and limits: they sum to it. ``dense`` is an
+    optional reward for each completion token of the last turn. ``note`` is what was said beside the number: a judge's
+    critique, or why a score was not given.
     """
 
     value: float
     parts: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
     dense: tuple[float, ...] = ()
     status: Status = "ok"
     note: str = ""

@@ -69,6 +69,7 @@ class Workshop:
             seed=self.seed,
         )
         self.memory: Memory = {}
+        self._met = 0  # steps in a row that met the stage's ``until``
         self._references: References | None = None
         self.mark()
 
@@ -113,12 +114,23 @@ class Workshop:
             parts += batch.minibatches(order, self.stage.minibatches, self.stage.algorithm.unit)
         return parts
 
+    def look(self, metrics: Mapping[str, float]) -> None:
+        """Count a step towards the stage's early end, or start counting again."""
+        until = self.stage.until
+        self._met = self._met + 1 if until and until.met(metrics) else 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stage ends before its steps are done."""
+        return self.stage.until is not None and self._met >= self.stage.until.steps
+
     def mark(self) -> None:
         """Remember the state between two steps: a step cut short has drawn from the stream, but must not count."""
         self.state = {
             "stream": self.stream.state(),
             "mix": self.mix.state() if self.mix else None,
             "memory": dict(self.memory),
+            "met": self._met,
             "torch_rng": bytes(torch.get_rng_state().tolist()).hex(),
         }
 
@@ -129,6 +141,7 @@ class Workshop:
         if self.mix:
             self.mix.restore(state["mix"])
         self.memory = dict(state["memory"])
+        self._met = state["met"]
         torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["torch_rng"])), dtype=torch.uint8))
         self.mark()
 

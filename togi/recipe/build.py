@@ -25,7 +25,7 @@ from togi.recipe.read import Reading
 from togi.recipe.schema import SOURCES, RewardTable, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import SettingError, attempts_of, configured, settings_of
 from togi.rewards.parse import parse_reward
-from togi.run import Evaluation, ModelChoice, Run, Stage
+from togi.run import Evaluation, ModelChoice, Run, Stage, Until
 from togi.sandbox.pool import Pool
 from togi.types import Algorithm, Env, Reward, Sampling, Task
 
@@ -167,6 +167,7 @@ class Builder:
             gold=gold,
             env=env,
             measured=table.measured,
+            until=Until(**table.until.model_dump()) if table.until else None,
             start=table.start,
             critic_start=table.critic_start,
             collected=collected,

@@ -114,6 +114,8 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         yield ("rounds",), "means nothing without constitution: remove it"
     if "mix_per_step" in table.model_fields_set and table.mix is None:
         yield ("mix_per_step",), "means nothing without mix: add mix = {...}, or remove it"
+    if table.until is not None and (table.until.above is None) == (table.until.below is None):
+        yield ("until",), "says where to end with one bound: above = 0.95, or below = 0.1"
     if table.warmup_steps > updates:
         yield ("warmup_steps",), f"the warm-up never ends: the stage has {updates} updates"
     units = table.tasks_per_step * (1 if algorithm.unit == "group" or attempts is None else attempts)

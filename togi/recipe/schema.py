@@ -126,6 +126,17 @@ class SamplingTable(Table):
     """Go on past the end token up to `max_tokens`."""
 
 
+class UntilTable(Table):
+    metric: Text
+    """Name in `metrics.jsonl`, such as `rewards/majority_share/mean`."""
+    above: float | None = None
+    """The stage ends once the metric is above this number."""
+    below: float | None = None
+    """The stage ends once the metric is below this number."""
+    steps: Count = 3
+    """So many steps one after the other."""
+
+
 class StageTable(Table):
     name: StageName | None = None
     """Name in the run folder and on the command line; the algorithm's name when left out."""
@@ -133,6 +144,8 @@ class StageTable(Table):
     """`sft`, `grpo`, ...: a page of `togi.algorithms`."""
     steps: Count
     """How often tasks are sampled (or read) and learned from."""
+    until: UntilTable | None = None
+    """End before `steps` are done, when a metric says so: for rewards that a model learns to please at last."""
     measured: bool = True
     """Whether the evaluation is about this stage's policy; not for a judge that is trained on the way."""
     start: StageName | None = None

@@ -2,7 +2,7 @@
 
 A composed reward keeps the parts of everything inside it, by name. A part that could not be scored makes the whole
 not scored. ``parts["correct"]`` is what samplers decide on: composition multiplies it by gates and takes the least of
-several verifiers, and shaping terms never touch it.
+several verifiers, and shaping terms never touch it. ``shares`` say what each leaf added to the value, and sum to it.
 """
 
 from __future__ import annotations
@@ -133,7 +133,11 @@ class Sum(Composable):
     def _add(self, weights: Sequence[float], scores: Sequence[Score]) -> Score:
         value = self.constant + sum(weight * score.value for weight, score in zip(weights, scores, strict=True))
         dense = _add_dense(weights, [score.dense for score in scores])
-        return combine(scores, value, dense=dense)
+        shares = {"constant": self.constant} if self.constant else {}
+        for (weight, term), score in zip(self.terms, scores, strict=True):
+            for name, share in _shares(term, score).items():
+                shares[name] = shares.get(name, 0.0) + weight * share
+        return combine(scores, value, shares=shares, dense=dense)
 
 
 @dataclass(frozen=True)
@@ -161,19 +165,16 @@ class gate(Composable):
         return [[self._gate(score, by) for score, by in zip(*pair, strict=True)] for pair in both]
 
     def _gate(self, score: Score, by: Score) -> Score:
-        is_open = by.value == 1.0
+        is_open, shares = by.value == 1.0, _shares(self.reward, score)
         combined = combine(
-            [score, by], score.value if is_open else 0.0, dense=score.dense if is_open else (0.0,) * len(score.dense)
+            [score, by],
+            score.value if is_open else 0.0,
+            shares=shares if is_open else dict.fromkeys(shares, 0.0),
+            dense=score.dense if is_open else (0.0,) * len(score.dense),
         )
         if is_open or "correct" not in combined.parts:
             return combined
-        return Score(
-            value=combined.value,
-            parts={**combined.parts, "correct": 0.0},
-            dense=combined.dense,
-            status=combined.status,
-            note=combined.note,
-        )
+        return replace(combined, parts={**combined.parts, "correct": 0.0})
 
 
 @dataclass(frozen=True)
@@ -199,14 +200,20 @@ class clip(Composable):
         return self.many([(task, trajectories)])[0]
 
     def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
-        return [
-            [combine([score], min(max(score.value, self.low), self.high)) for score in scores]
-            for scores in self.reward.many(asked)
-        ]
+        return [[self._clip(score) for score in scores] for scores in self.reward.many(asked)]
+
+    def _clip(self, score: Score) -> Score:
+        value = min(max(score.value, self.low), self.high)
+        shares = dict(_shares(self.reward, score))
+        if value != score.value:
+            shares["clip"] = shares.get("clip", 0.0) + value - score.value
+        return combine([score], value, shares=shares, dense=score.dense)
 
 
-def combine(scores: Sequence[Score], value: float, *, dense: tuple[float, ...] = ()) -> Score:
-    """One score with all parts; the first status that is not ok wins and makes the value nan."""
+def combine(
+    scores: Sequence[Score], value: float, *, shares: Mapping[str, float], dense: tuple[float, ...] = ()
+) -> Score:
+    """One score with all parts and all notes; the first status that is not ok wins and makes the value nan."""
     parts: dict[str, float] = {}
     for score in scores:
         for name, part in score.parts.items():
@@ -214,7 +221,13 @@ def combine(scores: Sequence[Score], value: float, *, dense: tuple[float, ...] =
     for score in scores:
         if score.status != "ok":
             return Score(value=math.nan, parts=parts, status=score.status, note=score.note)
-    return Score(value=value, parts=parts, dense=dense)
+    note = "\n".join(dict.fromkeys(score.note for score in scores if score.note))
+    return Score(value=value, parts=parts, shares=shares, dense=dense, note=note)
+
+
+def _shares(term: Composable, score: Score) -> Mapping[str, float]:
+    """What each leaf of a term added to its score; a leaf added all of it."""
+    return {term.name: score.value} if isinstance(term, Leaf) else score.shares
 
 
 def part_names(reward: Reward) -> tuple[str, ...]:

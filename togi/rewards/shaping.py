@@ -79,7 +79,7 @@ class brevity(Leaf):
         for length, by in zip(lengths, self.by(task, trajectories), strict=True):
             slack = 0.5 - (length - shortest) / spread if spread else 0.0
             value = slack if by.value == 1.0 else min(0.0, slack)
-            scores.append(combine([by, _score(self.name, value)], value))
+            scores.append(combine([by, _score(self.name, value)], value, shares={self.name: value}))
         return scores
 
 
