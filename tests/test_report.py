@@ -22,7 +22,7 @@ from togi.folder import RunFolder, dumps
 from togi.report import render, verdict, write_report
 from togi.report.examples import examples, training_groups
 from togi.report.observed import observations
-from togi.report.plots import Line, line_chart, number, strip, ticks
+from togi.report.plots import STACKS, Line, line_chart, number, stacked_chart, strip, ticks
 from togi.report.read import RunData, read_run
 from togi.statistics import Interval
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
@@ -402,6 +402,23 @@ def test_active_characters_become_visible(text: str, shown: str) -> None:
 def test_a_cut_says_how_much_it_cut() -> None:
     assert shortened("abcdef", 6) == "abcdef"
     assert shortened("abcdef", 2) == "ab … [4 more characters not shown]"
+
+
+def test_stacked_bars_start_where_the_part_below_ends_and_negative_ones_hang_from_zero() -> None:
+    lines = [Line(name=name, tint="s2", x=[1, 2], y=y) for name, y in (("a", [0.5, 0.2]), ("b", [0.5, 1.0]))]
+    lines.append(Line(name="c", tint="s1", x=[1, 2], y=[None, -0.2]))
+    chart = stacked_chart("t", lines)
+    bars = [
+        {key: float(value) for key, value in re.findall(r'(y|height)="([\d.]+)"', rect)}
+        for rect in re.findall(r"<rect[^>]*>", chart)
+    ]
+    first, second = bars[:3], bars[3:]
+    assert first[1]["y"] + first[1]["height"] == pytest.approx(first[0]["y"], abs=0.11)
+    assert second[2]["y"] == pytest.approx(second[0]["y"] + second[0]["height"], abs=0.11)
+    assert (first[2]["height"], second[2]["height"] > 0) == (0.0, True)
+    many = [Line(name="a", tint="s2", x=list(range(500)), y=[1.0] * 500)]
+    assert stacked_chart("t", many).count("<rect") == STACKS
+    assert stacked_chart("t", []) == ""
 
 
 def test_curves_have_gaps_where_nothing_was_recorded() -> None:

@@ -72,6 +72,33 @@ def gold_metrics(gold: Sequence[Sequence[Score]]) -> dict[str, float]:
     return {"gold": float(np.mean(given))} if given else {}
 
 
+def attribution_metrics(groups: Sequence[Group], samples: Sequence[Sample]) -> dict[str, float]:
+    """Which parts of the reward drove the step: for each, ``Cov(advantage, share of the reward) / Cov(advantage,
+    reward)`` over the attempts that are learned from. They sum to 1; a part that worked against the others is negative.
+
+    Shares sum to the reward, so this splits exactly what advantages know of it, whatever baseline made them. Empty
+    for a reward of one part, and where advantages say nothing of the reward.
+    """
+    learnt = {(sample.group, sample.trajectory): sample for sample in samples if not sample.recorded}
+    rows = [
+        (advantage, score)
+        for number, group in enumerate(groups)
+        for attempt, score in enumerate(group.scores)
+        if score.status == "ok" and (advantage := mean_advantage(learnt.get((number, attempt)))) is not None
+    ]
+    names = sorted({name for _, score in rows for name in score.shares})
+    if not names:
+        return {}
+    advantage_S = np.array([advantage for advantage, _ in rows])
+    reward_S = np.array([score.value for _, score in rows])
+    advantage_S -= advantage_S.mean()
+    whole = float(advantage_S @ (reward_S - reward_S.mean()))
+    if whole <= 1e-9 * float(np.linalg.norm(advantage_S) * max(1.0, float(np.linalg.norm(reward_S)))):
+        return {}
+    shares = {name: np.array([score.shares.get(name, 0.0) for _, score in rows]) for name in names}
+    return {f"attribution/{name}": float(advantage_S @ share_S) / whole for name, share_S in shares.items()}
+
+
 def group_rewards(group: Group) -> np.ndarray:
     """The rewards that were given, [G'] with G' <= G."""
     return np.array([score.value for score in group.scores if score.status == "ok"], dtype=float)

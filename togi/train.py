@@ -35,7 +35,15 @@ from togi.models.heads import load_scalar
 from togi.models.load import Loaded
 from togi.models.packing import PackedModel
 from togi.models.save import save_model
-from togi.records import average, completion_tokens, gold_metrics, kl_metrics, rollout_metrics, rollout_rows
+from togi.records import (
+    attribution_metrics,
+    average,
+    completion_tokens,
+    gold_metrics,
+    kl_metrics,
+    rollout_metrics,
+    rollout_rows,
+)
 from togi.rewards.judge import JudgeOutage, JudgeWarning
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
@@ -139,6 +147,7 @@ class Training:
         gold = self._gold(work, groups, clock)
         with clock("credit"):
             samples = algorithm.credit(samples, work.memory)
+            metrics = metrics | attribution_metrics(groups, samples)
         with self.interrupts.deferred():
             with clock("learn"):
                 learnt = average([policy.learn(part, algorithm) for part in work.updates(samples, play.step)])

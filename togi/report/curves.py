@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from togi.report.plots import Line, Number, line_chart, number, share
+from togi.report.plots import Line, Number, line_chart, number, share, stacked_chart
 from togi.report.read import Json
 
 TINTS = ("s2", "s1", "s3", "s4", "s0")
 # Where completions were recorded and not sampled, these describe the data and not the model.
+DRIVES = "attribution/"
 SAMPLED_ONLY = ("reward", "gold", "frac_reward_zero_std", "completions/mean_length", "completions/clipped_ratio")
 
 
@@ -70,6 +71,7 @@ def figures(rows: Sequence[Json], sampled: bool) -> list[Figure]:
     found = [_figure(rows, *entry) for entry in wanted]
     if sampled:
         found.insert(2, _bundle(rows, "Parts of the reward, mean", "rewards/", "/mean", number))
+        found.insert(3, _drivers(rows))
     for title, prefix in PAIRED:
         found.append(_lines(rows, title, [(f"{prefix}{side}", side) for side in ("chosen", "rejected")], number))
     found.append(_bundle(rows, "Attempts without a score", "unscored/", "", share))
@@ -126,6 +128,25 @@ def _lines(rows: Sequence[Json], title: str, named: Sequence[tuple[str, str]], s
     ]
     legend = tuple((label, tint) for (_, label), tint in zip(known, TINTS, strict=False))
     return Figure(title=title, name=known[0][0], now="", svg=line_chart(title, lines, y_number=shown), legend=legend)
+
+
+def _drivers(rows: Sequence[Json]) -> Figure | None:
+    """Which parts of the reward the advantages came from, stacked: they sum to the whole."""
+    known = [row for row in rows if any(name.startswith(DRIVES) for name in row)]
+    mean = {
+        name: float(np.mean([row.get(name) or 0.0 for row in known]))
+        for name in sorted({name for row in known for name in row if name.startswith(DRIVES)})
+    }
+    names = sorted(mean, key=lambda name: -abs(mean[name]))[: len(TINTS)]
+    if not names:
+        return None
+    lines = [
+        Line(name=name.removeprefix(DRIVES), tint=tint, x=_steps(known), y=values(known, name))
+        for name, tint in zip(names, TINTS, strict=False)
+    ]
+    title = "What drove learning: each part's share"
+    legend = tuple((f"{line.name} {share(mean[name])}", line.tint) for name, line in zip(names, lines, strict=True))
+    return Figure(title=title, name=DRIVES, now="", svg=stacked_chart(title, lines, y_number=share), legend=legend)
 
 
 def metric_table(rows: Sequence[Json]) -> list[MetricRow]:

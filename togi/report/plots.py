@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -188,6 +189,47 @@ def _svg(title: str, description: str, parts: Sequence[Markup], height: float = 
         + Markup("").join(parts)
         + Markup("</svg>")
     )
+
+
+STACKS = 60  # bars that can still be told apart
+
+
+def stacked_chart(title: str, lines: Sequence[Line], *, y_number: Number = number) -> Markup:
+    """What several parts add up to, one bar a step: positive values upwards from 0, negative ones downwards.
+
+    All lines share their steps; where there are more than ``STACKS`` steps, a bar is the mean of its neighbours.
+    """
+    steps = len(lines[0].x) if lines else 0
+    if not steps:
+        return Markup("")
+    edges = [round(part * steps / min(steps, STACKS)) for part in range(min(steps, STACKS) + 1)]
+    pieces = [slice(a, b) for a, b in pairwise(edges)]
+    means = [[_mean(line.y[piece]) for piece in pieces] for line in lines]
+    tops = [sum(max(0.0, column[i]) for column in means) for i in range(len(pieces))]
+    depths = [sum(min(0.0, column[i]) for column in means) for i in range(len(pieces))]
+    low, high = _span([0.0, *tops, *depths], zero=True)
+    x = Scale(low=0, high=len(pieces), start=LEFT, end=WIDTH - RIGHT)
+    y = Scale(low=low, high=high, start=HEIGHT - BOTTOM, end=TOP)
+    marks = [(value, y_number(value)) for value in ticks(low, high)]
+    first, last = lines[0].x[0], lines[0].x[-1]
+    x_ticks = [(0.5, f"{first:g}"), (len(pieces) - 0.5, f"{last:g}")] if len(pieces) > 1 else [(0.5, f"{first:g}")]
+    parts = [_grid(marks, x_ticks, x, y)]
+    for i, piece in enumerate(pieces):
+        up = down = 0.0
+        at = f"{lines[0].x[piece][0]:g}"
+        for line, column in zip(lines, means, strict=True):
+            start, end = (up, up + column[i]) if column[i] >= 0 else (down, down + column[i])
+            up, down = max(up, end), min(down, end)
+            rect = Markup('<rect class="fill {}" x="{}" width="{}" y="{}" height="{}"><title>{}</title></rect>')
+            upper, lower = y(max(start, end)), y(min(start, end))
+            size = (f"{x(i):.1f}", f"{x(1) - x(0) - 0.6:.1f}", f"{upper:.1f}", f"{lower - upper:.1f}")
+            parts.append(rect.format(line.tint, *size, visible(f"{line.name} at {at}: {y_number(column[i])}")))
+    return _svg(title, "Bars over step: " + "; ".join(_told(line, y_number) for line in lines), parts)
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else 0.0
 
 
 def strip(interval: Interval | None, tint: str, *, low: float = 0.0, high: float = 1.0, axis: float = 0.0) -> Markup:
