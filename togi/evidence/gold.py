@@ -10,6 +10,7 @@ from typing import Literal
 from togi.evidence.finding import Finding
 from togi.evidence.visible import shortened
 from togi.rewards import Composable, Verifier, form
+from togi.rewards.verify import first_answer
 from togi.text import Chat
 from togi.types import Message, Reward, Score, Task, Trajectory
 
@@ -62,12 +63,12 @@ def gold_text(task: Task, reward: Reward) -> str | None:
     """The task's right answer as a completion: the recorded one, else ``answer`` in the form the reward demands."""
     if task.recorded:
         return task.recorded[0][-1].content
-    answer = task.answer[0] if isinstance(task.answer, list) and task.answer else task.answer
-    if answer is None:
-        return None
-    text = str(answer)
     leaves = reward.leaves if isinstance(reward, Composable) else ()
     verifiers = {leaf.name: leaf for leaf in leaves if isinstance(leaf, Verifier)}  # a leaf may stand there twice
+    texts = [leaf.right(task) for leaf in verifiers.values() if leaf.judges] or [first_answer(task)]
+    if None in texts:
+        return None
+    text = str(texts[0])
     for leaf in sorted(verifiers.values(), key=lambda leaf: isinstance(leaf, form)):  # the form goes around the answer
         text = leaf.write(text)
     return text

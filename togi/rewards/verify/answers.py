@@ -1,101 +1,15 @@
-"""Verifiers: rewards that compare a completion with the task's answer, each graded in a worker of a pool.
-
-A completion in which no answer can be found earned 0, and ``parts["parsed"]`` counts it: were it left unscored, a
-model could dodge every loss by babbling. The status "unparseable" is for the task's own answer that cannot be read,
-and a grader that hung, crashed or raised has the status "timeout" or "error": those are failures of ours, not the
-model's, and are never trained on. Parts: the reward's name, ``correct`` (the same mark) and ``parsed``.
-"""
+"""Verifiers of one short answer: a number, a letter, a text, mathematics, a task's own scorer; and its form."""
 
 from __future__ import annotations
 
 import math as mathematics
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.util import find_spec
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from togi.rewards import grade_gym, grade_math
-from togi.rewards.algebra import Leaf
-from togi.rewards.grade import answer_text
-from togi.sandbox.pool import Pool, Verdict, shared_pool
-from togi.types import Score, Task, Trajectory
-
-
-def completion_text(trajectory: Trajectory) -> str:
-    """What a grader reads: the text of the last turn."""
-    return trajectory.turns[-1].text if trajectory.turns else ""
-
-
-def unscored(name: str, verdict: Verdict) -> Score:
-    assert verdict.status != "ok"
-    return Score(value=mathematics.nan, status=verdict.status, note=f"{name}: {verdict.note}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verifier(Leaf):
-    """A leaf graded by one function of text, called once a trajectory."""
-
-    pool: Pool = field(default_factory=shared_pool, compare=False, repr=False)
-
-    @property
-    @abstractmethod
-    def grader(self) -> str:
-        """The function that marks, as a reference; it gives ``{"value", "parsed"}`` or ``{"bad_gold"}``."""
-
-    @property
-    def library(self) -> Mapping[str, str]:
-        """Functions the grader is given, by reference: those of libraries that are slow to import."""
-        return {}
-
-    @abstractmethod
-    def arguments(self, task: Task) -> Mapping[str, Any]:
-        """What the grader gets beside ``text``."""
-
-    @property
-    def judges(self) -> bool:
-        """Whether the mark says that the answer is right, so that it stands in ``parts["correct"]``."""
-        return True
-
-    @abstractmethod
-    def read(self, text: str) -> str | None:
-        """What of a completion it takes for the answer; None when it finds none."""
-
-    @abstractmethod
-    def write(self, answer: str) -> str:
-        """The answer in the form it reads."""
-
-    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
-        arguments = self.arguments(task)
-        calls = [{"text": completion_text(trajectory), **arguments} for trajectory in trajectories]
-        return [self._score(verdict) for verdict in self.pool.call_many(self.grader, calls, self.library)]
-
-    def _score(self, verdict: Verdict) -> Score:
-        if verdict.status != "ok":
-            return unscored(self.name, verdict)
-        mark = verdict.value
-        if "bad_gold" in mark:
-            return Score(value=mathematics.nan, status="unparseable", note=f"{self.name}: {mark['bad_gold']}")
-        value = float(mark["value"])
-        parts = {self.name: value}
-        if self.judges:
-            parts |= {"correct": value, "parsed": float(mark["parsed"])}
-        return Score(value=value, parts=parts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer(Verifier):
-    """A verifier of the answer that stands in ``<tag>``, else after ``</think>``, else everywhere, and of it only what
-    follows the last ``marker`` ("####") when one is given."""
-
-    tag: str = "answer"
-    marker: str = ""
-
-    def read(self, text: str) -> str | None:
-        return answer_text(text, tag=self.tag, marker=self.marker)
-
-    def write(self, answer: str) -> str:
-        return f"{self.marker} {answer}".strip()
+from togi.rewards.verify.verifier import Answer, Verifier, need
+from togi.types import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +83,7 @@ class math(Verifier):
     name: str = "math"
 
     def __post_init__(self) -> None:
-        _need("math_verify", "math() needs the math extra: pip install 'togi[math]'")
+        need("math_verify", "math() needs the math extra: pip install 'togi[math]'")
 
     @property
     def library(self) -> Mapping[str, str]:
@@ -241,7 +155,7 @@ class scorer(Answer):
     name: str = "scorer"
 
     def __post_init__(self) -> None:
-        _need("reasoning_gym", "scorer() needs the tasks extra: pip install 'togi[tasks]'")
+        need("reasoning_gym", "scorer() needs the tasks extra: pip install 'togi[tasks]'")
 
     @property
     def library(self) -> Mapping[str, str]:
@@ -261,8 +175,3 @@ class scorer(Answer):
             "marker": self.marker,
             "partial": self.partial,
         }
-
-
-def _need(module: str, message: str) -> None:
-    if find_spec(module) is None:
-        raise ValueError(message)

@@ -1,0 +1,19 @@
+"""Verifiers: rewards that compare a completion with the task's answer; they know no model and no other reward."""
+
+from togi.rewards.verify.answers import choice, exact, form, math, number, scorer
+from togi.rewards.verify.verifier import Answer, Verifier, completion_text, first_answer, need, unscored
+
+__all__ = [
+    "Answer",
+    "Verifier",
+    "choice",
+    "completion_text",
+    "exact",
+    "first_answer",
+    "form",
+    "math",
+    "need",
+    "number",
+    "scorer",
+    "unscored",
+]
