@@ -1,13 +1,15 @@
-"""The strict boxed grader of mathematics on math-verify; it runs in workers, and is given that library's functions.
+"""Graders of mathematics on math-verify; they run in workers, and are given that library's functions.
 
-math-verify's permissive reading pays for hedges and for numbers inside a failed formula, so only the content of one
-``\\boxed{}`` is read. It still takes a tuple for a set and drops units ("3 km" for "3 m"). Its own clocks are off: they
-silently turn a time-out into "wrong"; the pool's clock does not.
+The strict one reads only the content of one ``\\boxed{}``, and refuses what math-verify takes too kindly: a tuple for
+a set, "3 km" for "3 m", 42% for 42, "41=42" for 42. The permissive one is math-verify as it comes: it finds answers
+that the strict one does not, and pays for hedges ("42 or 43") and for numbers inside a failed formula. The library's
+own clocks are off in both: they silently turn a time-out into "wrong"; the pool's clock does not.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,7 @@ LIBRARY = {  # what the graders are given: imported before the clock of a call s
     "config": "math_verify:LatexExtractionConfig",
     "rational": "sympy:Rational",
 }
+PERMISSIVE = {name: LIBRARY[name] for name in ("parse", "verify")}
 Library = Callable[..., Any]
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
@@ -52,7 +55,8 @@ def mathematics(*, text: str, gold: Any, parse: Library, verify: Library, config
         )
         return found if content else []
 
-    right = read((boxed(str(gold)) or [str(gold).strip().strip("$")])[0])
+    content = (boxed(str(gold)) or [str(gold).strip().strip("$")])[0]
+    right = read(content)
     if not right:
         return {"bad_gold": f"math-verify cannot read the answer {gold!r}"}
     answers = boxed(text) if "<think>" not in text.rpartition("</think>")[2] else []
@@ -63,18 +67,50 @@ def mathematics(*, text: str, gold: Any, parse: Library, verify: Library, config
     given = read(answers[0])
     if not given:
         return UNPARSED
-    if not _same_kind(answers[0], str(gold)):
-        return WRONG
     exact = [value if isinstance(value, str) else value.doit() for value in (right[0], given[0])]
-    if all(isinstance(value, rational) for value in exact):  # compared as decimals, 1/2004! and 0 would be equal
+    numbers = all(isinstance(value, rational) for value in exact)
+    if not _same_kind(answers[0], content, numbers=numbers):
+        return WRONG
+    if numbers:  # compared as decimals, 1/2004! and 0 would be equal
         return {"value": float(exact[0] == exact[1]), "parsed": 1.0}
     equal = verify(right, given, float_rounding=12, numeric_precision=30, strict=True, timeout_seconds=None)
     return {"value": float(bool(equal)), "parsed": 1.0}
 
 
-def _same_kind(answer: str, gold: str) -> bool:
-    """Refuse what math-verify reads too kindly: a percentage for a number, and "41=42" or "x=41=42" for 42."""
+def permissive(*, text: str, gold: Any, parse: Library, verify: Library) -> Mark:
+    """math-verify's default reading of everything after the thinking."""
+    content = (boxed(str(gold)) or [str(gold).strip().strip("$")])[0]
+    right = parse(f"${content}$", parsing_timeout=None) or parse(str(gold), parsing_timeout=None)
+    if not right:
+        return {"bad_gold": f"math-verify cannot read the answer {gold!r}"}
+    tail = text.rpartition("</think>")[2]
+    given = parse(tail, parsing_timeout=None) if "<think>" not in tail else []
+    if not given:
+        return UNPARSED
+    return {"value": float(bool(verify(right, given, timeout_seconds=None))), "parsed": 1.0}
+
+
+def _same_kind(answer: str, gold: str, *, numbers: bool) -> bool:
+    """Refuse what math-verify reads too kindly: a percentage for a number, "41=42" or "x=41=42" for 42, a tuple for a
+    set, and, where both are ``numbers``, one unit for another."""
     if ("%" in answer) != ("%" in gold):
         return False
     left, *rights = answer.split("=")
-    return "=" in gold or not rights or (len(rights) == 1 and any(character.isalpha() for character in left))
+    if "=" not in gold and rights and not (len(rights) == 1 and any(character.isalpha() for character in left)):
+        return False
+    if {_bracket(answer), _bracket(gold)} == {"(", "{"}:
+        return False
+    return not numbers or "=" in answer or _letters(answer) == _letters(gold)
+
+
+def _bracket(content: str) -> str:
+    """The bracket that a content opens with, without LaTeX's sizes."""
+    return re.sub(r"\\left|\\[bB]igg?l?|[\\\s]", "", content)[:1]
+
+
+def _letters(content: str) -> str:
+    """What is written beside a number: its unit."""
+    plain = re.sub(
+        r"\\(?:[dt]?frac|text|mathrm|mathit|mbox|operatorname|left|right|times|cdot|quad|circ)|\\.", " ", content
+    )
+    return "".join(re.findall(r"[^\W\d_]|°", plain))

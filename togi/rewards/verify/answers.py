@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from togi.rewards import grade_gym, grade_math
+from togi.rewards.grade import answer_text
 from togi.rewards.verify.verifier import Answer, Verifier, need
 from togi.types import Task
 
@@ -78,8 +79,14 @@ class exact(Answer):
 @dataclass(frozen=True, kw_only=True)
 class math(Verifier):
     r"""1 when the content of ``\boxed{}`` equals the task's answer, by math-verify. Only a box after the thinking is
-    read; two different boxes are wrong. Needs the extra ``togi[math]``."""
+    read; two different boxes are wrong, and so are another unit, a tuple for a set, and 42% for 42.
 
+    ``strict=False`` reads everything after the thinking as math-verify does by default. It finds answers in models
+    that were never taught the box, and pays for hedges and slips: for evaluation, never for training. Needs the extra
+    ``togi[math]``.
+    """
+
+    strict: bool = True
     name: str = "math"
 
     def __post_init__(self) -> None:
@@ -87,9 +94,11 @@ class math(Verifier):
 
     @property
     def library(self) -> Mapping[str, str]:
-        return grade_math.LIBRARY
+        return grade_math.LIBRARY if self.strict else grade_math.PERMISSIVE
 
     def read(self, text: str) -> str | None:
+        if not self.strict:
+            return answer_text(text, tag="")
         return next(iter(dict.fromkeys(grade_math.boxed(text))), None)
 
     def write(self, answer: str) -> str:
@@ -97,7 +106,7 @@ class math(Verifier):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.grade_math:mathematics"
+        return f"togi.rewards.grade_math:{'mathematics' if self.strict else 'permissive'}"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {"gold": task.answer}
