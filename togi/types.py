@@ -30,7 +30,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool", "text"]
 Status = Literal["ok", "unparseable", "timeout", "error", "abstain"]
 Stop = Literal["eos", "stop_string", "length", "context", "done", "error"]
 Need = Literal["old_logp", "ref_logp", "old_value"]
-Output = Literal["logp", "entropy", "value", "score"]
+Output = Literal["logp", "entropy", "certainty", "value", "score"]
 Unit = Literal["sample", "group"]
 Heads = Literal["none", "shared", "own"]
 Trains = Literal["policy", "scorer", "nothing"]
@@ -199,12 +199,14 @@ class Batch:
 class Outputs:
     """What the model says of a batch; 0 where ``mask_BT`` is false, and None (``logp_BT``: all 0) where not asked for.
 
+    ``certainty_BT`` is the divergence KL(U || p) of a token's distribution from the uniform one, without gradient.
     ``value_BT`` at t is the critic's estimate of the state before token t. ``score_B`` is a scalar head's reading of
     the whole sequence, after its last token.
     """
 
     logp_BT: torch.Tensor
     entropy_BT: torch.Tensor | None = None
+    certainty_BT: torch.Tensor | None = None
     value_BT: torch.Tensor | None = None
     score_B: torch.Tensor | None = None
 
@@ -306,6 +308,10 @@ class Engine(Protocol):
         self, prompts: Sequence[Prompt], sampling: Sampling, progress: Callable[[int, int], None] | None = None
     ) -> list[list[Turn]]:
         """One list a prompt, one turn a seed. ``progress`` is told how many turns are done, and of how many."""
+        ...
+
+    def read(self, turns: Sequence[Turn]) -> list[Reading]:
+        """What the current weights say of turns that stand already, whoever wrote them; draws nothing."""
         ...
 
     def sync(self, policy: Policy) -> None: ...

@@ -69,6 +69,19 @@ class Mixture:
                 other = logits(self.model, upper)
         return CausalLMOutput(logits=torch.lerp(own, other, self.share))
 
+    def logits(self, ids_BT: Tensor, attended_BT: Tensor) -> Tensor:
+        """The mixture's logits [B, T, V] of whole rows, without a cache."""
+
+        def plain(model: PreTrainedModel) -> Tensor:
+            found: Tensor = model(input_ids=ids_BT, attention_mask=attended_BT, use_cache=False).logits
+            return found.to(torch.promote_types(found.dtype, torch.float32))
+
+        own = plain(self.model)
+        if self.reference is not None:
+            return torch.lerp(own, plain(self.reference), self.share)
+        with self.model.disable_adapter():
+            return torch.lerp(own, plain(self.model), self.share)
+
 
 class _UpperHalf:
     """The upper half of a cache's layers, as a model that counts its own from 0 sees it."""

@@ -9,15 +9,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.engines.attention import ATTENTION, KeyValueCache
 from togi.engines.linear import packed_weights
 from togi.engines.mixture import Mixture
+from togi.engines.reading import MixtureView, View, read_turns
 from togi.engines.sampling import check_sampling
 from togi.engines.schedule import Progress, Schedule
 from togi.engines.stopping import Decoder
-from togi.types import Policy, Prompt, Sampling, Turn
+from togi.models.packing import PackedModel
+from togi.types import Policy, Prompt, Reading, Sampling, Turn
 
 
 class NativeEngine:
@@ -53,6 +55,9 @@ class NativeEngine:
         self._context = max_context or longest
         self._layers: int = config.num_hidden_layers * (2 if isinstance(model, Mixture) else 1)
         self._vocabulary: int = config.vocab_size
+        # Models round their vocabulary up; the rows beyond the tokenizer's stand for nothing.
+        self._tokens = len(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else self._vocabulary
+        self._view: View | None = None
 
     @property
     def model(self) -> PreTrainedModel:
@@ -98,6 +103,22 @@ class NativeEngine:
                 progress=progress,
             ).run(prompts)
 
+    def read(self, turns: Sequence[Turn]) -> list[Reading]:
+        """What the weights as they are now say of each completion token, at its turn's temperature; one reading a turn.
+
+        It is of the whole distribution: what ``top_p``, ``top_k`` or ``min_p`` cut off while sampling is part of it.
+        Raises ValueError for ids outside the vocabulary.
+        """
+        self._check_prompts([Prompt(ids=turn.prompt + turn.completion, seeds=()) for turn in turns])
+        with ExitStack() as opened:
+            for part in self._parts:
+                opened.enter_context(_evaluating(part))
+            if self._view is None:
+                model, tokens = self._model, self._tokens
+                mixture = MixtureView(model, tokens) if isinstance(model, Mixture) else None
+                self._view = mixture or PackedModel(self._parts[0], tokens=tokens)
+            return read_turns(self._view, turns)
+
     def _check_prompts(self, prompts: Sequence[Prompt]) -> None:
         for number, prompt in enumerate(prompts):
             if not prompt.ids:
@@ -111,20 +132,27 @@ class NativeEngine:
 
 
 @contextmanager
-def _sampling_mode(model: PreTrainedModel) -> Iterator[None]:
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
-    attention = model.config._attn_implementation
     try:
         model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _sampling_mode(model: PreTrainedModel) -> Iterator[None]:
+    attention = model.config._attn_implementation
+    try:
         model.set_attn_implementation(ATTENTION)
         if model.config._attn_implementation != ATTENTION:
             raise ValueError(
                 f"{type(model).__name__} does not take its attention from transformers' attention "
                 "interface, so it cannot be sampled natively"
             )
-        with torch.inference_mode():
+        with _evaluating(model), torch.inference_mode():
             yield
     finally:
         model.set_attn_implementation(attention)
-        for module, mode in modes:
-            module.training = mode

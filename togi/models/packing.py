@@ -7,7 +7,7 @@ that share a prefix (attempts at one prompt, turns of one history, branches of o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,11 +16,11 @@ from transformers import PreTrainedModel
 
 from togi.batch import collate
 from togi.models.attention import trie_attention
-from togi.models.projection import token_log_probs
+from togi.models.projection import divergence_from_uniform, token_log_probs
 from togi.models.trie import NODES, IntArray, Trie, filled, layout, plan, rounded
 from togi.types import LOGP, Batch, Output, Outputs, Sample
 
-PROJECTED: frozenset[Output] = frozenset({"logp", "entropy"})
+PROJECTED: frozenset[Output] = frozenset({"logp", "entropy", "certainty"})
 SCALARS: frozenset[Output] = frozenset({"value", "score"})
 
 # Rounding in half precision moves hidden states and log-probabilities by some 3% of their size; another attention or
@@ -37,12 +37,14 @@ class PackedModel:
     Gives what `padded_outputs` gives, and is that for a model it cannot pack: one that does not attend through
     transformers' attention interface, or whose logits are not its output embedding times its last hidden state. Which
     of the two is found out once, by comparing them on a few tokens. A model without a vocabulary gives what ``head``
-    says of its hidden states, and nothing else.
+    says of its hidden states, and nothing else. ``tokens`` is how many of the vocabulary's rows are tokens (default:
+    all); rows that only round its size up have no part in a certainty.
     """
 
-    def __init__(self, hf_model: nn.Module, head: Head | None = None) -> None:
+    def __init__(self, hf_model: nn.Module, head: Head | None = None, *, tokens: int | None = None) -> None:
         self._model = pretrained(hf_model)
         self._head = head
+        self._tokens = tokens
         self._vocabulary = self._model.get_output_embeddings()
         if self._vocabulary is None and head is None:
             raise ValueError(f"{type(self._model).__name__} has no output embedding: a causal language model is wanted")
@@ -75,7 +77,7 @@ class PackedModel:
 
     def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
         if not self.packs:
-            return padded_outputs(self._model, batch, outputs, self._head)
+            return padded_outputs(self._model, batch, outputs, self._head, tokens=self._tokens)
         return self._packed(batch, outputs)
 
     def _hidden(self, trie: Trie, device: torch.device) -> Tensor:
@@ -94,16 +96,20 @@ class PackedModel:
         hidden_ND = self._hidden(filled(trie), batch.ids_BT.device)
         shape, at = batch.mask_BT.shape, (scored.b, scored.t)
         logp_BT = hidden_ND.new_zeros(shape, dtype=torch.promote_types(hidden_ND.dtype, torch.float32))
-        entropy_BT = value_BT = score_B = None
+        entropy_BT = certainty_BT = value_BT = score_B = None
         if outputs & PROJECTED:
             assert self._vocabulary is not None, "a model without a vocabulary was asked for log-probabilities"
             x_MD = hidden_ND.index_select(0, scored.node_M) / scored.temperature_M[:, None].to(hidden_ND.dtype)
-            logp_P, entropy_M = token_log_probs(
-                x_MD, self._vocabulary.weight, scored.row_P, scored.token_P, entropy="entropy" in outputs
+            weight_VD = self._vocabulary.weight
+            tokens = min(self._tokens or len(weight_VD), len(weight_VD)) if "certainty" in outputs else 0
+            logp_P, entropy_M, certainty_M = token_log_probs(
+                x_MD, weight_VD, scored.row_P, scored.token_P, entropy="entropy" in outputs, certainty=tokens
             )
             logp_BT = logp_BT.index_put(at, logp_P[scored.pair])
             if "entropy" in outputs:
                 entropy_BT = entropy_M.new_zeros(shape).index_put(at, entropy_M[scored.row_P[scored.pair]])
+            if "certainty" in outputs:
+                certainty_BT = certainty_M.new_zeros(shape).index_put(at, certainty_M[scored.row_P[scored.pair]])
         if outputs & SCALARS:
             scalar_N = _read(self._head, hidden_ND)
             if "value" in outputs:
@@ -111,7 +117,9 @@ class PackedModel:
                 value_BT = scalar_N.new_zeros(shape).index_put(at, scalar_N[before])
             if "score" in outputs:
                 score_B = scalar_N[torch.tensor([int(nodes[-1]) for nodes in trie.nodes], device=scalar_N.device)]
-        return Outputs(logp_BT=logp_BT, entropy_BT=entropy_BT, value_BT=value_BT, score_B=score_B)
+        return Outputs(
+            logp_BT=logp_BT, entropy_BT=entropy_BT, certainty_BT=certainty_BT, value_BT=value_BT, score_B=score_B
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,41 +187,56 @@ def hidden_states(hf_model: nn.Module, batch: Batch) -> Tensor:
     """The last hidden states [B, T, D] of the plain forward pass over right-padded rows."""
     hidden: Tensor = (
         pretrained(hf_model)
-        .get_decoder()(input_ids=batch.ids_BT, attention_mask=_attended(batch), use_cache=False)
+        .get_decoder()(input_ids=batch.ids_BT, attention_mask=attended(batch), use_cache=False)
         .last_hidden_state
     )
     return hidden
 
 
 def padded_outputs(
-    hf_model: nn.Module, batch: Batch, outputs: frozenset[Output] = LOGP, head: Head | None = None
+    hf_model: nn.Module,
+    batch: Batch,
+    outputs: frozenset[Output] = LOGP,
+    head: Head | None = None,
+    *,
+    tokens: int | None = None,
 ) -> Outputs:
     """The plain forward pass over right-padded rows: what packing must equal, and the way for models it cannot pack."""
-    scored_BT = batch.mask_BT[:, 1:]
-    hidden_BTD = hidden_states(hf_model, batch) if outputs & SCALARS else None
-    logp = entropy = value = score_B = None
+    projected = Outputs(logp_BT=torch.zeros(batch.mask_BT.shape, device=batch.ids_BT.device))
     if outputs & PROJECTED:
-        logits = hf_model(input_ids=batch.ids_BT, attention_mask=_attended(batch), use_cache=False).logits
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        scaled = logits[:, :-1].to(wide) / batch.temperature_B[:, None, None].to(wide)
-        logp_BTV = torch.log_softmax(scaled, -1)
-        logp = logp_BTV.gather(-1, batch.ids_BT[:, 1:, None]).squeeze(-1)
-        if "entropy" in outputs:
-            entropy = -(logp_BTV.exp() * logp_BTV).sum(-1)
-    if hidden_BTD is not None:
-        scalar_BT = _read(head, hidden_BTD)
-        value = scalar_BT[:, :-1] if "value" in outputs else None
-        last_B1 = torch.tensor([[len(sample.ids) - 1] for sample in batch.samples], device=scalar_BT.device)
-        score_B = scalar_BT.gather(1, last_B1).squeeze(1) if "score" in outputs else None
-    logp_BT, entropy_BT, value_BT = (
-        None if x is None else nn.functional.pad(torch.where(scored_BT, x, 0.0), (1, 0)) for x in (logp, entropy, value)
-    )
-    if logp_BT is None:
-        logp_BT = torch.zeros(batch.mask_BT.shape, device=batch.ids_BT.device)
-    return Outputs(logp_BT=logp_BT, entropy_BT=entropy_BT, value_BT=value_BT, score_B=score_B)
+        logits = hf_model(input_ids=batch.ids_BT, attention_mask=attended(batch), use_cache=False).logits
+        projected = of_logits(logits, batch, outputs, tokens=tokens)
+    if not outputs & SCALARS:
+        return projected
+    scalar_BT = _read(head, hidden_states(hf_model, batch))
+    value_BT = _scored_only(scalar_BT[:, :-1], batch) if "value" in outputs else None
+    last_B1 = torch.tensor([[len(sample.ids) - 1] for sample in batch.samples], device=scalar_BT.device)
+    score_B = scalar_BT.gather(1, last_B1).squeeze(1) if "score" in outputs else None
+    return replace(projected, value_BT=value_BT, score_B=score_B)
 
 
-def _attended(batch: Batch) -> Tensor:
+def of_logits(
+    logits_BTV: Tensor, batch: Batch, outputs: frozenset[Output] = LOGP, *, tokens: int | None = None
+) -> Outputs:
+    """What logits [B, T, V] at temperature 1 say of a batch's scored tokens, at the batch's temperatures."""
+    wide = torch.promote_types(logits_BTV.dtype, torch.float32)
+    logp_BTV = torch.log_softmax(logits_BTV[:, :-1].to(wide) / batch.temperature_B[:, None, None].to(wide), -1)
+    logp = logp_BTV.gather(-1, batch.ids_BT[:, 1:, None]).squeeze(-1)
+    entropy_BT = certainty_BT = None
+    if "entropy" in outputs:
+        entropy_BT = _scored_only(-(logp_BTV.exp() * logp_BTV.masked_fill(logp_BTV == -torch.inf, 0.0)).sum(-1), batch)
+    if "certainty" in outputs:
+        certainty_BT = _scored_only(divergence_from_uniform(logp_BTV[..., :tokens].detach()), batch)
+    return Outputs(logp_BT=_scored_only(logp, batch), entropy_BT=entropy_BT, certainty_BT=certainty_BT)
+
+
+def _scored_only(x: Tensor, batch: Batch) -> Tensor:
+    """What was said of tokens 1 ... T - 1, at their own positions; 0 where nothing is scored."""
+    return nn.functional.pad(torch.where(batch.mask_BT[:, 1:], x, 0.0), (1, 0))
+
+
+def attended(batch: Batch) -> Tensor:
+    """The attention mask of right-padded rows [B, T]."""
     device = batch.ids_BT.device
     length_B = torch.tensor([len(sample.ids) for sample in batch.samples], device=device)
     return (torch.arange(batch.ids_BT.shape[1], device=device) < length_B[:, None]).long()

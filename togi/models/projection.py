@@ -20,12 +20,13 @@ _CACHED = 1 << 18
 class _TokenLogProbs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x_MD: Tensor, weight_VD: Tensor, row_P: Tensor, token_P: Tensor, entropy: bool
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, x_MD: Tensor, weight_VD: Tensor, row_P: Tensor, token_P: Tensor, entropy: bool, certainty: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         wide = torch.promote_types(x_MD.dtype, torch.float32)
         logp_P = torch.empty(len(row_P), dtype=wide, device=x_MD.device)
         norm_M = torch.empty(len(x_MD), dtype=wide, device=x_MD.device)
         entropy_M = torch.zeros(len(x_MD), dtype=wide, device=x_MD.device)
+        certainty_M = torch.zeros(len(x_MD), dtype=wide, device=x_MD.device)
         for rows, pairs in _chunks(x_MD, weight_VD, row_P):
             logits = x_MD[rows] @ weight_VD.T
             at = row_P[pairs] - rows.start
@@ -34,15 +35,18 @@ class _TokenLogProbs(torch.autograd.Function):
             if entropy:
                 logp = logits.to(wide) - norm_M[rows, None]
                 entropy_M[rows] = -(logp.exp() * logp).sum(-1)
+            if certainty:
+                certainty_M[rows] = divergence_from_uniform(logits[:, :certainty].to(wide) - norm_M[rows, None])
         ctx.save_for_backward(x_MD, weight_VD, row_P, token_P, logp_P, norm_M, entropy_M)
         ctx.set_materialize_grads(False)
-        return logp_P, entropy_M
+        ctx.mark_non_differentiable(certainty_M)
+        return logp_P, entropy_M, certainty_M
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """d logp(v) / d logit(u) = [u = v] - p(u);  d H / d logit(u) = -p(u) (log p(u) + H)."""
         x_MD, weight_VD, row_P, token_P, logp_P, norm_M, entropy_M = ctx.saved_tensors
-        grad_logp, grad_entropy = grads
+        grad_logp, grad_entropy, _ = grads
         if grad_logp is None:
             grad_logp = torch.zeros_like(logp_P)
         total_M = torch.zeros_like(norm_M).index_add_(0, row_P, grad_logp)
@@ -69,7 +73,7 @@ class _TokenLogProbs(torch.autograd.Function):
             if ctx.needs_input_grad[1]:
                 part = grad.T @ x
                 grad_weight = part if grad_weight is None else grad_weight.to(norm_M.dtype).add_(part)
-        return grad_x, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None, None, None
+        return grad_x, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None, None, None, None
 
 
 def _logsumexp(logits: Tensor, wide: torch.dtype) -> Tensor:
@@ -87,12 +91,23 @@ def _chunks(x_MD: Tensor, weight_VD: Tensor, row_P: Tensor) -> list[tuple[slice,
 
 
 def token_log_probs(
-    x_MD: Tensor, weight_VD: Tensor, row_P: Tensor, token_P: Tensor, *, entropy: bool
-) -> tuple[Tensor, Tensor]:
-    """log softmax(x W^T) at P (row, token) pairs [P], and the entropy of each row [M] (0 unless asked for).
+    x_MD: Tensor, weight_VD: Tensor, row_P: Tensor, token_P: Tensor, *, entropy: bool, certainty: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log softmax(x W^T) at P (row, token) pairs [P], the entropy of each row [M] (0 unless asked for), and its
+    divergence KL(U || p) from the uniform distribution over the first ``certainty`` tokens [M] (0: not asked for).
 
-    ``row_P`` ascends. Both come in float32, or wider where the input is; rows are divided by their temperature
-    beforehand. Both carry gradients to x and W.
+    ``row_P`` ascends. All come in float32, or wider where the input is; rows are divided by their temperature
+    beforehand. The first two carry gradients to x and W.
     """
-    logp_P, entropy_M = _TokenLogProbs.apply(x_MD, weight_VD, row_P, token_P, entropy)  # type: ignore[no-untyped-call]
-    return logp_P, entropy_M
+    logp_P, entropy_M, certainty_M = _TokenLogProbs.apply(x_MD, weight_VD, row_P, token_P, entropy, certainty)  # type: ignore[no-untyped-call]
+    return logp_P, entropy_M, certainty_M
+
+
+def divergence_from_uniform(logp_V: Tensor) -> Tensor:
+    """KL(U || p) = -log V - mean of log p [..., V] -> [...], nats; self-certainty (Intuitor, arXiv:2505.19590).
+
+    Tokens ruled out by a logit of -inf are no part of the vocabulary here: one of them would make it infinite.
+    """
+    possible = logp_V > -torch.inf
+    count = possible.sum(-1)
+    return -count.to(logp_V.dtype).log() - logp_V.where(possible, 0.0).sum(-1) / count

@@ -5,6 +5,7 @@ from togi.rewards.judge import judge, preference
 from togi.rewards.model import RewardModels, ensemble, reward_model
 from togi.rewards.parse import REWARDS, parse_reward
 from togi.rewards.shaping import brevity, concise, overlong
+from togi.rewards.unsupervised import majority
 from togi.rewards.user import python
 from togi.rewards.verify import Verifier, choice, exact, form, math, number, scorer
 
@@ -23,6 +24,7 @@ __all__ = [
     "form",
     "gate",
     "judge",
+    "majority",
     "math",
     "number",
     "overlong",

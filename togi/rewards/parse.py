@@ -17,6 +17,7 @@ from togi.rewards.algebra import Composable, clip, gate
 from togi.rewards.judge import judge, preference
 from togi.rewards.model import ensemble, reward_model
 from togi.rewards.shaping import brevity, concise, overlong
+from togi.rewards.unsupervised import majority
 from togi.rewards.user import python
 from togi.rewards.verify import choice, exact, form, math, number, scorer
 from togi.sandbox.pool import Pool, shared_pool
@@ -35,6 +36,7 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         python,
         reward_model,
         ensemble,
+        majority,
         judge,
         preference,
         form,
