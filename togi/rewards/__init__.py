@@ -1,7 +1,7 @@
 """Rewards: verifiers, lengths, your own functions, and the arithmetic that joins them; they know no model."""
 
 from togi.rewards.algebra import Composable, Leaf, clip, gate, part_names
-from togi.rewards.judge import judge, preference
+from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.model import RewardModels, ensemble, reward_model
 from togi.rewards.parse import REWARDS, parse_reward
 from togi.rewards.shaping import brevity, concise, overlong
@@ -23,6 +23,7 @@ __all__ = [
     "exact",
     "form",
     "gate",
+    "genrm",
     "judge",
     "majority",
     "math",
@@ -33,5 +34,6 @@ __all__ = [
     "preference",
     "python",
     "reward_model",
+    "rubric",
     "scorer",
 ]

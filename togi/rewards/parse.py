@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from togi.rewards.algebra import Composable, clip, gate
-from togi.rewards.judge import judge, preference
+from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.model import ensemble, reward_model
 from togi.rewards.shaping import brevity, concise, overlong
 from togi.rewards.unsupervised import majority
@@ -39,6 +39,8 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         majority,
         judge,
         preference,
+        genrm,
+        rubric,
         form,
         overlong,
         concise,

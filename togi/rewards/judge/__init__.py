@@ -1,6 +1,8 @@
 """Judges: rewards that ask a model, here or at a server, and how easily they are fooled. See docs/judges.md."""
 
+from togi.rewards.judge.genrm import genrm
 from togi.rewards.judge.leaves import Judge, judge, preference
 from togi.rewards.judge.outage import JudgeOutage, JudgeWarning
+from togi.rewards.judge.rubric import rubric
 
-__all__ = ["Judge", "JudgeOutage", "JudgeWarning", "judge", "preference"]
+__all__ = ["Judge", "JudgeOutage", "JudgeWarning", "genrm", "judge", "preference", "rubric"]

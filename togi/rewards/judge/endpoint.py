@@ -144,9 +144,11 @@ class Endpoint:
         payload: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": message.role, "content": message.content} for message in question.messages],
-            "temperature": 0,
+            "temperature": question.temperature or 0,
             "max_tokens": question.max_tokens,
         }
+        if question.temperature:
+            payload["seed"] = question.vote
         return payload | ({"logprobs": True, "top_logprobs": MOST_LIKELY} if question.tokens else {})
 
     def _key(self, question: Question) -> str:

@@ -30,10 +30,7 @@ class Judge(Leaf):
     from, or with ``base_url`` the name of a model at a server that speaks the OpenAI chat completions protocol;
     ``key_env`` names the environment variable that holds its key. ``verdict`` "tokens" reads the probability of each
     verdict, "text" what was written. With ``reason`` the judge writes reasons first, of ``max_tokens`` (0: enough for
-    what is asked).
-
-    ``principles`` is a constitution's file: for each group ``draws`` of them (0: all) take the rubric's place, and
-    their verdicts are averaged. ``template`` is a text file with the prompt. Files are relative to ``base``.
+    what is asked); they are the score's note. ``template`` is a text file with the prompt, relative to ``base``.
 
     A server is asked ``concurrency`` questions at a time, of ``seconds`` each. ``most_tokens`` and ``most_money`` (with
     prices of a million tokens) cap what it may use; a server with a key must have a cap.
@@ -45,8 +42,6 @@ class Judge(Leaf):
     verdict: str = "tokens"
     reason: bool = False
     max_tokens: int = 0
-    principles: str = ""
-    draws: int = 1
     template: str = ""
     concurrency: int = 8
     seconds: float = 60.0
@@ -67,10 +62,9 @@ class Judge(Leaf):
             raise ValueError(f"{self.name}: a server with a key costs money: say how much in most_tokens or most_money")
         if self.most_money and not self.input_price + self.output_price:
             raise ValueError(f"{self.name}: most_money needs input_price and output_price, for a million tokens each")
-        counts = (self.max_tokens, self.draws, self.most_tokens)
         money = (self.most_money, self.input_price, self.output_price)
-        if min(counts) < 0 or not all(0 <= number < math.inf for number in money):
-            raise ValueError(f"{self.name}: numbers of tokens, draws and money are at least 0")
+        if min(self.max_tokens, self.most_tokens) < 0 or not all(0 <= number < math.inf for number in money):
+            raise ValueError(f"{self.name}: numbers of tokens and money are at least 0")
         if self.concurrency < 1 or not 0 < self.seconds < math.inf:
             raise ValueError(f"{self.name}: concurrency is at least 1, and seconds more than 0")
 
@@ -91,14 +85,6 @@ class Judge(Leaf):
 
         return open_asker(self, at)
 
-    def criteria(self, rubric: str) -> tuple[str, ...]:
-        """What counts: the questions of the constitution, or the one rubric."""
-        if not self.principles:
-            return (rubric or prompts.RUBRIC,)
-        from togi.envs.constitution import read_principles
-
-        return tuple(principle.question for principle in read_principles(self.base / self.principles))
-
     def question(self, messages: tuple[Message, ...], options: tuple[str, ...]) -> Question:
         return Question(
             messages=messages,
@@ -110,11 +96,33 @@ class Judge(Leaf):
 
 
 @dataclass(frozen=True, kw_only=True)
-class judge(Judge):
+class Ruled(Judge):
+    """A judge of one rubric. ``principles`` is a constitution's file, relative to ``base``: for each group ``draws`` of
+    them (0: all) take the rubric's place, and their verdicts are averaged."""
+
+    principles: str = ""
+    draws: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.draws < 0:
+            raise ValueError(f"{self.name}: draws is a number of principles, or 0 for all; got {self.draws}")
+
+    def criteria(self, rubric: str) -> tuple[str, ...]:
+        """What counts: the questions of the constitution, or the one rubric."""
+        if not self.principles:
+            return (rubric or prompts.RUBRIC,)
+        from togi.envs.constitution import read_principles
+
+        return tuple(principle.question for principle in read_principles(self.base / self.principles))
+
+
+@dataclass(frozen=True, kw_only=True)
+class judge(Ruled):
     """A grade from 1 to ``scale`` under a rubric, as a number of -1 to 1; with ``yes_no`` the probability of a Yes.
 
     By tokens the grade is the expected one (d-RLAIF, arXiv 2309.00267, section 2.2.2), and Yes is weighed against No
-    (a generative verifier, arXiv 2408.15240, renormalised).
+    (``genrm`` is the one for right and wrong, and can be trained).
     """
 
     rubric: str = field(default="", kw_only=False)
@@ -133,7 +141,7 @@ class judge(Judge):
 
 
 @dataclass(frozen=True, kw_only=True)
-class preference(Judge):
+class preference(Ruled):
     """The mean probability with which an attempt is preferred to its siblings, each pair asked in both orders.
 
     Averaging the two orders takes out what the judge likes about a place (arXiv 2309.00267, section 2.1). With

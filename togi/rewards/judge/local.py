@@ -6,9 +6,11 @@ counted as "1"). All questions of a call go through the model together, and the 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -61,8 +63,9 @@ class LocalJudge:
                     completion_tokens=len(turn.completion),
                 )
         answers = self._score([(questions[i].options, ids, space) for i, ids, space in scored])
+        written = dict(zip(writing, turns, strict=True))
         for (i, _, _), reply in zip(scored, answers, strict=True):
-            replies[i] = reply
+            replies[i] = replace(reply, text=written[i].text) if i in written else reply
         self._tell([reply for reply in answers if reply.status == "ok"])
         return [reply for reply in replies if reply is not None]
 
@@ -74,17 +77,18 @@ class LocalJudge:
         return Reply(status="error", note=note)
 
     def _write(self, questions: Sequence[Question], prompts: Sequence[Ids]) -> list[Turn]:
-        """What the model writes, greedily; reasons end where the verdict would follow."""
-        turns: list[Turn | None] = [None] * len(questions)
-        kinds = {(question.max_tokens, question.reason and question.tokens) for question in questions}
-        for length, reasons in sorted(kinds):
-            these = [i for i, q in enumerate(questions) if (q.max_tokens, q.reason and q.tokens) == (length, reasons)]
-            stop = (f"\n{MARK}",) if reasons else ()
-            asked = [Prompt(ids=prompts[i], seeds=(0,)) for i in these]
-            drawn = self._engine.generate(asked, Sampling(max_tokens=length, temperature=0.0, stop=stop))
-            for i, (turn,) in zip(these, drawn, strict=True):
-                turns[i] = turn
-        return [turn for turn in turns if turn is not None]
+        """What the model writes; reasons end where the verdict would follow."""
+        turns: dict[int, Turn] = {}
+        kinds: dict[tuple[int, bool, float], dict[Ids, list[int]]] = {}
+        for i, (question, ids) in enumerate(zip(questions, prompts, strict=True)):
+            kind = (question.max_tokens, question.reason and question.tokens, question.temperature)
+            kinds.setdefault(kind, {}).setdefault(ids, []).append(i)
+        for (length, reasons, temperature), asked in sorted(kinds.items()):
+            sampling = Sampling(max_tokens=length, temperature=temperature, stop=(f"\n{MARK}",) if reasons else ())
+            put = [Prompt(ids=ids, seeds=tuple(_seed(ids, questions[i].vote) for i in at)) for ids, at in asked.items()]
+            for at, drawn in zip(asked.values(), self._engine.generate(put, sampling), strict=True):
+                turns.update(zip(at, drawn, strict=True))
+        return [turns[i] for i in range(len(questions))]
 
     def _after_reasons(self, turn: Turn) -> Ids:
         """The context in which the verdict comes next; the mark is put there when the model did not write it."""
@@ -168,6 +172,11 @@ def exclusive(ids: Sequence[Ids], logp: Sequence[float]) -> list[float]:
         left = 1.0 - sum(math.exp(min(0.0, other - value)) for other in longer)
         exact.append(value + math.log(left) if left > 0 else -math.inf)
     return exact
+
+
+def _seed(ids: Ids, vote: int) -> int:
+    """A seed in [0, 2^63) from the question alone, so that a resumed run draws the same reasons."""
+    return int.from_bytes(hashlib.blake2b(repr((ids, vote)).encode(), digest_size=8).digest(), "big") >> 1
 
 
 def _sample(context: Ids, option: Ids, number: int) -> Sample:

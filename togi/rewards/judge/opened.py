@@ -29,18 +29,20 @@ from togi.rewards.judge.verdict import (
 from togi.types import Asked, Score, Task, Trajectory
 
 if TYPE_CHECKING:
-    from togi.rewards.judge.leaves import judge, preference
+    from togi.rewards.judge.leaves import Judge, judge, preference
 
 YES_NO = ("Yes", "No")
 FIRST_SECOND = ("1", "2")
+CRITIQUE = 2000
+"""Characters of a judge's reasons that are kept beside a score."""
 
 
 class Opened(Leaf):
-    """What both judges share: one call of the asker for everything, and the count of what is missing."""
+    """What all judges share: one call of the asker for everything, and the count of what is missing."""
 
-    def __init__(self, spec: judge | preference, asker: Asker, criteria: tuple[str, ...], template: str) -> None:
+    def __init__(self, spec: Judge, asker: Asker) -> None:
         self.asker = asker
-        self._spec, self._criteria, self._template = spec, criteria, template
+        self._spec = spec
         self._losses = Losses(spec.name)
 
     @property
@@ -61,8 +63,7 @@ class Opened(Leaf):
 
     def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
         """Raises JudgeOutage when too many verdicts are missing."""
-        drawn = [self._drawn(*each) for each in asked]
-        questions = [list(self._questions(*each, criteria)) for each, criteria in zip(asked, drawn, strict=True)]
+        questions = [list(self._questions(*each)) for each in asked]
         flat = [question for each in questions for question in each]
         replies = self.asker.ask(flat) if flat else []
         verdicts = [read(question, reply) for question, reply in zip(flat, replies, strict=True)]
@@ -73,32 +74,38 @@ class Opened(Leaf):
         ]
 
     @abstractmethod
-    def _questions(
-        self, task: Task, trajectories: Sequence[Trajectory], criteria: Sequence[str]
-    ) -> Iterator[Question]: ...
+    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[Question]: ...
 
     @abstractmethod
     def _scores(self, task: Task, trajectories: Sequence[Trajectory], verdicts: Sequence[Verdict]) -> list[Score]: ...
-
-    def _drawn(self, task: Task, trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
-        """This group's criteria. What is drawn depends on the group alone, so that a resumed run draws the same."""
-        count = self._spec.draws
-        if not 0 < count < len(self._criteria):
-            return self._criteria
-        key = "\x1f".join([task.id, *sorted(prompts.answer_text(trajectory) for trajectory in trajectories)])
-        order = sorted(self._criteria, key=lambda criterion: hashlib.sha256(f"{key}\x1e{criterion}".encode()).digest())
-        return tuple(order[:count])
 
     def _missing(self, verdicts: Sequence[Verdict]) -> Score:
         first = next(verdict for verdict in verdicts if verdict.status != "ok")
         return Score(value=math.nan, status=first.status, note=f"{self.name}: {first.note}")
 
 
+def drawn(criteria: tuple[str, ...], count: int, task: Task, trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
+    """A group's criteria: ``count`` of them, or all (0). What is drawn depends on the group alone, so that a resumed
+    run draws the same."""
+    if not 0 < count < len(criteria):
+        return criteria
+    key = "\x1f".join([task.id, *sorted(prompts.answer_text(trajectory) for trajectory in trajectories)])
+    order = sorted(criteria, key=lambda criterion: hashlib.sha256(f"{key}\x1e{criterion}".encode()).digest())
+    return tuple(order[:count])
+
+
+def critique(verdicts: Sequence[Verdict]) -> str:
+    """The first reasons that were given, cut to a readable length."""
+    reasons = next((verdict.reasons for verdict in verdicts if verdict.reasons), "")
+    return reasons if len(reasons) <= CRITIQUE else reasons[: CRITIQUE - 1] + "…"
+
+
 class OpenGrade(Opened):
     """Every answer is graded by itself, once a criterion."""
 
     def __init__(self, spec: judge, asker: Asker, criteria: tuple[str, ...], template: str) -> None:
-        super().__init__(spec, asker, criteria, template)
+        super().__init__(spec, asker)
+        self._criteria, self._draws, self._template = criteria, spec.draws, template
         self._yes_no, self._scale = spec.yes_no, spec.scale
         self._options = YES_NO if spec.yes_no else tuple(str(grade) for grade in range(1, spec.scale + 1))
         reason = spec.reason
@@ -106,7 +113,8 @@ class OpenGrade(Opened):
             prompts.yes_no_ending(reason=reason) if spec.yes_no else prompts.rating_ending(spec.scale, reason=reason)
         )
 
-    def _questions(self, task: Task, trajectories: Sequence[Trajectory], criteria: Sequence[str]) -> Iterator[Question]:
+    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[Question]:
+        criteria = drawn(self._criteria, self._draws, task, trajectories)
         for trajectory in trajectories:
             for criterion in criteria:
                 prompt = prompts.rating_prompt(
@@ -123,7 +131,7 @@ class OpenGrade(Opened):
         if not values:
             return self._missing(verdicts)
         value = math.fsum(values) / len(values)
-        return Score(value=value, parts={self.name: value})
+        return Score(value=value, parts={self.name: value}, note=critique(verdicts))
 
     def _value(self, verdict: Verdict) -> float:
         p = verdict.probability
@@ -134,11 +142,13 @@ class OpenPreference(Opened):
     """Every pair of answers is shown in both orders, once a criterion; equal answers are even, unasked."""
 
     def __init__(self, spec: preference, asker: Asker, criteria: tuple[str, ...], template: str) -> None:
-        super().__init__(spec, asker, criteria, template)
+        super().__init__(spec, asker)
+        self._criteria, self._draws, self._template = criteria, spec.draws, template
         self._opponents, self._clamp = spec.opponents, spec.clamp
         self._ending = prompts.pair_ending(reason=spec.reason)
 
-    def _questions(self, task: Task, trajectories: Sequence[Trajectory], criteria: Sequence[str]) -> Iterator[Question]:
+    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[Question]:
+        criteria = drawn(self._criteria, self._draws, task, trajectories)
         for a, b in self._asked(trajectories):
             for criterion in criteria:
                 for first, second in ((a, b), (b, a)):
@@ -170,6 +180,7 @@ class OpenPreference(Opened):
         wins: list[list[float]] = [[] for _ in trajectories]
         flips: list[list[float]] = [[] for _ in trajectories]
         lost: list[list[Verdict]] = [[] for _ in trajectories]
+        said = ["" for _ in trajectories]
         for a, b in self._pairs(trajectories):
             labels = [_label(one, other) for one, other in _couples(given.get((a, b), ()))]
             sound = [label for label in labels if label is not None]
@@ -178,13 +189,16 @@ class OpenPreference(Opened):
                 lost[b] += given[a, b]
                 continue
             p = clamped(math.fsum(p for p, _ in sound) / len(sound), self._clamp) if sound else 0.5
+            for place, who in enumerate((a, b), 1):
+                reasons = critique(given.get((a, b), ()))
+                said[who] = said[who] or (f"as answer {place} of 2: {reasons}" if reasons else "")
             wins[a].append(p)
             wins[b].append(1 - p)
             for who in (a, b):
                 flips[who] += [float(flip) for _, flip in sound]
-        return [self._score(*each) for each in zip(wins, flips, lost, strict=True)]
+        return [self._score(*each) for each in zip(wins, flips, lost, said, strict=True)]
 
-    def _score(self, wins: Sequence[float], flips: Sequence[float], lost: Sequence[Verdict]) -> Score:
+    def _score(self, wins: Sequence[float], flips: Sequence[float], lost: Sequence[Verdict], said: str) -> Score:
         if not wins and lost:
             return self._missing(lost)
         if not wins:
@@ -194,7 +208,7 @@ class OpenPreference(Opened):
         parts = {self.name: value}
         if flips:
             parts[f"{self.name}_flipped"] = math.fsum(flips) / len(flips)
-        return Score(value=value, parts=parts)
+        return Score(value=value, parts=parts, note=said)
 
 
 def _couples(verdicts: Sequence[Verdict]) -> Iterator[tuple[Verdict, Verdict]]:

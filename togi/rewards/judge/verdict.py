@@ -29,8 +29,9 @@ _LABEL = re.compile(r"(?:the )?(?:answer|rating|score|verdict)(?: is)?\s*:?\s+",
 class Question:
     """What a judge is asked, and the verdicts it may give.
 
-    With ``tokens`` the probability of each verdict is wanted, else the text decides. With ``reason`` the judge writes
-    its reasons first.
+    With ``tokens`` the probability of each verdict is wanted, else the text decides: ``renormalised`` over the
+    verdicts, or as they are among all tokens. With ``reason`` the judge writes its reasons first. At a ``temperature``
+    above 0 these are sampled, and each ``vote`` is another draw; the same question is always drawn alike.
     """
 
     messages: tuple[Message, ...]
@@ -38,6 +39,9 @@ class Question:
     tokens: bool = True
     reason: bool = False
     max_tokens: int = 16
+    renormalised: bool = True
+    temperature: float = 0.0
+    vote: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +71,27 @@ class Asker(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The probability of each option, which sum to 1; or none, and a status that says why there is no verdict."""
+    """The probability of each option, which sum to 1 where they are renormalised; or none, and a status that says why
+    there is no verdict. ``reasons`` is what the judge wrote before it."""
 
     probability: Mapping[str, float] = field(default_factory=dict)
     status: Status = "ok"
     note: str = ""
+    reasons: str = ""
 
 
 def read(question: Question, reply: Reply) -> Verdict:
     """The verdict of a reply: by its tokens' probabilities where they are known, else by its text."""
     if reply.status != "ok":
         return Verdict(status=reply.status, note=reply.note)
+    reasons = (reply.text.rpartition(f"\n{MARK}")[0] or reply.text).strip() if question.reason else ""
     if reply.logp:
-        return Verdict(probability=normalised(reply.logp, question.options))
+        weigh = normalised if question.renormalised else absolute
+        return Verdict(probability=weigh(reply.logp, question.options), reasons=reasons)
     found = None if reply.cut and question.reason else read_text(reply.text, question.options)
     if found is None:
         return Verdict(status="unparseable", note=f"no verdict in {_shown(reply.text)}")
-    return Verdict(probability={option: float(option == found) for option in question.options})
+    return Verdict(probability={option: float(option == found) for option in question.options}, reasons=reasons)
 
 
 def read_text(text: str, options: Sequence[str]) -> str | None:
@@ -116,6 +124,11 @@ def normalised(logp: Mapping[str, float], options: Sequence[str]) -> dict[str, f
     weights = {option: math.exp(logp.get(option, -math.inf) - top) for option in options}
     total = sum(weights.values())
     return {option: weight / total for option, weight in weights.items()}
+
+
+def absolute(logp: Mapping[str, float], options: Sequence[str]) -> dict[str, float]:
+    """The options' probabilities as they are, among all that could be written; one that was not seen has 0."""
+    return {option: math.exp(min(0.0, logp.get(option, -math.inf))) for option in options}
 
 
 def debiased(first_shown: float, second_shown: float) -> float:
