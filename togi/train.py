@@ -30,7 +30,7 @@ from togi.evidence.pairs import write_pairs
 from togi.folder import RunFolder, digest, dumps, write_text
 from togi.interrupt import Interrupted, Interrupts
 from togi.manifest import claim, record_model
-from togi.models.allocator import release_freed_memory
+from togi.models.allocator import memory_of_its_own, release_freed_memory
 from togi.models.heads import load_scalar
 from togi.models.load import Loaded
 from togi.models.packing import PackedModel
@@ -139,7 +139,7 @@ class Training:
         """One turn of the loop. From learning to the log nothing can be cut in two by a signal."""
         stage, algorithm, policy, clock = work.stage, work.stage.algorithm, work.policy, Clock(self.watch)
         play = work.play.at(self.position.step, self.watch.progress)
-        with clock("sample"):
+        with clock("sample"), memory_of_its_own():
             groups = algorithm.sampler(work.stream, stage.tasks_per_step, play)
         with clock("annotate"):
             samples = work.annotate([*groups, *work.mixed_in()])
