@@ -159,7 +159,6 @@ def score_row(score: Score) -> dict[str, Any]:
         "value": score.value,
         "parts": dict(score.parts),
         "shares": dict(score.shares),
-        **({"steps": list(score.steps)} if score.steps else {}),
         "status": score.status,
         "note": score.note,
     }

@@ -27,7 +27,8 @@ from togi.checkpoint import newest_good, save_checkpoint, sha256
 from togi.evidence.evaluate import add_kl, evaluate
 from togi.evidence.measure import measure_reward_model
 from togi.evidence.pairs import write_pairs
-from togi.folder import RunFolder, digest, dumps, write_text
+from togi.evidence.watch import watch_metrics, watched
+from togi.folder import RunFolder, digest, dumps, read_lines, write_text
 from togi.interrupt import Interrupted, Interrupts
 from togi.manifest import claim, record_model
 from togi.models.allocator import memory_of_its_own, release_freed_memory
@@ -50,7 +51,7 @@ from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model
 from togi.types import Group, Score
 from togi.workshop import Workshop
 
-LOGS = ("metrics.jsonl", "timings.jsonl")
+LOGS = ("metrics.jsonl", "timings.jsonl", "alarms.jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ class Training:
         self.run, self.folder, self.watch, self.interrupts, self.dtype = run, folder, watch, interrupts, dtype
         self.checkpoints = folder.path / "checkpoints"
         self.position = Position()
+        self.watching = watched("", [])
         self._saved = 0
 
     def go(self) -> None:
@@ -118,6 +120,7 @@ class Training:
         self.watch.stage(stage.name, stage.steps, self.position.step)
         self.folder.event("stage", name=stage.name, step=self.position.step)
         self._saved = self.position.total
+        self.watching = watched(stage.name, read_lines(self.folder.path / "metrics.jsonl"))
         try:
             while self.position.step < stage.steps and not work.ended:
                 self._step(work)
@@ -155,11 +158,12 @@ class Training:
             self.position = Position(
                 stage=self.position.stage, step=self.position.step + 1, total=self.position.total + 1
             )
-            metrics = metrics | gold_metrics(gold) | work.memory | learnt
+            rows = list(rollout_rows(groups, samples, gold, work.chat.show, self._place(work)))
+            metrics = metrics | gold_metrics(gold) | watch_metrics(rows) | work.memory | learnt
             work.look(metrics)
             work.mark()
             with clock("keep"):
-                self._keep(work, rollout_rows(groups, samples, gold, work.chat.show, self._place(work)), metrics)
+                self._keep(work, rows, metrics)
             self._log_time(stage, clock.seconds, groups)
         self.watch.step(self.position.step, metrics, clock.seconds)
 
@@ -173,10 +177,14 @@ class Training:
     def _place(self, work: Workshop) -> dict[str, Any]:
         return {"stage": work.stage.name, "step": self.position.step}
 
-    def _keep(self, work: Workshop, rows: Iterator[Mapping[str, Any]], metrics: Mapping[str, float]) -> None:
+    def _keep(self, work: Workshop, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> None:
         path = rollout_file(self.folder.path, work.stage, self.position.step)
         write_text(path, "".join(dumps(row) + "\n" for row in rows))
-        self.folder.append("metrics.jsonl", self._place(work) | dict(metrics))
+        row = self._place(work) | dict(metrics)
+        self.folder.append("metrics.jsonl", row)
+        for alarm in self.watching.look(row, rows):
+            self.folder.append("alarms.jsonl", asdict(alarm))
+            self.watch.note(f"{alarm.severity}: {alarm.text}")
 
     def _log_time(self, stage: Stage, seconds: Mapping[str, float], groups: Sequence[Group]) -> None:
         tokens = sum(completion_tokens(trajectory) for group in groups for trajectory in group.trajectories)
