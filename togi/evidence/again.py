@@ -6,6 +6,7 @@ It knows no recipe: the run says which tasks, how they are sampled and what they
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from togi.evidence.evaluate import evaluate
 from togi.evidence.evaluation import EvaluationRecord, write_evaluation
 from togi.evidence.summary import Comparison, Summary, compare, summary
+from togi.folder import read_lines
 from togi.manifest import run_dtype
 from togi.run import BASE, Run, open_model, open_play
 from togi.statistics import Interval
@@ -41,6 +43,7 @@ def evaluate_run(run: Run, stage: str) -> tuple[EvaluationRecord, EvaluationReco
         raise ValueError(f"{run.folder}: its recipe has no [evaluation]: nothing says which tasks are held out")
     number = [one.name for one in run.stages].index(stage) + 1
     dtype = run_dtype(json.loads((run.folder / "manifest.json").read_text(encoding="utf-8")))
+    taken = Counter(str(row["stage"]) for row in read_lines(run.folder / "metrics.jsonl"))
     records: list[EvaluationRecord] = []
     for name, stages in ((BASE, 0), (stage, number)):
         record = evaluate(
@@ -48,7 +51,7 @@ def evaluate_run(run: Run, stage: str) -> tuple[EvaluationRecord, EvaluationReco
             run.evaluation.tasks,
             run.evaluation.attempts,
             model=f"eval-{name}",
-            step=sum(one.steps for one in run.stages[:stages]),
+            step=sum(taken[one.name] for one in run.stages[:stages]),
             sampling=run.evaluation.sampling,
         )
         write_evaluation(run.folder, record)
