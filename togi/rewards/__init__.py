@@ -7,7 +7,20 @@ from togi.rewards.parse import REWARDS, parse_reward
 from togi.rewards.shaping import brevity, concise, overlong
 from togi.rewards.unsupervised import majority
 from togi.rewards.user import python
-from togi.rewards.verify import Verifier, choice, exact, form, math, number, scorer
+from togi.rewards.verify import (
+    Verifier,
+    bag_of,
+    choice,
+    exact,
+    form,
+    interval,
+    list_of,
+    math,
+    number,
+    quantity,
+    scorer,
+    set_of,
+)
 
 __all__ = [
     "REWARDS",
@@ -15,6 +28,7 @@ __all__ = [
     "Leaf",
     "RewardModels",
     "Verifier",
+    "bag_of",
     "brevity",
     "choice",
     "clip",
@@ -24,7 +38,9 @@ __all__ = [
     "form",
     "gate",
     "genrm",
+    "interval",
     "judge",
+    "list_of",
     "majority",
     "math",
     "number",
@@ -33,7 +49,9 @@ __all__ = [
     "part_names",
     "preference",
     "python",
+    "quantity",
     "reward_model",
     "rubric",
     "scorer",
+    "set_of",
 ]

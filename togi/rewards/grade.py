@@ -94,14 +94,18 @@ def parse_choice(text: str, options: str) -> str | None:
     return found.pop() if len(found) == 1 and len(found | listed) == 1 else None
 
 
-def number(*, text: str, gold: Any, tag: str, marker: str, tolerance: float) -> Mark:
-    right = parse_number(str(gold).rpartition("####")[2])
+def number(*, text: str, gold: Any, tag: str, marker: str, tolerance: float, percent: str) -> Mark:
+    """``percent``: "fraction" reads 42% as 0.42, "unit" lets only a percentage equal a percentage, "drop" reads 42."""
+    wanted = str(gold).rpartition("####")[2]
+    right = parse_number(wanted.replace("%", "") if percent == "drop" else wanted)
     if right is None:
         return {"bad_gold": f"the answer {gold!r} is not one number"}
     answer = answer_text(text, tag=tag, marker=marker)
-    given = None if answer is None else parse_number(answer)
-    if given is None:
+    given = None if answer is None else parse_number(answer.replace("%", "") if percent == "drop" else answer)
+    if answer is None or given is None:
         return UNPARSED
+    if percent == "unit" and ("%" in answer) != ("%" in wanted):
+        return WRONG
     return {"value": float(abs(given - right) <= Fraction(tolerance)), "parsed": 1.0}
 
 
@@ -121,7 +125,7 @@ def exact(*, text: str, gold: Any, tag: str, marker: str, case: bool) -> Mark:
     answer = answer_text(text, tag=tag, marker=marker)
     if answer is None:
         return UNPARSED
-    return {"value": float(_normal(answer, case) in {_normal(str(each), case) for each in golds}), "parsed": 1.0}
+    return {"value": float(normal(answer, case) in {normal(str(each), case) for each in golds}), "parsed": 1.0}
 
 
 def form(*, text: str, think: str, answer: str, min_think: int) -> Mark:
@@ -145,6 +149,7 @@ def _plain_character(character: str) -> str:
     return {"\u2212": "-", "\uff0d": "-", "\u2044": "/"}.get(character, character)
 
 
-def _normal(text: str, case: bool) -> str:
+def normal(text: str, case: bool) -> str:
+    """Text up to white space, and up to case unless ``case``."""
     text = " ".join(unicodedata.normalize("NFC", text).split())
     return text if case else text.casefold()

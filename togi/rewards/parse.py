@@ -19,7 +19,7 @@ from togi.rewards.model import ensemble, reward_model
 from togi.rewards.shaping import brevity, concise, overlong
 from togi.rewards.unsupervised import majority
 from togi.rewards.user import python
-from togi.rewards.verify import choice, exact, form, math, number, scorer
+from togi.rewards.verify import bag_of, choice, exact, form, interval, list_of, math, number, quantity, scorer, set_of
 from togi.sandbox.pool import Pool, shared_pool
 
 LONGEST = 2000  # characters of an expression
@@ -31,6 +31,11 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         exact,
         number,
         choice,
+        quantity,
+        interval,
+        set_of,
+        list_of,
+        bag_of,
         math,
         scorer,
         python,

@@ -19,13 +19,17 @@ class number(Answer):
 
     The answer is what stands in ``<tag>``, else after ``</think>``, else everything; ``marker`` narrows it to what
     follows the marker's last occurrence ("####"). Reads commas, signs, decimals, fractions and percent exactly;
-    "41 or 42" and "2 + 40 = 42" are no answer. Of the task's own answer only what follows "####" counts.
+    "41 or 42" and "2 + 40 = 42" are no answer. Of the task's own answer only what follows "####" counts. ``percent``
+    says what 42% is: "fraction" 0.42, "unit" a percentage that equals a percentage only, "drop" 42.
     """
 
     tolerance: float = 0.0
+    percent: str = "fraction"
     name: str = "number"
 
     def __post_init__(self) -> None:
+        if self.percent not in ("fraction", "unit", "drop"):
+            raise ValueError(f'number: percent is "fraction", "unit" or "drop"; got "{self.percent}"')
         if not 0 <= self.tolerance < mathematics.inf:
             raise ValueError(f"number: tolerance is a number of at least 0; got {self.tolerance}")
 
@@ -37,7 +41,7 @@ class number(Answer):
         return "togi.rewards.grade:number"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
-        return {"gold": task.answer, "tag": self.tag, "marker": self.marker, "tolerance": self.tolerance}
+        return {**self.place(task), "tolerance": self.tolerance, "percent": self.percent}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,7 @@ class choice(Answer):
         return "togi.rewards.grade:choice"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
-        return {"gold": task.answer, "tag": self.tag, "marker": self.marker, "options": self.options}
+        return {**self.place(task), "options": self.options}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,7 @@ class exact(Answer):
         return "togi.rewards.grade:exact"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
-        return {"gold": task.answer, "tag": self.tag, "marker": self.marker, "case": self.case}
+        return {**self.place(task), "case": self.case}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,6 +107,10 @@ class Answer(Verifier):
     def write(self, answer: str) -> str:
         return f"{self.marker} {answer}".strip()
 
+    def place(self, task: Task) -> Mapping[str, Any]:
+        """The task's answer, and where a completion's stands."""
+        return {"gold": task.answer, "tag": self.tag, "marker": self.marker}
+
 
 def need(module: str, message: str) -> None:
     """Refuse with ``message`` where an optional library is not installed."""
