@@ -54,20 +54,28 @@ def test_turns_that_continue_each_other_are_one_sample_without_the_environments_
     assert one.mask.tolist() == [False, False, True, False, False, True, True]
     np.testing.assert_allclose(one.logp, [0, 0, -0.5, 0, 0, -0.5, -1.5])
     assert one.version == 4
+    [paid] = samples([group((turns, Score(value=2.0, dense=(1.0, 2.0, 3.0))))])
+    assert paid.dense is not None
+    assert paid.dense.tolist() == [0, 0, 1, 0, 0, 2, 3]
 
 
 @pytest.mark.parametrize(
     "second", [turn([1, 2, 4, 8], [9]), turn([1, 2], [9]), turn([1, 2, 3, 8], [9], temperature=0.7)]
 )
 def test_a_rewritten_history_or_another_temperature_begins_a_new_sample(second: Turn) -> None:
-    score = Score(value=2.0, dense=(0.25,))
+    score = Score(value=2.0, dense=(0.5, 0.25), steps=(0.75,), step_ends=(0,))
     first, last = samples([group(([turn([1, 2], [3]), second], score))])
     assert first.ids.tolist() == [1, 2, 3]
     assert last.ids.tolist() == [*second.prompt, 9]
     assert (first.group, first.trajectory) == (last.group, last.trajectory)
-    assert first.dense is None
+    assert first.dense is not None
+    assert first.dense.tolist() == [0.0, 0.0, 0.5]
+    assert first.steps is None
     assert last.dense is not None
     assert last.dense.tolist() == [0.0] * len(second.prompt) + [0.25]
+    assert last.steps is not None
+    assert last.steps[-1] == 0.75
+    assert np.isnan(last.steps[:-1]).all()
     assert last.temperature == second.temperature
 
 

@@ -26,6 +26,9 @@ class Letters:
         self.encoded += 1
         return tuple(ord(c) for message in messages for c in message.content)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
     def extend(self, ids: Ids, replies: Sequence[Message]) -> Ids:
         return ids + tuple(ord(c) for reply in replies for c in f"[{reply.content}]")
 

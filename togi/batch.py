@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from togi.types import Batch, FloatArray, Group, Sample, Turn, Unit
+from togi.types import Batch, FloatArray, Group, Sample, Score, Turn, Unit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,10 +45,11 @@ def samples(groups: Sequence[Group]) -> list[Sample]:
         for attempt, (trajectory, score) in enumerate(zip(group.trajectories, group.scores, strict=True)):
             if score.status != "ok":
                 continue
-            runs = _runs(trajectory.turns)
+            runs, paid = _runs(trajectory.turns), 0
             for run in runs:
-                dense = score.dense if run is runs[-1] else ()
-                ids, mask, logp, dense_T = _arrays(run, dense)
+                ids, mask, logp = _arrays(run)
+                dense_T = _dense(run, score.dense[paid:]) if score.dense else None
+                paid += sum(len(turn.completion) for turn in run)
                 found.append(
                     Sample(
                         ids=ids,
@@ -62,6 +63,7 @@ def samples(groups: Sequence[Group]) -> list[Sample]:
                         recorded=not any(turn.logp for turn in run),
                         baseline=group.baseline,
                         dense=dense_T,
+                        steps=_steps(run[-1], score, len(ids)) if run is runs[-1] and score.steps else None,
                         temperature=run[0].temperature,
                         version=min(turn.version for turn in run),
                     )
@@ -154,9 +156,9 @@ def _runs(turns: Sequence[Turn]) -> list[list[Turn]]:
 
 
 def _arrays(
-    run: Sequence[Turn], dense: Sequence[float]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], FloatArray, FloatArray | None]:
-    """Ids, mask, sampler's log-probabilities and dense rewards [T] of turns that continue each other."""
+    run: Sequence[Turn],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], FloatArray]:
+    """Ids, mask and the sampler's log-probabilities [T] of turns that continue each other."""
     ids = np.array(run[-1].prompt + run[-1].completion, dtype=np.int64)
     mask = np.zeros(len(ids), dtype=np.bool_)
     logp = np.zeros(len(ids), dtype=np.float32)
@@ -168,11 +170,24 @@ def _arrays(
             logp[start:end] = turn.logp
     if len(ids):
         mask[0], logp[0] = False, 0.0
-    if not dense:
-        return ids, mask, logp, None
-    dense_T = np.zeros(len(ids), dtype=np.float32)
-    dense_T[len(run[-1].prompt) :] = dense
-    return ids, mask, logp, dense_T
+    return ids, mask, logp
+
+
+def _dense(run: Sequence[Turn], dense: Sequence[float]) -> FloatArray:
+    """Dense rewards [T] at the tokens of a run's turns, to whose first ``dense`` begins."""
+    dense_T, start = np.zeros(len(run[-1].prompt) + len(run[-1].completion), dtype=np.float32), 0
+    for turn in run:
+        written = len(turn.completion)
+        dense_T[len(turn.prompt) : len(turn.prompt) + written] = dense[start : start + written]
+        start += written
+    return dense_T
+
+
+def _steps(turn: Turn, score: Score, length: int) -> FloatArray:
+    """What each step is worth, at its last token [T]; nan elsewhere."""
+    steps_T = np.full(length, np.nan, dtype=np.float32)
+    steps_T[len(turn.prompt) + np.array(score.step_ends)] = score.steps
+    return steps_T
 
 
 def _padded(rows: Sequence[FloatArray | None], shape: tuple[int, int]) -> torch.Tensor | None:

@@ -159,6 +159,7 @@ def score_row(score: Score) -> dict[str, Any]:
         "value": score.value,
         "parts": dict(score.parts),
         "shares": dict(score.shares),
+        **({"steps": list(score.steps)} if score.steps else {}),
         "status": score.status,
         "note": score.note,
     }

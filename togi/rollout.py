@@ -33,10 +33,13 @@ from togi.types import (
 
 @dataclass
 class _Episode:
-    """One attempt being played. ``ids`` is what the model sees next; ``stop`` is set when it is over."""
+    """One attempt being played. ``ids`` is what the model sees next; ``stop`` is set when it is over. ``begun`` is what
+    its first completion begins with, and ``salt`` sets its randomness apart from that of other beginnings."""
 
     task: Task
     attempt: int
+    begun: Ids = ()
+    salt: str = ""
     ids: Ids = ()
     env: Env | None = None
     turns: list[Turn] = field(default_factory=list)
@@ -86,6 +89,29 @@ class Episodes:
             first = self._played.get(task.id, 0)
             self._played[task.id] = first + n
             episodes += [_Episode(task=task, attempt=first + i) for i in range(n)]
+        played = self._played_out(episodes)
+        return [tuple(played[i * n : (i + 1) * n]) for i in range(len(tasks))]
+
+    def continued(self, begun: Sequence[tuple[Task, Ids]], n: int) -> list[Group]:
+        """``n`` attempts for each task and beginning of its first completion, scored; no log-probabilities.
+
+        What is drawn depends on the task and the beginning alone, beside run and step. A completion has no more tokens
+        than one that is sampled at once: what goes beyond is cut off. Raises ValueError when there is no reward.
+        """
+        self._check_reward()
+        episodes = [
+            _Episode(task=task, attempt=attempt, begun=ids, salt=f"\x1f{','.join(map(str, ids))}")
+            for task, ids in begun
+            for attempt in range(n)
+        ]
+        played = self._played_out(episodes)
+        attempts = [tuple(played[i * n : (i + 1) * n]) for i in range(len(begun))]
+        return self._scored([task for task, _ in begun], attempts)
+
+    def step_ends(self, trajectory: Trajectory, separator: str) -> tuple[int, ...]:
+        return self.chat.step_ends(trajectory.turns[-1].completion, separator)
+
+    def _played_out(self, episodes: Sequence[_Episode]) -> list[Trajectory]:
         try:
             self._start(episodes)
             turn = 0
@@ -95,8 +121,7 @@ class Episodes:
         finally:
             for episode in episodes:
                 _close(episode)
-        played = [Trajectory(turns=tuple(e.turns), stop=e.stop or "error", error=e.error) for e in episodes]
-        return [tuple(played[i * n : (i + 1) * n]) for i in range(len(tasks))]
+        return [Trajectory(turns=tuple(e.turns), stop=e.stop or "error", error=e.error) for e in episodes]
 
     def against(self, tasks: Sequence[Task], share: float) -> list[Group]:
         """The policy's attempt and its opponent's at every task, scored together; ``share`` is the reference's part in
@@ -148,20 +173,37 @@ class Episodes:
                 continue
             if messages not in encoded:
                 encoded[messages] = self.chat.prompt(messages)
-            episode.ids = encoded[messages]
+            episode.ids = (*encoded[messages], *episode.begun)
 
     def _turn(self, live: Sequence[_Episode], number: int) -> None:
         shared: dict[Ids, list[_Episode]] = {}
         for episode in live:
             shared.setdefault(episode.ids, []).append(episode)
         prompts = [
-            Prompt(ids=ids, seeds=tuple(attempt_seed(self.seed, self.step, e.task.id, e.attempt, number) for e in each))
+            Prompt(ids=ids, seeds=tuple(self._seed(episode, number) for episode in each))
             for ids, each in shared.items()
         ]
         drawn = self.engine.generate(prompts, self.sampling, self.progress)
         for each, turns in zip(shared.values(), drawn, strict=True):
             for episode, turn in zip(each, turns, strict=True):
-                self._answer(episode, turn)
+                self._answer(episode, self._whole(episode, turn))
+
+    def _seed(self, episode: _Episode, turn: int) -> int:
+        return attempt_seed(self.seed, self.step, episode.task.id + episode.salt, episode.attempt, turn)
+
+    def _whole(self, episode: _Episode, turn: Turn) -> Turn:
+        """The turn with what it began with as a part of its completion, which some other policy may have written."""
+        if not episode.begun or episode.turns:
+            return turn
+        completion, most = (*episode.begun, *turn.completion), self.sampling.max_tokens
+        return replace(
+            turn,
+            prompt=turn.prompt[: -len(episode.begun)],
+            completion=completion[:most],
+            text=self.chat.decode(completion[:most]),
+            stop="length" if len(completion) > most else turn.stop,
+            logp=(),
+        )
 
     def _answer(self, episode: _Episode, turn: Turn) -> None:
         """Hand the turn to the environment, and note how the episode goes on."""
@@ -230,11 +272,11 @@ def _check(reward: Reward, task: Task, trajectories: Sequence[Trajectory], score
                 f"{who}: wanted a finite number, got {each.value!r}; when no score can be given, say so with "
                 'Score(value=math.nan, status="error", note=...)'
             )
-        if each.dense and len(each.dense) != len(trajectory.turns[-1].completion):
-            wanted = len(trajectory.turns[-1].completion)
-            raise ValueError(
-                f"{who}: wanted {wanted} dense rewards, one a token of the last turn, got {len(each.dense)}"
-            )
+        wanted = sum(len(turn.completion) for turn in trajectory.turns)
+        if each.dense and len(each.dense) != wanted:
+            raise ValueError(f"{who}: wanted {wanted} dense rewards, one a completion token, got {len(each.dense)}")
+        if len(each.steps) != len(each.step_ends):
+            raise ValueError(f"{who}: {len(each.steps)} steps have worths, and {len(each.step_ends)} have ends")
 
 
 def _close(episode: _Episode) -> None:

@@ -12,6 +12,7 @@ earlier thoughts: they do so in ``prompt``, where nothing is learned from; ``ext
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import jinja2
@@ -139,6 +140,26 @@ class Chat:
         """The text of ids as the model sees it, special tokens visible."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return text
+
+    def step_ends(self, completion: Sequence[int], separator: str = "\n") -> tuple[int, ...]:
+        """The index of the last token of each step of a completion; none for one that says nothing.
+
+        A step is text between separators that is not blank. It ends with the token in which the separator after it is
+        complete, and the last one with the completion. Only the text decides how many steps there are, so that they are
+        as many when the same text is tokenised again. Raises ValueError for an empty separator.
+        """
+        if not separator:
+            raise ValueError(r'steps are cut at a separator that is not empty, such as "\n"')
+        text, ends, at = self.decode(completion), list[int](), 0
+        for piece in text.split(separator):
+            at += len(piece) + len(separator)
+            if piece.strip():
+                ends.append(self._token_at(completion, text[:at]))
+        return (*ends[:-1], len(completion) - 1) if ends else ()
+
+    def _token_at(self, ids: Sequence[int], text: str) -> int:
+        """The first token with which the ids' text begins with ``text``, else the last one."""
+        return bisect_left(range(len(ids) - 1), True, key=lambda i: self.decode(ids[: i + 1]).startswith(text))
 
     def _render(self, messages: Sequence[Message], *, generation: bool) -> str:
         rows = [{"role": message.role, "content": message.content} for message in messages]

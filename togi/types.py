@@ -29,10 +29,10 @@ FloatArray = NDArray[np.float32]
 Role = Literal["system", "developer", "user", "assistant", "tool", "text"]
 Status = Literal["ok", "unparseable", "timeout", "error", "abstain"]
 Stop = Literal["eos", "stop_string", "length", "context", "done", "error"]
-Need = Literal["old_logp", "ref_logp", "old_value"]
-Output = Literal["logp", "entropy", "certainty", "value", "score"]
+Need = Literal["old_logp", "ref_logp", "old_value", "implicit_logp"]
+Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit"]
 Unit = Literal["sample", "group"]
-Heads = Literal["none", "shared", "own"]
+Heads = Literal["none", "shared", "own", "implicit"]
 Trains = Literal["policy", "scorer", "nothing"]
 
 
@@ -57,7 +57,8 @@ class Task:
     training, as messages: one for a demonstration, two (chosen, rejected) for a preference pair, none for a task that
     is only sampled. ``worth`` has one number for each recorded answer that was judged, the better the higher: (1, 0)
     for chosen and rejected, (0.7, 0.3) for win probabilities, 1 or 0 for a thumb up or down; it is empty when nobody
-    judged. ``info`` carries the row's further columns to rewards.
+    judged. ``step_worth`` has, for each recorded answer whose steps were judged, one number from 0 (wrong) to 1 (right)
+    a step, nan where nobody said. ``info`` carries the row's further columns to rewards.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Task:
     answer: Any = None
     recorded: tuple[tuple[Message, ...], ...] = ()
     worth: tuple[float, ...] = ()
+    step_worth: tuple[tuple[float, ...], ...] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -119,14 +121,17 @@ class Score:
     ``status`` other than ``ok`` means no score could be given: ``value`` is then nan, the trajectory is never trained
     on and never counted as 0, but always counted and shown. ``parts`` holds the named components before weighting,
     ``shares`` what each of them added to ``value`` after weights, gates and limits: they sum to it. ``dense`` is an
-    optional reward for each completion token of the last turn. ``note`` is what was said beside the number: a judge's
-    critique, or why a score was not given.
+    optional reward for each completion token, of all turns one after the other. ``steps`` says what each step of the
+    last turn was found worth, from 0 to 1 (nan: not said), and ``step_ends`` which of that turn's completion tokens is
+    the step's last. ``note`` is what was said beside the number: a judge's critique, or why a score was not given.
     """
 
     value: float
     parts: Mapping[str, float] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
     dense: tuple[float, ...] = ()
+    steps: tuple[float, ...] = ()
+    step_ends: tuple[int, ...] = ()
     status: Status = "ok"
     note: str = ""
 
@@ -153,7 +158,8 @@ class Sample:
     within the group: two samples of one trajectory (a history that was rewritten between turns) carry both numbers.
     ``recorded`` is true for answers that were not sampled. ``value`` is a critic's estimate before each token and
     ``end_value`` the one after the last, both from ``Policy.annotate``; ``returns`` is what the critic learns.
-    ``baseline`` is the group's.
+    ``baseline`` is the group's. ``steps`` holds what a step was found worth at its last token, and nan elsewhere;
+    ``implicit_logp`` is the log-probability under the model that implicit rewards are read from.
     """
 
     ids: NDArray[np.int64]
@@ -167,8 +173,10 @@ class Sample:
     recorded: bool = False
     baseline: float | None = None
     dense: FloatArray | None = None
+    steps: FloatArray | None = None
     old_logp: FloatArray | None = None
     ref_logp: FloatArray | None = None
+    implicit_logp: FloatArray | None = None
     value: FloatArray | None = None
     end_value: float = 0.0
     advantage: FloatArray | None = None
@@ -201,7 +209,8 @@ class Outputs:
 
     ``certainty_BT`` is the divergence KL(U || p) of a token's distribution from the uniform one, without gradient.
     ``value_BT`` at t is the critic's estimate of the state before token t. ``score_B`` is a scalar head's reading of
-    the whole sequence, after its last token.
+    the whole sequence, after its last token. ``implicit_BT`` are log-probabilities under a second language model that is
+    learned beside the policy.
     """
 
     logp_BT: torch.Tensor
@@ -209,6 +218,7 @@ class Outputs:
     certainty_BT: torch.Tensor | None = None
     value_BT: torch.Tensor | None = None
     score_B: torch.Tensor | None = None
+    implicit_BT: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,6 +355,14 @@ class Play(Protocol):
         """The tasks' recorded answers as groups, without sampling; their scores are ``Task.worth``, or 0."""
         ...
 
+    def step_ends(self, trajectory: Trajectory, separator: str) -> tuple[int, ...]:
+        """Which completion token of the last turn ends each of its steps, cut at the separator."""
+        ...
+
+    def continued(self, begun: Sequence[tuple[Task, Ids]], n: int) -> list[Group]:
+        """``n`` attempts at each task whose first completion begins with the given ids, scored."""
+        ...
+
 
 class Sampler(Protocol):
     """Decides who is sampled: draws tasks until ``want`` groups are at hand.
@@ -386,7 +404,8 @@ class Algorithm(Protocol):
 
     @property
     def heads(self) -> Heads:
-        """The scalar head its values or scores are read from: one on the policy's trunk, or a model of its own."""
+        """What is learned beside the policy: nothing, a scalar head on its layers, a model of its own with such a head,
+        or a second language model whose log-probabilities are implicit rewards."""
         return "none"
 
     @property

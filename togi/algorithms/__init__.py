@@ -18,6 +18,7 @@ from togi.algorithms.nca import NCA, PLDPO, InfoNCA
 from togi.algorithms.policy_gradient import AVERAGES, ConstantLength, PolicyGradient
 from togi.algorithms.ppo import PPO, REINFORCE_BASELINE
 from togi.algorithms.preference import Listwise, Pairwise, Preference, ReferenceFree
+from togi.algorithms.process_reward_model import ProcessRewardModel
 from togi.algorithms.reference_free import CPO, ORPO, SimPO, SLiC
 from togi.algorithms.reinforce import REINFORCE_PP_BASELINE, ReinforcePP
 from togi.algorithms.remax import ReMax
@@ -27,7 +28,7 @@ from togi.algorithms.rso import RSO
 from togi.algorithms.sft import SFT
 from togi.algorithms.single import Single
 from togi.algorithms.sppo import SPPO
-from togi.samplers import Revised
+from togi.samplers import Revised, StepLabels
 from togi.types import Algorithm
 
 ALGORITHMS: Mapping[str, Algorithm] = {
@@ -43,6 +44,8 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "reinforce_pp_baseline": REINFORCE_PP_BASELINE,
     "lite_ppo": LITE_PPO,
     "reward_model": RewardModel(),
+    "process_reward_model": ProcessRewardModel(),
+    "step_labels": Collect(sampler=StepLabels()),
     "ppo": PPO(),
     "reinforce_baseline": REINFORCE_BASELINE,
     "remax": ReMax(),
@@ -119,6 +122,7 @@ __all__ = [
     "Pairwise",
     "PolicyGradient",
     "Preference",
+    "ProcessRewardModel",
     "ReMax",
     "ReferenceFree",
     "ReinforcePP",

@@ -7,8 +7,10 @@ attempts are demonstrations, revised answers are what a constitution asks for.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from togi.data.errors import DataError
 from togi.data.tasks import Tasks
@@ -49,6 +51,10 @@ def load_collected(collected: Collected, asked: Tasks, folder: Path) -> Tasks:
     return Tasks(tasks, dropped=dropped)
 
 
+def _steps(score: dict[str, Any]) -> tuple[float, ...]:
+    return tuple(math.nan if worth is None else float(worth) for worth in score.get("steps", ()))
+
+
 def _task(rows: list[dict[str, object]], asked: dict[str, Task], *, best: bool) -> Task | None:
     scored = [(row, score) for row in rows if isinstance(score := row["score"], dict) and score["status"] == "ok"]
     scored = [(row, score) for row, score in scored if row["completion"]]
@@ -60,10 +66,12 @@ def _task(rows: list[dict[str, object]], asked: dict[str, Task], *, best: bool) 
     gold = [row.get("gold") for row, _ in scored]
     truth = [each for each in gold if isinstance(each, int | float)]
     known = len(truth) == len(scored) and truth.count(max(truth)) == 1
+    steps = tuple(_steps(score) for _, score in scored)
     return replace(
         task,
         info={**task.info, "truth": truth.index(max(truth))} if known else task.info,
         id=f"{task.id}@{rows[0]['step']}",
         recorded=tuple((Message(role="assistant", content=str(row["completion"])),) for row, _ in scored),
         worth=tuple(float(score["value"]) for _, score in scored),
+        step_worth=steps if any(steps) else (),
     )

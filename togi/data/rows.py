@@ -2,8 +2,9 @@
 
 ``prompt`` is text or a list of messages; beside it ``completion`` (a demonstration, or with a ``label`` that is true
 or false an unpaired preference), ``chosen`` and ``rejected`` (a preference pair, whose common beginning is the prompt
-when there is none), or ``completions`` (a ranking). ``messages`` is a conversation whose last assistant message is the
-demonstration. ``text`` is raw text to learn from. Further columns go to rewards.
+when there is none), or ``completions`` (a ranking, or with ``labels`` the steps of one answer). ``messages`` is a
+conversation whose last assistant message is the demonstration. ``text`` is raw text to learn from. Further columns go
+to rewards.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from togi.data.conversations import (
     text_answer,
 )
 from togi.data.errors import RowError, RowSkipped
-from togi.data.worth import PAIR_COLUMNS, RANKING_COLUMNS, Worth, label_worth, pair_worth, ranking_worth
+from togi.data.worth import PAIR_COLUMNS, RANKING_COLUMNS, Worth, label_worth, pair_worth, ranking_worth, step_worth
 from togi.types import Message, Task
 
 COLUMNS = ("prompt", "completion", "completions", "messages", "text", "chosen", "rejected")
 Answers = tuple[Conversation, ...]
+STEPS = "\n"  # what a row's steps are joined by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class _Read:
     prompt: Conversation
     recorded: Answers = ()
     worth: Worth = ()
+    step_worth: tuple[Worth, ...] = ()
     columns: tuple[str, ...] = ()
 
 
@@ -85,6 +88,7 @@ def make_task(
         answer=row.get(answer_column),
         recorded=recorded,
         worth=read.worth,
+        step_worth=read.step_worth,
         info={name: value for name, value in row.items() if name not in taken},
     )
 
@@ -106,8 +110,10 @@ def _read(row: Mapping[str, Any], prompting: Prompting, *, judged: bool) -> _Rea
         prompt = read_prompt(row["prompt"], prompting.template, chat=prompting.format == "chat")
         if not judged:
             return _Read(prompt=prompt)
+        if "completion" not in present and "completions" in present:
+            return _steps(row, prompt) if row.get("labels") is not None else _ranking(row, prompt)
         if "completion" not in present:
-            return _ranking(row, prompt) if "completions" in present else _Read(prompt=prompt)
+            return _Read(prompt=prompt)
         recorded = (read_answer(row["completion"], prompt, "completion"),)
         worth = label_worth(row)
         return _Read(prompt=prompt, recorded=recorded, worth=worth, columns=("label",) if worth else ())
@@ -153,6 +159,19 @@ def _ranking(row: Mapping[str, Any], prompt: Conversation) -> _Read:
     if any(best[answer] != value for answer, value in zip(recorded, worth, strict=True)):
         raise RowSkipped("a ranking holds the same answer twice at different places")
     return _Read(prompt=prompt, recorded=recorded, worth=worth, columns=RANKING_COLUMNS)
+
+
+def _steps(row: Mapping[str, Any], prompt: Conversation) -> _Read:
+    steps = row["completions"]
+    if not isinstance(steps, Sequence) or isinstance(steps, str) or not steps:
+        raise RowError(f'"completions" is a list of steps that is not empty; this is {show(steps)}')
+    for step in steps:
+        if not isinstance(step, str) or not step.strip():
+            raise RowError(f"a step is text that is not empty; this is {show(step)}")
+        if STEPS in step.strip():
+            raise RowError(f"a step is one line, since steps end with their line; this has several: {show(step)}")
+    recorded = (read_answer(STEPS.join(step.strip() for step in steps), prompt, "completions"),)
+    return _Read(prompt=prompt, recorded=recorded, step_worth=(step_worth(row, len(steps)),), columns=("labels",))
 
 
 def _demonstration(demonstrate: Callable[[dict[str, Any]], str], row: Mapping[str, Any]) -> str:

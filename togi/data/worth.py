@@ -69,6 +69,21 @@ def label_worth(row: Mapping[str, Any]) -> Worth:
     return (float(row["label"]),) if isinstance(row.get("label"), bool) else ()
 
 
+def step_worth(row: Mapping[str, Any], count: int) -> Worth:
+    """From 0 (wrong) to 1 (right) for each of ``count`` steps, nan where its label is missing; true is 1. Raises
+    RowError."""
+    labels = row["labels"]
+    if not isinstance(labels, Sequence) or isinstance(labels, str) or len(labels) != count:
+        raise RowError(f'"labels" is a list of {count}, one for each step; this is {labels!r:.80}')
+    worth = tuple(math.nan if each is None else _finite(float(each) if isinstance(each, bool) else each, "labels")
+                  for each in labels)  # fmt: skip
+    if any(each < 0 or each > 1 for each in worth):
+        raise RowError(f"labels of steps are true, false, or from 0 to 1 (write a rating as rating >= 0); got {labels}")
+    if all(map(math.isnan, worth)):
+        raise RowSkipped("no step of the answer has a label")
+    return worth
+
+
 def refuse_one_class(worths: Sequence[Worth]) -> None:
     """Refuse single labelled answers that all have the same label. Raises RowError."""
     if not all(len(worth) == 1 for worth in worths) or len(set(worths)) > 1:

@@ -42,7 +42,7 @@ from togi.losses.preference import (
     slic,
     sppo,
 )
-from togi.losses.reward_model import bradley_terry, plackett_luce, plackett_luce_ties
+from togi.losses.reward_model import binary, bradley_terry, plackett_luce, plackett_luce_ties
 
 __all__ = [
     "LOG_LIMIT",
@@ -51,6 +51,7 @@ __all__ = [
     "apo_down",
     "apo_zero",
     "bco",
+    "binary",
     "bradley_terry",
     "clip_fraction",
     "cpo",

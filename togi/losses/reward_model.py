@@ -30,6 +30,15 @@ def bradley_terry(
     return loss + centring * (score_w + score_l) ** 2
 
 
+def binary(logit: Tensor, label: Tensor) -> Tensor:
+    """Log-odds and the probability that they should say, of equal shape -> cross-entropy.
+
+    ``-l log sigmoid(x) - (1 - l) log sigmoid(-x)``, as process reward models (arXiv:2305.20050) and implicit ones
+    (arXiv:2412.01981, equation 5) learn it.
+    """
+    return -label * logsigmoid(logit) - (1 - label) * logsigmoid(-logit)
+
+
 def plackett_luce(score: Tensor) -> Tensor:
     """Scores [..., K] from the best answer to the worst -> negative log-likelihood of that ranking [...].
 

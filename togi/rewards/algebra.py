@@ -213,7 +213,8 @@ class clip(Composable):
 def combine(
     scores: Sequence[Score], value: float, *, shares: Mapping[str, float], dense: tuple[float, ...] = ()
 ) -> Score:
-    """One score with all parts and all notes; the first status that is not ok wins and makes the value nan."""
+    """One score with all parts and all notes, and the steps of the first that has any; the first status that is not ok
+    wins and makes the value nan."""
     parts: dict[str, float] = {}
     for score in scores:
         for name, part in score.parts.items():
@@ -222,7 +223,8 @@ def combine(
         if score.status != "ok":
             return Score(value=math.nan, parts=parts, status=score.status, note=score.note)
     note = "\n".join(dict.fromkeys(score.note for score in scores if score.note))
-    return Score(value=value, parts=parts, shares=shares, dense=dense, note=note)
+    stepwise = next((score for score in scores if score.steps), Score(value=value))
+    return replace(stepwise, value=value, parts=parts, shares=shares, dense=dense, note=note)
 
 
 def _shares(term: Composable, score: Score) -> Mapping[str, float]:

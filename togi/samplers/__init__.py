@@ -6,5 +6,6 @@ from togi.samplers.group import Groups, Recorded
 from togi.samplers.nash import Against
 from togi.samplers.rejection import Rejection
 from togi.samplers.revised import Revised
+from togi.samplers.steps import StepLabels, Stepwise
 
-__all__ = ["Against", "Dynamic", "Groups", "Recorded", "Rejection", "Revised", "WithGreedy"]
+__all__ = ["Against", "Dynamic", "Groups", "Recorded", "Rejection", "Revised", "StepLabels", "Stepwise", "WithGreedy"]
