@@ -59,7 +59,8 @@ class Ran:
     """What became of one program.
 
     ``outcomes`` has one entry for each call, as many as were reached; a script has none. ``stdout`` and ``stderr`` are
-    cut at the limit. A status other than ``ok`` says which limit it ran into, or "error" when it did not start or died.
+    cut at the limit. A status other than ``ok`` says which limit it ran into, or "error" when it did not start or died;
+    ``judged`` is False when that says nothing about the program: the box failed, or does not speak all of its language.
     """
 
     status: Literal["ok", "timeout", "memory", "output", "error"]
@@ -68,6 +69,7 @@ class Ran:
     stderr: str = ""
     seconds: float = 0.0
     note: str = ""
+    judged: bool = True
 
 
 class Box(Protocol):

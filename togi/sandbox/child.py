@@ -1,0 +1,241 @@
+"""Runs a program as a child process through the harness, watches it, and reads its replies; it knows no tier.
+
+Nothing the child says is believed beyond its form: output is cut, replies are checked, the exit code is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import py_compile
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from togi.sandbox.box import Calls, Limits, Outcome, Ran, Script
+from togi.sandbox.codec import NoValue, decode, encode
+
+FILES = 64  # open files of a program
+PARTS = ("harness", "codec")
+
+
+class Start(Protocol):
+    """How a tier starts a child: the command for this job's and this reply's file descriptor."""
+
+    def __call__(self, job_fd: int, reply_fd: int) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a child starts: its folder, its environment, and the user it becomes (None: it stays who it is)."""
+
+    folder: Path
+    environment: dict[str, str]
+    user: int | None = None
+    counts: bool = False  # whether the limit on processes counts this program's alone
+
+
+def write_harness(folder: Path) -> Path:
+    """Compile the harness and the codec into ``folder``; gives the file to start."""
+    for part in PARTS:
+        source = Path(__file__).with_name(f"{part}.py")
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        py_compile.compile(str(source), cfile=str(folder / f"{part}.pyc"), doraise=True, invalidation_mode=mode)
+        (folder / f"{part}.pyc").chmod(0o644)
+    return folder / "harness.pyc"
+
+
+def write_job(program: Calls | Script, limits: Limits, place: Place) -> str:
+    """The job as the harness reads it. Raises ValueError for arguments that the codec cannot write."""
+    job: dict[str, Any] = {"source": program.source, "user": place.user, "limits": _rlimits(limits, place.counts)}
+    if isinstance(program, Calls):
+        try:
+            arguments = [encode(tuple(each)) for each in program.arguments]
+        except NoValue as error:
+            raise ValueError(f"arguments of {program.function} cannot enter a box: {error}") from error
+        job |= {"function": program.function, "arguments": arguments}
+    return json.dumps(job)
+
+
+def _rlimits(limits: Limits, counts: bool) -> dict[str, int]:
+    most = {
+        "RLIMIT_AS": limits.memory_mb * 2**20,
+        "RLIMIT_CPU": ceil(limits.seconds) + 1,
+        "RLIMIT_FSIZE": limits.file_mb * 2**20,
+        "RLIMIT_NOFILE": FILES,
+        "RLIMIT_CORE": 0,
+    }
+    return most | ({"RLIMIT_NPROC": limits.processes} if counts else {})
+
+
+def run_child(program: Calls | Script, limits: Limits, start: Start, place: Place) -> Ran:
+    """Run one program to its end or to a limit; when it returns, the child is gone."""
+    job = write_job(program, limits, place)
+    began = time.monotonic()
+    with ExitStack() as stack:
+        job_fd = _readable(stack, job.encode("ascii"))
+        stdin = _readable(stack, program.stdin.encode("utf-8", "replace") if isinstance(program, Script) else b"")
+        reply_read, reply_write = os.pipe()
+        stack.callback(os.close, reply_read)
+        try:
+            child = subprocess.Popen(
+                start(job_fd, reply_write),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(job_fd, reply_write),
+                cwd=place.folder,
+                env=place.environment,
+                start_new_session=True,
+            )
+        finally:
+            os.close(reply_write)
+        watch = _Watch(child, reply_read, limits)
+        try:
+            watch.follow(began + limits.seconds)
+        finally:
+            watch.kill()
+    return _read(program, watch, time.monotonic() - began)
+
+
+def _readable(stack: ExitStack, content: bytes) -> int:
+    """A file descriptor to read ``content`` from, of any length, without a writer to feed it."""
+    fd, name = tempfile.mkstemp(prefix="togi-job-")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+        read_fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        Path(name).unlink()
+    stack.callback(os.close, read_fd)
+    return read_fd
+
+
+class _Watch:
+    """Reads the child's three pipes until they close, a pipe carries too much, or time is up."""
+
+    def __init__(self, child: subprocess.Popen[bytes], reply_fd: int, limits: Limits) -> None:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        self.child, self.limits = child, limits
+        self.out, self.err, self.replies = bytearray(), bytearray(), bytearray()
+        self.streams = {child.stdout.fileno(): self.out, child.stderr.fileno(): self.err, reply_fd: self.replies}
+        self.stopped: Literal["timeout", "output"] | None = None
+
+    def follow(self, deadline: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            for fd, stream in self.streams.items():
+                selector.register(fd, selectors.EVENT_READ, stream)
+            while selector.get_map() and self.stopped is None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    self.stopped = "timeout"
+                for key, _ in selector.select(max(0.0, left)):
+                    self._take(selector, key.fd, key.data)
+            # All ends may be closed while the child still runs.
+            if self.stopped is None:
+                try:
+                    self.child.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    self.stopped = "timeout"
+
+    def _take(self, selector: selectors.BaseSelector, fd: int, stream: bytearray) -> None:
+        room = self.limits.output_bytes - len(stream)
+        chunk = os.read(fd, min(1 << 16, room + 1))
+        if not chunk:
+            selector.unregister(fd)
+        elif len(chunk) > room:
+            self.stopped = "output"
+        stream += chunk[:room]
+
+    def kill(self) -> None:
+        """End the child and its process group. One that was waited for has given its number away."""
+        if self.child.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait()
+        for stream in (self.child.stdout, self.child.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def _read(program: Calls | Script, watch: _Watch, seconds: float) -> Ran:
+    """What became of a program, by what its child wrote and how it ended."""
+    stdout, stderr = watch.out.decode("utf-8", "replace"), watch.err.decode("utf-8", "replace")
+    wanted = len(program.arguments) if isinstance(program, Calls) else 0
+    status, note, outcomes, judged = _verdict(bytes(watch.replies), wanted, watch)
+    return Ran(
+        status=status, outcomes=outcomes, stdout=stdout, stderr=stderr, seconds=seconds, note=note, judged=judged
+    )
+
+
+_Status = Literal["ok", "timeout", "memory", "output", "error"]
+
+
+def _verdict(replies: bytes, wanted: int, watch: _Watch) -> tuple[_Status, str, tuple[Outcome, ...], bool]:
+    lines = replies.split(b"\n")[:-1]
+    if not lines and watch.stopped is None:
+        said = watch.err.decode("utf-8", "replace").strip()[-300:]
+        return "error", f"the box did not start: {said}", (), False
+    try:
+        outcomes, end, note = read_replies(lines, wanted)
+    except NoValue as error:
+        return "error", f"something other than the harness replied: {error}", (), True
+    if watch.stopped == "timeout":
+        return "timeout", f"took longer than {watch.limits.seconds:g} s", outcomes, True
+    if watch.stopped == "output":
+        return "output", f"wrote more than {watch.limits.output_bytes} bytes", outcomes, True
+    if end in ("memory", "error"):
+        return ("memory" if end == "memory" else "error"), note, outcomes, True
+    if end is None and (wanted or watch.child.returncode not in range(128)):
+        return "error", _how_it_ended(watch.child.returncode), outcomes, True
+    if len(outcomes) < wanted:
+        return "error", "it ended before all of its calls were made", outcomes, True
+    return "ok", "", outcomes, True
+
+
+def read_replies(lines: Sequence[bytes], wanted: int) -> tuple[tuple[Outcome, ...], str | None, str]:
+    """Outcomes, the harness's last word (None without one) and its note. Raises NoValue for what no harness writes."""
+    outcomes: list[Outcome] = []
+    end, note = None, ""
+    for number, line in enumerate(lines):
+        try:
+            reply = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise NoValue(str(error)[:100]) from error
+        if not isinstance(reply, dict) or not reply or end is not None or ("began" in reply) != (number == 0):
+            raise NoValue("a line out of place")
+        if "end" in reply:
+            end, note = str(reply["end"]), str(reply.get("note", ""))[:300]
+        elif number:
+            outcomes.append(_outcome(reply))
+    if len(outcomes) > wanted:
+        raise NoValue("more outcomes than calls")
+    return tuple(outcomes), end, note
+
+
+def _outcome(reply: dict[str, Any]) -> Outcome:
+    ((kind, body),) = reply.items() if len(reply) == 1 else (("", None),)
+    if kind == "value":
+        return Outcome(value=decode(body))
+    if kind == "raised" and isinstance(body, str):
+        return Outcome(status="raised", note=body[:300])
+    if kind == "none" and isinstance(body, str):
+        return Outcome(status="no value", note=body[:300])
+    raise NoValue("an outcome of no known kind")
+
+
+def _how_it_ended(code: int) -> str:
+    number = -code if code < 0 else code - 128
+    if number == signal.SIGXCPU:
+        return "used up its processor time"
+    names = {each.value: each.name for each in signal.Signals}
+    return f"was killed by {names[number]}" if number in names else "ended itself"

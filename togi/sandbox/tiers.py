@@ -1,0 +1,86 @@
+"""Which tiers this machine offers, and the box of one: the only door to them. It knows no reward.
+
+A tier counts as offered when a probe was run in it and could not get out, not when something is installed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+from togi.sandbox import bubblewrap
+from togi.sandbox.box import Box, Tier
+from togi.sandbox.child import write_harness
+from togi.sandbox.probe import escapes
+from togi.sandbox.process import Process
+
+TIERS: tuple[Tier, ...] = get_args(Tier)
+
+
+def open_box(tier: Tier | Literal["auto"] = "auto", workers: int | None = None) -> Box:
+    """A box of this tier; "auto" takes the strongest that holds here, never "process".
+
+    ``workers`` programs run side by side, as many as there are cores when it is None. Raises ValueError when the tier
+    does not hold here, with what to install.
+    """
+    workers = cores() if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"a box needs at least 1 worker; got {workers}")
+    if tier == "process":
+        return Process(folder=_harness(), workers=workers)
+    wanted = [each for each in _OPENERS if tier in ("auto", each)]
+    if not wanted:
+        raise ValueError(f'"{tier}" is no tier; there are auto, {", ".join(TIERS)}')
+    for each in wanted:
+        if not why_not(each):
+            return _OPENERS[each](workers)
+    reasons = "; ".join(f"{each}: {why_not(each)}" for each in wanted)
+    raise ValueError(
+        f"nothing on this machine can keep a program in ({reasons}). Install one of them, or run without a jail by "
+        'asking for the tier "process", which keeps nothing in'
+    )
+
+
+def available() -> list[tuple[Tier, str]]:
+    """Each tier that keeps programs in, the strongest first, and why it does not hold here; empty when it does."""
+    return [(tier, why_not(tier)) for tier in _OPENERS]
+
+
+@cache
+def why_not(tier: Tier) -> str:
+    """Why this tier does not hold here; empty when it does. Probed once a process."""
+    reason = _MISSING[tier]()
+    if reason:
+        return reason
+    try:
+        return escapes(_OPENERS[tier](1))
+    except (OSError, ValueError) as error:
+        return f"it does not start: {error}"
+
+
+def cores() -> int:
+    """Processor cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@cache
+def _harness() -> Path:
+    """A folder that every user can read, with the compiled harness; gone at the end of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="togi-harness-"))
+    folder.chmod(0o755)
+    write_harness(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+_OPENERS: dict[Tier, Callable[[int], Box]] = {
+    "bubblewrap": lambda workers: bubblewrap.Bubblewrap(folder=_harness(), workers=workers),
+}
+_MISSING: dict[Tier, Callable[[], str]] = {"bubblewrap": bubblewrap.missing}
