@@ -11,19 +11,26 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import tiny_model
+from judge_doubles import attempts
+from tiny_text import byte_level, tiny_llama
 from torch import Tensor, nn
 
 from togi import batch as batching
 from togi.algorithms import ALGORITHMS, GRPO, ConstantLength, NashMD, PolicyGradient, Preference, Single
+from togi.algorithms.genrm import KEYS, GenRM, Verdicts
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser
+from togi.rewards.algebra import Surroundings
+from togi.rewards.judge import genrm
 from togi.rollout import Episodes
 from togi.samplers import Dynamic, Groups, Recorded, Rejection, WithGreedy
+from togi.text import Chat
 from togi.types import (
     LOGP,
     Algorithm,
@@ -322,3 +329,30 @@ def test_learning_through_the_real_engine_and_policy(name: str) -> None:
         engine.sync(policy)
     assert engine.version == policy.step > 0
     assert sum(s.value for g in play.at(10_000)(TASKS, 32) for s in g.scores) / 96 > 0.8
+
+
+def test_a_tiny_model_learns_to_say_yes_rightly_and_is_asked_as_it_was_taught(tmp_path: Path) -> None:
+    """Two tasks with opposite right answers, so that neither an answer nor a task decides by itself."""
+    template = "{request}\n{answer}"
+    tokenizer, model = byte_level(), tiny_llama(seed=1)
+    chat = Chat(tokenizer, frozenset({2}))
+    engine = NativeEngine(model, tokenizer, frozenset({2}))
+    policy = LocalPolicy(model, Optimiser(learning_rate=1e-2), compute=torch.float32)
+    play = Episodes(engine=engine, chat=chat, env=OneTurn, reward=None, sampling=Sampling(max_tokens=4))
+    answers = tuple((Message(role="assistant", content=text),) for text in "ab")
+    tasks = [
+        Task(id=word, prompt=(Message(role="user", content=f"say {word}"),), recorded=answers, worth=worth)
+        for word, worth in (("a", (1.0, 0.0)), ("b", (0.0, 1.0)))
+    ]
+    algorithm = GenRM(sampler=Verdicts(template=template, master_keys=len(KEYS)))
+    stream = cycle(tasks)
+    for step in range(60):
+        groups = algorithm.sampler(stream, 2, play.at(step))
+        policy.learn(algorithm.credit(batching.samples(groups), {}), algorithm)
+    engine.sync(policy)
+    (tmp_path / "ask.txt").write_text(template)
+    at = Surroundings(engine=engine, chat=chat, folder=tmp_path, dtype=torch.float32)
+    reward = genrm(template="ask.txt", base=tmp_path).opened(at)
+    p = [[score.value for score in reward(task, attempts("a", "b", *KEYS))] for task in tasks]
+    assert min(p[0][0], p[1][1]) > 0.9
+    assert max(p[0][1], p[1][0], *p[0][2:], *p[1][2:]) < 0.1

@@ -33,7 +33,7 @@ Need = Literal["old_logp", "ref_logp", "old_value", "implicit_logp"]
 Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit"]
 Unit = Literal["sample", "group"]
 Heads = Literal["none", "shared", "own", "implicit"]
-Trains = Literal["policy", "scorer", "nothing"]
+Trains = Literal["policy", "scorer", "verifier", "nothing"]
 
 
 LOGP: frozenset[Output] = frozenset({"logp"})
@@ -410,7 +410,8 @@ class Algorithm(Protocol):
 
     @property
     def trains(self) -> Trains:
-        """Whether the stage's weights are a policy afterwards, a scorer of answers, or what they were before."""
+        """Whether the stage's weights are a policy afterwards, a scorer of answers, a verifier that says Yes or No of
+        them, or what they were before."""
         return "policy"
 
     def prepare(self, samples: Sequence[Sample]) -> list[Sample]:

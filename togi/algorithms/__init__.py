@@ -9,6 +9,7 @@ from togi.algorithms.dpo import CDPO, DPO, DPO_NORM, ONLINE_DPO, RPO
 from togi.algorithms.dpo_variants import DPOP, FDPO, LDDPO, APODown, APOZero, RobustDPO
 from togi.algorithms.dr_grpo import DR_GRPO
 from togi.algorithms.exo import EXO, EXOReward
+from togi.algorithms.genrm import Chains, GenRM
 from togi.algorithms.grpo import BASELINES, GRPO
 from togi.algorithms.ipo import IPO, IPO_SUM
 from togi.algorithms.kto import KTO
@@ -44,6 +45,8 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "reinforce_pp_baseline": REINFORCE_PP_BASELINE,
     "lite_ppo": LITE_PPO,
     "reward_model": RewardModel(),
+    "genrm": GenRM(),
+    "genrm_cot": GenRM(sampler=Chains()),
     "process_reward_model": ProcessRewardModel(),
     "step_labels": Collect(sampler=StepLabels()),
     "ppo": PPO(),
@@ -116,6 +119,7 @@ __all__ = [
     "Collect",
     "ConstantLength",
     "EXOReward",
+    "GenRM",
     "InfoNCA",
     "Listwise",
     "NashMD",

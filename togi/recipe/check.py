@@ -96,7 +96,7 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
     updates = table.steps * table.minibatches * table.epochs
     if table.learning_rate is None and algorithm.trains != "nothing":
         yield ("learning_rate",), "is needed: how far each update goes (2e-5 for SFT, 1e-6 for reinforcement learning)"
-    if table.held_out and algorithm.trains != "scorer":
+    if table.held_out and algorithm.trains not in ("scorer", "verifier"):
         yield ("held_out",), f"{table.algorithm} is measured by [evaluation] on [data.test]: remove it"
     for name in ("critic_start", "critic_learning_rate"):
         if vars(table)[name] is not None and algorithm.heads != "own":

@@ -183,7 +183,7 @@ class StageTable(Table):
     data: StageSourceTable | None = None
     """Tasks of this stage instead of `[data.train]`."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the tasks that a reward model does not learn from, but is measured on."""
+    """Share of the tasks that a reward model or verifier does not learn from, but is measured on."""
     constitution: Text | None = None
     """File of principles by which the model criticises and revises its answers; for algorithms that learn revisions."""
     rounds: Annotated[int, Field(ge=1, le=4)] = 1
