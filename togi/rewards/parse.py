@@ -19,7 +19,23 @@ from togi.rewards.model import ensemble, reward_model
 from togi.rewards.shaping import brevity, concise, overlong
 from togi.rewards.unsupervised import majority
 from togi.rewards.user import python
-from togi.rewards.verify import bag_of, choice, exact, form, interval, list_of, math, number, quantity, scorer, set_of
+from togi.rewards.verify import (
+    bag_of,
+    choice,
+    exact,
+    field,
+    fields,
+    form,
+    interval,
+    json_schema,
+    list_of,
+    matches,
+    math,
+    number,
+    quantity,
+    scorer,
+    set_of,
+)
 from togi.sandbox.pool import Pool, shared_pool
 
 LONGEST = 2000  # characters of an expression
@@ -36,6 +52,10 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         set_of,
         list_of,
         bag_of,
+        matches,
+        json_schema,
+        field,
+        fields,
         math,
         scorer,
         python,

@@ -2,6 +2,7 @@
 
 from togi.rewards.verify.answers import choice, exact, form, math, number, scorer
 from togi.rewards.verify.quantities import bag_of, interval, list_of, quantity, set_of
+from togi.rewards.verify.texts import field, fields, json_schema, matches
 from togi.rewards.verify.verifier import Answer, Verifier, completion_text, first_answer, need, unscored
 
 __all__ = [
@@ -11,10 +12,14 @@ __all__ = [
     "choice",
     "completion_text",
     "exact",
+    "field",
+    "fields",
     "first_answer",
     "form",
     "interval",
+    "json_schema",
     "list_of",
+    "matches",
     "math",
     "need",
     "number",

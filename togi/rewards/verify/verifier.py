@@ -8,6 +8,7 @@ model's, and are never trained on. Parts: the reward's name, ``correct`` (the sa
 
 from __future__ import annotations
 
+import json
 import math as mathematics
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -27,8 +28,10 @@ def completion_text(trajectory: Trajectory) -> str:
 
 
 def first_answer(task: Task) -> str | None:
-    """The task's answer as text, the first of a list of answers; None where there is none."""
+    """The task's answer as text, the first of a list of answers, an object as JSON; None where there is none."""
     answer = task.answer[0] if isinstance(task.answer, list) and task.answer else task.answer
+    if isinstance(answer, dict):
+        return json.dumps(answer, ensure_ascii=False)
     return None if answer is None else str(answer)
 
 
