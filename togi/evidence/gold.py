@@ -9,7 +9,7 @@ from typing import Literal
 
 from togi.evidence.finding import Finding
 from togi.evidence.visible import shortened
-from togi.rewards import Composable, Verifier, form
+from togi.rewards import Composable, Verifier, code, form
 from togi.rewards.verify import first_answer
 from togi.text import Chat
 from togi.types import Message, Reward, Score, Task, Trajectory
@@ -65,7 +65,8 @@ def gold_text(task: Task, reward: Reward) -> str | None:
         return task.recorded[0][-1].content
     leaves = reward.leaves if isinstance(reward, Composable) else ()
     verifiers = {leaf.name: leaf for leaf in leaves if isinstance(leaf, Verifier)}  # a leaf may stand there twice
-    texts = [leaf.right(task) for leaf in verifiers.values() if leaf.judges] or [first_answer(task)]
+    texts = [leaf.right(task) for leaf in leaves if isinstance(leaf, code)]
+    texts = texts or [leaf.right(task) for leaf in verifiers.values() if leaf.judges] or [first_answer(task)]
     if None in texts:
         return None
     text = str(texts[0])

@@ -1,6 +1,7 @@
 """Rewards: verifiers, lengths, your own functions, and the arithmetic that joins them; they know no model."""
 
 from togi.rewards.algebra import Composable, Leaf, clip, gate, part_names
+from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.model import RewardModels, ensemble, reward_model
 from togi.rewards.parse import REWARDS, parse_reward
@@ -36,6 +37,7 @@ __all__ = [
     "brevity",
     "choice",
     "clip",
+    "code",
     "concise",
     "ensemble",
     "exact",

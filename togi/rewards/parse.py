@@ -11,9 +11,10 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from togi.rewards.algebra import Composable, clip, gate
+from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.model import ensemble, reward_model
 from togi.rewards.shaping import brevity, concise, overlong
@@ -36,10 +37,12 @@ from togi.rewards.verify import (
     scorer,
     set_of,
 )
+from togi.sandbox.box import Tier
 from togi.sandbox.pool import Pool, shared_pool
 
+AnyTier = Tier | Literal["auto"]
 LONGEST = 2000  # characters of an expression
-INJECTED = ("pool", "base")  # given by the recipe's place, never by its text
+INJECTED = ("pool", "base", "box")  # given by the recipe's place, never by its text
 
 REWARDS: Mapping[str, Callable[..., Composable]] = {
     reward.__name__: reward
@@ -58,6 +61,7 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         fields,
         math,
         scorer,
+        code,
         python,
         reward_model,
         ensemble,
@@ -76,8 +80,9 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
 }
 
 
-def parse_reward(expression: str, base: Path, pool: Pool | None = None) -> Composable:
-    """The reward an expression names. ``base`` is the folder that files of ``python("file.py:function")`` are in.
+def parse_reward(expression: str, base: Path, pool: Pool | None = None, tier: AnyTier = "auto") -> Composable:
+    """The reward an expression names. ``base`` is the folder that files of ``python("file.py:function")`` are in,
+    ``tier`` the kind of box that programs run in.
 
     Raises ValueError that shows the expression and says what is wrong with it.
     """
@@ -85,7 +90,7 @@ def parse_reward(expression: str, base: Path, pool: Pool | None = None) -> Compo
         raise ValueError(f"a reward of {len(expression)} characters; the longest is {LONGEST}: write it in Python")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
-        reward = _Reader(base, pool or shared_pool()).read(tree.body)
+        reward = _Reader(base, pool or shared_pool(), tier).read(tree.body)
     except SyntaxError as error:
         raise ValueError(f"reward = {expression!r}: this cannot be read: {error.msg}") from error
     except RecursionError as error:
@@ -104,8 +109,8 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 
 
 class _Reader:
-    def __init__(self, base: Path, pool: Pool) -> None:
-        self.injected = {"pool": pool, "base": base}
+    def __init__(self, base: Path, pool: Pool, tier: AnyTier) -> None:
+        self.injected = {"pool": pool, "base": base, "box": tier}
 
     def read(self, node: ast.expr) -> Any:
         match node:
