@@ -12,13 +12,14 @@ earlier thoughts: they do so in ``prompt``, where nothing is learned from; ``ext
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from togi.types import Ids, Message, Turn
+from togi.types import Ids, Message, Task, Turn
 
 # Used when a tokenizer brings no template. Content starts on its own line, because a prompt that ends in a space
 # would cut the first word off its leading-space token.
@@ -30,6 +31,15 @@ PLAIN_TEMPLATE = (
 _QUESTION = Message(role="user", content="x")
 # Noncharacters of Unicode: never assigned, so no text and no template has a reason to contain them.
 _ANSWER = "\ufdd2answer\ufdd3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Referenced:
+    """A written answer in place of a model's own: ``turn.prompt`` is all that stands before it, opening tag included,
+    and ``turn.completion`` the answer and the closing tag, of which the first ``tokens`` hold some of the answer."""
+
+    turn: Turn
+    tokens: int
 
 
 class Chat:
@@ -160,6 +170,44 @@ class Chat:
     def _token_at(self, ids: Sequence[int], text: str) -> int:
         """The first token with which the ids' text begins with ``text``, else the last one."""
         return bisect_left(range(len(ids) - 1), True, key=lambda i: self.decode(ids[: i + 1]).startswith(text))
+
+    def reference(self, task: Task) -> str | None:
+        """The task's own answer as text: the first of several, and of it what follows "####"; None without one."""
+        answer = task.answer[0] if isinstance(task.answer, list) and task.answer else task.answer
+        text = "" if answer is None or isinstance(answer, list) else str(answer).rpartition("####")[2].strip()
+        return text or None
+
+    def referenced(self, turn: Turn, answer: str, tag: str, *, thought: bool = True) -> Referenced | None:
+        """``<tag>answer</tag>`` where the completion last opens the tag, or, without its ``thought``, at its start.
+
+        The completion is cut before the token in which the tag begins, since a tag's last character may stand in one
+        token with what follows; the tags and what is between them are encoded anew. None where no tag is opened.
+        """
+        opening, closing = f"<{tag}>", f"</{tag}>"
+        text = self.decode(turn.completion) if thought else ""
+        before, found, _ = text.rpartition(opening)
+        if thought and not found:
+            return None
+        # The most tokens whose text ends before the tag; half a character's bytes do not make a beginning of it.
+        kept = bisect_right(
+            range(len(turn.completion)), len(before), key=lambda n: len(self.decode(turn.completion[:n]))
+        )
+        kept = next(n for n in range(max(kept - 1, 0), -1, -1) if before.startswith(self.decode(turn.completion[:n])))
+        head = before[len(self.decode(turn.completion[:kept])) :] + opening
+        ids = self._after(self._anchor, head + answer + closing)
+        start = next(n for n in range(len(ids)) if len(self.decode(ids[: n + 1])) > len(head))
+        end = next(n for n in range(len(ids), start, -1) if len(self.decode(ids[n - 1 :])) > len(closing))
+        said = replace(
+            turn,
+            prompt=(*turn.prompt, *turn.completion[:kept], *ids[:start]),
+            completion=tuple(ids[start:]),
+            text=self.decode(ids[start:]),
+            stop="eos",
+            logp=(),
+            replies=(),
+            reward=0.0,
+        )
+        return Referenced(turn=said, tokens=end - start)
 
     def _render(self, messages: Sequence[Message], *, generation: bool) -> str:
         rows = [{"role": message.role, "content": message.content} for message in messages]

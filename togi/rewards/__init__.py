@@ -6,7 +6,7 @@ from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.model import RewardModels, ensemble, reward_model
 from togi.rewards.parse import REWARDS, parse_reward
 from togi.rewards.shaping import brevity, concise, overlong
-from togi.rewards.unsupervised import majority
+from togi.rewards.unsupervised import entropy, likelihood, majority, self_certainty
 from togi.rewards.user import python
 from togi.rewards.verify import (
     Verifier,
@@ -40,6 +40,7 @@ __all__ = [
     "code",
     "concise",
     "ensemble",
+    "entropy",
     "exact",
     "field",
     "fields",
@@ -50,6 +51,7 @@ __all__ = [
     "json_schema",
     "judge",
     "list_of",
+    "likelihood",
     "majority",
     "matches",
     "math",
@@ -63,5 +65,6 @@ __all__ = [
     "reward_model",
     "rubric",
     "scorer",
+    "self_certainty",
     "set_of",
 ]

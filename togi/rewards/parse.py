@@ -18,7 +18,7 @@ from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.model import ensemble, reward_model
 from togi.rewards.shaping import brevity, concise, overlong
-from togi.rewards.unsupervised import majority
+from togi.rewards.unsupervised import entropy, likelihood, majority, self_certainty
 from togi.rewards.user import python
 from togi.rewards.verify import (
     bag_of,
@@ -66,6 +66,9 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         reward_model,
         ensemble,
         majority,
+        self_certainty,
+        entropy,
+        likelihood,
         judge,
         preference,
         genrm,
