@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from togi.types import Batch, FloatArray, Group, Sample, Score, Turn, Unit
+from togi.types import Batch, FloatArray, Group, Outputs, Sample, Score, Turn, Unit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,6 +140,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
         value_BT=_padded([sample.value for sample in samples], shape),
         returns_BT=_padded([sample.returns for sample in samples], shape),
     )
+
+
+def after(out: Outputs, batch: Batch) -> torch.Tensor:
+    """What a scalar head says after each token [B, T]: after the last one, and where the policy wrote the next."""
+    assert out.value_BT is not None
+    assert out.score_B is not None
+    last_B = torch.tensor([len(sample.ids) - 1 for sample in batch.samples], device=out.value_BT.device)
+    rows_B = torch.arange(len(last_B), device=last_B.device)
+    # A value at t is said before token t, which is after the one that precedes it.
+    shifted_BT = torch.nn.functional.pad(out.value_BT[:, 1:], (0, 1))
+    return shifted_BT.index_put((rows_B, last_B), out.score_B)
 
 
 def _runs(turns: Sequence[Turn]) -> list[list[Turn]]:

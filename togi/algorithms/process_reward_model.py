@@ -71,7 +71,7 @@ class ProcessRewardModel(Algorithm):
         return np.where(np.arange(len(sample.steps)) <= wrong[0], sample.steps, np.nan).astype(np.float32)
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
-        logit_BT, label_BT = after(out, batch), torch.full(batch.mask_BT.shape, torch.nan)
+        logit_BT, label_BT = batching.after(out, batch), torch.full(batch.mask_BT.shape, torch.nan)
         for row, sample in enumerate(batch.samples):
             if sample.steps is not None:
                 label_BT[row, : len(sample.steps)] = torch.from_numpy(sample.steps)
@@ -80,16 +80,6 @@ class ProcessRewardModel(Algorithm):
         loss_BT = losses.binary(logit_BT, label_BT.nan_to_num()).where(known_BT, 0.0)
         value = losses.weighted_sum(loss_BT, batch.weight_B, known_BT)
         return Loss(value=value, metrics=_metrics(logit_BT.detach(), label_BT, known_BT))
-
-
-def after(out: Outputs, batch: Batch) -> Tensor:
-    """What the head says after each token [B, T], where the policy wrote the next one too, and after the last token."""
-    assert out.value_BT is not None
-    assert out.score_B is not None
-    last_B = torch.tensor([len(sample.ids) - 1 for sample in batch.samples], device=out.value_BT.device)
-    rows_B = torch.arange(len(last_B), device=last_B.device)
-    shifted_BT = torch.nn.functional.pad(out.value_BT[:, 1:], (0, 1))
-    return shifted_BT.index_put((rows_B, last_B), out.score_B)
 
 
 def _metrics(logit_BT: Tensor, label_BT: Tensor, known_BT: Tensor) -> dict[str, Mean]:

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from togi.batch import collate
+from togi.batch import after, collate
 from togi.models.load import load_model
 from togi.models.microbatch import microbatches
-from togi.models.packing import PackedModel, pretrained
+from togi.models.packing import SCALARS, PackedModel, pretrained
 from togi.models.weights import ModelError
 from togi.types import Output, Sample
 
@@ -75,6 +75,17 @@ class ScalarModel(nn.Module):
             assert out.score_B is not None
             scores_S[part] = out.score_B.cpu().to(torch.float64).numpy()
         return scores_S - self.shift
+
+    @torch.no_grad()
+    def after(self, samples: Sequence[Sample], budget: int = 2000) -> list[NDArray[np.float64]]:
+        """Each sample's numbers after its tokens [T], less ``shift``: after those that the policy wrote another token
+        after, and after the last. Elsewhere they say nothing."""
+        said: dict[int, NDArray[np.float64]] = {}
+        for part in microbatches(samples, budget):
+            batch = collate([samples[i] for i in part])
+            after_BT = after(self.packed(batch, SCALARS), batch).cpu().to(torch.float64).numpy() - self.shift
+            said |= {i: after_BT[row, : len(samples[i].ids)] for row, i in enumerate(part)}
+        return [said[i] for i in range(len(samples))]
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:

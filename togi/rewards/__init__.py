@@ -5,6 +5,7 @@ from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.model import RewardModels, ensemble, reward_model
 from togi.rewards.parse import REWARDS, parse_reward
+from togi.rewards.process import ProcessModel, process, turns
 from togi.rewards.shaping import brevity, concise, overlong
 from togi.rewards.unsupervised import entropy, likelihood, majority, self_certainty
 from togi.rewards.user import python
@@ -31,6 +32,7 @@ __all__ = [
     "REWARDS",
     "Composable",
     "Leaf",
+    "ProcessModel",
     "RewardModels",
     "Verifier",
     "bag_of",
@@ -60,6 +62,7 @@ __all__ = [
     "parse_reward",
     "part_names",
     "preference",
+    "process",
     "python",
     "quantity",
     "reward_model",
@@ -67,4 +70,5 @@ __all__ = [
     "scorer",
     "self_certainty",
     "set_of",
+    "turns",
 ]

@@ -64,7 +64,7 @@ class RewardModels(Leaf):
 
         found = []
         for name in self.models:
-            model = load_scalar(self._place(name, at.folder), dtype=at.dtype)
+            model = load_scalar(place(name, at.folder, self.base, self.name), dtype=at.dtype)
             model.check_tokenizer(at.chat.tokenizer)
             found.append(model)
         return replace(self, loaded=tuple(found))
@@ -113,18 +113,18 @@ class RewardModels(Leaf):
         short = tuple(Path(name).name for name in self.models)
         return short if len(set(short)) == len(short) else self.models
 
-    def _place(self, name: str, folder: Path) -> Path:
-        """A stage of the run at ``folder``, else a run folder or a model folder."""
-        stage, path = folder / "models" / name, self.base / Path(name).expanduser()
-        if _plain(name) and stage.is_dir():
-            return stage
-        if path.is_dir():
-            return path
-        if _plain(name):
-            raise NotTrainedYet(
-                f"{self.name}: {folder} has no model of a stage {name} yet, and there is no folder {path}"
-            )
-        raise ValueError(f"{self.name}: there is no folder {path}; name a stage of this run, a run folder or a model")
+
+def place(model: str, folder: Path, base: Path, reward: str) -> Path:
+    """Where ``model`` is: a stage of the run at ``folder``, else a run folder or a model folder relative to ``base``.
+    ``reward`` is who asks, for messages. Raises NotTrainedYet, and ValueError for what cannot be a stage."""
+    stage, path = folder / "models" / model, base / Path(model).expanduser()
+    if _plain(model) and stage.is_dir():
+        return stage
+    if path.is_dir():
+        return path
+    if _plain(model):
+        raise NotTrainedYet(f"{reward}: {folder} has no model of a stage {model} yet, and there is no folder {path}")
+    raise ValueError(f"{reward}: there is no folder {path}; name a stage of this run, a run folder or a model")
 
 
 def reward_model(model: str, name: str = "reward_model", base: Path = Path()) -> RewardModels:

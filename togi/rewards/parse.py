@@ -17,6 +17,7 @@ from togi.rewards.algebra import Composable, clip, gate
 from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.model import ensemble, reward_model
+from togi.rewards.process import process, turns
 from togi.rewards.shaping import brevity, concise, overlong
 from togi.rewards.unsupervised import entropy, likelihood, majority, self_certainty
 from togi.rewards.user import python
@@ -65,6 +66,8 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         python,
         reward_model,
         ensemble,
+        process,
+        turns,
         majority,
         self_certainty,
         entropy,
