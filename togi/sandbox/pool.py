@@ -1,8 +1,10 @@
 """A pool of worker processes that call functions under a clock; it does not know what the functions do.
 
-The tier is "process": a call has its own process, session, working directory, limits and a cleared environment, so
-that hanging, crashing, or eating memory harms nobody and secrets in environment variables stay out. It is not a
-security boundary: code in a worker can read this user's files, use the network, and, if it tries, forge its result.
+In every tier a call has its own process, session, working directory, limits and a cleared environment, so that
+hanging, crashing, or eating memory harms nobody and secrets in environment variables stay out. In the tier "bubblewrap"
+a worker also has no network, sees no process but its own, reads only Python, installed packages and the folders of the
+files that are called, and writes only its own folder. In the tier "process" it can do what this user can. In either,
+code that a grader runs can forge that grader's result, if it tries.
 """
 
 from __future__ import annotations
@@ -27,8 +29,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-TIER = "process"
+from togi.sandbox import bubblewrap
+from togi.sandbox.probe import bait
+
+Tier = Literal["bubblewrap", "process"]
 LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
+PROCESSES = 32  # of one jailed worker, with its threads
 REPLY_LIMIT = 4 * 2**20  # bytes of one result
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
@@ -64,15 +70,25 @@ class Pool:
 
     A worker that runs over its time, dies, or runs out of memory is killed with its whole process group and replaced;
     the call gets a status. Time for imports is not counted in ``seconds``. Safe to use from several threads.
+
+    ``tier`` "auto" takes "bubblewrap" where it holds and else "process"; asking for "bubblewrap" where it does not hold
+    raises ValueError at the first call.
     """
 
-    def __init__(self, workers: int = 2, seconds: float = 10.0, memory_mb: int = 2048) -> None:
+    def __init__(
+        self, workers: int = 2, seconds: float = 10.0, memory_mb: int = 2048, tier: Tier | Literal["auto"] = "auto"
+    ) -> None:
         if workers < 1 or seconds <= 0 or memory_mb < 64:
             raise ValueError(
                 f"a pool needs at least 1 worker, a time limit above 0 and at least 64 MB; got workers={workers}, "
                 f"seconds={seconds}, memory_mb={memory_mb}"
             )
-        self.size, self.seconds, self.memory_mb = workers, seconds, memory_mb
+        if tier not in ("auto", "bubblewrap", "process"):
+            raise ValueError(f'a pool\'s tier is "auto", "bubblewrap" or "process"; got "{tier}"')
+        self.size, self.seconds, self.memory_mb, self.asked = workers, seconds, memory_mb, tier
+        self._tier: Tier | None = None
+        self._readable: set[Path] = set()
+        self._spawned = 0
         self._workers: list[Worker] = []
         self._folder: Path | None = None
         self._lock = threading.Lock()
@@ -87,9 +103,31 @@ class Pool:
         self.close()
 
     @property
+    def tier(self) -> Tier:
+        """What workers are kept in by. Raises ValueError when "bubblewrap" was asked for and does not hold here."""
+        if self._tier is None:
+            reason = "" if self.asked == "process" else why_no_jail()
+            if reason and self.asked == "bubblewrap":
+                raise ValueError(f"graders cannot be kept in by bubblewrap here: {reason}")
+            self._tier = "process" if reason or self.asked == "process" else "bubblewrap"
+        return self._tier
+
+    def refuse_foreign_code(self, what: str) -> None:
+        """Raises ValueError where code of a model would run with this user's rights and nobody asked for that."""
+        if self.tier == "process" and self.asked != "process":
+            raise ValueError(
+                f"{what} runs code that a model wrote, and nothing on this machine keeps graders in: {why_no_jail()}. "
+                'To run it with all your rights, unsafely, write tier = "process" under [grading]'
+            )
+
+    @property
     def alive(self) -> int:
         """Worker processes that run now; 0 before the first call."""
         return sum(worker.process.poll() is None for worker in self._workers)
+
+    def folders(self) -> list[Path]:
+        """The working directories of the workers that run now."""
+        return [worker.folder for worker in self._workers]
 
     def call(self, reference: str, arguments: Mapping[str, Any], functions: Mapping[str, str] | None = None) -> Verdict:
         """``call_many`` of one."""
@@ -103,14 +141,22 @@ class Pool:
         ``reference`` is "module:function" or "/absolute/file.py:function"; ``functions`` maps parameter names to
         further references. Arguments must be JSON. What a function does never raises here.
         """
-        shared = {"reference": reference, "functions": dict(functions or {})}
+        given = dict(functions or {})
+        shared = {"reference": reference, "functions": given}
         with self._lock:
             lines = [json.dumps(shared | {"args": dict(each)}).encode("ascii") + b"\n" for each in arguments]
+            self._open_to(_folders([reference, *given.values()]))
             try:
                 return _Batch(self, lines).run()
             finally:  # after an interruption: a busy worker's late reply must not answer a later call
                 for worker in [worker for worker in self._workers if worker.job is not None]:
                     self._replace(worker)
+
+    def _open_to(self, folders: set[Path]) -> None:
+        """Let jailed workers read these folders too: those that run began without them."""
+        if self.tier == "bubblewrap" and not folders <= self._readable:
+            self._readable |= folders
+            self.close()
 
     def close(self) -> None:
         """Kill the workers and remove their folders. A later call starts them again."""
@@ -138,10 +184,11 @@ class Pool:
         call_read, call_write = os.pipe()
         reply_read, reply_write = os.pipe()
         command = [sys.executable, "-P", "-m", "togi.sandbox.worker", str(call_read), str(reply_write)]
+        command += [str(self.memory_mb)]
         try:
             with (folder / "start.log").open("wb") as log:
                 process = subprocess.Popen(
-                    [*command, str(self.memory_mb)],
+                    self._jailed(command, folder) if self.tier == "bubblewrap" else [*command, "0", "-1"],
                     pass_fds=(call_read, reply_write),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -159,6 +206,14 @@ class Pool:
             os.close(reply_write)
         os.set_blocking(call_write, False)
         return Worker(process=process, write_fd=call_write, read_fd=reply_read, folder=folder)
+
+    def _jailed(self, command: Sequence[str], folder: Path) -> list[str]:
+        self._spawned += 1
+        user = bubblewrap.slot_user(self._spawned % bubblewrap.SLOTS)
+        if user is not None:
+            os.chown(folder, user, user)
+        wall = bubblewrap.worker_jail(folder, sorted(self._readable))
+        return [*wall, *command, str(PROCESSES), str(-1 if user is None else user)]
 
 
 class _Batch:
@@ -246,9 +301,13 @@ class _Batch:
             worker.job = None
             self.pool._replace(worker)
             return
+        with suppress(subprocess.TimeoutExpired):  # bubblewrap ends a moment after the worker inside
+            worker.process.wait(1.0)
         _kill(worker)
         code = worker.process.returncode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        number = -code if code < 0 else code - 128  # as a shell does, bubblewrap adds 128
+        known = number in {each.value for each in signal.Signals}
+        how = f"was killed by {signal.Signals(number).name}" if known else f"ended with exit code {code}"
         log = "" if worker.running else (worker.folder / "start.log").read_text(errors="replace").strip()[-500:]
         self._finish(worker, Verdict(status="error", note=f"the worker process {how}{': ' * bool(log)}{log}"), True)
 
@@ -310,6 +369,24 @@ def _environment(folder: Path) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def _folders(references: Iterable[str]) -> set[Path]:
+    """The folders of the files among these references, which may import their neighbours."""
+    places = (Path(reference.rpartition(":")[0]) for reference in references)
+    return {place.resolve().parent for place in places if place.suffix == ".py"}
+
+
+@cache
+def why_no_jail() -> str:
+    """Why workers cannot be jailed here; empty when a jailed worker was started and could not get out."""
+    reason = bubblewrap.missing()
+    if reason:
+        return reason
+    with Pool(workers=1, memory_mb=512) as pool, bait(pool.memory_mb, PROCESSES) as arguments:
+        pool._tier = "bubblewrap"
+        verdict = pool.call("togi.sandbox.attempts:escapes", arguments)
+    return ", ".join(verdict.value) if verdict.status == "ok" else verdict.note
 
 
 @cache

@@ -1,6 +1,7 @@
 """The child process of a pool: reads calls, runs them, writes results. It knows no reward, no task and no model.
 
-Started as ``python -m togi.sandbox.worker READ_FD WRITE_FD MEMORY_MB``. A call is one JSON line
+Started as ``python -m togi.sandbox.worker READ_FD WRITE_FD MEMORY_MB PROCESSES USER``; PROCESSES 0 sets no limit and
+USER -1 stays who it is. A call is one JSON line
 ``{"reference", "functions", "args"}``; it is answered by ``{"began": true}`` once everything is imported (the caller's
 clock starts there) and then by ``{"status", "value", "note", "output", "retire"}``. Imports nothing heavy, so that a
 replacement is ready at once.
@@ -40,12 +41,13 @@ class Capped(io.TextIOBase):
         return len(text)
 
 
-def set_limits(memory_mb: int) -> None:
-    """Cap memory, core files and file sizes of this process and of its children."""
+def set_limits(memory_mb: int, processes: int) -> None:
+    """Cap memory, core files, file sizes and the number of this process and its children."""
     # On Linux the data limit counts private writable memory; the address space would also count what a library maps
     # and never touches. Other systems only know the address space.
     kind = resource.RLIMIT_DATA if sys.platform == "linux" else resource.RLIMIT_AS
-    for limit, value in ((kind, memory_mb * 2**20), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, FILE_LIMIT)):
+    limits = [(kind, memory_mb * 2**20), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, FILE_LIMIT)]
+    for limit, value in limits + [(resource.RLIMIT_NPROC, processes)] * (processes > 0):
         _, hard = resource.getrlimit(limit)
         allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (allowed, allowed))
@@ -60,6 +62,22 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:
             os._exit(1)
+
+
+def become(user: int) -> None:
+    """Change from root to ``user``, keeping only the right to read what this worker was given to read (Linux)."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(8, 1)  # PR_SET_KEEPCAPS
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    read = 1 << 2  # CAP_DAC_READ_SEARCH
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3 of capset(2), this process
+    sets = (ctypes.c_uint32 * 6)(read, read, 0, 0, 0, 0)  # effective, permitted, inheritable; then the upper halves
+    if libc.capset(header, sets) != 0:
+        raise OSError(ctypes.get_errno(), "cannot give up the rights of root")
 
 
 def load(call: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -107,9 +125,11 @@ def send(replies: BinaryIO, reply: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    read_fd, write_fd, memory_mb = (int(argument) for argument in sys.argv[1:4])
+    read_fd, write_fd, memory_mb, processes, user = (int(argument) for argument in sys.argv[1:6])
     die_with_parent()
-    set_limits(memory_mb)
+    if user >= 0:
+        become(user)
+    set_limits(memory_mb, processes)
     for fd in (read_fd, write_fd):
         os.set_inheritable(fd, False)
     # Until here standard error goes to a file that explains a failed start; graded code must not fill the disk.
