@@ -25,8 +25,9 @@ import torch
 
 from togi.checkpoint import newest_good, save_checkpoint, sha256
 from togi.evidence.evaluate import add_kl, evaluate
-from togi.evidence.measure import measure_reward_model
+from togi.evidence.measure import measure_reward_model, measure_verifier, reader
 from togi.evidence.pairs import write_pairs
+from togi.evidence.verification import write_verification
 from togi.evidence.watch import watch_metrics, watched
 from togi.folder import RunFolder, digest, dumps, read_lines, write_text
 from togi.interrupt import Interrupted, Interrupts
@@ -46,6 +47,7 @@ from togi.records import (
     rollout_rows,
 )
 from togi.rewards.judge import JudgeOutage, JudgeWarning
+from togi.rewards.judge.local import LocalJudge
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
 from togi.types import Group, Score
@@ -219,6 +221,8 @@ class Training:
         if stage.algorithm.trains == "scorer":
             work.policy.save_heads(path)
             self._measure_scorer(work, path)
+        if stage.algorithm.trains == "verifier":
+            self._measure_verifier(work)
         self.position = Position(stage=self.position.stage + 1, step=0, total=self.position.total)
         save_checkpoint(self.checkpoints, self.position.total, self._state(None), lambda _: None, keep=self.run.keep)
         self.folder.event("stage_done", name=stage.name, model=fingerprint(path))
@@ -238,6 +242,24 @@ class Training:
         scores = [score for pair in record["pairs"] for score in (pair["chosen_score"], pair["rejected_score"])]
         if scores:
             work.policy.save_heads(path, shift=statistics.fmean(scores))
+
+    def _measure_verifier(self, work: Workshop) -> None:
+        """A verifier's word on the attempts that were held out of its stage, and on answers that say nothing."""
+        stage, engine = work.stage, work.engine
+        if not work.held_out:
+            return
+        self.watch.phase("measure")
+        paid = {each.name: each.reward for each in self.run.stages}
+        record = measure_verifier(
+            stage.algorithm.sampler,
+            LocalJudge(engine.model, engine, work.chat, engine.context),
+            work.chat,
+            work.held_out,
+            reader(paid[stage.collected.stage] if stage.collected else None),
+            name=stage.name,
+            step=self.position.total,
+        )
+        write_verification(self.folder.path, record)
 
     def _evaluate_what_is_due(self) -> None:
         """Evaluate the base model and every finished stage whose policy is to be measured and is not yet."""

@@ -1,23 +1,33 @@
-"""Measuring a reward model, or any other reward, on held-out pairs; whoever is measured never sees which was chosen.
+"""Measuring a reward model, a verifier, or any other reward on held-out answers; whoever is measured never sees which
+were good.
 
-The form on disk is ``pairs.py``'s, what the numbers mean ``agreement.py``'s to say.
+The forms on disk and what the numbers mean are for ``pairs.py``, ``agreement.py`` and ``verification.py`` to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
 
+from togi.algorithms.genrm import KEYS, Labelled
 from togi.batch import answers
 from togi.batch import samples as group_samples
 from togi.evidence.pairs import SKIPS, PairRecord, PairsRecord, Scale
+from togi.evidence.verification import KeyRecord, VerificationRecord, VerifiedAttempt, VerifiedTask
 from togi.models.heads import ScalarModel
 from togi.records import completion_tokens
+from togi.rewards import Composable, Verifier, genrm
+from togi.rewards.judge.attack import ATTACKS, posed
+from togi.rewards.judge.genrm import OpenVerification
+from togi.rewards.judge.verdict import Asker
 from togi.rollout import score
 from togi.text import Chat
-from togi.types import Group, Reward, Score, Task, Trajectory
+from togi.types import Group, Reward, Sampler, Score, Task, Trajectory
+
+ATTACKED = 8
+"""Held-out tasks that answers which say nothing are given to."""
 
 _SUM_TO_ONE = 1e-6
 
@@ -90,6 +100,71 @@ def measure_reward(
     given = score(reward, list(zip(tasks, played, strict=True)))
     scores = [[each.value if each.status == "ok" else None for each in group] for group in given]
     return measure_pairs(scores, tasks, [_lengths(each) for each in played], name=name, step=step, scale=scale)
+
+
+def measure_verifier(
+    labelled: Sampler,
+    asker: Asker,
+    chat: Chat,
+    tasks: Sequence[Task],
+    read: Callable[[str], str | None],
+    *,
+    name: str,
+    step: int,
+    attacked: int = ATTACKED,
+) -> VerificationRecord:
+    """A verifier's word on the recorded answers of held-out tasks, asked as ``labelled`` taught it, and on answers that
+    say nothing, given to the first ``attacked`` tasks. ``read`` finds what a completion answers, for the majority.
+
+    Raises ValueError when answers were not judged, and JudgeOutage when the verifier does not answer.
+    """
+    assert isinstance(labelled, Labelled), "a verifier learns attempts that were found right or wrong"
+    for task in tasks:
+        if len(task.worth) != len(task.recorded):
+            raise ValueError(f"task {task.id} says nothing of the worth of its answers: learn from scored rollouts")
+    verifier = OpenVerification(genrm(reason=labelled.reason, name=name), asker, labelled.template)
+    keys = [(family, text) for family, texts in ATTACKS.items() for text in texts]
+    asked = [(task, _answers(chat, task)) for task in tasks]
+    asked += [(task, tuple(posed(text, task) for _, text in keys)) for task in tasks[:attacked]]
+    given = score(verifier, asked)
+    return VerificationRecord(
+        name=name,
+        step=step,
+        reason=labelled.reason,
+        tasks=[
+            VerifiedTask(task=task.id, attempts=_verified(task, scores, labelled.correct_from, read))
+            for task, scores in zip(tasks, given, strict=False)
+        ],
+        keys=[
+            KeyRecord(
+                family=family,
+                text=text,
+                taught=bool(labelled.master_keys) and text in KEYS,
+                p=[scores[row].value for scores in given[len(tasks) :] if scores[row].status == "ok"],
+            )
+            for row, (family, text) in enumerate(keys)
+        ],
+    )
+
+
+def reader(reward: Reward | None) -> Callable[[str], str | None]:
+    """What a reward takes for the answer of a completion: its first verifier's reading, or nothing."""
+    leaves = reward.leaves if isinstance(reward, Composable) else ()
+    judging = [leaf for leaf in leaves if isinstance(leaf, Verifier) and leaf.judges]
+    return judging[0].read if judging else lambda _: None
+
+
+def _verified(
+    task: Task, scores: Sequence[Score], correct_from: float, read: Callable[[str], str | None]
+) -> list[VerifiedAttempt]:
+    return [
+        VerifiedAttempt(
+            p=score.value if score.status == "ok" else None,
+            correct=worth >= correct_from,
+            answer=read(answer[-1].content),
+        )
+        for answer, worth, score in zip(task.recorded, task.worth, scores, strict=True)
+    ]
 
 
 def _truth(task: Task) -> int | None:

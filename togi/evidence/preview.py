@@ -201,6 +201,8 @@ def _scores(case: Case) -> Table:
         read = "" if attempt.read is None else shortened(attempt.read, 40)
         cells = (attempt.kind, shortened(attempt.text, 200), read, _value(attempt.score), parts)
         table.add_row(*(Text(cell) for cell in cells))
+        if attempt.score.status == "ok" and attempt.score.note:
+            table.add_row("", Text(f"said: {shortened(attempt.score.note, 400)}", style="dim"))
     return table
 
 

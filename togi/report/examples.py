@@ -12,6 +12,7 @@ from togi.report.observed import learns_preferences
 from togi.report.read import Json, RunData
 
 LONGEST = 4000  # characters of one cell
+NOTE = 1200  # characters of what a judge said, or of why there is no score
 EACH = 3  # tasks of one kind
 SHOWN = 2  # attempts of one task and model
 KINDS = ("got better", "got worse", "stayed wrong", "stayed right", "stayed mixed")
@@ -148,7 +149,7 @@ def _attempt(attempt: AttemptRecord, mark: float | None) -> Attempt:
         value=f"{score['value']:.3g}" if scored else f"no score: {score['status']}",
         passed=passes(attempt, mark) if scored and mark is not None else None,
         parts=_parts(score["parts"]),
-        note=shortened(str(score["note"]), 400),
+        note=shortened(str(score["note"]), NOTE),
     )
 
 
@@ -223,5 +224,5 @@ def _logged(row: Json) -> Attempt:
         value=f"{value:.3g}" if isinstance(value, int | float) else f"no score: {shortened(status, 40)}",
         passed=None,
         parts=(*_parts(score.get("parts")), *_parts({"truth": row.get("gold")})),
-        note=shortened(str(score.get("note", "")), 400),
+        note=shortened(str(score.get("note", "")), NOTE),
     )

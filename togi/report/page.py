@@ -22,6 +22,7 @@ from togi.report.preferences import preferences
 from togi.report.read import Json, RunData, planned_stages
 from togi.report.results import TINTS, counts_passes, results, with_interval
 from togi.report.sections import diversity_view, reward_model_view, win_rows
+from togi.report.verifiers import verifiers_view
 from togi.report.words import verdict
 
 EVENTS = 200
@@ -60,6 +61,7 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
         "recipe": None if data.recipe_text is None else shortened(data.recipe_text, 40_000),
         "stages": [stage_view(data, name) for name in data.stages],
         "reward_models": [reward_model_view(one) for one in found.agreements],
+        "verifiers": verifiers_view(data.verifications),
         "courses": [course_view(data, one) for one in found.stages],
         "wins": win_rows(data.evaluations, TINTS),
         "diversity": diversity_view(data.evaluations, found.change),

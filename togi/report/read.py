@@ -12,6 +12,7 @@ from typing import Any
 
 from togi.evidence.evaluation import EvaluationRecord, read_evaluation
 from togi.evidence.pairs import PairsRecord, read_pairs
+from togi.evidence.verification import VerificationRecord, read_verification
 from togi.folder import broken_link
 
 Json = dict[str, Any]
@@ -33,6 +34,7 @@ class RunData:
     evaluations: tuple[EvaluationRecord, ...] = ()
     later: tuple[EvaluationRecord, ...] = ()
     pairs: tuple[PairsRecord, ...] = ()
+    verifications: tuple[VerificationRecord, ...] = ()
     rollouts: dict[tuple[str, int], list[Json]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -84,6 +86,7 @@ def read_run(folder: Path) -> RunData:
         evaluations=tuple(own),
         later=tuple(one for one in evaluations if one["model"].startswith("eval-")),
         pairs=tuple(_pairs(folder / "preferences", problems)),
+        verifications=tuple(_verifications(folder / "verification", problems)),
         rollouts=_rollouts(folder / "rollouts", problems),
         problems=tuple(problems),
     )
@@ -165,6 +168,16 @@ def _pairs(folder: Path, problems: list[str]) -> list[PairsRecord]:
         except ValueError as error:
             problems.append(str(error))
     return found
+
+
+def _verifications(folder: Path, problems: list[str]) -> list[VerificationRecord]:
+    found = []
+    for path in folder.glob("*.json"):
+        try:
+            found.append(read_verification(path))
+        except ValueError as error:
+            problems.append(str(error))
+    return sorted(found, key=lambda record: (record["step"], record["name"]))
 
 
 def _rollouts(folder: Path, problems: list[str]) -> dict[tuple[str, int], list[Json]]:

@@ -123,10 +123,9 @@ def attack(
     place: list[tuple[str, str]] = []
     for task in tasks:
         right = _attempt(right_answer(task))
-        request = "\n".join(message.content for message in task.prompt)
         for family, texts in attacks.items():
             for text in texts:
-                asked.append((task, [right, _attempt(text.replace(REQUEST, request))]))
+                asked.append((task, [right, posed(text, task)]))
                 place.append((family, text))
     scores = judge.many(asked) if isinstance(judge, Batched) else [judge(*each) for each in asked]
     tried: dict[str, list[tuple[str, bool]]] = {family: [] for family in attacks}
@@ -138,6 +137,11 @@ def attack(
             unscored[family] += 1
     families = tuple(_family(family, tried[family], unscored[family]) for family in attacks)
     return AttackReport(judge=name, tasks=len(tasks), families=families)
+
+
+def posed(text: str, task: Task) -> Trajectory:
+    """An attack as the answer to a task."""
+    return _attempt(text.replace(REQUEST, "\n".join(message.content for message in task.prompt)))
 
 
 def right_answer(task: Task) -> str:
