@@ -7,6 +7,7 @@ position. Rewards must be finite: an attempt that got no score is left out befor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -64,6 +65,66 @@ def opo(reward_S: ArrayLike, group_S: ArrayLike, length_S: ArrayLike) -> Array:
 def remax(reward_S: ArrayLike, greedy_S: ArrayLike) -> Array:
     """ReMax: the reward less that of the greedy answer to the same task (arXiv:2310.10505). Needs no group."""
     return _finite(reward_S) - _finite(greedy_S)
+
+
+# What an attempt was worth to the best of k. For evaluation by pass@k: attempts that only repeat what siblings do get
+# nothing. Ranks are within a group, lowest reward first; ties may stand in any order.
+
+
+def best_of_k(reward_S: ArrayLike, group_S: ArrayLike, *, k: int) -> Array:
+    """PKPO: ``k`` times how much the attempt raises the best of ``k``, on average over its k - 1 companions
+    (arXiv:2505.15201, the leave-one-out form).
+
+    ``A_i = k E_J[max(0, r_i - max_J r)]``, J the sets of k - 1 siblings. Then ``mean_i A_i grad log p_i`` is unbiased
+    for the gradient of ``E[max of k rewards]``, with 1 and 0 as rewards that of pass@k: of all k-sets of the group only
+    those that hold i depend on it, and what the others of a set reach without i is a baseline. With k = 1 there are no
+    companions, and it is ``leave_one_out``. A group of fewer than ``k`` attempts cannot tell and gets 0.
+    """
+    if k == 1:
+        return leave_one_out(reward_S, group_S)
+
+    def credit(rising: Array) -> Array:
+        n = len(rising)
+        sets = np.array([math.comb(j, k - 2) for j in range(n)], np.float64)  # companions whose best has rank j
+        above = np.array([(sets[:i] * (rising[i] - rising[:i])).sum() for i in range(n)])
+        return above * k / math.comb(n - 1, k - 1)
+
+    return _by_rank(reward_S, group_S, k, credit)
+
+
+def best_of_k_standardised(reward_S: ArrayLike, group_S: ArrayLike, *, k: int, eps: float = 1e-6) -> Array:
+    """Pass@k training: the mean over all k-sets that hold the attempt of the set's best reward, standardised over all
+    k-sets of the group (arXiv:2508.10751, section 3.3, which writes it for rewards of 0 and 1).
+
+    A set counts as one attempt of GRPO, with the spread of the population. A task of which every k-set is solved gives
+    no signal. A group of fewer than ``k`` attempts gets 0.
+    """
+
+    def credit(rising: Array) -> Array:
+        n = len(rising)
+        share = np.array([math.comb(j, k - 1) for j in range(n)], np.float64) / math.comb(n, k)  # sets with best j
+        mean = share @ rising
+        spread = math.sqrt(share @ (rising - mean) ** 2)
+        others = np.array([math.comb(j - 1, k - 2) if j and k > 1 else 0 for j in range(n)], np.float64)
+        own = np.array([math.comb(i, k - 1) for i in range(n)], np.float64)
+        best = [own[i] * rising[i] + others[i + 1 :] @ rising[i + 1 :] for i in range(n)]
+        return (np.array(best) / math.comb(n - 1, k - 1) - mean) / (spread + eps)
+
+    return _by_rank(reward_S, group_S, k, credit)
+
+
+def _by_rank(reward_S: ArrayLike, group_S: ArrayLike, k: int, credit: Callable[[Array], Array]) -> Array:
+    """``credit`` of each group's rewards in rising order, put back in their places; 0 where they do not differ."""
+    if k < 1:
+        raise ValueError(f"the best of k needs k of at least 1, got {k}")
+    reward_S, index_S = _groups(reward_S, group_S)
+    advantage_S = np.zeros_like(reward_S)
+    for group in range(int(index_S.max(initial=-1)) + 1):
+        members = np.flatnonzero(index_S == group)
+        if len(members) >= k and np.ptp(reward_S[members]) >= FLAT:
+            order = members[np.argsort(reward_S[members], kind="stable")]
+            advantage_S[order] = credit(reward_S[order])
+    return advantage_S
 
 
 # Per-token credit.

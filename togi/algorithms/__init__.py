@@ -16,6 +16,7 @@ from togi.algorithms.kto import KTO
 from togi.algorithms.lite_ppo import LITE_PPO
 from togi.algorithms.nash_md import NashMD
 from togi.algorithms.nca import NCA, PLDPO, InfoNCA
+from togi.algorithms.pass_at_k import PASS_AT_K_TRAINING, PassAtK
 from togi.algorithms.policy_gradient import AVERAGES, ConstantLength, PolicyGradient
 from togi.algorithms.ppo import PPO, REINFORCE_BASELINE
 from togi.algorithms.preference import Listwise, Pairwise, Preference, ReferenceFree
@@ -44,6 +45,8 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "reinforce_pp": ReinforcePP(),
     "reinforce_pp_baseline": REINFORCE_PP_BASELINE,
     "lite_ppo": LITE_PPO,
+    "pass_at_k": PassAtK(),
+    "pass_at_k_training": PASS_AT_K_TRAINING,
     "reward_model": RewardModel(),
     "genrm": GenRM(),
     "genrm_cot": GenRM(sampler=Chains()),
@@ -105,6 +108,7 @@ __all__ = [
     "NCA",
     "ONLINE_DPO",
     "ORPO",
+    "PASS_AT_K_TRAINING",
     "PLDPO",
     "PPO",
     "REINFORCE_BASELINE",
@@ -124,6 +128,7 @@ __all__ = [
     "Listwise",
     "NashMD",
     "Pairwise",
+    "PassAtK",
     "PolicyGradient",
     "Preference",
     "ProcessRewardModel",
