@@ -30,7 +30,7 @@ from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import genrm
 from togi.rollout import Episodes
 from togi.samplers import Dynamic, Groups, Recorded, Rejection, WithGreedy
-from togi.text import Chat
+from togi.text import Chat, Referenced
 from togi.types import (
     LOGP,
     Algorithm,
@@ -133,7 +133,14 @@ class Sampled:
 
 
 class Digits:
-    """A chat, and a tokenizer, whose tokens are digits."""
+    """A chat, and a tokenizer, whose tokens are digits; an answer is the last of them."""
+
+    def reference(self, task: Task) -> str:
+        return str(task.answer)
+
+    def referenced(self, turn: Turn, answer: str, tag: str) -> Referenced:
+        prompt, token = (*turn.prompt, *turn.completion[:-1]), (int(answer),)
+        return Referenced(turn=replace(turn, prompt=prompt, completion=token, logp=()), tokens=1)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         return "".join(map(str, token_ids))
@@ -297,6 +304,52 @@ def test_a_preference_is_learnt_from_scored_attempts(name: str) -> None:
     assert measure(model) > measure(control) + 0.3
 
 
+@dataclass
+class Likely:
+    """The probability of the task's own token after an attempt's thought, which is all but its last token."""
+
+    model: Tiny
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        thoughts = torch.tensor([[*t.turns[-1].prompt, *t.turns[-1].completion[:-1]] for t in trajectories])
+        with torch.no_grad():
+            p = self.model.logits(thoughts)[:, -1].softmax(-1)[:, task.answer]
+        return [Score(value=value) for value in p.tolist()]
+
+
+def test_verifree_learns_to_think_what_makes_the_answer_likely_and_the_answer() -> None:
+    """A last token that depends on the one before alone: only the right thoughts make all three answers likely."""
+    model = Table()
+
+    def likely() -> float:
+        scores = [score.value for task in TASKS for score in Likely(model)(task, drawn(model, task))]
+        return sum(scores) / len(scores)
+
+    before = likely()
+    fit(model, ALGORITHMS["verifree"], Likely(model))
+    assert before < 0.2
+    assert likely() > 0.8
+
+
+def test_minimising_entropy_sharpens_what_was_likeliest() -> None:
+    model = Tiny()
+    with torch.no_grad():
+        model.head.bias[7] += 1.0
+    starts = torch.tensor([[0], [1], [2]])
+    with torch.no_grad():
+        before = model.logits(starts).softmax(-1)[:, -1, 7]
+    fit(model, ALGORITHMS["entropy_minimisation"], share)
+    with torch.no_grad():
+        after = model.logits(starts).softmax(-1)[:, -1, 7]
+    assert float(before.max()) < 0.4
+    assert float(after.min()) > 0.9
+
+
+def drawn(model: Tiny, task: Task) -> list[Trajectory]:
+    [attempts] = play_of(model, share).at(10_000).attempts([task], 64)
+    return list(attempts)
+
+
 def test_several_updates_a_step_learn_too() -> None:
     assert train(small("dr_grpo"), share, minibatches=3) > BEFORE + 0.5
 
@@ -308,12 +361,12 @@ def test_kl_holds_the_policy_back_wherever_it_stands() -> None:
         assert held < free - 0.3, fields
 
 
-@pytest.mark.parametrize("name", ["sft", "grpo", "rloo"])
+@pytest.mark.parametrize("name", ["sft", "grpo", "rloo", "prime"])
 def test_learning_through_the_real_engine_and_policy(name: str) -> None:
     """Continuous batching samples, the packed forward scores and learns; what is sampled is what is scored."""
     model, digits = tiny_model(VOCABULARY, dtype=torch.float32), Digits()
     algorithm, optimiser = small(name), Optimiser(learning_rate=0.01)
-    policy = LocalPolicy(model, optimiser, compute=torch.float32, reference="copy")
+    policy = LocalPolicy(model, optimiser, compute=torch.float32, reference="copy", heads=algorithm.heads)
     engine = NativeEngine(model, digits, frozenset())
     play = Episodes(
         engine=engine, chat=digits, env=OneTurn, reward=share, sampling=Sampling(max_tokens=LENGTH), seed=1  # type: ignore[arg-type]

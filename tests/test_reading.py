@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from conftest import tiny_model
 from peft import LoraConfig, get_peft_model
 from tiny_text import byte_level
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedModel
 
 from togi.batch import collate
@@ -23,7 +24,7 @@ from togi.types import Prompt, Reading, Sample, Sampling, Turn
 
 
 class Letters:
-    def decode(self, token_ids, *, skip_special_tokens: bool) -> str:
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         return " ".join(map(str, token_ids))
 
 
@@ -50,7 +51,7 @@ def expected(logits: list[Tensor], tokens: int) -> list[Reading]:
     return said
 
 
-def plain_logits(model) -> list[Tensor]:
+def plain_logits(model: nn.Module) -> list[Tensor]:
     with torch.no_grad():
         return [model(torch.tensor([turn.prompt + turn.completion])).logits[0] for turn in turns()]
 
@@ -63,7 +64,9 @@ def same(said: list[Reading], wanted: list[Reading], atol: float) -> None:
 
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-9), (torch.float32, 2e-5)])
 @pytest.mark.parametrize("budget", [reading.TOKENS, 8])
-def test_a_reading_is_that_of_a_plain_forward(dtype, atol: float, budget: int, monkeypatch) -> None:
+def test_a_reading_is_that_of_a_plain_forward(
+    dtype: torch.dtype, atol: float, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reading, "TOKENS", budget)
     model = tiny_model(dtype=dtype)
     model.train()

@@ -37,7 +37,8 @@ def samples(groups: Sequence[Group]) -> list[Sample]:
 
     A trajectory whose score has a status other than ``ok`` gives none: it is absent, not worth 0. Ids are the ones the
     engine emitted, and the mask comes from turn boundaries, never from token values, so an end token that doubles as
-    padding stays trained on. Turns of one run share a temperature; ``version`` is that of its oldest turn.
+    padding stays trained on. An attempt's reference is a recorded sample before its own. Turns of one run share a
+    temperature; ``version`` is that of its oldest turn.
     """
     found = []
     for number, group in enumerate(groups):
@@ -45,6 +46,8 @@ def samples(groups: Sequence[Group]) -> list[Sample]:
         for attempt, (trajectory, score) in enumerate(zip(group.trajectories, group.scores, strict=True)):
             if score.status != "ok":
                 continue
+            if group.references and (reference := group.references[attempt]):
+                found.append(_reference(reference, score.value, number, attempt, group.task.id))
             runs, paid = _runs(trajectory.turns), 0
             for run in runs:
                 ids, mask, logp = _arrays(run)
@@ -69,6 +72,24 @@ def samples(groups: Sequence[Group]) -> list[Sample]:
                     )
                 )
     return found
+
+
+def _reference(turn: Turn, reward: float, group: int, attempt: int, task: str) -> Sample:
+    """The task's own answer after an attempt's thought, with the number and the reward of the attempt."""
+    ids, mask, logp = _arrays([turn])
+    return Sample(
+        ids=ids,
+        mask=mask,
+        logp=logp,
+        reward=reward,
+        group=group,
+        trajectory=attempt,
+        task=task,
+        stop=turn.stop,
+        recorded=True,
+        temperature=turn.temperature,
+        version=turn.version,
+    )
 
 
 def trajectories(samples: Sequence[Sample]) -> Attempts:

@@ -149,6 +149,16 @@ class Episodes:
         """Played apart: the attempts of this step keep their seeds."""
         return replace(self, sampling=replace(self.sampling, temperature=0.0), counts={}, _played={})(tasks, 1)
 
+    def referenced(self, group: Group, tag: str) -> tuple[Turn | None, ...]:
+        """For each attempt the turn in which the task's own answer stands where the attempt opened ``<tag>``; None
+        where it did not, where it failed, and for a task without an answer."""
+        gold = self.chat.reference(group.task)
+        places = [
+            self.chat.referenced(one.turns[-1], gold, tag) if gold and one.turns and one.error is None else None
+            for one in group.trajectories
+        ]
+        return tuple(None if place is None else place.turn for place in places)
+
     def recorded(self, tasks: Sequence[Task]) -> list[Group]:
         groups = []
         for task in tasks:

@@ -139,12 +139,14 @@ class Score:
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Every attempt at one task, with one score each. ``baseline`` is what the sampler found attempts should be
-    compared with, such as the reward of the greedy answer (ReMax)."""
+    compared with, such as the reward of the greedy answer (ReMax). ``references`` has, for each attempt, the turn in
+    which the task's own answer follows the attempt's thought (None: it has no place there), to be learned as well."""
 
     task: Task
     trajectories: tuple[Trajectory, ...]
     scores: tuple[Score, ...]
     baseline: float | None = None
+    references: tuple[Turn | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -349,6 +351,10 @@ class Play(Protocol):
 
     def greedy(self, tasks: Sequence[Task]) -> list[Group]:
         """The one answer to each task that takes the likeliest token every time, scored."""
+        ...
+
+    def referenced(self, group: Group, tag: str) -> tuple[Turn | None, ...]:
+        """For each attempt the turn in which the task's own answer stands where the attempt opened ``<tag>``."""
         ...
 
     def recorded(self, tasks: Sequence[Task]) -> list[Group]:

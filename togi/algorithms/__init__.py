@@ -8,6 +8,7 @@ from togi.algorithms.dapo import DAPO
 from togi.algorithms.dpo import CDPO, DPO, DPO_NORM, ONLINE_DPO, RPO
 from togi.algorithms.dpo_variants import DPOP, FDPO, LDDPO, APODown, APOZero, RobustDPO
 from togi.algorithms.dr_grpo import DR_GRPO
+from togi.algorithms.entropy_minimisation import EntropyMinimisation
 from togi.algorithms.exo import EXO, EXOReward
 from togi.algorithms.genrm import Chains, GenRM
 from togi.algorithms.grpo import BASELINES, GRPO
@@ -26,10 +27,12 @@ from togi.algorithms.reinforce import REINFORCE_PP_BASELINE, ReinforcePP
 from togi.algorithms.remax import ReMax
 from togi.algorithms.reward_model import RewardModel
 from togi.algorithms.rloo import RLOO
+from togi.algorithms.rlpr import RLPR
 from togi.algorithms.rso import RSO
 from togi.algorithms.sft import SFT
 from togi.algorithms.single import Single
 from togi.algorithms.sppo import SPPO
+from togi.algorithms.verifree import VeriFree
 from togi.samplers import Revised, StepLabels
 from togi.types import Algorithm
 
@@ -52,6 +55,9 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "genrm_cot": GenRM(sampler=Chains()),
     "process_reward_model": ProcessRewardModel(),
     "step_labels": Collect(sampler=StepLabels()),
+    "rlpr": RLPR(),
+    "verifree": VeriFree(),
+    "entropy_minimisation": EntropyMinimisation(),
     "ppo": PPO(),
     "reinforce_baseline": REINFORCE_BASELINE,
     "remax": ReMax(),
@@ -114,6 +120,7 @@ __all__ = [
     "REINFORCE_BASELINE",
     "REINFORCE_PP_BASELINE",
     "RLOO",
+    "RLPR",
     "RPO",
     "RSO",
     "SFT",
@@ -123,6 +130,7 @@ __all__ = [
     "Collect",
     "ConstantLength",
     "EXOReward",
+    "EntropyMinimisation",
     "GenRM",
     "InfoNCA",
     "Listwise",
@@ -140,4 +148,5 @@ __all__ = [
     "SLiC",
     "SimPO",
     "Single",
+    "VeriFree",
 ]

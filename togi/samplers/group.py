@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from togi.types import Group, Play, Sampler, Task
@@ -23,16 +23,26 @@ class Recorded(Sampler):
 
 @dataclass(frozen=True)
 class Groups(Sampler):
-    """``n`` attempts at each task."""
+    """``n`` attempts at each task.
+
+    With ``votes``, so many attempts are drawn and scored together, and the first ``n`` of them are learned from: a
+    majority is surer of more votes than are worth learning from (TTRL votes with 64 and learns from 32). Attempts are
+    alike before they are drawn, so that the first ones stand for all.
+    """
 
     n: int
+    votes: int | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"attempts must be at least 1, got {self.n}")
+        if self.votes is not None and self.votes < self.n:
+            raise ValueError(f"votes counts all attempts, of which {self.n} are learned from; got {self.votes}")
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
-        return play(draw(tasks, want), self.n)
+        groups = play(draw(tasks, want), self.votes or self.n)
+        n = self.n
+        return [replace(group, trajectories=group.trajectories[:n], scores=group.scores[:n]) for group in groups]
 
 
 def draw(tasks: Iterator[Task], count: int) -> list[Task]:

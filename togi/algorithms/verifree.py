@@ -1,0 +1,78 @@
+"""VeriFree (https://arxiv.org/abs/2505.21493): raise the probability of the reference answer, without a verifier.
+
+The objective is E over thoughts z of R(z) = pi(y* | x, z), the probability of the reference answer y* where the model
+would have written its own. Its exact gradient (equation 4) has two terms: the thought is made likelier as R says, and
+the reference answer after it is learned with the weight R. A baseline is valid in the first term only: subtracted from
+the second it would unlearn right answers after poor thoughts.
+
+The reward of the stage has to be R: ``likelihood(form="product", debias=false)``. Left out: the logarithm as reward and
+the advantage as weight of the second term, which the official program offers and which follow another gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from togi import losses
+from togi.advantages import leave_one_out
+from togi.batch import trajectories
+from togi.samplers import Referenced
+from togi.types import Algorithm, Batch, Loss, Memory, Need, Outputs, Sample, Sampler, Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class VeriFree(Algorithm):
+    """Policy gradient on thoughts with RLOO's baseline, and likelihood of the reference answer weighted by R."""
+
+    sampler: Sampler = field(default=Referenced(8))
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset()
+
+    @property
+    def unit(self) -> Unit:
+        return "sample"
+
+    def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
+        """A thought's tokens get R less its siblings' mean R, a reference's tokens R. Raises ValueError for rewards
+        that are no probabilities."""
+        thoughts = [sample for sample in samples if not sample.recorded]
+        references = {(s.group, s.trajectory): s for s in samples if s.recorded}
+        attempts = trajectories(thoughts)
+        if any(not 0 <= reward <= 1 for reward in attempts.reward_S):
+            raise ValueError(
+                "verifree learns from the probability of the reference answer, and the reward is none: set "
+                'score = "likelihood(form=\\"product\\", debias=false)"'
+            )
+        weight = 1.0 / max(len(attempts.reward_S), 1)
+        advantage_S = leave_one_out(attempts.reward_S, attempts.group_S)
+        credited = []
+        for sample, row in zip(thoughts, attempts.index, strict=True):
+            mask = _thought(sample, references.get((sample.group, sample.trajectory)))
+            credited.append(_credited(replace(sample, mask=mask), float(advantage_S[row]), weight))
+        return credited + [_credited(sample, sample.reward, weight) for sample in references.values()]
+
+    def loss(self, out: Outputs, batch: Batch) -> Loss:
+        loss_BT = losses.policy_gradient(out.logp_BT, batch.advantage_BT, batch.mask_BT)
+        return Loss(value=losses.weighted_sum(loss_BT, batch.weight_B, batch.mask_BT))
+
+
+def _credited(sample: Sample, advantage: float, weight: float) -> Sample:
+    """Equation 4 is a sum over tokens and a mean over attempts; what has no gradient gets no weight."""
+    advantage_T = np.where(sample.mask, advantage, 0.0).astype(np.float32)
+    return replace(sample, advantage=advantage_T, weight=weight if advantage_T.any() else 0.0)
+
+
+def _thought(sample: Sample, reference: Sample | None) -> NDArray[np.bool_]:
+    """The tokens of an attempt before its answer: those it shares with its reference, which starts where that ends. An
+    attempt that gave no answer is all thought."""
+    if reference is None:
+        return sample.mask
+    length = min(len(sample.ids), int(reference.mask.argmax()))
+    differ = np.flatnonzero(sample.ids[:length] != reference.ids[:length])
+    return sample.mask & (np.arange(len(sample.ids)) < (differ[0] if len(differ) else length))
