@@ -21,7 +21,7 @@ from tiny_text import byte_level, tiny_llama
 from torch import Tensor, nn
 
 from togi import batch as batching
-from togi.algorithms import ALGORITHMS, GRPO, ConstantLength, NashMD, PolicyGradient, Preference, Single
+from togi.algorithms import ALGORITHMS, GRPO, PRIME, ConstantLength, NashMD, PolicyGradient, Preference, Single
 from togi.algorithms.genrm import KEYS, GenRM, Verdicts
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
@@ -229,7 +229,7 @@ def fit(
 
 
 def small(name: str) -> Algorithm:
-    """The algorithm with fewer attempts a task; every toy attempt is cut off, so dropping those must be off."""
+    """The algorithm with 8 attempts a task; every toy attempt is cut off, so dropping those must be off."""
     algorithm = ALGORITHMS[name]
     if isinstance(algorithm, PolicyGradient):
         algorithm = replace(algorithm, drop_truncated=False)
@@ -237,6 +237,8 @@ def small(name: str) -> Algorithm:
         average = ConstantLength(LENGTH) if isinstance(algorithm.average, ConstantLength) else algorithm.average
         sampler = Dynamic(8, max_rounds=2) if isinstance(algorithm.sampler, Dynamic) else Groups(8)
         algorithm = replace(algorithm, sampler=sampler, average=average)
+    if isinstance(algorithm, PRIME):
+        algorithm = replace(algorithm, sampler=Groups(8))
     return algorithm
 
 

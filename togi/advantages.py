@@ -8,7 +8,7 @@ position. Rewards must be finite: an attempt that got no score is left out befor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -177,6 +177,28 @@ def gae(
         advantage_next = advantage_T[t] = delta + gamma * lam * advantage_next
         value_next = value_T[t]
     return advantage_T
+
+
+def implicit(
+    reward_Sn: Sequence[ArrayLike], outcome_S: ArrayLike, group_S: ArrayLike, *, gamma: float = 1.0
+) -> list[Array]:
+    """PRIME (arXiv:2502.01456): implicit rewards of each token, and outcomes, both against the siblings.
+
+    ``sum over s >= t of gamma^(s-t) (r_s - b) + R - mean of the siblings' R``, where ``b`` is the mean over the
+    siblings of their mean token reward. Gives [n] for each attempt; 0 for one that is alone. The released code scales
+    r by K / (K - 1) and subtracts the sum of all K means divided by K - 1: it differs by (r_s - own mean) / (K - 1) a
+    token, in which the attempt stands in its own baseline.
+    """
+    outcome_S, index_S = _groups(outcome_S, group_S)
+    token_Sn = [np.asarray(each, np.float64) for each in reward_Sn]
+    mean_S = _finite([each.mean() if each.size else 0.0 for each in token_Sn])
+    others_S = np.bincount(index_S)[index_S] - 1
+    sum_S = np.bincount(index_S, mean_S)[index_S] - mean_S
+    against_S = leave_one_out(outcome_S, group_S)
+    return [
+        reward_to_go(each - total / count, gamma) + outcome if count else np.zeros_like(each)
+        for each, total, count, outcome in zip(token_Sn, sum_S, others_S, against_S, strict=True)
+    ]
 
 
 def whiten(x: ArrayLike, mask: ArrayLike | None = None, *, ddof: int = 1, shift_mean: bool = True) -> Array:

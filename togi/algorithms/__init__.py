@@ -21,6 +21,7 @@ from togi.algorithms.pass_at_k import PASS_AT_K_TRAINING, PassAtK
 from togi.algorithms.policy_gradient import AVERAGES, ConstantLength, PolicyGradient
 from togi.algorithms.ppo import PPO, REINFORCE_BASELINE
 from togi.algorithms.preference import Listwise, Pairwise, Preference, ReferenceFree
+from togi.algorithms.prime import PRIME
 from togi.algorithms.process_reward_model import ProcessRewardModel
 from togi.algorithms.reference_free import CPO, ORPO, SimPO, SLiC
 from togi.algorithms.reinforce import REINFORCE_PP_BASELINE, ReinforcePP
@@ -59,6 +60,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "verifree": VeriFree(),
     "entropy_minimisation": EntropyMinimisation(),
     "ppo": PPO(),
+    "prime": PRIME(),
     "reinforce_baseline": REINFORCE_BASELINE,
     "remax": ReMax(),
     "nash_md": NashMD(),
@@ -117,6 +119,7 @@ __all__ = [
     "PASS_AT_K_TRAINING",
     "PLDPO",
     "PPO",
+    "PRIME",
     "REINFORCE_BASELINE",
     "REINFORCE_PP_BASELINE",
     "RLOO",

@@ -34,7 +34,7 @@ def binary(logit: Tensor, label: Tensor) -> Tensor:
     """Log-odds and the probability that they should say, of equal shape -> cross-entropy.
 
     ``-l log sigmoid(x) - (1 - l) log sigmoid(-x)``, as process reward models (arXiv:2305.20050) and implicit ones
-    (arXiv:2412.01981, equation 5) learn it.
+    (arXiv:2412.01981) learn it.
     """
     return -label * logsigmoid(logit) - (1 - label) * logsigmoid(-logit)
 

@@ -47,7 +47,8 @@ class LocalPolicy:
     with: a frozen ``copy`` of the weights as they are now, or the module without its adapter. ``heads`` says where
     values and scores are read: from a scalar head on the policy's own layers (``shared``), or from a second model of
     its own (``own``), which is ``critic``, taken over with its parameters and trained, or starts from a copy of the
-    policy's layers. A head starts at 0 and stays in float32.
+    policy's layers. A head starts at 0 and stays in float32. With ``implicit`` a copy of the whole policy is learned
+    beside it instead, whose log-probabilities are read.
     """
 
     def __init__(
@@ -77,14 +78,17 @@ class LocalPolicy:
         self._policy = Trained(trained, optimiser, compute)
         self._head = ScalarHead(_width(model)) if heads == "shared" else None
         self._critic = (critic or _critic(model)).eval() if heads == "own" else None
-        self._parts = [self._policy, *self._scalar_parts()]
-        for module in (model, *([self._critic.backbone] if self._critic else [])):
+        self._implicit = _copied(model).eval() if heads == "implicit" else None
+        self._parts = [self._policy, *self._scalar_parts(), *self._implicit_parts()]
+        beside = (self._critic.backbone if self._critic else None, self._implicit)
+        for module in (model, *(each for each in beside if each is not None)):
             for p in module.parameters():
                 p.data = p.data.to(compute)
         # The frozen copy, for whoever samples from it; None where the reference is the model without its adapter.
         self.reference = _frozen(model) if reference == "copy" else None
         self._reference = PackedModel(self.reference) if self.reference is not None else None
         self._packed = PackedModel(model, self._head)
+        self._packed_implicit = PackedModel(self._implicit) if self._implicit is not None else None
         for part in self._parts:
             part.accumulate()
 
@@ -102,8 +106,23 @@ class LocalPolicy:
             parts.append(Trained(_named("critic", self._critic.backbone), self.optimiser, self.compute))
         return parts
 
+    def _implicit_parts(self) -> list[Trained]:
+        if self._implicit is None:
+            return []
+        return [Trained(_named("implicit", self._implicit), self.optimiser, self.compute)]
+
     def outputs(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
-        """The policy as it is now, and its critic, differentiable."""
+        """The policy as it is now, and what is learned beside it, differentiable."""
+        if "implicit" not in outputs:
+            return self._own(batch, outputs)
+        if self._packed_implicit is None:
+            raise ValueError("this algorithm reads implicit rewards: build the policy with heads 'implicit'")
+        rest = outputs - {"implicit"}
+        own = self._own(batch, rest) if rest else Outputs(logp_BT=torch.zeros(batch.mask_BT.shape))
+        return replace(own, implicit_BT=self._packed_implicit(batch).logp_BT)
+
+    def _own(self, batch: Batch, outputs: frozenset[Output]) -> Outputs:
+        """The policy and its critic."""
         if self._critic is None or not outputs & SCALARS:
             return self._packed(batch, outputs)
         said = self._critic.packed(batch, outputs & SCALARS)
@@ -113,14 +132,16 @@ class LocalPolicy:
         return replace(out, value_BT=said.value_BT, score_B=said.score_B)
 
     def annotate(self, samples: Sequence[Sample], needs: frozenset[Need]) -> list[Sample]:
-        """The samples with ``old_logp``, ``ref_logp``, and ``value`` with ``end_value`` (for ``old_value``), where
-        asked for, in their order; no gradient."""
+        """The samples with ``old_logp``, ``ref_logp``, ``implicit_logp``, and ``value`` with ``end_value`` (for
+        ``old_value``), where asked for, in their order; no gradient."""
         done = list(samples)
         if "ref_logp" in needs and self._reference_kind == "none":
             raise ValueError("this algorithm needs a reference model: choose reference 'copy' or 'adapter_base'")
         asked: set[Output] = {"logp"} if "old_logp" in needs else set()
         if "old_value" in needs:
             asked |= SCALARS
+        if "implicit_logp" in needs:
+            asked.add("implicit")
         with torch.no_grad():
             for part in microbatches(samples, self.optimiser.tokens_per_microbatch) if needs else []:
                 batch = collate([samples[i] for i in part])
@@ -182,8 +203,9 @@ class LocalPolicy:
         return context
 
     def _clip(self) -> dict[str, float]:
-        """Norms before clipping. Layers of the critic's own share no gradient with the policy's, so neither a norm."""
-        if self._critic is None:
+        """Norms before clipping. Layers of the critic's own share no gradient with the policy's, so neither a norm; nor
+        do those of the implicit model, whose norm has the critic's name."""
+        if self._critic is None and self._implicit is None:
             return {"grad_norm": clip(self._parts, self.optimiser.clip_norm)}
         return {
             "grad_norm": clip([self._policy], self.optimiser.clip_norm),
@@ -236,6 +258,9 @@ class LocalPolicy:
 def _told(sample: Sample, out: Outputs, row: int, needs: frozenset[Need]) -> Sample:
     if "old_logp" in needs:
         sample = replace(sample, old_logp=_row(out.logp_BT, row, sample))
+    if "implicit_logp" in needs:
+        assert out.implicit_BT is not None
+        sample = replace(sample, implicit_logp=_row(out.implicit_BT, row, sample))
     if "old_value" in needs:
         assert out.value_BT is not None
         assert out.score_B is not None

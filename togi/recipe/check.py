@@ -98,8 +98,8 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         yield ("learning_rate",), "is needed: how far each update goes (2e-5 for SFT, 1e-6 for reinforcement learning)"
     if table.held_out and algorithm.trains not in ("scorer", "verifier"):
         yield ("held_out",), f"{table.algorithm} is measured by [evaluation] on [data.test]: remove it"
-    for name in ("critic_start", "critic_learning_rate"):
-        if vars(table)[name] is not None and algorithm.heads != "own":
+    for name, heads in (("critic_start", ("own",)), ("critic_learning_rate", ("own", "implicit"))):
+        if vars(table)[name] is not None and algorithm.heads not in heads:
             yield (
                 (name,),
                 f'{table.algorithm} has no critic of its own here: settings = {{ critic = "own" }}, or remove it',
@@ -167,6 +167,7 @@ def _attempt(group: int, trajectory: int) -> Sample:
         logp=zeros_T,
         old_logp=zeros_T,
         ref_logp=zeros_T,
+        implicit_logp=zeros_T,
         value=zeros_T,
         baseline=0.5,
         reward=float((group + trajectory) % 2),

@@ -155,7 +155,7 @@ class StageTable(Table):
     critic_start: StageName | None = None
     """Stage whose reward model a critic of its own starts from; left out, a copy of the policy."""
     critic_learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Learning rate of a critic of its own; left out, the policy's."""
+    """Learning rate of a critic of its own, or of PRIME's implicit model; left out, the policy's."""
     tasks_per_step: Count = 16
     """Tasks in one step."""
     attempts: Count | None = None
