@@ -18,7 +18,7 @@ FLOORS = {
     "text": 2,
     "data": 2,
     "models": 2,
-    "engines": 2,
+    "engines": 3,
     "sandbox": 2,
     "envs": 3,
     "rewards": 3,

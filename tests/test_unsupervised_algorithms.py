@@ -99,7 +99,7 @@ def test_verifree_follows_the_exact_gradient_of_the_probability_of_the_answer() 
         samples = VeriFree().credit(step([float(likely[z].detach()) for z in pair], pair), {})
         batch = batching.collate([one for one in samples if one.weight])
         (gradient,) = torch.autograd.grad(VeriFree().loss(table_outputs(weights, batch), batch).value, weights)
-        mean += float(p[0, pair[0]] * p[0, pair[1]]) * gradient
+        mean += (p[0, pair[0]] * p[0, pair[1]]).detach() * gradient
     torch.testing.assert_close(-mean, exact, atol=1e-6, rtol=1e-5)
 
 

@@ -41,9 +41,15 @@ class RLPR(GRPO):
     def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         attempts = trajectories(samples)
         std_G = {int(g): float(attempts.reward_S[attempts.group_S == g].std()) for g in np.unique(attempts.group_S)}
-        if not std_G:
-            return []
-        bound, seen = self.beta * memory.get("rlpr/std", 0.0), float(np.mean(list(std_G.values())))
-        memory["rlpr/std"] = self.decay * memory.get("rlpr/std", seen) + (1 - self.decay) * seen
-        memory["rlpr/dropped"] = float(np.mean([std < bound for std in std_G.values()]))
+        bound = self.beta * memory.get("rlpr/std", 0.0)
+        memory.update(self._counts(list(std_G.values()), bound, memory))
         return super().credit([sample for sample in samples if std_G[sample.group] >= bound], memory)
+
+    def _counts(self, std_G: Sequence[float], bound: float, memory: Memory) -> dict[str, float]:
+        if not std_G:
+            return {}
+        seen = float(np.mean(std_G))
+        return {
+            "rlpr/std": self.decay * memory.get("rlpr/std", seen) + (1 - self.decay) * seen,
+            "rlpr/dropped": float(np.mean([std < bound for std in std_G])),
+        }
