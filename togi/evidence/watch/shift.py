@@ -16,10 +16,10 @@ Array = NDArray[np.float64]
 
 FEWEST = 10
 """Steps that have the metric, below which nothing is said."""
-STRICT = 4.0
-ALIKE = math.sqrt(3.0)
-"""The standard error of a mean under first-order autocorrelation of 0.5, over that of independent steps."""
-LAG = 3  # differences this far apart are hardly correlated, and trends hardly show in them
+STRICT = 3.0
+ALIKE = 2.1
+"""The standard error of a mean of five steps under first-order autocorrelation of 0.6, over that of independent steps
+with the spread that is seen among the five, which likeness makes too small."""
 NARROW, WIDE = 5, 20
 
 
@@ -57,28 +57,31 @@ def width(steps: int) -> int:
     return min(max(NARROW, steps // 4), WIDE)
 
 
-def noise(series: Array) -> float:
-    """The standard deviation of a step's value around its course."""
-    return float(np.sqrt(np.mean(np.square(series[LAG:] - series[:-LAG])) / 2))
-
-
 def shift(series: Array) -> Shift | None:
     """How far ``series`` [N] has moved since its start; None when there are too few steps to tell."""
     if len(series) < FEWEST:
         return None
     each = width(len(series))
-    own = ALIKE * noise(series) / math.sqrt(each)
-    return Shift(
-        before=float(series[:each].mean()), now=float(series[-each:].mean()), error=math.sqrt(2) * own, own=own
-    )
+    return _between(series[:each], series[-each:])
 
 
-def fall(series: Array) -> Shift | None:
-    """The same from the best stretch of steps that does not overlap with the last ones."""
-    found = shift(series)
-    if found is None:
-        return None
+def _between(first: Array, last: Array) -> Shift:
+    """Noise is what is seen within both stretches, so that the way from one to the other does not count as noise."""
+    before, now = float(first.mean()), float(last.mean())
+    noise = math.sqrt((float(first.var(ddof=1)) + float(last.var(ddof=1))) / 2)
+    scale = ALIKE / math.sqrt(len(last))
+    error, own = math.sqrt(2) * scale * noise, scale * float(last.std(ddof=1))
+    return Shift(before=before, now=now, error=error, own=own)
+
+
+def best_stretch(series: Array) -> slice:
+    """Where the mean was highest over as many steps as are averaged at the ends, apart from the last ones."""
     each = width(len(series))
     total = np.cumsum(np.concatenate([[0.0], series]))
-    means = (total[each:] - total[:-each])[: len(series) - 2 * each + 1] / each
-    return Shift(before=float(means.max()), now=found.now, error=found.error, own=found.own)
+    best = int(np.argmax((total[each:] - total[:-each])[: len(series) - 2 * each + 1]))
+    return slice(best, best + each)
+
+
+def since(series: Array, stretch: slice) -> Shift:
+    """How far ``series`` [N] has moved since a stretch of its steps."""
+    return _between(series[stretch], series[-width(len(series)) :])

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from togi.evidence.watch.shift import FEWEST, Array, Shift, fall, shift
+from togi.evidence.watch.shift import FEWEST, Array, Shift, best_stretch, shift, since, width
 from togi.evidence.watch.table import Table, gained
 
 State = Literal["quiet", "warning", "critical", "not enough data", "not measured"]
@@ -40,19 +40,24 @@ def truth(table: Table) -> Reading:
     if not table.has("gold"):
         return UNMEASURED
     reward, gold, reward_spread, gold_spread = table.known("reward", "gold", "reward_spread", "gold_spread")
-    paid, true, lost = shift(reward), shift(gold), fall(gold)
-    if paid is None or true is None or lost is None:
+    paid, true = shift(reward), shift(gold)
+    if paid is None or true is None:
         return TOO_FEW
     unit, truths = _unit(reward_spread), _unit(gold_spread)
+    apart, best = reward / unit - gold / truths, best_stretch(gold)
+    more, lost, gap = (since(series, best) for series in (reward, gold, apart))
     told = f"The reward went from {paid.before:.3g} to {paid.now:.3g}, the truth it stands for from "
-    if paid.change > 0.1 * unit and lost.high < -0.15 * truths and lost.change < -0.35 * truths:
-        best = "" if math.isclose(lost.before, true.before) else " at its best"
-        return _told("critical", f"{told}{lost.before:.3g}{best} to {true.now:.3g}.")
-    if paid.low > 0.25 * unit and paid.change > 0.75 * unit:
-        share = paid.change / unit
-        solved = true.now >= 0.9 and gold.max() <= 1.0
-        if true.high < 0.5 * share * truths and true.change < 0.2 * share * truths and not solved:
-            return _told("critical", f"{told}{true.before:.3g} to {true.now:.3g}: no better answers are behind it.")
+    if lost.change < -0.35 * truths and more.change > -0.1 * unit and paid.change > 0.1 * unit and gap.low > 0.3:
+        peak = "" if math.isclose(lost.before, true.before) else " at its best"
+        return _told("critical", f"{told}{lost.before:.3g}{peak} to {true.now:.3g}.")
+    rise, solved, split = (
+        paid.change / unit,
+        true.now >= 0.9 and gold.max() <= 1.0,
+        since(apart, slice(width(len(gold)))),
+    )
+    flat = true.change < 0.3 * rise * truths and split.low > 0.4 * rise and not solved
+    if rise > 0.75 and paid.low > 0.25 * unit and flat:
+        return _told("critical", f"{told}{true.before:.3g} to {true.now:.3g}: no better answers are behind it.")
     return QUIET
 
 
@@ -67,9 +72,11 @@ def parts(table: Table) -> Reading:
         return TOO_FEW
     gains = sum(max(0.0, one.change) for one in known.values())
     for name, one in sorted(known.items(), key=lambda item: item[1].change):
-        unit = _unit(table.known(f"shares/{name}/spread")[0])
-        large = one.change < -0.5 * unit and -one.change > gains / 3
-        if large and one.high < -0.2 * unit and paid.low > 0 and not table.better():
+        reward, share, spread = table.known("reward", f"shares/{name}/mean", f"shares/{name}/spread")
+        others = shift(reward - 2 * share)  # what the others gave less what this one gave
+        large = one.change < -0.5 * _unit(spread) and -one.change > gains / 3 and paid.change > 0
+        sure = one.change < -one.error and others is not None and others.low > 0
+        if large and sure and not table.better():
             other = max(known, key=lambda each: known[each].change)
             text = (
                 f"The parts of the reward drift apart: {name} went from {one.before:.3g} to {one.now:.3g} while "
@@ -123,7 +130,7 @@ def cut(table: Table) -> Reading:
 
 def within(table: Table) -> Reading:
     """Attempts at one task repeat each other word for word."""
-    return _rise(table, "duplicates/within", 0.4, "attempts that repeat another one at the same task")
+    return _rise(table, "duplicates/within", 0.3, "attempts that repeat another one at the same task")
 
 
 def across(table: Table) -> Reading:
@@ -182,10 +189,11 @@ def no_signal(table: Table) -> Reading:
     if not table.has("frac_reward_zero_std"):
         return UNMEASURED
     flat, top, at_best = table.known("frac_reward_zero_std", "reward_max", "frac_groups_at_best")
-    solved = at_best * (top > np.maximum.accumulate(top) - 1e-6) if np.ptp(top) > 0 or flat.min(initial=1.0) < 1 else 0
-    moved = shift(np.maximum(flat - solved, 0.0))
-    if moved is None:
+    if len(flat) < FEWEST:
         return TOO_FEW
+    solved = at_best * (top > np.maximum.accumulate(top) - 1e-6) if np.ptp(top) > 0 or flat.min() < 1 else 0
+    moved = shift(np.maximum(flat - solved, 0.0))
+    assert moved is not None
     if moved.now < 0.9 or moved.least < 0.75:
         return QUIET
     text = f"{moved.now:.0%} of groups carry no signal: all attempts at a task score the same, and not at their best."
