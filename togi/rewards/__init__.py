@@ -4,9 +4,11 @@ from togi.rewards.algebra import Composable, Leaf, clip, gate, part_names
 from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.model import RewardModels, ensemble, reward_model
+from togi.rewards.novelty import novelty
 from togi.rewards.parse import REWARDS, parse_reward
+from togi.rewards.potential import potential
 from togi.rewards.process import ProcessModel, process, turns
-from togi.rewards.shaping import brevity, concise, overlong
+from togi.rewards.shaping import adaptive_length, brevity, concise, cosine, overlong, repetition
 from togi.rewards.unsupervised import entropy, likelihood, majority, self_certainty
 from togi.rewards.user import python
 from togi.rewards.verify import (
@@ -36,12 +38,14 @@ __all__ = [
     "ProcessModel",
     "RewardModels",
     "Verifier",
+    "adaptive_length",
     "bag_of",
     "brevity",
     "choice",
     "clip",
     "code",
     "concise",
+    "cosine",
     "ensemble",
     "entropy",
     "exact",
@@ -59,14 +63,17 @@ __all__ = [
     "majority",
     "matches",
     "math",
+    "novelty",
     "number",
     "overlong",
     "parse_reward",
     "part_names",
+    "potential",
     "preference",
     "process",
     "python",
     "quantity",
+    "repetition",
     "reward_model",
     "rubric",
     "scorer",

@@ -17,8 +17,10 @@ from togi.rewards.algebra import Composable, clip, gate
 from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.model import ensemble, reward_model
+from togi.rewards.novelty import novelty
+from togi.rewards.potential import potential
 from togi.rewards.process import process, turns
-from togi.rewards.shaping import brevity, concise, overlong
+from togi.rewards.shaping import adaptive_length, brevity, concise, cosine, overlong, repetition
 from togi.rewards.unsupervised import entropy, likelihood, majority, self_certainty
 from togi.rewards.user import python
 from togi.rewards.verify import (
@@ -82,6 +84,11 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         overlong,
         concise,
         brevity,
+        cosine,
+        adaptive_length,
+        repetition,
+        novelty,
+        potential,
         gate,
         clip,
     )

@@ -1,11 +1,12 @@
-"""Rewards of length, in completion tokens; they know no answer and are meant to be added to a verifier's."""
+"""Rewards of length, in completion tokens, and of repetition; they know no answer, and stand beside a verifier."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from togi.rewards.algebra import Composable, Leaf, combine
+from togi.rewards.algebra import Composable, Leaf, Surroundings, combine
 from togi.types import Score, Task, Trajectory
 
 
@@ -72,6 +73,9 @@ class brevity(Leaf):
     def leaves(self) -> tuple[Leaf, ...]:
         return (self, *self.by.leaves)
 
+    def opened(self, at: Surroundings) -> brevity:
+        return replace(self, by=self.by.opened(at))
+
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         lengths = [completion_tokens(trajectory) for trajectory in trajectories]
         shortest, spread = min(lengths), max(lengths) - min(lengths)
@@ -81,6 +85,119 @@ class brevity(Leaf):
             value = slack if by.value == 1.0 else min(0.0, slack)
             scores.append(combine([by, _score(self.name, value)], value, shares={self.name: value}))
         return scores
+
+
+@dataclass(frozen=True)
+class cosine(Leaf):
+    """A verifier's mark that length bends along a cosine (arXiv 2502.03373, section 4.2): a whole reward by itself.
+
+    From no token to ``max_length`` it goes from ``right_short`` to ``right_long`` where ``by`` is 1, and from
+    ``wrong_short`` to ``wrong_long`` elsewhere: right answers are to be short, wrong ones to think longer. From
+    ``max_length`` on it is ``exceeded``. Defaults are the paper's.
+    """
+
+    by: Composable
+    max_length: int
+    right_short: float = 2.0
+    right_long: float = 1.0
+    wrong_short: float = -10.0
+    wrong_long: float = 0.0
+    exceeded: float = -10.0
+    name: str = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.max_length < 1:
+            raise ValueError(f"cosine needs max_length of at least 1 token; got {self.max_length}")
+        if not min(self.right_short, self.right_long) > max(self.wrong_short, self.wrong_long, self.exceeded):
+            raise ValueError("cosine: every right answer is worth more than any wrong one, or wrong ones are learnt")
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        return (self, *self.by.leaves)
+
+    def opened(self, at: Surroundings) -> cosine:
+        return replace(self, by=self.by.opened(at))
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        marks = self.by(task, trajectories)
+        return [
+            _beside(self.name, mark, self._value(completion_tokens(trajectory), mark.value == 1.0))
+            for trajectory, mark in zip(trajectories, marks, strict=True)
+        ]
+
+    def _value(self, length: int, right: bool) -> float:
+        if length >= self.max_length:
+            return self.exceeded
+        short, long = (self.right_short, self.right_long) if right else (self.wrong_short, self.wrong_long)
+        return long + 0.5 * (short - long) * (1.0 + math.cos(math.pi * length / self.max_length))
+
+
+@dataclass(frozen=True)
+class adaptive_length(Leaf):
+    """ALP's length penalty (arXiv 2506.05256): ``-beta * tokens * max(solve rate, 1 / attempts)``: add it.
+
+    The solve rate is the share of the group's attempts for which ``by`` is 1, so tokens cost where a task is easy.
+    Goes with a baseline that does not divide by the group's spread: divided, the penalty of tasks that are always
+    solved would grow to full size.
+    """
+
+    by: Composable
+    beta: float
+    name: str = "adaptive_length"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta < math.inf:
+            raise ValueError(f"adaptive_length: beta is the cost of a token, above 0; got {self.beta}")
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        return (self, *self.by.leaves)
+
+    @property
+    def punishes(self) -> bool:
+        return True
+
+    def opened(self, at: Surroundings) -> adaptive_length:
+        return replace(self, by=self.by.opened(at))
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        marks = self.by(task, trajectories)
+        scored = [mark.value == 1.0 for mark in marks if mark.status == "ok"]
+        cost = self.beta * max(sum(scored), 1) / max(len(scored), 1)
+        return [
+            _beside(self.name, mark, -cost * completion_tokens(trajectory))
+            for trajectory, mark in zip(trajectories, marks, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class repetition(Leaf):
+    """``distinct / all - 1`` of the text's word ``n``-grams (arXiv 2502.03373, section 4.3), between 0 and -1: add it.
+    0 for a text of fewer than ``n`` words."""
+
+    n: int = 3
+    name: str = "repetition"
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"repetition counts n-grams of at least 1 word; got n={self.n}")
+
+    @property
+    def punishes(self) -> bool:
+        return True
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        return [_score(self.name, self._value(" ".join(turn.text for turn in t.turns))) for t in trajectories]
+
+    def _value(self, text: str) -> float:
+        words = text.casefold().split()
+        grams = [tuple(words[start : start + self.n]) for start in range(len(words) - self.n + 1)]
+        return len(set(grams)) / len(grams) - 1.0 if grams else 0.0
+
+
+def _beside(name: str, mark: Score, value: float) -> Score:
+    """A value made from a mark, with the mark's parts beside it; what the mark itself would pay is not paid."""
+    return combine([mark, _score(name, value)], value, shares={name: value})
 
 
 def _score(name: str, value: float) -> Score:
