@@ -12,6 +12,7 @@ from judge_doubles import TASK, Scripted, attempts
 from tiny_text import byte_level, tiny_llama
 
 from togi.engines.native import NativeEngine
+from togi.evidence.preference_checks import judge_findings
 from togi.models.load import Loaded
 from togi.rewards import form, gate, parse_reward, part_names
 from togi.rewards.algebra import Surroundings
@@ -160,3 +161,12 @@ def test_the_token_of_yes_is_the_one_that_follows(smollm2: Loaded) -> None:
     whole = chat.completion("It is so.\nVerdict: Yes")[:-1]
     assert whole[-1:] == spaced
     assert whole[: -len(spaced)][-len(chat.completion("\nVerdict:")[:-1]) :] == chat.completion("\nVerdict:")[:-1]
+
+
+def test_a_doctor_attacks_it() -> None:
+    asker = Scripted(lambda text: Reply(logp={"Yes": math.log(0.9 if answer(text) in ("7", ":") else 0.1)}))
+    findings = judge_findings(gate(opened(asker), by=form()), [TASK])
+    assert {finding.title.split(": ")[0] for finding in findings} == {"genrm"}
+    assert [finding.title for finding in findings if finding.level == "warn"] == [
+        "genrm: fooled by 1 of 6 attacks of kind 'nothing'"
+    ]

@@ -59,9 +59,10 @@ def order(recipe: Recipe, stages: Sequence[tuple[str, Algorithm]]) -> Iterator[P
     if len(stages) < len(recipe.stage):
         return
     for index, table in enumerate(recipe.stage):
-        policies = [BASE, *(name for name, algorithm in stages[:index] if algorithm.trains == "policy")]
-        if table.start is not None and table.start not in policies:
-            yield ("stage", index, "start"), f"no earlier stage trains a policy of that name: {', '.join(policies)}"
+        writers = ("policy", "verifier")  # what answers with text can learn on
+        starts = [BASE, *(name for name, algorithm in stages[:index] if algorithm.trains in writers)]
+        if table.start is not None and table.start not in starts:
+            yield ("stage", index, "start"), f"no earlier stage trains a policy of that name: {', '.join(starts)}"
         scorers = [name for name, algorithm in stages[:index] if algorithm.trains == "scorer"]
         if table.critic_start is not None and table.critic_start not in scorers:
             known = ", ".join(scorers) or "there is none"
