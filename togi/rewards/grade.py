@@ -16,7 +16,11 @@ Mark = Mapping[str, Any]
 
 WRONG: Mark = {"value": 0.0, "parsed": 1.0}
 UNPARSED: Mark = {"value": 0.0, "parsed": 0.0}
-DOUBT = re.compile(r"\b(?:not|or|nor|neither|either|cannot|maybe|perhaps)\b|n['’]t\b", re.IGNORECASE)
+DOUBT = re.compile(
+    r"\b(?:not|or|nor|neither|either|cannot|maybe|perhaps|never|except|(?:anything|all) but|far from|instead of)\b"
+    r"|\brather than\b|n['’]t\b",
+    re.IGNORECASE,
+)
 CHUNK = re.compile(r"[\w.,/%+\-$€£^⁄]+")
 PLAIN = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
 NUMBER = re.compile(
