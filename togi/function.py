@@ -8,7 +8,8 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,10 +28,9 @@ def absolute(reference: str, base: Path) -> str:
     if not path.is_file():
         raise ValueError(f'"{reference}": there is no file {path}')
     try:
-        tree = ast.parse(path.read_bytes(), filename=str(path))
+        names = _bound_names(path.read_bytes())
     except (SyntaxError, ValueError) as error:
         raise ValueError(f'"{reference}": {path} is not valid Python: {error}') from error
-    names = _bound_names(tree)
     if function not in names and "*" not in names:
         raise ValueError(f'"{reference}": {path} has no function "{function}"{_near(function, names)}')
     return f"{path}:{function}"
@@ -60,19 +60,21 @@ def _split(reference: str) -> tuple[str, str]:
     return place, function
 
 
-def _bound_names(tree: ast.Module) -> set[str]:
+@lru_cache(maxsize=64)
+def _bound_names(source: bytes) -> frozenset[str]:
+    # Kept, since workers look the same function up for every answer they grade.
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
             names.add(node.name)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
         elif isinstance(node, ast.alias):
             names.add(node.asname or node.name)
-    return names
+    return frozenset(names)
 
 
-def _near(name: str, names: set[str]) -> str:
+def _near(name: str, names: Set[str]) -> str:
     close = difflib.get_close_matches(name, sorted(names), n=1)
     return f'; did you mean "{close[0]}"?' if close else ""
 
