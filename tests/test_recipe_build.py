@@ -136,7 +136,7 @@ def print_of(value: Any) -> Any:
     if isinstance(value, Tasks):
         return [value.digest, len(value)]
     if isinstance(value, Pool):
-        return [value.size, value.seconds, value.memory_mb]
+        return [value.size, value.seconds, value.memory_mb, value.asked]
     if isinstance(value, FunctionType | type):
         return value.__qualname__
     if dataclasses.is_dataclass(value):
@@ -271,6 +271,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "grading.workers": ([], "grading.workers=3"),
     "grading.seconds": ([], "grading.seconds=3"),
     "grading.memory_mb": ([], "grading.memory_mb=300"),
+    "grading.tier": ([], "grading.tier=process"),
     "stage.name": ([], "stage.hone.name=other"),
     "stage.algorithm": ([], "stage.hone.algorithm=rloo"),
     "stage.steps": ([], "stage.hone.steps=3"),

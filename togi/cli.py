@@ -124,9 +124,13 @@ def evaluate(
 @app.command(sort_key=6)
 def report(run: RunPath) -> None:
     """One self-contained HTML page: what was trained, whether it worked, and how sure that is."""
+    from togi.manifest import asked_tier
     from togi.report import write_report
+    from togi.sandbox.tiers import standing
 
     Console().print(Text(str(write_report(run))), soft_wrap=True)
+    held = standing(asked_tier(loaded.run))
+    Console().print(Text(f"graders run in: {held['graders']} · programs in: {held['programs']}"), soft_wrap=True)
 
 
 @app.command(sort_key=7)

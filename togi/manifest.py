@@ -21,6 +21,8 @@ from togi.folder import FolderError, RunFolder, digest, write_text
 from togi.models.load import Loaded
 from togi.models.policy import probe_bf16
 from togi.run import Run
+from togi.sandbox.box import AnyTier
+from togi.sandbox.tiers import standing
 
 PACKAGES = ("togi", "torch", "transformers", "safetensors", "numpy")
 
@@ -97,11 +99,18 @@ def describe(run: Run) -> dict[str, Any]:
         "code": commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": machine(),
+        "sandbox": standing(asked_tier(run)),
         "model": {"source": run.model.source},
         "data": data,
         "recipe_digest": digest(run.recipe),
         "recipe": dict(run.recipe),
     }
+
+
+def asked_tier(run: Run) -> AnyTier:
+    """The tier of the recipe's [grading]."""
+    tier: AnyTier = run.recipe.get("grading", {}).get("tier", "auto")
+    return tier
 
 
 def machine() -> dict[str, Any]:

@@ -18,13 +18,14 @@ from togi.evidence.cold_start import cold_start
 from togi.evidence.finding import Finding, Level
 from togi.evidence.preference_checks import judge_findings, pairs_findings
 from togi.evidence.visible import shortened, visible
-from togi.manifest import choose_dtype
+from togi.manifest import asked_tier, choose_dtype
 from togi.models.load import Loaded
 from togi.models.packing import PackedModel
 from togi.models.probe import probe_bf16
 from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, open_model, ready
+from togi.sandbox.tiers import standing
 from togi.text import Chat
 from togi.types import Task
 
@@ -89,6 +90,8 @@ def doctor(
     fitness.append(machine.arithmetic(probe_bf16(), compute))
     size = run_size(run, loaded, compute)
     fitness.append(machine.memory(machine.memory_needed(size), machine.memory_limit()))
+    asked = asked_tier(run)
+    fitness.append(machine.jail(standing(asked), asked))
     fitness.append(machine.disk(machine.disk_needed(size), machine.free_disk(run.folder), run.folder))
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
     engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)

@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +103,18 @@ def arithmetic(probe: Probe, compute: torch.dtype) -> Finding:
         advice = f'set dtype = "auto": {better} is faster here'
         return Finding(level="warn", title=f"computes in {name}", detail=rates, advice=advice)
     return Finding(level="ok", title=f"computes in {name}", detail=rates)
+
+
+def jail(standing: Mapping[str, str], asked: str) -> Finding:
+    """What keeps in graders, and programs that a model wrote."""
+    title = f"graders run in: {standing['graders']}, programs in: {standing['programs']}"
+    if asked == "process":
+        advice = 'leave out [grading] tier = "process": what a model writes runs with all your rights'
+        return Finding(level="warn", title=title, advice=advice)
+    if standing["graders"] == "bubblewrap":
+        return Finding(level="ok", title=title)
+    advice = "install bubblewrap (Debian: apt install bubblewrap): graders that evaluate answers are refused without it"
+    return Finding(level="warn", title=title, advice=advice)
 
 
 def memory(needed: float, limit: float) -> Finding:

@@ -57,7 +57,9 @@ class Builder:
         self.reading, self.recipe = reading, reading.recipe
         self.problems: list[str] = []
         grading = self.recipe.grading
-        self.pool = Pool(workers=grading.workers, seconds=grading.seconds, memory_mb=grading.memory_mb)
+        self.pool = Pool(
+            workers=grading.workers, seconds=grading.seconds, memory_mb=grading.memory_mb, tier=grading.tier
+        )
         self.loaded: dict[str, Tasks] = {}
         self.tasks_of: dict[str, Tasks] = {}
         self.prompting = Prompting()
@@ -246,7 +248,7 @@ class Builder:
         table, key = (own, own_key) if own else (self.recipe.reward, ("reward",))
         assert table is not None
         try:
-            return parse_reward(table.score, self.reading.base, pool=self.pool)
+            return parse_reward(table.score, self.reading.base, pool=self.pool, tier=self.recipe.grading.tier)
         except ValueError as error:
             self.refuse((*key, "score"), str(error))
             return None

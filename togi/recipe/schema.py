@@ -107,6 +107,8 @@ class GradingTable(Table):
     """Wall clock of one grader call; a call that runs over is a time-out, never a score of 0."""
     memory_mb: Annotated[int, Field(ge=64)] = 2048
     """Memory of one worker."""
+    tier: Literal["auto", "bubblewrap", "landlock", "subset", "process"] = "auto"
+    """What keeps in graders and programs: the strongest that holds here, or one by name; `process`, nothing, unsafe."""
 
 
 class SamplingTable(Table):

@@ -23,6 +23,7 @@ from togi.report.read import Json, RunData, planned_stages
 from togi.report.results import TINTS, counts_passes, results, with_interval
 from togi.report.sections import diversity_view, reward_model_view, win_rows
 from togi.report.verifiers import verifiers_view
+from togi.report.watching import watching
 from togi.report.words import verdict
 
 EVENTS = 200
@@ -62,6 +63,7 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
         "stages": [stage_view(data, name) for name in data.stages],
         "reward_models": [reward_model_view(one) for one in found.agreements],
         "verifiers": verifiers_view(data.verifications),
+        "watching": watching(data),
         "courses": [course_view(data, one) for one in found.stages],
         "wins": win_rows(data.evaluations, TINTS),
         "diversity": diversity_view(data.evaluations, found.change),
@@ -161,6 +163,8 @@ def facts(data: RunData) -> list[tuple[str, str]]:
         ("System message", text(mapping(recipe.get("prompt")).get("system"))),
         ("Template", text(mapping(recipe.get("prompt")).get("template"))),
         ("Seed", text(manifest.get("seed", recipe.get("seed")))),
+        ("Graders kept in by", text(mapping(manifest.get("sandbox")).get("graders"))),
+        ("Programs kept in by", text(mapping(manifest.get("sandbox")).get("programs"))),
     ]
     return rows if recipe or manifest else [(label, MISSING) for label, _ in rows]
 

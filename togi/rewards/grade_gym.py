@@ -1,7 +1,7 @@
 """reasoning-gym's own scorers, run in workers, since nine of them evaluate the answer as Python code.
 
-What an answer evaluates to happens in the worker process, with the worker's rights (see togi.sandbox.pool): it can
-neither stall nor crash training, but it is not kept from writing files.
+What an answer evaluates to happens in the worker process, with its rights (see togi.sandbox.pool): jailed where
+that holds, and refused elsewhere unless it was asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,20 @@ from typing import Any
 from togi.rewards.grade import UNPARSED, Mark, answer_text
 
 LIBRARY = {"create": "reasoning_gym:create_dataset"}  # imported before the clock of a call starts
+EXECUTING = frozenset(
+    {
+        "binary_matrix",
+        "countdown",
+        "intermediate_integration",
+        "n_queens",
+        "polynomial_multiplication",
+        "puzzle24",
+        "simple_integration",
+        "spiral_matrix",
+        "string_insertion",
+    }
+)
+"""Data sets whose scorer evaluates the answer as Python, in reasoning-gym 0.1.25."""
 Create = Callable[..., Any]
 
 

@@ -11,7 +11,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from togi.rewards.algebra import Composable, clip, gate
 from togi.rewards.code import code
@@ -41,10 +41,9 @@ from togi.rewards.verify import (
     scorer,
     set_of,
 )
-from togi.sandbox.box import Tier
+from togi.sandbox.box import AnyTier
 from togi.sandbox.pool import Pool, shared_pool
 
-AnyTier = Tier | Literal["auto"]
 LONGEST = 2000  # characters of an expression
 INJECTED = ("pool", "base", "box")  # given by the recipe's place, never by its text
 

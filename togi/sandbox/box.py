@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol
 
 Tier = Literal["bubblewrap", "landlock", "subset", "process"]
 """How a program is kept in, the strongest first; "process" keeps nothing in and must be asked for."""
+AnyTier = Tier | Literal["auto"]
+"""A tier, or the strongest that holds."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,9 +30,9 @@ from types import TracebackType
 from typing import Any, Literal
 
 from togi.sandbox import bubblewrap
+from togi.sandbox.box import AnyTier, Tier
 from togi.sandbox.probe import bait
 
-Tier = Literal["bubblewrap", "process"]
 LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
 PROCESSES = 32  # of one jailed worker, with its threads
 REPLY_LIMIT = 4 * 2**20  # bytes of one result
@@ -72,19 +72,15 @@ class Pool:
     the call gets a status. Time for imports is not counted in ``seconds``. Safe to use from several threads.
 
     ``tier`` "auto" takes "bubblewrap" where it holds and else "process"; asking for "bubblewrap" where it does not hold
-    raises ValueError at the first call.
+    raises ValueError at the first call. The tiers in between are for programs: workers are then plain processes.
     """
 
-    def __init__(
-        self, workers: int = 2, seconds: float = 10.0, memory_mb: int = 2048, tier: Tier | Literal["auto"] = "auto"
-    ) -> None:
+    def __init__(self, workers: int = 2, seconds: float = 10.0, memory_mb: int = 2048, tier: AnyTier = "auto") -> None:
         if workers < 1 or seconds <= 0 or memory_mb < 64:
             raise ValueError(
                 f"a pool needs at least 1 worker, a time limit above 0 and at least 64 MB; got workers={workers}, "
                 f"seconds={seconds}, memory_mb={memory_mb}"
             )
-        if tier not in ("auto", "bubblewrap", "process"):
-            raise ValueError(f'a pool\'s tier is "auto", "bubblewrap" or "process"; got "{tier}"')
         self.size, self.seconds, self.memory_mb, self.asked = workers, seconds, memory_mb, tier
         self._tier: Tier | None = None
         self._readable: set[Path] = set()
@@ -106,18 +102,23 @@ class Pool:
     def tier(self) -> Tier:
         """What workers are kept in by. Raises ValueError when "bubblewrap" was asked for and does not hold here."""
         if self._tier is None:
-            reason = "" if self.asked == "process" else why_no_jail()
-            if reason and self.asked == "bubblewrap":
-                raise ValueError(f"graders cannot be kept in by bubblewrap here: {reason}")
-            self._tier = "process" if reason or self.asked == "process" else "bubblewrap"
+            wanted = self.asked in ("auto", "bubblewrap")
+            if self.asked == "bubblewrap" and why_no_jail():
+                raise ValueError(f"graders cannot be kept in by bubblewrap here: {why_no_jail()}")
+            self._tier = "bubblewrap" if wanted and not why_no_jail() else "process"
         return self._tier
 
     def refuse_foreign_code(self, what: str) -> None:
         """Raises ValueError where code of a model would run with this user's rights and nobody asked for that."""
         if self.tier == "process" and self.asked != "process":
+            held = (
+                f"nothing here keeps graders in ({why_no_jail()})"
+                if why_no_jail()
+                else f'"{self.asked}" is for programs'
+            )
             raise ValueError(
-                f"{what} runs code that a model wrote, and nothing on this machine keeps graders in: {why_no_jail()}. "
-                'To run it with all your rights, unsafely, write tier = "process" under [grading]'
+                f"{what} runs code that a model wrote, and {held}. To run it with all your rights, unsafely, write "
+                'tier = "process" under [grading]'
             )
 
     @property

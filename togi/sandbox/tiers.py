@@ -11,20 +11,22 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from togi.sandbox import bubblewrap
-from togi.sandbox.box import Box, Tier
+from togi.sandbox.box import AnyTier, Box, Tier
 from togi.sandbox.child import write_harness
+from togi.sandbox.pool import Pool
 from togi.sandbox.probe import escapes
 from togi.sandbox.process import Process
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
 
-def open_box(tier: Tier | Literal["auto"] = "auto", workers: int | None = None) -> Box:
+def open_box(tier: AnyTier = "auto", workers: int | None = None) -> Box:
     """A box of this tier; "auto" takes the strongest that holds here, never "process".
 
     ``workers`` programs run side by side, as many as there are cores when it is None. Raises ValueError when the tier
@@ -51,6 +53,16 @@ def open_box(tier: Tier | Literal["auto"] = "auto", workers: int | None = None) 
 def available() -> list[tuple[Tier, str]]:
     """Each tier that keeps programs in, the strongest first, and why it does not hold here; empty when it does."""
     return [(tier, why_not(tier)) for tier in _OPENERS]
+
+
+def standing(asked: AnyTier) -> dict[str, str]:
+    """What keeps in the graders and the programs of a run that asked for this tier; "none" where nothing does."""
+    kept: dict[str, str] = {"graders": "none", "programs": "none"}
+    with suppress(ValueError):
+        kept["graders"] = Pool(tier=asked).tier
+    with suppress(ValueError):
+        kept["programs"] = open_box(asked).tier
+    return kept
 
 
 @cache

@@ -181,6 +181,9 @@ class scorer(Answer):
     def arguments(self, task: Task) -> Mapping[str, Any]:
         if "reasoning_gym" not in task.info:
             raise ValueError(f"scorer() scores reasoning-gym tasks only; task {task.id} comes from elsewhere")
+        name = task.info["reasoning_gym"]["name"]
+        if name in grade_gym.EXECUTING:
+            self.pool.refuse_foreign_code(f"reasoning-gym's scorer of {name}")
         return {
             "origin": task.info["reasoning_gym"],
             "question": task.info["question"],
