@@ -18,6 +18,7 @@ bench: $(VENV)/bench
 	$(BIN)/python benchmarks/generate.py
 	$(BIN)/python benchmarks/grpo_step.py
 	$(BIN)/python benchmarks/preference_step.py
+	$(BIN)/python benchmarks/sandbox.py
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

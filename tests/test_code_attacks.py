@@ -126,7 +126,10 @@ def by_loop(folder: Path, source: str) -> bool:
 
 
 def by_unittest(folder: Path, source: str) -> bool:
-    case = "class Case(unittest.TestCase):\n    def test(self):\n        self.assertEqual(solve(8), 64)\n"
+    case = (
+        "class Case(unittest.TestCase):\n    def test(self):\n        self.assertEqual(solve(8), 64)\n"
+        "        self.assertEqual(solve(1), 'three')\n"
+    )
     return run(folder, f"{source}\nimport unittest\n\n{case}\nunittest.main()\n")[0] == 0
 
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from togi.rewards import parse_reward
+from togi.data import Rows, load_tasks
+from togi.evidence.gold import gold_text
+from togi.rewards import form, gate, parse_reward
 from togi.rewards.code import code
 from togi.rewards.code.cases import BadTests, read_tests
 from togi.rewards.code.program import program
 from togi.rewards.code.same import same, same_text
 from togi.rewards.code.values import read_value
 from togi.sandbox.box import Box, Calls, Limits, Outcome, Ran, Script, Tier
+from togi.sandbox.codec import encode
 from togi.types import Score, Task, Trajectory, Turn
 
 ADD = {"function": "add", "inputs": [[1, 2], [3, 4], [-5, 5]], "outputs": [3, 7, 0]}
@@ -37,6 +42,8 @@ class Here:
 
     def run(self, programs: Sequence[Calls | Script], limits: Limits) -> list[Ran]:
         self.ran += programs
+        for each in programs:
+            [encode(arguments) for arguments in (each.arguments if isinstance(each, Calls) else ())]
         return [Ran(status="error", note="no jail", judged=False) if self.dead else one(each) for each in programs]
 
 
@@ -241,6 +248,16 @@ def test_a_check_decides_where_several_outputs_are_right() -> None:
     assert broken.status == "unparseable"
 
 
+def test_an_output_too_deep_for_another_box_is_wrong_and_stops_nothing() -> None:
+    value: list[Any] = []
+    for _ in range(64):
+        value = [value]
+    encode(value)
+    answer = {"function": "deep", "inputs": [[1]], "check": "def check(arguments, output):\n    return True"}
+    source = "def deep(x):\n    value = []\n    for _ in range(64):\n        value = [value]\n    return value"
+    assert values(grade(answer, source, "def deep(x):\n    return x")) == [0, 1]
+
+
 def test_fresh_tests_catch_a_program_that_knows_the_rows_tests_by_heart() -> None:
     known = "def add(a, b):\n    return {(1, 2): 3, (3, 4): 7, (-5, 5): 0}.get((a, b))"
     fresh = "def fresh(rng):\n    return [rng.randrange(100, 200), 1]"
@@ -323,10 +340,23 @@ def test_settings_that_mean_nothing_are_refused() -> None:
             code(**settings)  # type: ignore[arg-type]
 
 
-def test_the_reward_has_a_name_in_recipes(tmp_path: Any) -> None:
+def test_the_reward_has_a_name_in_recipes(tmp_path: Path) -> None:
     assert parse_reward('code(pay="fraction", fresh=8)', tmp_path) == code(pay="fraction", fresh=8)
     with pytest.raises(ValueError, match="box"):
         parse_reward("code(box=1)", tmp_path)
+
+
+def test_rows_of_the_documentation_are_tasks_whose_reference_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "code.md").read_text(encoding="utf-8")
+    rows = re.findall(r"<!-- tested -->\n```json\n(.*?)\n```", page, re.DOTALL)
+    assert len(rows) == 4
+    for number, row in enumerate(rows):
+        (tmp_path / f"{number}.jsonl").write_text(row, encoding="utf-8")
+        (one,) = load_tasks(Rows(path=tmp_path / f"{number}.jsonl"), split="train")
+        reward = code(fresh=8 if "fresh" in one.info else 0, box=Here())
+        right = gold_text(one, gate(reward, by=form()))
+        assert right is not None
+        assert values(reward(one, [said(right), said(fenced("x = 1"))])) == [1, 0]
 
 
 def test_here_is_a_box() -> None:

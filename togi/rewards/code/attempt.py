@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from togi.rewards.code.cases import Tests
 from togi.rewards.code.same import same, same_text
 from togi.sandbox.box import Calls, Outcome, Ran, Script
+from togi.sandbox.codec import NoValue, encode
 
 
 @dataclass(kw_only=True)
@@ -29,7 +30,7 @@ class Attempt:
 
     def asking(self) -> Calls:
         """The row's own check, to be called in a box of its own: it is told arguments and output as plain values."""
-        asked = tuple((list(self.tests.inputs[index]), outcome.value) for index, outcome in self._given())
+        asked = tuple((list(self.tests.inputs[index]), outcome.value) for index, outcome in self._asked())
         return Calls(source=self.tests.check, function="check", arguments=asked)
 
     @property
@@ -59,7 +60,7 @@ class Attempt:
             ]
         if tests.check:
             assert self.verdicts is not None
-            for (index, _), said in zip(self._given(), self.verdicts.outcomes, strict=False):
+            for (index, _), said in zip(self._asked(), self.verdicts.outcomes, strict=False):
                 marks[index] = said.status == "ok" and said.value is True
             return marks
         room = tolerance if tests.tolerance is None else tests.tolerance
@@ -71,6 +72,15 @@ class Attempt:
         for index, outcome in enumerate(self.ran[0].outcomes[: len(self.tests.inputs)]):
             if outcome.status == "ok":
                 yield index, outcome
+
+    def _asked(self) -> Iterator[tuple[int, Outcome]]:
+        """The outputs that can enter a box again: one may be as deep as a value can be, and arguments hold it."""
+        for index, outcome in self._given():
+            try:
+                encode((list(self.tests.inputs[index]), outcome.value))
+            except NoValue:
+                continue
+            yield index, outcome
 
     def said(self, marks: Sequence[bool]) -> str:
         """Why tests were not passed, without a word of what was wanted."""

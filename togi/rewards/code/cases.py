@@ -92,7 +92,7 @@ def _calls(answer: Mapping[str, Any]) -> Tests:
     if tolerance is not None and not (isinstance(tolerance, int | float) and 0 <= tolerance < math.inf):
         raise BadTests(f'"tolerance" is a number of at least 0; got {tolerance!r}')
     try:
-        arguments = tuple(tuple(read_value(value) for value in each) for each in inputs)
+        arguments = tuple(read_value({"tuple": each}) for each in inputs)
         wanted = tuple(read_value(value) for value in outputs)
     except ValueError as error:
         raise BadTests(str(error)) from error
