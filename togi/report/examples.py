@@ -182,7 +182,7 @@ def training_groups(data: RunData, stage: str) -> list[TrainingGroup]:
                     TrainingGroup(
                         title=shortened(title, 160),
                         prompt=shortened(group[0]["prompt"], LONGEST),
-                        rows=tuple((_logged(row), word) for row, word in told[: 2 * SHOWN]),
+                        rows=tuple((logged(row), word) for row, word in told[: 2 * SHOWN]),
                     )
                 )
     return found
@@ -213,7 +213,7 @@ def _compared(group: Sequence[Json]) -> list[tuple[Json, str]]:
     return [*((row, words.get(row["score"]["value"], "in between")) for row in ranked), *lost]
 
 
-def _logged(row: Json) -> Attempt:
+def logged(row: Json) -> Attempt:
     score = row["score"]
     value = score.get("value")
     status = str(score.get("status", "ok"))

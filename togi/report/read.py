@@ -17,6 +17,7 @@ from togi.folder import broken_link
 
 Json = dict[str, Any]
 ROWS = 20_000  # rows of one log that are read; a longer log is thinned evenly
+ALARM = {"stage": str, "step": int, "signal": str, "severity": str, "text": str, "rollouts": list}
 ROLLOUT_FILES = re.compile(r"(?P<stage>.+)-(?P<step>\d+)\.jsonl")
 
 
@@ -34,6 +35,7 @@ class RunData:
     evaluations: tuple[EvaluationRecord, ...] = ()
     later: tuple[EvaluationRecord, ...] = ()
     pairs: tuple[PairsRecord, ...] = ()
+    alarms: tuple[Json, ...] = ()
     verifications: tuple[VerificationRecord, ...] = ()
     rollouts: dict[tuple[str, int], list[Json]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
@@ -87,6 +89,7 @@ def read_run(folder: Path) -> RunData:
         later=tuple(one for one in evaluations if one["model"].startswith("eval-")),
         pairs=tuple(_pairs(folder / "preferences", problems)),
         verifications=tuple(_verifications(folder / "verification", problems)),
+        alarms=tuple(_rows(folder / "alarms.jsonl", problems, ALARM)),
         rollouts=_rollouts(folder / "rollouts", problems),
         problems=tuple(problems),
     )

@@ -13,6 +13,7 @@ from togi.evidence.win_rate import WinRate, win_rate
 from togi.report.plain import MISSING, p_value, percent
 from togi.report.preferences import Preferences, told
 from togi.report.read import RunData, planned_stages
+from togi.report.watching import alarm_sentences, alarmed_on_the_way
 from togi.statistics import Interval
 
 Tone = Literal["good", "bad", "unclear"]
@@ -69,7 +70,7 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
     """What the evaluations prove; honest about having none. ``found`` is what was measured beside them."""
     uncertain = tuple(doubts(data, summaries))
     state = () if data.finished else (progress(data),)
-    beside = told(found)
+    beside = [*alarm_sentences(data), *told(found)]
     if len(data.evaluations) < 2:
         names = [one["model"] for one in data.evaluations]
         have = f"only {names[0]} was evaluated" if names else "no held-out evaluation was recorded"
@@ -85,6 +86,8 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
     tone, headline = _headline(result, how.change(summaries[0], summaries[-1]), "" if data.finished else " so far")
     if any(one.finding.outcome == "over-optimised" for one in found.stages):
         tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But the reward was over-optimised."
+    elif alarmed_on_the_way(data, last["model"]):
+        tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But an alarm was raised on the way."
     sentences = [*state, _evidence(result, how)]
     if graded:
         sentences.append(won(win_rate(last, first)))

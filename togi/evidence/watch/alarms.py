@@ -33,7 +33,6 @@ class Watching:
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
-        self.readings: dict[str, Reading] = {}
         self._table = Table()
         self._held: dict[str, int] = {}
         self._said: dict[str, int] = {}
@@ -46,7 +45,7 @@ class Watching:
         self._table.add(metrics)
         raised = []
         for name, signal in SIGNALS.items():
-            reading = self.readings[name] = signal(self._table)
+            reading = signal(self._table)
             rank = RANK.get(reading.state, 0)
             self._held[name] = self._held.get(name, 0) + 1 if rank else 0
             if self._held[name] >= HELD and rank > self._said.get(name, 0):
@@ -62,6 +61,14 @@ class Watching:
                     )
                 )
         return raised
+
+
+def readings(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Reading]:
+    """What each signal says at the end of one stage's metrics rows."""
+    table = Table()
+    for row in metrics:
+        table.add(row)
+    return {name: signal(table) for name, signal in SIGNALS.items()}
 
 
 def watched(stage: str, metrics: Sequence[Mapping[str, Any]]) -> Watching:
