@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_run import make_model, preference_run, tasks, toy_run
+from toy_run import make_model, preference_run, process_run, tasks, toy_run
 
 from togi.folder import FolderError, RunFolder, broken_link, read_lines
 from togi.interrupt import Interrupted
@@ -337,3 +337,36 @@ def test_power_loss_in_a_preference_run(phase: str, preferences: Path, model: Pa
             train(run, At(phase, n, fall))
     train(run, Silent())
     assert contents(tmp_path) == contents(preferences)
+
+
+@pytest.fixture(scope="module")
+def steps(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run about steps that nothing stopped."""
+    folder = tmp_path_factory.mktemp("steps")
+    train(process_run(folder, model), Silent())
+    return folder
+
+
+def test_a_run_about_steps_leaves_everything_behind(steps: Path) -> None:
+    rows = {(row["stage"], row["step"]): row for row in read_lines(steps / "metrics.jsonl")}
+    assert rows["labels", 1]["step_labels/steps"] >= 1
+    assert {"steps/accuracy", "steps/right"} <= rows["scorer", 2].keys()
+    assert {"rewards/process/mean", "reward"} <= rows["ppo", 2].keys()
+    assert {"implicit/loss", "implicit/accuracy", "critic_grad_norm"} <= rows["prime", 3].keys()
+    assert rows["prime", 1]["implicit/loss"] != rows["prime", 3]["implicit/loss"]
+    labelled = read_lines(steps / "rollouts" / "labels-000001.jsonl")
+    assert any(len(row["score"].get("steps", ())) > 1 for row in labelled)
+    measured = json.loads((steps / "steps" / "scorer.json").read_text())
+    assert measured["answers"]
+    assert sorted(path.name for path in (steps / "models").iterdir()) == ["ppo", "prime", "scorer", "sft"]
+
+
+@pytest.mark.parametrize("phase", ["sample", "annotate", "learn", "keep", "save", "measure"])
+def test_power_loss_in_a_run_about_steps(phase: str, steps: Path, model: Path, tmp_path: Path) -> None:
+    """Early, and in the last stage: the implicit model of PRIME goes on as it was."""
+    run = process_run(tmp_path, model)
+    for n in (1,) if phase == "measure" else (4, 7 if phase == "save" else 9):
+        with pytest.raises(Power):
+            train(run, At(phase, n, fall))
+    train(run, Silent())
+    assert contents(tmp_path) == contents(steps)

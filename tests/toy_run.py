@@ -11,12 +11,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from togi.algorithms import DPO, GRPO, PPO, SFT, Collect, RewardModel
+from togi.algorithms import DPO, GRPO, PPO, PRIME, SFT, Collect, ProcessRewardModel, RewardModel
 from togi.data import Collected, Tasks
 from togi.models.policy import Optimiser
+from togi.rewards import process
 from togi.rewards.model import reward_model
 from togi.run import Evaluation, ModelChoice, Run, Silent, Stage
-from togi.samplers import Dynamic
+from togi.samplers import Dynamic, Groups, StepLabels, Stepwise
 from togi.train import train
 from togi.types import Message, Sampling, Score, Task, Trajectory
 
@@ -156,6 +157,50 @@ def preference_run(folder: Path, model: Path) -> Run:
         seed=3,
         save_every=1,
         recipe={"name": "preferences"},
+    )
+
+
+def process_run(folder: Path, model: Path) -> Run:
+    """Steps in small: SFT, steps labelled by continuing them, a process reward model of those labels, PPO against it,
+    and PRIME. A step of a word ends with an "e"."""
+    sampling = Sampling(max_tokens=6)
+    sft = Stage(
+        name="sft",
+        algorithm=SFT(),
+        tasks=tasks(WORDS[:5]),
+        reward=None,
+        steps=2,
+        tasks_per_step=4,
+        sampling=sampling,
+        optimiser=Optimiser(learning_rate=1e-2),
+    )
+    sampler = StepLabels(n=2, continuations=3, labels="soft", separator="e")
+    labels = replace(sft, name="labels", algorithm=Collect(sampler=sampler), reward=SaysIt(), steps=3)
+    scorer = replace(
+        sft,
+        name="scorer",
+        algorithm=ProcessRewardModel(sampler=Stepwise("e")),
+        collected=Collected(stage="labels"),
+        held_out=0.7,
+        optimiser=Optimiser(learning_rate=1e-3),
+    )
+    ppo = replace(labels, name="ppo", algorithm=PPO(), reward=process("scorer", separator="e"), steps=2)
+    prime = replace(
+        labels,
+        name="prime",
+        algorithm=PRIME(sampler=Groups(2)),
+        start="sft",
+        minibatches=2,
+        optimiser=Optimiser(learning_rate=1e-3, critic_learning_rate=5e-3),
+    )
+    return Run(
+        name="steps",
+        folder=folder,
+        model=ModelChoice(source=str(model), dtype="float32"),
+        stages=(sft, labels, scorer, ppo, prime),
+        seed=3,
+        save_every=1,
+        recipe={"name": "steps"},
     )
 
 

@@ -23,10 +23,12 @@ from typing import Any, TextIO
 
 import torch
 
+from togi.batch import answers, samples
 from togi.checkpoint import newest_good, save_checkpoint, sha256
 from togi.evidence.evaluate import add_kl, evaluate
 from togi.evidence.measure import measure_reward_model, measure_verifier, reader
 from togi.evidence.pairs import write_pairs
+from togi.evidence.steps import measure_steps, said, write_steps
 from togi.evidence.verification import write_verification
 from togi.evidence.watch import watch_metrics, watched
 from togi.folder import RunFolder, digest, dumps, read_lines, write_text
@@ -231,12 +233,18 @@ class Training:
         return self.run.stages[: self.position.stage]
 
     def _measure_scorer(self, work: Workshop, path: Path) -> None:
-        """A reward model's word on the pairs that were held out of its stage; its scores are shifted so that their
-        mean there is 0, since preferences say nothing of where 0 is (InstructGPT, appendix C.2)."""
+        """A reward model's word on what was held out of its stage. On pairs, its scores are shifted so that their mean
+        there is 0, since preferences say nothing of where 0 is (InstructGPT, appendix C.2)."""
         if not work.held_out:
             return
         self.watch.phase("measure")
         model = load_scalar(path, dtype=self.dtype)
+        if any(task.step_worth for task in work.held_out):
+            groups = work.stage.algorithm.sampler(iter(work.held_out), len(work.held_out), work.play)
+            steps = measure_steps(model, answers(samples(groups)), name=work.stage.name, step=self.position.total)
+            write_steps(self.folder.path, steps)
+            self.watch.note(said(steps))
+            return
         record = measure_reward_model(model, work.chat, work.held_out, name=work.stage.name, step=self.position.total)
         write_pairs(self.folder.path, record)
         scores = [score for pair in record["pairs"] for score in (pair["chosen_score"], pair["rejected_score"])]

@@ -15,6 +15,7 @@ from togi.recipe.locate import Key
 from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import attempts_of
 from togi.run import BASE
+from togi.samplers import Stepwise
 from togi.types import Algorithm, Sample, Task
 
 Problem = tuple[Key, str]
@@ -190,6 +191,11 @@ def judged(tasks: Sequence[Task], algorithm: Algorithm, name: str) -> Iterator[s
                 f"{name} tells good answers from bad ones, and all {len(good)} are {'good' if good[0] else 'bad'} "
                 f"(worth {algorithm.desirable_from:g} or more is good): add the others"
             )
+    elif isinstance(algorithm.sampler, Stepwise) and not any(task.step_worth for task in tasks):
+        yield (
+            f"{name} learns from answers whose steps were labelled, and none of {len(tasks)} tasks has such: give rows "
+            "prompt, completions (a list of steps) and labels, or rollouts of a step_labels stage"
+        )
     elif algorithm.unit == "group" and not any(len(set(task.worth)) > 1 or 0.5 in task.worth for task in tasks):
         yield (
             f"{name} learns from answers that were compared, and none of {len(tasks)} tasks has two: give rows chosen "

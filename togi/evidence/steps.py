@@ -1,0 +1,96 @@
+"""Measuring a process reward model on answers that were held out of its stage: does it find the first error?
+
+It knows steps, labels and chances; it trains nothing and does not know who labelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from togi.folder import dumps, write_text
+from togi.models.heads import ScalarModel
+from togi.statistics import wilson
+from togi.types import Sample
+
+
+class AnswerRecord(TypedDict):
+    """One answer: the label of each step that has one, and the chance that the step is right, as the model says."""
+
+    task: str
+    labels: list[float]
+    chances: list[float]
+
+
+class StepsRecord(TypedDict):
+    """``accuracy`` is the share of labelled steps called as labelled, ``first_error`` the share of answers with a known
+    first error whose first step below one half is that one; both with Wilson's 95% interval, None where there is
+    nothing to count. ``by_chance`` is what ``first_error`` is for a step drawn at random."""
+
+    name: str
+    step: int
+    accuracy: dict[str, float] | None
+    first_error: dict[str, float] | None
+    by_chance: float | None
+    answers: list[AnswerRecord]
+
+
+def measure_steps(model: ScalarModel, answers: Sequence[Sample], *, name: str, step: int) -> StepsRecord:
+    """The model's word on every step of answers whose ``steps`` are labelled. What follows the first step of worth 0 is
+    no part of the accuracy, as it is none of the training."""
+    records: list[AnswerRecord] = []
+    for sample, after_T in zip(answers, model.after(answers), strict=True):
+        if sample.steps is None:
+            continue
+        at = np.flatnonzero(~np.isnan(sample.steps))
+        chances = 1 / (1 + np.exp(-after_T[at]))
+        records.append({"task": sample.task, "labels": sample.steps[at].tolist(), "chances": chances.tolist()})
+    return _summed(records, name, step)
+
+
+def _summed(records: list[AnswerRecord], name: str, step: int) -> StepsRecord:
+    calls: list[bool] = []
+    found: list[bool] = []
+    by_chance: list[float] = []
+    for record in records:
+        labels, chances = record["labels"], record["chances"]
+        error = next((k for k, label in enumerate(labels) if label == 0), None)
+        learned = len(labels) if error is None else error + 1
+        pairs = zip(labels[:learned], chances[:learned], strict=True)
+        calls += [(chance > 0.5) == (label > 0.5) for label, chance in pairs if label != 0.5]
+        if error is not None:
+            found.append(next((k for k, chance in enumerate(chances) if chance < 0.5), None) == error)
+            by_chance.append(1 / len(labels))
+    return {
+        "name": name,
+        "step": step,
+        "accuracy": _share(calls),
+        "first_error": _share(found),
+        "by_chance": float(np.mean(by_chance)) if by_chance else None,
+        "answers": records,
+    }
+
+
+def _share(found: Sequence[bool]) -> dict[str, float] | None:
+    return asdict(wilson(sum(found), len(found))) | {"n": len(found)} if found else None
+
+
+def write_steps(folder: Path, record: StepsRecord) -> None:
+    """``folder/steps/NAME.json``."""
+    (folder / "steps").mkdir(exist_ok=True)
+    write_text(folder / "steps" / f"{record['name']}.json", dumps(record))
+
+
+def said(record: StepsRecord) -> str:
+    """The record in a sentence."""
+    found = record["first_error"]
+    if found is None:
+        return f"{record['name']}: no answer that was held out has a known first error"
+    return (
+        f"{record['name']} finds the first error in {found['point']:.0%} of {found['n']} answers that were held out "
+        f"(95% {found['low']:.0%} to {found['high']:.0%}; {record['by_chance']:.0%} by chance)"
+    )
