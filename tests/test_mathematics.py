@@ -57,7 +57,7 @@ def boxed(text: str) -> str:
 def test_the_strict_reading_refuses_what_the_permissive_one_pays_for(pool: Pool, gold: str, wrong: str) -> None:
     known = grade(pool, gold, wrong, strict=False)
     assert known.status == "ok"
-    assert known.value == 1, "math-verify now refuses this: say so in docs/rewards.md"
+    assert known.value == 1, "math-verify now refuses this: say so in docs/verifiers.md"
     for text in (wrong, boxed(wrong)):
         strict = grade(pool, gold, text, strict=True)
         assert (strict.status, strict.value) == ("ok", 0) or strict.status == "unparseable", text
@@ -72,7 +72,7 @@ def test_a_gold_is_read_as_latex(pool: Pool, gold: str, wrong: str) -> None:
 @pytest.mark.parametrize(("gold", "right"), MISSED)
 def test_what_the_permissive_reading_misses(pool: Pool, gold: str, right: str) -> None:
     missed = grade(pool, gold, right, strict=False)
-    assert (missed.status, missed.value) == ("ok", 0), "math-verify now reads this: say so in docs/rewards.md"
+    assert (missed.status, missed.value) == ("ok", 0), "math-verify now reads this: say so in docs/verifiers.md"
 
 
 @pytest.mark.parametrize("letter", NO_MATHEMATICS)

@@ -478,3 +478,15 @@ def test_preferred_answers_that_grow_unlikely_are_told(tmp_path: Path) -> None:
     assert "Preferred answers became less likely themselves" in notes(0.5)[0]
     assert notes(0.0) == []
     assert notes(-0.5) == []
+
+
+def test_what_could_not_be_read_is_said(tmp_path: Path) -> None:
+    """Shares of completions without a readable answer stand apart from wrong ones."""
+
+    def said(start: float, end: float) -> list[str]:
+        shares = [start] * 5 + [end] * 5
+        rows = [{"stage": "rl", "step": n, "rewards/parsed/mean": share} for n, share in enumerate(shares, start=1)]
+        return observations(RunData(folder=tmp_path, metrics=rows), "rl")
+
+    assert said(0.6, 0.97) == ["No answer could be read in 40% of completions, at the end in 3%: they earned 0."]
+    assert said(1.0, 0.98) == []

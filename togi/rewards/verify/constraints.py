@@ -20,7 +20,7 @@ CHOICES = {"form": ("upper", "lower", "title")}
 class follows(Verifier):
     """1 when the completion keeps every constraint of its row, ``partial`` the share of them that it keeps.
 
-    The row's ``column`` is a list of objects, each with a ``kind`` and that kind's keys (docs/rewards.md has the
+    The row's ``column`` is a list of objects, each with a ``kind`` and that kind's keys (docs/verifiers.md has the
     table): ``[{"kind": "words", "max": 50}, {"kind": "exclude", "words": ["very"]}]``. Each kind is a part,
     ``follows/KIND``. What follows ``</think>`` is checked; an empty answer keeps nothing. Raises ValueError for
     constraints that are none, naming the task.
