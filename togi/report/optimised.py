@@ -22,6 +22,7 @@ from togi.evidence.optimisation import (
     kl_best_of_n,
     reinforcement_law,
 )
+from togi.evidence.sharpening import Leaning, sharpening
 from togi.evidence.summary import powers
 from togi.report.observed import sampled
 from togi.report.plain import p_value
@@ -30,6 +31,11 @@ from togi.report.read import Json, RunData
 from togi.statistics import Interval, bootstrap_mean
 
 FEWEST_GROUPS = 4  # below this, an interval over groups says nothing
+LEANS = {
+    "right": "leading answer right at the start",
+    "wrong": "leading answer wrong at the start",
+    "torn": "no leading answer, or both",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,8 @@ class StageFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class CourseView:
-    """Proxy and gold of one stage. ``by_distance`` and ``by_step`` are (caption, picture), proxy above gold."""
+    """Proxy and gold of one stage. ``by_distance`` and ``by_step`` are (caption, picture), proxy above gold;
+    ``leanings`` are rows of a table, ``leant`` the sentence that sums it up."""
 
     stage: str
     sentence: str
@@ -52,6 +59,8 @@ class CourseView:
     by_step: tuple[tuple[str, Markup], ...]
     law: str
     best: tuple[tuple[str, list[str]], ...]
+    leanings: tuple[tuple[str, list[str]], ...]
+    leant: str
 
 
 def findings(data: RunData) -> list[StageFinding]:
@@ -98,6 +107,7 @@ def course_view(data: RunData, one: StageFinding) -> CourseView:
     by_distance = sorted(moved, key=lambda part: part.distance)
     known = np.isfinite(told.kl)
     fit = fit_reinforcement(distance(told.kl[known]), told.gold[known])
+    leanings = leanings_of(data, one.stage) if one.learned else []
     return CourseView(
         stage=one.stage,
         sentence=sentence(one),
@@ -105,7 +115,42 @@ def course_view(data: RunData, one: StageFinding) -> CourseView:
         by_step=_step_charts(told, parts) if one.learned else (),
         law=_law(one.finding, fit, moved[-1].distance) if fit and moved else "",
         best=best_of_first_step(data, one.stage),
+        leanings=tuple(_leaning_row(each) for each in leanings),
+        leant=leant(leanings),
     )
+
+
+def leanings_of(data: RunData, stage: str) -> list[Leaning]:
+    """What the stage made of the tasks that its first and its last step both asked."""
+    steps = sorted(step for name, step in data.rollouts if name == stage)
+    return sharpening(data.rollouts[stage, steps[0]], data.rollouts[stage, steps[-1]]) if len(steps) > 1 else []
+
+
+def _leaning_row(one: Leaning) -> tuple[str, list[str]]:
+    truth, agreement = ((f"{a:.0%}", f"{b:.0%}") for a, b in (
+        (one.truth_start, one.truth_end), (one.agreement_start, one.agreement_end)
+    ))  # fmt: skip
+    return LEANS[one.lean], [str(one.tasks), *truth, *agreement]
+
+
+def leant(leanings: Sequence[Leaning]) -> str:
+    """Whether the stage only sharpened what was there, in a sentence; empty where it cannot be said."""
+    told = {one.lean: one for one in leanings}
+    right, wrong = told.get("right"), told.get("wrong")
+    if right is None or wrong is None:
+        return ""
+    gained, lost = right.truth_end - right.truth_start, wrong.truth_end - wrong.truth_start
+    surer = wrong.agreement_end - wrong.agreement_start
+    if gained > 0 and lost <= 0 and surer > 0:
+        return (
+            "The stage sharpened what the model leant to: where the leading answer was right at the start it became "
+            "surer of it, and where it was wrong it became surer of a wrong one."
+        )
+    if gained > 0 and lost > 0:
+        return "Attempts became right more often also at tasks whose leading answer was wrong at the start."
+    if gained <= 0:
+        return "Attempts became right no more often at the tasks whose leading answer was right at the start."
+    return ""
 
 
 def _distance_charts(parts: Sequence[Bin], fit: Fit | None) -> tuple[tuple[str, Markup], ...]:
