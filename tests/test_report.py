@@ -488,5 +488,5 @@ def test_what_could_not_be_read_is_said(tmp_path: Path) -> None:
         rows = [{"stage": "rl", "step": n, "rewards/parsed/mean": share} for n, share in enumerate(shares, start=1)]
         return observations(RunData(folder=tmp_path, metrics=rows), "rl")
 
-    assert said(0.6, 0.97) == ["No answer could be read in 40% of completions, at the end in 3%: they earned 0."]
+    assert said(0.6, 0.97) == ["No answer could be read in 40.0% of completions, at the end in 3.0%: they earned 0."]
     assert said(1.0, 0.98) == []
