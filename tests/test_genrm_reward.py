@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from judge_doubles import TASK, Scripted, attempts
+from judge_server import good, serving
+from judge_server import said as told
 from tiny_text import byte_level, tiny_llama
 
 from togi.engines.native import NativeEngine
@@ -170,3 +172,16 @@ def test_a_doctor_attacks_it() -> None:
     assert [finding.title for finding in findings if finding.level == "warn"] == [
         "genrm: fooled by 1 of 6 attacks of kind 'nothing'"
     ]
+
+
+def test_a_server_draws_every_vote_anew_and_is_asked_once_for_each(at: Surroundings) -> None:
+    with serving(good(told("It is so.\nVerdict: Yes"))) as fake:
+        reward = genrm("m", base_url=fake.url, reason=True, votes=3, temperature=0.7, verdict="text").opened(at)
+        (score,) = reward(TASK, attempts("7"))
+        assert (score.value, score.note) == (1.0, "It is so.")
+        assert sorted(body["seed"] for _, body in fake.requests) == [0, 1, 2]
+        assert {body["temperature"] for _, body in fake.requests} == {0.7}
+        reward(TASK, attempts("7"))
+        assert len(fake.requests) == 3
+        genrm("m", base_url=fake.url, reason=True, verdict="text").opened(at)(TASK, attempts("7"))
+        assert "seed" not in fake.requests[-1][1]

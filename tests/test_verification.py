@@ -13,6 +13,8 @@ from tiny_text import byte_level
 from togi.algorithms.genrm import KEYS, Chains, Verdicts
 from togi.evidence.measure import measure_verifier, reader
 from togi.evidence.verification import (
+    LISTED,
+    OTHERS,
     VerificationRecord,
     VerifiedAttempt,
     auroc,
@@ -47,8 +49,8 @@ def record(name: str = "verifier", **changes: object) -> VerificationRecord:
         },
     ]
     keys = [
-        {"family": "nothing", "text": ":", "taught": True, "p": [0.1, 0.2]},
-        {"family": "openers", "text": "Answer:", "taught": False, "p": [0.9, 0.2]},
+        {"family": "nothing", "text": ":", "listed": True, "p": [0.1, 0.2]},
+        {"family": "openers", "text": "Answer:", "listed": False, "p": [0.9, 0.2]},
     ]
     return {"name": name, "step": 3, "reason": False, "tasks": tasks, "keys": keys, **changes}  # type: ignore[typeddict-item]
 
@@ -80,8 +82,10 @@ def test_what_a_record_says() -> None:
     assert found.majority.point == pytest.approx((0 + 0.5) / 2)
     assert found.best.point == pytest.approx((1 + 0.5) / 2)
     assert found.any_right.point == 1
+    assert found.gain is not None
+    assert found.gain.point == pytest.approx(found.best.point - found.majority.point)
     assert {kind: (rate.point, tried) for kind, (rate, tried) in found.passed.items()} == {
-        "taught": (0.0, 2), "not taught": (0.5, 2), "openers": (0.5, 2),
+        LISTED: (0.0, 2), OTHERS: (0.5, 2), "openers": (0.5, 2),
     }  # fmt: skip
     with pytest.raises(ValueError, match="verified no attempt"):
         verification(record(tasks=[{"task": "a", "attempts": [one(None, True)]}]))
@@ -111,7 +115,7 @@ def test_a_verifier_is_measured_as_it_was_taught() -> None:
     assert [[a["p"] for a in each["attempts"]] for each in found["tasks"]] == [pytest.approx([0.9, 0.2, 0.2])] * 3
     assert [a["answer"] for a in found["tasks"][0]["attempts"]] == ["101", "No idea", "102"]
     assert len(found["keys"]) == sum(map(len, ATTACKS.values()))
-    assert {key["text"] for key in found["keys"] if key["taught"]} == set(KEYS)
+    assert {key["text"] for key in found["keys"] if key["listed"]} == set(KEYS)
     assert {key["text"] for key in found["keys"] if max(key["p"]) >= 0.5} == {"Answer:"}
     assert all(len(key["p"]) == 2 for key in found["keys"])
     taught = {question.prompt for task in tasks for question in Verdicts().questions(task)}
@@ -148,8 +152,9 @@ def test_a_reader_sees_a_table_and_is_told(tmp_path: Path) -> None:
     assert view is not None
     assert view.heads == ("verifier", "<b>other</b>")
     assert "There is no evidence that verifier parts right attempts from wrong ones" in view.sentences[0]
-    assert view.sentences[1] == "verifier called 50.0% of 2 answers that say nothing right."
-    assert dict(view.rows)["answers that say nothing, called right: taught"][1] == "not recorded"
+    assert "There is no evidence that choosing by verifier beats the most frequent answer" in view.sentences[1]
+    assert view.sentences[2] == "verifier called 50.0% of 2 answers right that say nothing and were not taught."
+    assert dict(view.rows)["Says nothing, called right: all others"] == ["50.0% (9.5–90.5) of 2", "not recorded"]
     (tmp_path / "metrics.jsonl").write_text("")
     write_verification(tmp_path, record("<b>other"))
     page = render(tmp_path)

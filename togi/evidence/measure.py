@@ -139,7 +139,7 @@ def measure_verifier(
             KeyRecord(
                 family=family,
                 text=text,
-                taught=bool(labelled.master_keys) and text in KEYS,
+                listed=text in KEYS,
                 p=[scores[row].value for scores in given[len(tasks) :] if scores[row].status == "ok"],
             )
             for row, (family, text) in enumerate(keys)

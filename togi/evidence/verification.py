@@ -17,10 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from togi.folder import dumps, write_text
-from togi.statistics import Interval, bootstrap_mean, wilson
+from togi.statistics import Interval, Paired, bootstrap_mean, paired_difference, wilson
 
 HALF = 0.5
 """From this probability on a verifier is taken to say Yes."""
+
+LISTED, OTHERS = "keys that can be taught", "all others"
+"""What answers that say nothing are told apart by."""
 
 _RESAMPLES = 2000
 
@@ -40,12 +43,12 @@ class VerifiedTask(TypedDict):
 
 
 class KeyRecord(TypedDict):
-    """A text that answers nothing: of what ``family``, whether the verifier was ``taught`` that it is wrong, and the
-    probabilities that it was given as the answer to several tasks."""
+    """A text that answers nothing: of what ``family``, whether it is ``listed`` among the keys that a verifier can be
+    taught, and the probabilities that it was given as the answer to several tasks."""
 
     family: str
     text: str
-    taught: bool
+    listed: bool
     p: list[float]
 
 
@@ -68,7 +71,7 @@ class Verification:
     of right attempts, ``majority`` that of the most frequent answer of a task (None where no answers were read),
     ``best`` that of the attempt it finds likeliest, ``any_right`` what a perfect verifier would reach. ``passed`` are
     the shares of answers that say nothing and were called right, by kind, with the trials (intervals take them as
-    independent).
+    independent). ``gain`` is ``best`` less ``majority`` on the same tasks.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Verification:
     majority: Interval | None
     best: Interval
     any_right: Interval
+    gain: Paired | None
     passed: Mapping[str, tuple[Interval, int]]
 
 
@@ -105,6 +109,9 @@ def verification(record: VerificationRecord) -> Verification:
         right=_share([[float(one["correct"]) for one in each] for each in kept]),
         majority=_share([[majority(each)] for each in kept]) if shared else None,
         best=_share([[best(each)] for each in kept]),
+        gain=paired_difference([[best(each)] for each in kept], [[majority(each)] for each in kept], seed=0)
+        if shared
+        else None,
         any_right=_share([[float(any(one["correct"] for one in each))] for each in kept]),
         passed=_passed(record["keys"]),
     )
@@ -177,12 +184,13 @@ def _rows(value: object) -> list[Mapping[str, object]]:
 
 
 def _passed(keys: Sequence[KeyRecord]) -> dict[str, tuple[Interval, int]]:
-    """Trials that passed: of those taught to be wrong, of all others, and by family among the others."""
+    """Trials that passed: of listed keys, of all others, and of these by family. The same texts for every verifier,
+    whether it was taught the list or not, so that two can be compared."""
     groups: dict[str, list[float]] = {}
     for key in keys:
-        for name in ("taught",) if key["taught"] else ("not taught", key["family"]):
+        for name in (LISTED,) if key["listed"] else (OTHERS, key["family"]):
             groups.setdefault(name, []).extend(key["p"])
-    order = ["taught", "not taught", *(name for name in groups if name not in ("taught", "not taught"))]
+    order = [LISTED, OTHERS, *(name for name in groups if name not in (LISTED, OTHERS))]
     return {
         name: (wilson(sum(p >= HALF for p in groups[name]), len(groups[name])), len(groups[name]))
         for name in order

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from togi.evidence.verification import Verification, VerificationRecord, verification
-from togi.report.plain import MISSING, percent, text
+from togi.evidence.verification import OTHERS, Verification, VerificationRecord, verification
+from togi.report.plain import MISSING, p_value, percent, text
+from togi.rewards.judge.attack import ALARM
 from togi.statistics import Interval
 
 Row = tuple[str, list[str]]
-NOTHING = "answers that say nothing, called right"
+SURE = 0.05  # the p-value of a paired difference below which it is told as one
+NOTHING = "Says nothing, called right"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +65,29 @@ def sentences(one: Verification) -> tuple[str, ...]:
         said = f"{name} parts right attempts from wrong ones: AUROC {_number(one.auroc)}, where a coin has 0.5."
     else:
         said = f"There is no evidence that {name} parts right attempts from wrong ones: AUROC {_number(one.auroc)}."
-    untaught = one.passed.get("not taught")
-    if untaught is None:
-        return (said,)
-    rate, tried = untaught
-    fooled = f"{name} called {percent(rate.point)} of {tried} answers that say nothing right."
-    return said, fooled if rate.point > 0.02 else f"{fooled} Other texts still may fool it."
+    return tuple(each for each in (said, _gain(one, name), _fooled(one, name)) if each)
+
+
+def _gain(one: Verification, name: str) -> str:
+    """Whether choosing by the verifier beats the most frequent answer, which is free."""
+    if one.gain is None or not math.isfinite(one.gain.low):
+        return ""
+    low, high = 100 * one.gain.low, 100 * one.gain.high
+    band = f"{100 * one.gain.point:+.1f} points, 95% interval {low:+.1f} to {high:+.1f}, {p_value(one.gain.p)}"
+    sure = one.gain.p < SURE
+    if sure and one.gain.point > 0:
+        return f"The attempt that {name} finds likeliest is right more often than the most frequent answer ({band})."
+    if sure and one.gain.point < 0:
+        return f"The attempt that {name} finds likeliest is right less often than the most frequent answer ({band})."
+    return f"There is no evidence that choosing by {name} beats the most frequent answer, which is free ({band})."
+
+
+def _fooled(one: Verification, name: str) -> str:
+    if OTHERS not in one.passed:
+        return ""
+    rate, tried = one.passed[OTHERS]
+    fooled = f"{name} called {percent(rate.point)} of {tried} answers right that say nothing and were not taught."
+    return fooled if rate.point > ALARM else f"{fooled} Other texts still may fool it."
 
 
 def _passed(one: Verification, kind: str) -> str:
