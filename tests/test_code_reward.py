@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from togi.data import Rows, load_tasks
 from togi.evidence.gold import gold_text
@@ -22,7 +24,7 @@ from togi.rewards.code.program import program
 from togi.rewards.code.same import same, same_text
 from togi.rewards.code.values import read_value
 from togi.sandbox.box import Box, Calls, Limits, Outcome, Ran, Script, Tier
-from togi.sandbox.codec import encode
+from togi.sandbox.codec import decode, encode
 from togi.types import Score, Task, Trajectory, Turn
 
 ADD = {"function": "add", "inputs": [[1, 2], [3, 4], [-5, 5]], "outputs": [3, 7, 0]}
@@ -157,6 +159,42 @@ def test_a_value_is_the_same_as_itself(value: Any) -> None:
 )
 def test_types_and_values_tell_apart(got: Any, wanted: Any) -> None:
     assert not same(got, wanted)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.binary(max_size=3)
+KEYS = st.booleans() | st.integers(-2, 2) | st.sampled_from([0.0, 1.0]) | st.text(max_size=1)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(KEYS, inner, max_size=3)
+        | st.sets(KEYS, max_size=3)
+        | st.frozensets(KEYS, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(VALUES, VALUES)
+def test_values_are_the_same_when_they_are_written_the_same(one: Any, other: Any) -> None:
+    assert same(decode(encode(one)), one)
+    assert same(one, other) == same(other, one)
+    if written(one) == written(other):
+        assert same(one, other)
+    elif "-0.0" not in written([one, other]):  # the zeros are equal, and written differently
+        assert not same(one, other)
+
+
+def written(value: Any) -> str:
+    """A value with its types as text, whatever the order of its members."""
+    if isinstance(value, dict):
+        return f"dict{sorted(f'{written(key)}:{written(each)}' for key, each in value.items())}"
+    if isinstance(value, set | frozenset | list | tuple):
+        members = [written(each) for each in value]
+        return f"{type(value).__name__}{sorted(members) if isinstance(value, set | frozenset) else members}"
+    return repr(value)
 
 
 def test_a_tolerance_is_for_floats_alone_and_exact() -> None:
@@ -335,9 +373,9 @@ def test_tests_may_be_text() -> None:
 
 
 def test_settings_that_mean_nothing_are_refused() -> None:
-    for settings in ({"pay": "most"}, {"fresh": -1}, {"tolerance": -1.0}, {"seconds": 0.0}, {"memory_mb": 1}):
+    for wrong in ({"pay": "most"}, {"fresh": -1}, {"tolerance": -1.0}, {"seconds": 0.0}, {"memory_mb": 1}):
         with pytest.raises(ValueError, match="code:"):
-            code(**settings)  # type: ignore[arg-type]
+            code(**wrong)  # type: ignore[arg-type]
 
 
 def test_the_reward_has_a_name_in_recipes(tmp_path: Path) -> None:
