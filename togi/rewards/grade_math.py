@@ -106,7 +106,7 @@ def _same_kind(answer: str, gold: str, *, numbers: bool) -> bool:
     if ("%" in answer) != ("%" in gold):
         return False
     left, *rights = answer.split("=")
-    if "=" not in gold and rights and not (len(rights) == 1 and any(character.isalpha() for character in left)):
+    if "=" not in gold and rights and not (len(rights) == 1 and _letters(left)):
         return False
     if {_bracket(answer), _bracket(gold)} == {"(", "{"}:
         return False
@@ -119,8 +119,5 @@ def _bracket(content: str) -> str:
 
 
 def _letters(content: str) -> str:
-    """What is written beside a number: its unit."""
-    plain = re.sub(
-        r"\\(?:[dt]?frac|text|mathrm|mathit|mbox|operatorname|left|right|times|cdot|quad|circ)|\\.", " ", content
-    )
-    return "".join(re.findall(r"[^\W\d_]|°", plain))
+    """What is written beside a number: its unit. LaTeX's commands are not, what stands in their braces is."""
+    return "".join(re.findall(r"[^\W\d_]|°", re.sub(r"\\(?:[A-Za-z]+|.)", " ", content)))
