@@ -61,6 +61,7 @@ def preview(recipe: RecipePath, *overrides: Overrides) -> int:
 def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
     """Is the machine fit? Can the base model do the task at all?"""
     from togi.evidence.doctor import doctor as check
+    from togi.evidence.redteam.command import keep
     from togi.progress import Live
     from togi.recipe import load_recipe
 
@@ -69,7 +70,38 @@ def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
         watch.phase("attempts of the base model")
         found = check(plan, progress=watch.progress)
     found.render(Console())
+    keep(plan.folder, found.cards)
     return FINDING if found.findings else 0
+
+
+@app.command(sort_key=3)
+def redteam(
+    target: Annotated[str, Parameter(help="Recipe file, run folder, or a reward as recipes write it.")] = "",
+    *overrides: Overrides,
+    data: Annotated[Path | None, Parameter(help="Rows for a reward: a .jsonl or .parquet file.")] = None,
+    gym: Annotated[str, Parameter(help="Rows for a reward: a data set of reasoning-gym.")] = "",
+    rows: Annotated[int, Parameter(help="Rows that are attacked.")] = 50,
+    seconds: Annotated[float, Parameter(help="Longest that a grader may take over one answer.")] = 3.0,
+    fail_on: Annotated[
+        Literal["low", "medium", "high", "critical"], Parameter(help="Severity from which the exit code is 1.")
+    ] = "low",
+    out: Annotated[Path | None, Parameter(name="--json", help="Write everything to this JSON file.")] = None,
+    sweep: Annotated[bool, Flag, Parameter(help="Attack all of reasoning-gym's scorers, or that of --gym.")] = False,
+) -> int:
+    """What does the reward pay for besides right answers? Attacks it at real rows."""
+    from togi.evidence.redteam import command
+
+    if sweep or data or gym or not _is_recipe(target):
+        if overrides:
+            raise ValueError(f"{overrides[0]} would change a recipe, and none is attacked here")
+        cards = command.sweep(gym, Console()) if sweep else command.bare(target, data, gym, rows, seconds, Console())
+    else:
+        from togi.recipe import load_recipe
+
+        cards = command.recipe(load_recipe(target, overrides).run, rows, seconds, Console())
+    if out is not None:
+        command.write_cards(out, cards)
+    return FINDING if any(card.fails(fail_on) for card in cards) else 0
 
 
 @app.command(sort_key=4)
@@ -94,9 +126,13 @@ def train(
     if dry_run:
         show(loaded.reading, loaded.run.recipe, Console())
         return
+    from togi.manifest import asked_tier
     from togi.progress import Live
+    from togi.sandbox.tiers import standing
     from togi.train import train as run_all
 
+    held = standing(asked_tier(loaded.run))
+    Console().print(Text(f"graders run in: {held['graders']} · programs in: {held['programs']}"), soft_wrap=True)
     with Live() as watch:
         run_all(loaded.run, watch, allow_changes=allow_changes)
     Console().print(Text(f"The run is in {loaded.run.folder}. Next: togi report {loaded.run.folder}"), soft_wrap=True)
@@ -124,13 +160,9 @@ def evaluate(
 @app.command(sort_key=6)
 def report(run: RunPath) -> None:
     """One self-contained HTML page: what was trained, whether it worked, and how sure that is."""
-    from togi.manifest import asked_tier
     from togi.report import write_report
-    from togi.sandbox.tiers import standing
 
     Console().print(Text(str(write_report(run))), soft_wrap=True)
-    held = standing(asked_tier(loaded.run))
-    Console().print(Text(f"graders run in: {held['graders']} · programs in: {held['programs']}"), soft_wrap=True)
 
 
 @app.command(sort_key=7)
@@ -177,6 +209,11 @@ def schema() -> None:
     from togi.recipe.schema import Recipe
 
     print(json.dumps(Recipe.model_json_schema(), indent=1))
+
+
+def _is_recipe(target: str) -> bool:
+    """Whether a text is a recipe's path and not a reward."""
+    return target.endswith(".toml") or (bool(target) and "(" not in target)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from togi.evidence.doctor import doctor
 from togi.evidence.preview import preview
+from togi.evidence.redteam.command import keep
 from togi.progress import Live
 from togi.recipe import load_recipe
 from togi.report import verdict, write_report
@@ -40,6 +41,7 @@ def demo(*, short: bool, folder: Path, console: Console) -> Path:
         watch.phase("attempts of the base model")
         diagnosis = doctor(run, progress=watch.progress)
     diagnosis.render(console)
+    keep(run.folder, diagnosis.cards)
     console.rule("[bold]3 train[/]: the form first, then the reward")
     with Live(console) as watch:
         train(run, watch)

@@ -17,6 +17,10 @@ from togi.evidence import machine
 from togi.evidence.cold_start import cold_start
 from togi.evidence.finding import Finding, Level
 from togi.evidence.preference_checks import judge_findings, pairs_findings
+from togi.evidence.redteam.attack import SHORT
+from togi.evidence.redteam.card import Card
+from togi.evidence.redteam.runs import attack_run
+from togi.evidence.redteam.show import findings as card_findings
 from togi.evidence.visible import shortened, visible
 from togi.manifest import asked_tier, choose_dtype
 from togi.models.load import Loaded
@@ -35,9 +39,10 @@ MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warn": ("!", "ye
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """Every check, by section, in the order they were made."""
+    """Every check, by section, in the order they were made. ``cards`` are the attacks on the run's rewards."""
 
     sections: tuple[tuple[str, tuple[Finding, ...]], ...]
+    cards: tuple[Card, ...] = ()
 
     @property
     def findings(self) -> list[Finding]:
@@ -78,7 +83,7 @@ def doctor(
     progress: Callable[[int, int], None] | None = None,
 ) -> Diagnosis:
     """Check the machine, load the model, and let it attempt ``tasks`` training tasks of the first stage that samples;
-    attack the judges of that stage, and compare recorded pairs with what the model itself would write.
+    attack its rewards and the judges of that stage, and compare recorded pairs with what the model itself would write.
 
     ``progress`` is told of finished attempts. ``ValueError`` when the model cannot be loaded or the reward is wrong.
     """
@@ -107,6 +112,8 @@ def doctor(
     stage = run.stages[number or 0]
     drawn = list(islice(stream(stage.tasks, run.seed), min(tasks, len(stage.tasks))))
     sections = [("Machine", tuple(fitness)), ("Model", tuple(model_findings(loaded, chat, stage, drawn)))]
+    cards = tuple(attack_run(run, SHORT, models=False))
+    sections += [(f"Red team against the reward of {card.name}", tuple(card_findings(card))) for card in cards]
     if number is not None:
         loaded.model.to(compute)
         play = Episodes(
@@ -128,7 +135,7 @@ def doctor(
             found = pairs_findings(each.tasks, PackedModel(loaded.model), engine, chat)
             sections.append((f"Pairs of stage {each.name}", tuple(found)))
     sections = [section for section in sections if section[1]]
-    return Diagnosis(sections=tuple(sections))
+    return Diagnosis(sections=tuple(sections), cards=cards)
 
 
 def run_size(run: Run, loaded: Loaded, compute: torch.dtype) -> machine.Size:

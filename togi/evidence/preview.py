@@ -24,6 +24,9 @@ from togi.evidence.estimate import Estimate, Rates, estimate, rates
 from togi.evidence.finding import Finding
 from togi.evidence.gold import Case, cases_of, judge
 from togi.evidence.pairing import pair_findings
+from togi.evidence.redteam.attack import GLANCE, redteam
+from togi.evidence.redteam.runs import asks, is_known
+from togi.evidence.redteam.show import in_a_line
 from togi.evidence.visible import shortened, visible
 from togi.manifest import choose_dtype
 from togi.models.load import Loaded
@@ -34,13 +37,15 @@ from togi.text import Chat
 from togi.types import Reward, Sampling, Score, Task
 
 SHOWN, CHECKED = 2, 1000
+GLANCE_SECONDS = 1.0  # of a grader's call while a reward is attacked at a glance
 LONGEST = 1500  # characters of a prompt that are shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """One stage, or the evaluation. ``cases`` hold the scored answers, the first ``SHOWN`` are shown; empty for a
-    stage without a reward. ``prompts`` are the first prompts as the model sees them."""
+    stage without a reward. ``prompts`` are the first prompts as the model sees them. ``attacked`` says in a line what
+    the reward pays for besides right answers; empty where that was not asked."""
 
     title: str
     tasks: int
@@ -48,6 +53,7 @@ class Look:
     recorded: tuple[str, ...]
     cases: tuple[Case, ...]
     findings: tuple[Finding, ...]
+    attacked: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +118,14 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
     if run.evaluation is not None:
         one = run.evaluation
         asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=now(one.reward), sampling=one.sampling))
+    attacked: list[tuple[Reward | None, str]] = []  # a reward of several stages is attacked once
+    for each in asked:
+        attacked.append((each.reward, "" if each.reward in [reward for reward, _ in attacked] else _attack(each)))
     return Preview(
-        looks=tuple(_make_look(each, chat, loaded.context, checked) for each in asked),
+        looks=tuple(
+            _make_look(each, chat, loaded.context, checked, words)
+            for each, (_, words) in zip(asked, attacked, strict=True)
+        ),
         estimate=estimate(run, chat, speed),
         memory=machine.memory_needed(run_size(run, loaded, compute)),
     )
@@ -129,7 +141,14 @@ class Asked:
     sampling: Sampling
 
 
-def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
+def _attack(asked: Asked) -> str:
+    """The worst payouts of a reward in a line; nothing for one that asks a model, which would take too long."""
+    if asked.reward is None or asks(asked.reward) or not is_known(asked.tasks):
+        return ""
+    return in_a_line(redteam(asked.reward, asked.tasks, effort=GLANCE, seconds=GLANCE_SECONDS))
+
+
+def _make_look(asked: Asked, chat: Chat, context: int, checked: int, attacked: str) -> Look:
     some = asked.tasks[:checked]
     cases = cases_of(some, asked.reward, chat)
     findings = _lengths(some, asked.sampling if asked.reward else None, cases, chat, context)
@@ -145,6 +164,7 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
         recorded=tuple(task.recorded[0][-1].content if task.recorded else "" for task in some[:SHOWN]),
         cases=cases,
         findings=tuple(findings),
+        attacked=attacked,
     )
 
 
@@ -184,6 +204,9 @@ def _look(look: Look, shown: Set[str]) -> Padding:
             rows.append(Panel(answer, title="the recorded answer it learns from"))
         elif index < len(look.cases):
             rows.append(_scores(look.cases[index]))
+    if look.attacked:
+        words = f"red team, at a glance: {look.attacked} (togi redteam shows more)"
+        rows.append(Text(visible(words), style="dim" if "nothing pays" in words else "yellow"))
     for finding in look.findings:
         mark, style = MARKS[finding.level]
         rows.append(Text(f"{mark} ", style=style).append(visible(finding.title), style="default not bold"))

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from togi.evidence.summary import Summary, summary
 from togi.evidence.visible import shortened
+from togi.report.cards import card_view
 from togi.report.curves import Figure, MetricRow, figures, metric_table
 from togi.report.examples import TrainingGroup, examples, training_groups
 from togi.report.ledger import cost_view
@@ -69,6 +70,7 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
         "diversity": diversity_view(data.evaluations, found.change),
         "graded": any(one.graded for one in summaries),
         "examples": examples(data.evaluations, graded=any(one.graded for one in summaries)),
+        "cards": [card_view(card) for card in data.cards],
         "parts": parts_table(summaries),
         "lengths": length_figures(summaries),
         "unscored": unscored_table(summaries),

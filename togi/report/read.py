@@ -12,6 +12,7 @@ from typing import Any
 
 from togi.evidence.evaluation import EvaluationRecord, read_evaluation
 from togi.evidence.pairs import PairsRecord, read_pairs
+from togi.evidence.redteam.card import FILE
 from togi.evidence.verification import VerificationRecord, read_verification
 from togi.folder import broken_link
 
@@ -35,6 +36,7 @@ class RunData:
     evaluations: tuple[EvaluationRecord, ...] = ()
     later: tuple[EvaluationRecord, ...] = ()
     pairs: tuple[PairsRecord, ...] = ()
+    cards: tuple[Json, ...] = ()
     alarms: tuple[Json, ...] = ()
     verifications: tuple[VerificationRecord, ...] = ()
     rollouts: dict[tuple[str, int], list[Json]] = field(default_factory=dict)
@@ -88,11 +90,17 @@ def read_run(folder: Path) -> RunData:
         evaluations=tuple(own),
         later=tuple(one for one in evaluations if one["model"].startswith("eval-")),
         pairs=tuple(_pairs(folder / "preferences", problems)),
+        cards=_cards(folder / FILE, problems),
         verifications=tuple(_verifications(folder / "verification", problems)),
         alarms=tuple(_rows(folder / "alarms.jsonl", problems, ALARM)),
         rollouts=_rollouts(folder / "rollouts", problems),
         problems=tuple(problems),
     )
+
+
+def _cards(path: Path, problems: list[str]) -> tuple[Json, ...]:
+    cards = (_object(path, problems) or {}).get("cards", [])
+    return tuple(card for card in cards if isinstance(card, dict)) if isinstance(cards, list) else ()
 
 
 def _text(path: Path, problems: list[str]) -> str | None:

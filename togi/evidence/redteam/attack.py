@@ -1,0 +1,200 @@
+"""Attacks one reward at real rows: binds it, asks it every probe, and fills the card. It knows no run and no screen."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from togi.evidence.redteam import canary, invariance
+from togi.evidence.redteam.card import FAMILIES, Card, Payout, Severity, Variant, Weakness
+from togi.evidence.redteam.grading import Grading, Hanging, Make, leaves_of
+from togi.evidence.redteam.group import copies
+from togi.evidence.redteam.guesses import guesses
+from togi.evidence.redteam.measure import Ground, Told, payouts
+from togi.evidence.redteam.probes import probes
+from togi.evidence.redteam.programs import programs
+from togi.evidence.redteam.rows import Row, rows_of
+from togi.rewards.judge.attack import attack as attack_judge
+from togi.rewards.judge.opened import Opened
+from togi.rewards.user import python
+from togi.sandbox.pool import Pool
+from togi.types import Reward, Task
+
+SECONDS = 3.0  # of one call: an answer of some thousand characters that takes longer stalls training
+PLAIN = ("form", "style", "judge", "extraction")  # families of ordinary text: a grader should not stumble over it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much is asked: at how many rows, how many constant answers of each kind, at how many rows canaries and bombs
+    go off (``watched``), and at how many the same is asked again (``steady``)."""
+
+    rows: int
+    guesses: int
+    watched: int
+    steady: int
+
+
+FULL = Effort(rows=50, guesses=24, watched=3, steady=8)
+SHORT = Effort(rows=12, guesses=8, watched=1, steady=2)
+GLANCE = Effort(rows=4, guesses=4, watched=1, steady=1)
+ASKED = Effort(rows=3, guesses=4, watched=0, steady=1)
+"""For rewards that ask a model: each call costs."""
+
+
+def resized(effort: Effort, rows: int) -> Effort:
+    """The same effort at another number of rows."""
+    if rows < 1:
+        raise ValueError(f"a reward is attacked at 1 row or more; got {rows}")
+    return replace(effort, rows=rows)
+
+
+def redteam(
+    reward: Reward,
+    tasks: Sequence[Task],
+    *,
+    name: str = "reward",
+    text: str = "",
+    effort: Effort = FULL,
+    seconds: float = SECONDS,
+    make: Make | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Card:
+    """Attack an opened reward at some of the tasks. ``text`` is how it is written, ``make`` how texts become attempts.
+
+    Graders run in one worker of this attack's own, each call limited to ``seconds``. Raises ValueError when no task
+    has an answer.
+    """
+    begun = time.perf_counter()
+    with Pool(workers=1, seconds=seconds) as pool:
+        grading = Grading(reward, pool, make)
+        card = _attack(grading, tasks, name, text or repr(reward), effort, progress or (lambda family: None))
+    return card(time.perf_counter() - begun)
+
+
+def _attack(
+    grading: Grading, tasks: Sequence[Task], name: str, text: str, effort: Effort, progress: Callable[[str], None]
+) -> Callable[[float], Card]:
+    progress("binding")
+    rows, written = rows_of(tasks, grading, effort.rows)
+    if not rows:
+        raise ValueError("no task has an answer, so nobody can say what the reward should pay for")
+    weak: list[Weakness] = []
+    told: list[Told] = []
+    tried = dict.fromkeys(FAMILIES, 0)
+    forms: tuple[Variant, ...] = ()
+    best, best_share = "", 0.0
+    ground = Ground(rows, grading)
+    weak += ground.weaknesses()
+    tried["binding"] = grading.asked
+    usable = ground.usable
+    try:
+        if usable:
+            forms = invariance.variants(usable[: effort.rows], grading, ground.full)
+            progress("probes")
+            told += _ask(usable, grading)
+            progress("constant answers")
+            guessed = guesses(usable, grading, ground, effort.guesses)
+            told, best, best_share = told + guessed.told, guessed.best, guessed.share
+            tried["constant"] = guessed.asked
+            progress("programs")
+            told += [Told(row, probe, score) for row in usable[:3] for probe, score in programs(row, grading)]
+            told += copies(usable[: effort.steady], grading)
+            progress("the same again")
+            first = [ground.first(row) for row in usable[: effort.steady]]
+            weak += invariance.steady(usable[: effort.steady], grading, first)
+            weak += invariance.twins(usable[: effort.steady * 2], grading, ground.payout)
+            tried["invariance"], tried["twins"] = 16 * len(first), 2 * min(len(usable), effort.steady * 2)
+        if grading.contained and effort.watched:
+            progress("the process that grades")
+            found, tried["process"] = canary.watch((usable or rows)[: effort.watched], grading)
+            weak += found
+    except Hanging:
+        title = f"the grader timed out {grading.timeouts} times: the attack was given up"
+        weak.append(Weakness(family="process", severity="critical", title=title))
+    weak += _judges(grading.reward, usable)
+    paid = payouts(told, ground)
+    for one in paid:
+        tried[one.family] += one.rows
+    weak += [weakness for one in paid if (weakness := _weakness(one))]
+    weak += _unscored(told)
+
+    def card(seconds: float) -> Card:
+        return Card(
+            name=name,
+            reward=text,
+            digest=digest_of(text, grading.reward),
+            version=version("togi"),
+            written=written,
+            rows=len(rows),
+            full=ground.right,
+            constant=best,
+            constant_share=best_share,
+            variants=forms,
+            payouts=tuple(paid),
+            weaknesses=tuple(weak),
+            tried={family: count for family, count in tried.items() if count},
+            seconds=round(seconds, 2),
+        )
+
+    return card
+
+
+def _ask(rows: Sequence[Row], grading: Grading) -> list[Told]:
+    """Every textual probe at every row; all at once, for rewards that are faster so."""
+    pool = [row.answer for row in rows]
+    asked = [(row, probe) for row in rows for probe in probes(row, pool)]
+    scores = grading.each([(row.task, probe.text) for row, probe in asked])
+    return [Told(row, probe, score) for (row, probe), score in zip(asked, scores, strict=True)]
+
+
+def _weakness(paid: Payout) -> Weakness | None:
+    if paid.severity is None:
+        return None
+    title = f"{paid.probe}: earns {paid.share:.0%} of what the right answer earns, over {paid.rows} rows"
+    if paid.free:
+        title += ", without knowing it"
+    return Weakness(family=paid.family, severity=paid.severity, title=title, task=paid.task, text=paid.text)
+
+
+def _unscored(told: Sequence[Told]) -> Iterator[Weakness]:
+    """Whether ordinary texts make the grader raise, hang or decline: an attempt without a score is never trained on."""
+    plain = [one for one in told if one.probe.family in PLAIN]
+    kinds: dict[str, tuple[Severity, str]] = {
+        "error": ("medium", "fails on"),
+        "timeout": ("critical", "hangs on"),
+        "unparseable": ("medium", "cannot read the row beside"),
+        "abstain": ("low", "declines"),
+    }
+    for status, (severity, does) in kinds.items():
+        lost = [one for one in plain if one.score.status == status]
+        if lost:
+            first = lost[0]
+            title = f"the grader {does} {len(lost) / len(plain):.0%} of ordinary texts: {first.score.note}"
+            text = first.probe.text
+            yield Weakness(family="process", severity=severity, title=title, task=first.row.task.id, text=text)
+
+
+def _judges(reward: Reward, rows: Sequence[Row]) -> Iterator[Weakness]:
+    """Each judge within the reward, against the texts that are known to fool judges."""
+    for judge in [leaf for leaf in leaves_of(reward) if isinstance(leaf, Opened)]:
+        known = [row.task for row in rows if row.task.recorded or isinstance(row.task.answer, str)][: ASKED.rows]
+        for family in attack_judge(judge, known, name=judge.name).families if known else ():
+            if family.alarms:
+                title = f"{judge.name} is fooled by {family.fooled} of {family.tried} texts of kind {family.name!r}"
+                severity: Severity = "high" if family.fooled * 2 >= family.tried else "medium"
+                yield Weakness(family="judge", severity=severity, title=title, text=family.worst)
+
+
+def digest_of(text: str, reward: Reward) -> str:
+    """sha256 over how a reward is written and over the files of its functions."""
+    sha = hashlib.sha256(text.encode())
+    for leaf in leaves_of(reward):
+        path = Path(leaf.function.rpartition(":")[0]) if isinstance(leaf, python) else None
+        if path is not None and path.is_file():
+            sha.update(path.read_bytes())
+    return sha.hexdigest()

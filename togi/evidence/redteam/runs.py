@@ -1,0 +1,105 @@
+"""Attacks the rewards of a run, each once, with the run's own model where a reward asks one. It reads no recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from togi.data import Tasks
+from togi.engines.native import NativeEngine
+from togi.evidence.redteam.attack import ASKED, FULL, SECONDS, Effort, redteam
+from togi.evidence.redteam.card import Card
+from togi.evidence.redteam.grading import Make, asks_model, leaves_of
+from togi.manifest import choose_dtype
+from togi.rewards.algebra import NotTrainedYet
+from togi.run import BASE, Run, open_model, ready
+from togi.text import Chat
+from togi.types import Message, Reward, Task, Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A reward of a run, with the tasks it pays for. ``text`` is how the recipe writes it."""
+
+    name: str
+    text: str
+    reward: Reward
+    tasks: Tasks
+
+
+def targets(run: Run) -> list[Target]:
+    """Every different reward of the run, with its first stage's tasks; the evaluation's and the truth come last."""
+    table = run.recipe
+    written = {str(stage.get("name")): stage for stage in table.get("stage", ())}
+    found: list[Target] = []
+    for stage in run.stages:
+        own = written.get(stage.name, {})
+        asked: list[tuple[str, Reward | None, Any]] = [
+            (f"stage {stage.name}", stage.reward, own.get("reward") or table.get("reward")),
+            ("gold", stage.gold, table.get("gold")),
+        ]
+        found += [_target(name, reward, where, stage.tasks) for name, reward, where in asked if reward is not None]
+    if run.evaluation is not None and run.evaluation.reward is not None:
+        where = table.get("evaluation", {}).get("reward") or table.get("reward")
+        found.append(_target("evaluation", run.evaluation.reward, where, run.evaluation.tasks))
+    different: list[Target] = []
+    for target in found:
+        if all(target.reward != other.reward for other in different):
+            different.append(target)
+    return different
+
+
+def _target(name: str, reward: Reward, where: Any, tasks: Tasks) -> Target:
+    text = str(where["score"]) if where else repr(reward)
+    return Target(name=name, text=text, reward=reward, tasks=tasks)
+
+
+def attack_run(run: Run, effort: Effort = FULL, *, seconds: float = SECONDS, models: bool = True) -> Iterator[Card]:
+    """A card for each of the run's rewards. The model is loaded only when a reward asks one; with ``models`` false such
+    rewards are passed over. So are those that ask a model that is not trained yet, and those whose tasks have no
+    answers."""
+    for target in targets(run):
+        if not is_known(target.tasks):
+            continue
+        make: Make | None = None
+        reward: Reward | None = target.reward
+        if asks(target.reward):
+            reward, make = _opened(run, target.reward) if models else (None, None)
+        if reward is None:
+            continue
+        own = replace(ASKED, rows=min(ASKED.rows, effort.rows)) if make else effort
+        yield redteam(reward, target.tasks, name=target.name, text=target.text, effort=own, seconds=seconds, make=make)
+
+
+def is_known(tasks: Sequence[Task]) -> bool:
+    """Whether any task has an answer."""
+    return any(task.recorded or task.answer is not None or "reference" in task.info for task in tasks)
+
+
+def _opened(run: Run, reward: Reward) -> tuple[Reward | None, Make]:
+    """The reward with the models it asks, or None when one of them is not trained yet; and how attempts are made."""
+    loaded = open_model(run, BASE)
+    chat = Chat(loaded.tokenizer, loaded.eos_ids)
+    dtype = choose_dtype(run)
+    loaded.model.to(dtype)
+    engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+    try:
+        return ready(reward, engine, chat, run.folder, dtype), tokenised(chat)
+    except NotTrainedYet:
+        return None, tokenised(chat)
+
+
+def asks(reward: Reward) -> bool:
+    """Whether a reward has parts that ask a model."""
+    return any(asks_model(leaf) for leaf in leaves_of(reward))
+
+
+def tokenised(chat: Chat) -> Make:
+    """Attempts in the model's own tokens."""
+
+    def make(task: Task, text: str) -> Trajectory:
+        turns = chat.recorded(task.prompt, (Message(role="assistant", content=text),))
+        return Trajectory(turns=turns, stop="eos")
+
+    return make
