@@ -7,9 +7,8 @@ import socket
 from pathlib import Path
 
 
-def escapes(port: int, path: str, memory: int, processes: int) -> list[str]:
-    """What succeeded of: reaching a server at ``port``, reading ``path``, taking ``memory`` bytes, and having
-    ``processes`` children at once."""
+def escapes(port: int, path: str, processes: int) -> list[str]:
+    """What succeeded of: reaching a server at ``port``, reading ``path``, and having ``processes`` children at once."""
     out = []
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
@@ -21,14 +20,15 @@ def escapes(port: int, path: str, memory: int, processes: int) -> list[str]:
         out.append("a program reads files of the host")
     except OSError:
         pass
-    try:
-        bytearray(memory)
-        out.append("a program's memory has no limit")
-    except MemoryError:
-        pass
     if children(processes) >= processes:
         out.append("a program's processes have no limit")
     return out
+
+
+def swells(memory: int) -> list[str]:
+    """Whether it could take ``memory`` bytes; where it may not, it raises MemoryError or is ended."""
+    bytearray(memory)
+    return ["a program's memory has no limit"]
 
 
 def children(most: int) -> int:

@@ -41,6 +41,8 @@ class Place:
     environment: dict[str, str]
     user: int | None = None
     counts: bool = False  # whether the limit on processes counts this program's alone
+    stdin: str = ""  # a file that becomes standard input, where it cannot be handed over
+    surrender: bool = False  # whether the harness gives up the rights of root, but stays who it is
 
 
 def write_harness(folder: Path) -> Path:
@@ -56,6 +58,7 @@ def write_harness(folder: Path) -> Path:
 def write_job(program: Calls | Script, limits: Limits, place: Place) -> str:
     """The job as the harness reads it. Raises ValueError for arguments that the codec cannot write."""
     job: dict[str, Any] = {"source": program.source, "user": place.user, "limits": _rlimits(limits, place.counts)}
+    job |= {"stdin": place.stdin, "surrender": place.surrender}
     if isinstance(program, Calls):
         try:
             arguments = [encode(tuple(each)) for each in program.arguments]
@@ -98,11 +101,16 @@ def run_child(program: Calls | Script, limits: Limits, start: Start, place: Plac
             )
         finally:
             os.close(reply_write)
-        watch = _Watch(child, reply_read, limits)
-        try:
-            watch.follow(began + limits.seconds)
-        finally:
-            watch.kill()
+        return follow(program, limits, _Spawned(child), reply_read, began)
+
+
+def follow(program: Calls | Script, limits: Limits, child: Child, reply_fd: int, began: float) -> Ran:
+    """Watch a child that was started at ``began`` (monotonic clock) until its end or a limit, and end it."""
+    watch = _Watch(child, reply_fd, limits)
+    try:
+        watch.follow(began + limits.seconds)
+    finally:
+        child.kill()
     return _read(program, watch, time.monotonic() - began)
 
 
@@ -119,52 +127,108 @@ def _readable(stack: ExitStack, content: bytes) -> int:
     return read_fd
 
 
-class _Watch:
-    """Reads the child's three pipes until they close, a pipe carries too much, or time is up."""
+class Child(Protocol):
+    """A process that was started in a jail."""
 
-    def __init__(self, child: subprocess.Popen[bytes], reply_fd: int, limits: Limits) -> None:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        self.child, self.limits = child, limits
+    @property
+    def stdout_fd(self) -> int: ...
+
+    @property
+    def stderr_fd(self) -> int: ...
+
+    @property
+    def code(self) -> int:
+        """Exit code once it ended, 128 and the signal's number when a signal ended it."""
+        ...
+
+    @property
+    def ate_memory(self) -> bool:
+        """Whether the jail ended it for its memory."""
+        ...
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it ended by itself within this time."""
+        ...
+
+    def kill(self) -> None:
+        """End it with all it started, wait for it, and close its streams."""
+        ...
+
+
+class _Spawned:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self.process, self.stdout, self.stderr = process, process.stdout, process.stderr
+        self.stdout_fd, self.stderr_fd = self.stdout.fileno(), self.stderr.fileno()
+        self.ate_memory = False
+
+    @property
+    def code(self) -> int:
+        code: int = self.process.returncode
+        return 128 - code if code < 0 else code
+
+    def wait(self, seconds: float) -> bool:
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self) -> None:
+        if self.process.poll() is None:  # one that was waited for has given its number away
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.stdout.close()
+        self.stderr.close()
+
+
+class _Watch:
+    """Reads the child's streams and replies until it ended, one of them carries too much, or time is up."""
+
+    def __init__(self, child: Child, reply_fd: int, limits: Limits) -> None:
+        self.child, self.reply_fd, self.limits = child, reply_fd, limits
         self.out, self.err, self.replies = bytearray(), bytearray(), bytearray()
-        self.streams = {child.stdout.fileno(): self.out, child.stderr.fileno(): self.err, reply_fd: self.replies}
         self.stopped: Literal["timeout", "output"] | None = None
 
     def follow(self, deadline: float) -> None:
+        standard = {self.child.stdout_fd: self.out, self.child.stderr_fd: self.err}
+        streams = {**standard, self.reply_fd: self.replies}
         with selectors.DefaultSelector() as selector:
-            for fd, stream in self.streams.items():
+            for fd, stream in streams.items():
+                os.set_blocking(fd, False)
                 selector.register(fd, selectors.EVENT_READ, stream)
-            while selector.get_map() and self.stopped is None:
+            # The replies' other end may be opened late or never, so that their end says nothing.
+            while self.stopped is None and not self.ended and any(fd in standard for fd in selector.get_map()):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     self.stopped = "timeout"
                 for key, _ in selector.select(max(0.0, left)):
-                    self._take(selector, key.fd, key.data)
-            # All ends may be closed while the child still runs.
-            if self.stopped is None:
-                try:
-                    self.child.wait(max(0.0, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    self.stopped = "timeout"
+                    if not self._take(key.fd, key.data):
+                        selector.unregister(key.fd)
+        if self.stopped is None and not self.ended and not self.child.wait(max(0.0, deadline - time.monotonic())):
+            self.stopped = "timeout"
+        for fd, stream in streams.items():  # what was written before the end
+            while self.stopped is None and self._take(fd, stream):
+                pass
 
-    def _take(self, selector: selectors.BaseSelector, fd: int, stream: bytearray) -> None:
+    @property
+    def ended(self) -> bool:
+        """Whether the harness said its last word: what the program left running is not waited for."""
+        return self.replies.endswith(b"}\n") and self.replies.rpartition(b"\n{")[2].startswith(b'"end"')
+
+    def _take(self, fd: int, stream: bytearray) -> bool:
+        """Read a piece; whether there may be more."""
         room = self.limits.output_bytes - len(stream)
-        chunk = os.read(fd, min(1 << 16, room + 1))
-        if not chunk:
-            selector.unregister(fd)
-        elif len(chunk) > room:
+        try:
+            chunk = os.read(fd, min(1 << 16, room + 1))
+        except BlockingIOError:
+            return False
+        if len(chunk) > room:
             self.stopped = "output"
         stream += chunk[:room]
-
-    def kill(self) -> None:
-        """End the child and its process group. One that was waited for has given its number away."""
-        if self.child.poll() is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.child.pid, signal.SIGKILL)
-        self.child.wait()
-        for stream in (self.child.stdout, self.child.stderr):
-            assert stream is not None
-            stream.close()
+        return bool(chunk)
 
 
 def _read(program: Calls | Script, watch: _Watch, seconds: float) -> Ran:
@@ -195,8 +259,10 @@ def _verdict(replies: bytes, wanted: int, watch: _Watch) -> tuple[_Status, str, 
         return "output", f"wrote more than {watch.limits.output_bytes} bytes", outcomes, True
     if end in ("memory", "error"):
         return ("memory" if end == "memory" else "error"), note, outcomes, True
-    if end is None and (wanted or watch.child.returncode not in range(128)):
-        return "error", _how_it_ended(watch.child.returncode), outcomes, True
+    if end is None and watch.child.ate_memory:
+        return "memory", "", outcomes, True
+    if end is None and (wanted or watch.child.code >= 128):
+        return "error", _how_it_ended(watch.child.code), outcomes, True
     if len(outcomes) < wanted:
         return "error", "it ended before all of its calls were made", outcomes, True
     return "ok", "", outcomes, True
@@ -234,7 +300,7 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
 
 
 def _how_it_ended(code: int) -> str:
-    number = -code if code < 0 else code - 128
+    number = code - 128
     if number == signal.SIGXCPU:
         return "used up its processor time"
     names = {each.value: each.name for each in signal.Signals}

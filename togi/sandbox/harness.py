@@ -1,9 +1,9 @@
 """Runs one program inside a box and tells what its calls gave; it knows no tier and no expected value.
 
-Started as ``python -E -s -S harness.pyc JOB_FD REPLY_FD`` beside ``codec.pyc``, without Togi and without installed
-packages. The job is one JSON object; the replies are JSON lines: ``{"began"}`` before any foreign code runs, one of
-``{"value"}``, ``{"raised"}``, ``{"none"}`` a call, and ``{"end", "note"}``. The program may write there too, and gains
-nothing by it: whoever reads them believes only that these are values.
+Started as ``python -E -s -S harness.pyc JOB REPLY`` beside ``codec.pyc``, without Togi and without installed packages;
+JOB and REPLY are file descriptors or paths. The job is one JSON object; the replies are JSON lines: ``{"began"}``
+before any foreign code runs, one of ``{"value"}``, ``{"raised"}``, ``{"none"}`` a call, and ``{"end", "note"}``. The
+program may write there too, and gains nothing by it: whoever reads them believes only that these are values.
 """
 
 from __future__ import annotations
@@ -29,6 +29,19 @@ def drop(user: int | None) -> None:
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
+
+
+def surrender() -> None:
+    """Give up every right of root, so that limits cannot be raised again (Linux)."""
+    import ctypes
+
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3 of capset(2), this process
+    if ctypes.CDLL(None, use_errno=True).capset(header, (ctypes.c_uint32 * 6)()) != 0:
+        raise OSError(ctypes.get_errno(), "cannot give up the rights of root")
+
+
+def channel(word: str, flags: int) -> int:
+    return int(word) if word.isdecimal() else os.open(word, flags)
 
 
 def limit(limits: dict[str, int]) -> None:
@@ -126,12 +139,16 @@ def call(function: Any, arguments: tuple[Any, ...], replies: Replies) -> dict[st
 
 
 def main() -> None:
-    job_fd, reply_fd = int(sys.argv[1]), int(sys.argv[2])
-    with open(job_fd, encoding="utf-8") as file:
+    with open(channel(sys.argv[1], os.O_RDONLY), encoding="utf-8") as file:
         job = json.load(file)
-    drop(job["user"])
+    reply_fd = channel(sys.argv[2], os.O_WRONLY)
     os.set_inheritable(reply_fd, False)
+    if job["stdin"]:
+        os.dup2(os.open(job["stdin"], os.O_RDONLY), 0)
+    drop(job["user"])
     limit(job["limits"])
+    if job["surrender"]:
+        surrender()
     sys.argv[:] = ["program.py"]
     del sys.path[0]  # this file's own folder
     replies = Replies(reply_fd)

@@ -384,10 +384,13 @@ def why_no_jail() -> str:
     reason = bubblewrap.missing()
     if reason:
         return reason
-    with Pool(workers=1, memory_mb=512) as pool, bait(pool.memory_mb, PROCESSES) as arguments:
+    with Pool(workers=1, memory_mb=512) as pool, bait(PROCESSES) as arguments:
         pool._tier = "bubblewrap"
         verdict = pool.call("togi.sandbox.attempts:escapes", arguments)
-    return ", ".join(verdict.value) if verdict.status == "ok" else verdict.note
+        swollen = pool.call("togi.sandbox.attempts:swells", {"memory": 4 * pool.memory_mb * 2**20})
+    if verdict.status != "ok" or swollen.status == "ok":
+        return verdict.note or "memory has no limit"
+    return ", ".join(verdict.value)
 
 
 @cache

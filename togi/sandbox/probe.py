@@ -17,25 +17,26 @@ LIMITS = Limits(seconds=10.0, memory_mb=256, processes=8, file_mb=1)
 
 
 @contextmanager
-def bait(memory_mb: int, processes: int) -> Iterator[dict[str, str | int]]:
-    """Arguments of ``attempts.escapes`` for a jail with these limits."""
+def bait(processes: int) -> Iterator[dict[str, str | int]]:
+    """Arguments of ``attempts.escapes`` for a jail with this limit."""
     with tempfile.TemporaryDirectory(prefix="togi-probe-") as folder, socket.create_server(("127.0.0.1", 0)) as server:
         file = Path(folder) / "bait.txt"
         file.write_text("not for programs", encoding="utf-8")
         Path(folder).chmod(0o755)
         file.chmod(0o644)
         port: int = server.getsockname()[1]
-        yield {"port": port, "path": str(file), "memory": 4 * memory_mb * 2**20, "processes": 2 * processes}
+        yield {"port": port, "path": str(file), "processes": 2 * processes}
 
 
 def escapes(box: Box) -> str:
     """What a program can do in this box that it must not, or why nothing runs there; empty for a box that holds."""
     source = Path(__file__).with_name("attempts.py").read_text(encoding="utf-8")
-    with bait(LIMITS.memory_mb, LIMITS.processes) as arguments:
-        (ran,) = box.run([Calls(source=source, function="escapes", arguments=(tuple(arguments.values()),))], LIMITS)
-    if ran.status != "ok":
-        return f"the probe ended with {ran.status}: {ran.note}"
-    (outcome,) = ran.outcomes
-    if outcome.status != "ok":
-        return f"the probe failed: {outcome.note}"
-    return ", ".join(outcome.value)
+    with bait(LIMITS.processes) as arguments:
+        out = Calls(source=source, function="escapes", arguments=(tuple(arguments.values()),))
+        up = Calls(source=source, function="swells", arguments=((4 * LIMITS.memory_mb * 2**20,),))
+        tried, swollen = box.run([out, up], LIMITS)
+    if tried.status != "ok":
+        return f"the probe ended with {tried.status}: {tried.note}"
+    if tried.outcomes[0].status != "ok":
+        return f"the probe failed: {tried.outcomes[0].note}"
+    return ", ".join(tried.outcomes[0].value + ([] if swollen.status == "memory" else ["memory has no limit"]))

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
-from togi.sandbox import bubblewrap
+from togi.sandbox import bubblewrap, landlock
 from togi.sandbox.box import AnyTier, Box, Tier
 from togi.sandbox.child import write_harness
 from togi.sandbox.pool import Pool
@@ -94,5 +94,6 @@ def _harness() -> Path:
 
 _OPENERS: dict[Tier, Callable[[int], Box]] = {
     "bubblewrap": lambda workers: bubblewrap.Bubblewrap(folder=_harness(), workers=workers),
+    "landlock": lambda workers: landlock.Landlock(folder=_harness(), workers=workers),
 }
-_MISSING: dict[Tier, Callable[[], str]] = {"bubblewrap": bubblewrap.missing}
+_MISSING: dict[Tier, Callable[[], str]] = {"bubblewrap": bubblewrap.missing, "landlock": landlock.missing}
