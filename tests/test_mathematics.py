@@ -92,7 +92,9 @@ def test_gold_gets_full_marks_in_both(pool: Pool, gold: str) -> None:
 def test_units_are_part_of_a_strict_answer(pool: Pool) -> None:
     pay = {text: grade(pool, "3 m", rf"\boxed{{{text}}}", strict=True).value for text in (r"3\,\text{m}", "3 km", "3")}
     assert pay == {r"3\,\text{m}": 1, "3 km": 0, "3": 0}
-    assert grade(pool, "42", r"\boxed{x = 42}", strict=True).value == 1
+    plain = ["x = 42", r"\displaystyle 42", r"\$42", r"\frac{84}{2}", "42.0"]
+    assert [grade(pool, "42", rf"\boxed{{{text}}}", strict=True).value for text in plain] == [1] * len(plain)
+    assert grade(pool, "42", r"\boxed{42 \text{ or so}}", strict=True).value == 0
 
 
 def test_the_permissive_reading_finds_answers_without_a_box(pool: Pool) -> None:

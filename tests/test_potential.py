@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from tiny_text import byte_level
 
 from togi import batch as batching
 from togi.algorithms import ALGORITHMS, ReinforcePP
@@ -16,6 +17,7 @@ from togi.rewards import parse_reward
 from togi.rewards.algebra import Composable, Leaf, Surroundings
 from togi.rewards.potential import Potential, differences, potential
 from togi.sandbox.pool import Pool
+from togi.text import Chat
 from togi.types import Group, Message, Score, Task, Trajectory, Turn
 
 STATES, ACTIONS, GAMMA = 6, 3, 0.9
@@ -166,6 +168,17 @@ def test_a_potential_of_one_s_own_is_written_in_a_recipe(tmp_path: Path) -> None
         opened = reward.opened(Surroundings(engine=None, chat=Letters(), folder=tmp_path, dtype=None))  # type: ignore[arg-type]
         (score,) = opened(TASK, [written("x\nb")])
     assert score.dense == pytest.approx([0, 0.5 * 0.9 * 0.5, -0.25])
+
+
+def test_steps_of_a_real_tokenizer() -> None:
+    chat = Chat(byte_level(), frozenset())
+    (turn,) = chat.recorded(TASK.prompt, (Message(role="assistant", content="hello x\n\nworld xx\nend"),))
+    trajectory = Trajectory(turns=(turn,), stop="eos")
+    (score,) = replace(ready(), chat=chat)(TASK, [trajectory])
+    paid = [(at, f) for at, f in enumerate(score.dense) if f]
+    assert [f for _, f in paid] == [1, 2, -3]
+    assert len(score.dense) == len(turn.completion) == paid[-1][0] + 1
+    assert [chat.decode(turn.completion[: at + 1]).strip()[-1] for at, _ in paid[:2]] == ["x", "x"]
 
 
 def test_mistakes_are_refused() -> None:

@@ -25,6 +25,7 @@ LONGEST = 60  # characters of a unit
 
 @lru_cache(maxsize=1)
 def _units(registry: Callable[..., Any]) -> Any:
+    """Made at a worker's first call, where it takes about half a second of the clock."""
     return registry(non_int_type=Fraction)
 
 
