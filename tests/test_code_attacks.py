@@ -68,6 +68,7 @@ def test_no_attack_is_paid(tier: str) -> None:
     assert paid == {"visible_examples": 0.1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tier", [tier for tier in TIERS if tier not in ("process", "subset")])
 def test_no_attack_on_a_script_is_paid(tier: str) -> None:
     box = jail(tier)
