@@ -28,6 +28,18 @@ def bait(processes: int) -> Iterator[dict[str, str | int]]:
         yield {"port": port, "path": str(file), "processes": 2 * processes}
 
 
+def interprets(box: Box) -> str:
+    """Why a box that has no system runs nothing; empty when it does, and keeps memory limited."""
+    source = "def swells(size):\n    return len([0] * size)"
+    small, large = box.run(
+        [Calls(source=source, function="swells", arguments=((size,),)) for size in (1, LIMITS.memory_mb * 2**20)],
+        LIMITS,
+    )
+    if small.status != "ok" or large.status != "memory":
+        return f"the probe ended with {small.status}: {small.note}, and without limit on memory with {large.status}"
+    return ""
+
+
 def escapes(box: Box) -> str:
     """What a program can do in this box that it must not, or why nothing runs there; empty for a box that holds."""
     source = Path(__file__).with_name("attempts.py").read_text(encoding="utf-8")

@@ -16,11 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
-from togi.sandbox import bubblewrap, landlock
+from togi.sandbox import bubblewrap, landlock, subset
 from togi.sandbox.box import AnyTier, Box, Tier
 from togi.sandbox.child import write_harness
 from togi.sandbox.pool import Pool
-from togi.sandbox.probe import escapes
+from togi.sandbox.probe import escapes, interprets
 from togi.sandbox.process import Process
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -72,7 +72,8 @@ def why_not(tier: Tier) -> str:
     if reason:
         return reason
     try:
-        return escapes(_OPENERS[tier](1))
+        # The interpreter of a subset has no modules to try to get out with: what runs there is kept in.
+        return escapes(_OPENERS[tier](1)) if tier != "subset" else interprets(_OPENERS[tier](1))
     except (OSError, ValueError) as error:
         return f"it does not start: {error}"
 
@@ -95,5 +96,10 @@ def _harness() -> Path:
 _OPENERS: dict[Tier, Callable[[int], Box]] = {
     "bubblewrap": lambda workers: bubblewrap.Bubblewrap(folder=_harness(), workers=workers),
     "landlock": lambda workers: landlock.Landlock(folder=_harness(), workers=workers),
+    "subset": lambda workers: subset.Subset(workers=workers),
 }
-_MISSING: dict[Tier, Callable[[], str]] = {"bubblewrap": bubblewrap.missing, "landlock": landlock.missing}
+_MISSING: dict[Tier, Callable[[], str]] = {
+    "bubblewrap": bubblewrap.missing,
+    "landlock": landlock.missing,
+    "subset": subset.missing,
+}
