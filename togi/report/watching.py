@@ -8,10 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from togi.evidence.visible import shortened
 from togi.evidence.watch import SIGNALS, readings
-from togi.report.examples import Attempt, logged
+from togi.report.examples import LONGEST, Attempt, logged
 from togi.report.plain import text
 from togi.report.read import Json, RunData, planned_stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """An attempt that shows an alarm, with what was asked and what was expected."""
+
+    task: str
+    prompt: str
+    expected: str
+    attempt: Attempt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +31,8 @@ class AlarmView:
     step: str
     signal: str
     text: str
-    attempts: tuple[tuple[str, Attempt], ...]
+    open: bool
+    attempts: tuple[Shown, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +62,7 @@ def watching(data: RunData) -> list[StageWatch]:
             StageWatch(
                 stage=text(stage),
                 sentence=_sentence(len(rows), said),
-                alarms=tuple(_alarm(alarm) for alarm in said),
+                alarms=_alarms(said),
                 quiet=", ".join(name for name, state in states.items() if state in ("quiet", "warning", "critical")),
                 too_few=", ".join(name for name, state in states.items() if state == "not enough data"),
                 unmeasured=", ".join(name for name, state in states.items() if state == "not measured"),
@@ -65,14 +77,31 @@ def _sentence(steps: int, said: Sequence[Json]) -> str:
     return f"{len(said)} {'alarm' if len(said) == 1 else 'alarms'} in {steps} steps."
 
 
-def _alarm(alarm: Json) -> AlarmView:
+def _alarms(said: Sequence[Json]) -> tuple[AlarmView, ...]:
+    """In the order of their steps; the first critical one is open, or else the first."""
+    shown = next((at for at, alarm in enumerate(said) if alarm["severity"] == "critical"), 0)
+    return tuple(_alarm(alarm, at == shown) for at, alarm in enumerate(said))
+
+
+def _alarm(alarm: Json, is_open: bool) -> AlarmView:
     known = alarm["signal"] if alarm["signal"] in SIGNALS else "unknown signal"
     return AlarmView(
         severity="critical" if alarm["severity"] == "critical" else "warning",
         step=str(alarm["step"]),
         signal=known,
         text=text(alarm["text"], 600),
-        attempts=tuple((text(row.get("task"), 120), logged(row)) for row in alarm["rollouts"] if _whole(row)),
+        open=is_open,
+        attempts=tuple(_shown(row) for row in alarm["rollouts"] if _whole(row)),
+    )
+
+
+def _shown(row: Json) -> Shown:
+    answer = row.get("answer")
+    return Shown(
+        task=text(row.get("task"), 120),
+        prompt=shortened(str(row.get("prompt", "")), LONGEST),
+        expected="" if answer is None else text(answer, 120),
+        attempt=logged(row),
     )
 
 

@@ -24,18 +24,22 @@ def offenders(signal: str, about: str, rows: Sequence[Row]) -> tuple[dict[str, A
 
 
 def _carried(row: Row) -> dict[str, Any]:
-    text = row["completion"]
     return {
         "task": row["task"],
         "group": row["group"],
         "attempt": row["attempt"],
-        "completion": text if len(text) <= LONGEST else text[:LONGEST] + " …",
+        "prompt": _cut_text(row["prompt"]),
+        "completion": _cut_text(row["completion"]),
         "tokens": row["tokens"],
         "stop": row["stop"],
         "score": {key: row["score"][key] for key in ("value", "parts", "status", "note")},
         "answer": row["answer"],
         **({"gold": row["gold"]} if "gold" in row else {}),
     }
+
+
+def _cut_text(text: str) -> str:
+    return text if len(text) <= LONGEST else text[:LONGEST] + " …"
 
 
 def _value(row: Row) -> float:

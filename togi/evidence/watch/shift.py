@@ -1,7 +1,8 @@
-"""How far a series has moved since the run's start, with bounds that hold all along a run. It knows no metric.
+"""How far a series has moved since the start of a run, with bounds. It knows no metric.
 
-A run is looked at after every step, by a whole battery of signals, so bounds are far wider than those of one test:
-``STRICT`` standard errors, for noise in which neighbouring steps are alike. docs/watching.md has the rates measured.
+Bounds are ``STRICT`` standard errors wide, for noise in which neighbouring steps are alike. A run is looked at after
+every step, by a whole battery of signals: what keeps healthy runs in peace is that alarms ask for large changes beside.
+docs/watching.md has the rates measured.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ Array = NDArray[np.float64]
 
 FEWEST = 10
 """Steps that have the metric, below which nothing is said."""
-STRICT = 3.0
-ALIKE = 2.1
-"""The standard error of a mean of five steps under first-order autocorrelation of 0.6, over that of independent steps
-with the spread that is seen among the five, which likeness makes too small."""
+STRICT = 2.5
+ALIKE = 1.5
+"""The standard error of a mean of steps that are alike, over that of independent ones: about right for a memory of 0.4
+a step. The sizes that alarms ask for guard against the rest, and the battery as a whole is calibrated."""
 NARROW, WIDE = 5, 20
 
 

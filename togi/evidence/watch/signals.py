@@ -125,17 +125,17 @@ def length(table: Table) -> Reading:
 
 def cut(table: Table) -> Reading:
     """A quarter more of all attempts run into the token limit, and answers are no better."""
-    return _rise(table, "completions/clipped_ratio", 0.25, "attempts cut at the token limit")
+    return _rise(table, "completions/clipped_ratio", 0.25, "are cut at the token limit")
 
 
 def within(table: Table) -> Reading:
     """Attempts at one task repeat each other word for word."""
-    return _rise(table, "duplicates/within", 0.3, "attempts that repeat another one at the same task")
+    return _rise(table, "duplicates/within", 0.3, "repeat another one at the same task")
 
 
 def across(table: Table) -> Reading:
     """The same answer is given to different tasks."""
-    return _rise(table, "duplicates/across", 0.25, "attempts whose text is also given to another task")
+    return _rise(table, "duplicates/across", 0.25, "have a text that is also given to another task")
 
 
 def likeness(table: Table) -> Reading:
@@ -181,7 +181,7 @@ def unscored(table: Table) -> Reading:
 
 def unread(table: Table) -> Reading:
     """In a fifth more of the attempts no answer is found."""
-    return _rise(table, "rewards/parsed/mean", 0.2, "attempts in which no answer is found", fallen=True)
+    return _rise(table, "rewards/parsed/mean", 0.2, "have no answer that can be read", fallen=True)
 
 
 def no_signal(table: Table) -> Reading:
@@ -276,7 +276,9 @@ def _rise(table: Table, name: str, size: float, what: str, *, fallen: bool = Fal
         return moved
     if moved.change < size or moved.low < size / 3 or table.better():
         return QUIET
-    return _told("warning", f"{moved.now:.0%} are {what}, {moved.before:.0%} at the start{_for_nothing(table)}.")
+    return _told(
+        "warning", f"{moved.now:.0%} of attempts {what} ({moved.before:.0%} at the start){_for_nothing(table)}."
+    )
 
 
 def _for_nothing(table: Table) -> str:

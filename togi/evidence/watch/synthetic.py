@@ -165,6 +165,7 @@ def _attempts(course: Course, at: int, rng: np.random.Generator) -> Iterator[dic
             "task": f"{at}-{task}",
             "group": task,
             "attempt": attempt,
+            "prompt": f"task {at}-{task}",
             "completion": " ".join(map(str, words[i])),
             "tokens": int(tokens[i]),
             "stop": "length" if draws[5][i] < course.cut[at] else "eos",
