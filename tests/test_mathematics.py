@@ -97,6 +97,20 @@ def test_units_are_part_of_a_strict_answer(pool: Pool) -> None:
     assert grade(pool, "42", r"\boxed{42 \text{ or so}}", strict=True).value == 0
 
 
+def test_a_box_that_is_taken_back_is_no_answer(pool: Pool) -> None:
+    denied = [r"not \boxed{42}", r"It isn't $\boxed{42}$", r"either \boxed{42}", r"41 or \boxed{42}"]
+    denied += [r"\boxed{42}, or maybe not", r"$\boxed{42}$ or 43", r"\boxed{42} is wrong"]
+    for text in denied:
+        score = grade(pool, "42", text, strict=True)
+        assert (score.value, score.parts["parsed"]) == (0, 0), text
+    meant = [
+        r"It is not 41 or 43. So \boxed{42}.",
+        r"$\boxed{42}$ is the answer",
+        r"Whether odd or not: it is \boxed{42}",
+    ]
+    assert [grade(pool, "42", text, strict=True).value for text in meant] == [1, 1, 1]
+
+
 def test_the_permissive_reading_finds_answers_without_a_box(pool: Pool) -> None:
     assert grade(pool, "1/2", "So it is 0.5.", strict=False).value == 1
     assert grade(pool, "1/2", "So it is 0.5.", strict=True).parts["parsed"] == 0

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from togi.rewards.grade import UNPARSED, WRONG, Mark
+from togi.rewards.grade import DOUBT, UNPARSED, WRONG, Mark
 
 LIBRARY = {  # what the graders are given: imported before the clock of a call starts
     "parse": "math_verify:parse",
@@ -27,22 +27,39 @@ Library = Callable[..., Any]
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
 
+BEFORE = re.compile(rf"(?:{DOUBT.pattern})[\s:$*(\[\\]*$", re.IGNORECASE)
+AFTER = re.compile(r"[\s,;.$*)\]\\]*(?:or|maybe|perhaps|(?:is|was)(?: not|n['’]t| wrong| false))\b", re.IGNORECASE)
+
+
 def boxed(text: str) -> list[str]:
     """The contents of every ``\\boxed{}`` or ``\\fbox{}`` after the last ``</think>``, braces matched; a box that is
     not closed counts as empty."""
     text = text.rpartition("</think>")[2]
-    found = []
-    for opening in (r"\boxed{", r"\fbox{"):
-        start = text.find(opening)
-        while start >= 0:
-            begin = start + len(opening)
-            depth, end = 1, begin
-            while end < len(text) and depth:
-                depth += {"{": 1, "}": -1}.get(text[end], 0) if text[end - 1] != "\\" else 0
-                end += 1
-            found.append(text[begin : end - 1].strip() if depth == 0 else "")
-            start = text.find(opening, end)
+    return [text[begin : end - 1].strip() if end else "" for begin, end in _boxes(text)]
+
+
+def _boxes(text: str) -> list[tuple[int, int]]:
+    """Where each box's content begins, and the character after its brace; 0 for a box that is not closed."""
+    found: list[tuple[int, int]] = []
+    for opening in re.finditer(r"\\(?:boxed|fbox)\{", text):
+        if found and opening.start() < found[-1][1]:
+            continue  # a box in a box is content
+        depth, end = 1, opening.end()
+        while end < len(text) and depth:
+            depth += {"{": 1, "}": -1}.get(text[end], 0) if text[end - 1] != "\\" else 0
+            end += 1
+        found.append((opening.end(), 0 if depth else end))
     return found
+
+
+def denied(text: str) -> bool:
+    """Whether the words right beside a box take it back: "not \\boxed{42}", "\\boxed{42}, or maybe not"."""
+    text = text.rpartition("</think>")[2]
+    return any(
+        BEFORE.search(text[max(0, begin - 60) : text.rindex("\\", 0, begin)])
+        or (end and AFTER.match(text[end : end + 60]))
+        for begin, end in _boxes(text)
+    )
 
 
 def mathematics(*, text: str, gold: Any, parse: Library, verify: Library, config: Library, rational: type) -> Mark:
@@ -61,7 +78,7 @@ def mathematics(*, text: str, gold: Any, parse: Library, verify: Library, config
     if not right:
         return {"bad_gold": f"math-verify cannot read the answer {gold!r}"}
     answers = boxed(text) if "<think>" not in text.rpartition("</think>")[2] else []
-    if not answers:
+    if not answers or denied(text):
         return UNPARSED
     if len(set(answers)) > 1:
         return WRONG
