@@ -273,6 +273,50 @@ def test_few_steps_and_damaged_pairs_prove_nothing(tmp_path: Path) -> None:
         assert f'id="{missing}"' not in render(prefix_of(folder, tmp_path / "young"))
 
 
+def alarm(stage: str, severity: str, text: str, rollouts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"stage": stage, "step": 14, "signal": "truth", "severity": severity, "text": text, "rollouts": rollouts}
+
+
+def test_alarms_are_shown_with_their_attempts_and_said_in_the_headline(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path)
+    assert 'id="watching"' not in render(folder)
+    row = rollouts("grpo", 14, HOSTILE)[1] | {"gold": 0.0}
+    rows = [
+        alarm("grpo", "warning", "First.", []),
+        alarm("grpo", "critical", f"Reward up. {HOSTILE}", [row, {"no": 1}]),
+    ]
+    (folder / "alarms.jsonl").write_text("".join(dumps(one) + "\n" for one in rows) + '{"stage": "grpo"}\n')
+    page = render(folder)
+    for words in (
+        "2 alarms in 40 steps",
+        "step 14 · truth",
+        "train-17 · expected 9",
+        "truth 0",
+        "Nothing to tell from",
+    ):
+        assert words in page
+    assert page.count('<details open><summary><span class="kind critical">') == 1
+    assert links(page) == []
+    assert "alarms.jsonl: 1 damaged rows left out" in page
+    lines = verdict(folder)
+    assert lines[0].endswith("But an alarm was raised on the way.")
+    assert any(line.startswith("Alarm while grpo trained, at step 14: Reward up.") for line in lines)
+
+
+def test_an_alarm_of_a_stage_that_the_model_does_not_come_from_leaves_its_headline_alone(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path)
+    recipe = RECIPE.replace(
+        'name = "grpo"',
+        'name = "hacked"\nalgorithm = "grpo"\nsteps = 9\n[[stage]]\nname = "grpo"\nstart = "cold_start"',
+    )
+    (folder / "recipe.toml").write_text(recipe)
+    (folder / "alarms.jsonl").write_text(dumps(alarm("hacked", "critical", "Reward up.", [])) + "\n")
+    lines = verdict(folder)
+    assert lines[0].startswith("Training worked")
+    assert "alarm" not in lines[0]
+    assert any(line.startswith("Alarm while hacked trained") for line in lines)
+
+
 def prefix_of(folder: Path, target: Path) -> Path:
     """A run that has only just begun."""
     target.mkdir(exist_ok=True)
