@@ -8,8 +8,11 @@ these exact types are written: an instance of a subclass may compare as it likes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # typing is as slow to import as everything else here
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 DEPTH = 64  # levels of values within values
 VALUES = 200_000  # values within a value

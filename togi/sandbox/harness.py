@@ -12,10 +12,11 @@ import json
 import os
 import resource
 import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
 
+TYPE_CHECKING = False  # typing is as slow to import as everything else here
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from togi.sandbox.codec import NoValue, decode, encode
 else:
     from codec import NoValue, decode, encode
@@ -90,7 +91,7 @@ class Replies:
 
 
 def load(source: str, name: str) -> dict[str, Any]:
-    module = ModuleType(name)
+    module = type(sys)(name)
     sys.modules[name] = module
     exec(compile(source, "program.py", "exec"), vars(module))
     return vars(module)
