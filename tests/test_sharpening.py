@@ -25,14 +25,15 @@ FIRST = [
     *rows("b", "rrrx", "r"),
     *rows("c", "xxry", "r"),
     *rows("d", "xxrr", "r"),
-    *rows("e", "--", "r"),
+    *rows("e", "----", "r"),
 ]
 LAST = [
     *rows("a", "rrrr", "r"),
     *rows("b", "rrrx", "r"),
     *rows("c", "xxxx", "r"),
     *rows("d", "rrrr", "r"),
-    *rows("e", "rx", "r"),
+    *rows("e", "rxrx", "r"),
+    *rows("f", "rx", "r"),
 ]
 
 

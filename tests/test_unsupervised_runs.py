@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from tiny_text import byte_level, tiny_llama
 
+from togi.evidence.doctor import blind_findings
+from togi.evidence.redteam.attack import SHORT
+from togi.evidence.redteam.runs import attack_run
 from togi.recipe import load_recipe
 from togi.rewards import majority, number
 from togi.rewards.unsupervised import Sure
@@ -116,3 +119,22 @@ def test_the_recipe_builds_and_no_stage_that_samples_reads_an_answer() -> None:
         assert len(stage.tasks) == stage.tasks_per_step
     solved = {task.prompt for task in run.stages[0].tasks}
     assert not solved & {task.prompt for stage in sampled for task in stage.tasks}
+
+
+def test_the_doctor_says_that_such_a_reward_is_blind_instead_of_attacking_it(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "Hello", "answer": "x"}) + "\n")
+    (tmp_path / "recipe.toml").write_text(f"""
+name = "whole"
+model.source = "{tiny(tmp_path / "model")}"
+data.train.file = "rows.jsonl"
+reward.score = "majority(exact()) + 0 * entropy()"
+stage = [{{ algorithm = "grpo", steps = 1, learning_rate = 1e-6 }}]
+""")
+    run = load_recipe(tmp_path / "recipe.toml", []).run
+    [found] = blind_findings(run)
+    assert found.level == "warn"
+    assert "until" in found.advice
+    assert "[gold]" in found.advice
+    assert list(attack_run(run, SHORT, models=False)) == []
+    labelled = load_recipe(tmp_path / "recipe.toml", ["reward.score=exact() + 0.1 * entropy()"]).run
+    assert blind_findings(labelled) == []

@@ -19,7 +19,7 @@ from togi.evidence.finding import Finding, Level
 from togi.evidence.preference_checks import judge_findings, pairs_findings
 from togi.evidence.redteam.attack import SHORT
 from togi.evidence.redteam.card import Card
-from togi.evidence.redteam.runs import attack_run
+from togi.evidence.redteam.runs import attack_run, is_blind
 from togi.evidence.redteam.show import findings as card_findings
 from togi.evidence.visible import shortened, visible
 from togi.manifest import asked_tier, choose_dtype
@@ -114,6 +114,7 @@ def doctor(
     sections = [("Machine", tuple(fitness)), ("Model", tuple(model_findings(loaded, chat, stage, drawn)))]
     cards = tuple(attack_run(run, SHORT, models=False))
     sections += [(f"Red team against the reward of {card.name}", tuple(card_findings(card))) for card in cards]
+    sections.append(("Rewards without an answer", tuple(blind_findings(run))))
     if number is not None:
         loaded.model.to(compute)
         play = Episodes(
@@ -136,6 +137,24 @@ def doctor(
             sections.append((f"Pairs of stage {each.name}", tuple(found)))
     sections = [section for section in sections if section[1]]
     return Diagnosis(sections=tuple(sections), cards=cards)
+
+
+def blind_findings(run: Run) -> list[Finding]:
+    """Stages whose reward cannot tell right from wrong, and what they lack to be watched and to end."""
+    found = []
+    for stage in run.stages:
+        if stage.reward is None or not is_blind(stage.reward):
+            continue
+        lacks = [] if stage.until else ["until, that ends it before agreement on wrong answers is all there is to win"]
+        lacks += [] if stage.gold else ["[gold], where answers are known, to see whether the truth follows"]
+        found.append(
+            Finding(
+                level="warn" if lacks else "ok",
+                title=f"the reward of stage {stage.name} looks at no answer: it pays for being sure, right or wrong",
+                advice=f"give it {' and '.join(lacks)}" if lacks else "",
+            )
+        )
+    return found
 
 
 def run_size(run: Run, loaded: Loaded, compute: torch.dtype) -> machine.Size:

@@ -18,7 +18,7 @@ from togi.rewards.grade import answer_text
 
 Lean = Literal["right", "wrong", "torn"]
 FEWEST = 4
-"""Tasks asked in both steps below which nothing is said."""
+"""Tasks asked in both steps below which nothing is said, and attempts below which a task has no leading answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ class _Asked:
 def sharpening(first: Sequence[Mapping[str, Any]], last: Sequence[Mapping[str, Any]]) -> list[Leaning]:
     """The tasks that both steps asked, by what the model leant to in the first: right, wrong, or torn between two.
 
-    An attempt's answer is what stands in its answer tag, as text. Rows without a finite ``gold`` are left out; none
-    where fewer than four tasks stand in both steps.
+    An attempt's answer is what stands in its answer tag, as text. Rows without a finite ``gold`` are left out, and
+    tasks with fewer than four; nothing is said of fewer than four tasks.
     """
     start, end = _asked(first), _asked(last)
     both = [task for task in start if task in end]
@@ -78,7 +78,7 @@ def _asked(rows: Sequence[Mapping[str, Any]]) -> dict[str, _Asked]:
         gold = row.get("gold")
         if isinstance(gold, int | float) and math.isfinite(gold):
             attempts[str(row["task"])].append((answer_text(str(row["completion"])), float(gold)))
-    return {task: _told(each) for task, each in attempts.items()}
+    return {task: _told(each) for task, each in attempts.items() if len(each) >= FEWEST}
 
 
 def _told(attempts: Sequence[tuple[str | None, float]]) -> _Asked:

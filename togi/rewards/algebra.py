@@ -95,6 +95,11 @@ class Leaf(Composable):
         return self
 
     @property
+    def blind(self) -> bool:
+        """Whether it never looks at a task's own answer, so that wrong answers are paid by its very nature."""
+        return False
+
+    @property
     def punishes(self) -> bool:
         """Whether its values are negative by definition, so that it is added and subtracting it would pay for it."""
         return False

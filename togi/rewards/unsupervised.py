@@ -42,6 +42,10 @@ class majority(Leaf):
                 "exact() or math()"
             )
 
+    @property
+    def blind(self) -> bool:
+        return True
+
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         votes = same_answers(self.reading, task, trajectories)
         counts = {vote: votes.count(vote) for vote in votes if vote is not None}
@@ -85,6 +89,10 @@ class Sure(Leaf):
     def __post_init__(self) -> None:
         if self.form not in SURE:
             raise ValueError(f"{self.name}: form is one of {', '.join(FORMS)}; got {self.form!r}")
+
+    @property
+    def blind(self) -> bool:
+        return True
 
     def opened(self, at: Surroundings) -> Sure:
         return replace(self, engine=at.engine)

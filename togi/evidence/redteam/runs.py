@@ -57,10 +57,10 @@ def _target(name: str, reward: Reward, where: Any, tasks: Tasks) -> Target:
 
 def attack_run(run: Run, effort: Effort = FULL, *, seconds: float = SECONDS, models: bool = True) -> Iterator[Card]:
     """A card for each of the run's rewards. The model is loaded only when a reward asks one; with ``models`` false such
-    rewards are passed over. So are those that ask a model that is not trained yet, and those whose tasks have no
-    answers."""
+    rewards are passed over, and those that are blind. So are those that ask a model that is not trained yet, and those
+    whose tasks have no answers."""
     for target in targets(run):
-        if not is_known(target.tasks):
+        if not is_known(target.tasks) or (is_blind(target.reward) and not models):
             continue
         make: Make | None = None
         reward: Reward | None = target.reward
@@ -93,6 +93,12 @@ def _opened(run: Run, reward: Reward) -> tuple[Reward | None, Make]:
 def asks(reward: Reward) -> bool:
     """Whether a reward has parts that ask a model."""
     return any(asks_model(leaf) for leaf in leaves_of(reward))
+
+
+def is_blind(reward: Reward) -> bool:
+    """Whether nothing of a reward looks at a task's own answer, by what its parts say of themselves."""
+    leaves = leaves_of(reward)
+    return bool(leaves) and all(leaf.blind for leaf in leaves)
 
 
 def tokenised(chat: Chat) -> Make:
