@@ -12,9 +12,10 @@ from toy_run import make_model, toy_run
 
 from togi.algorithms import GRPO
 from togi.folder import read_lines
+from togi.recipe import load_recipe
 from togi.run import Run, Silent
 from togi.train import train
-from togi.types import Score, Task, Trajectory
+from togi.types import Score, Task, Trajectory, Turn
 
 
 class Power(BaseException):
@@ -68,3 +69,19 @@ def test_an_alarm_is_told_and_kept_once_however_often_the_run_is_stopped(tmp_pat
     train(run(stopped, model), Notes())
     for name in ("alarms.jsonl", "metrics.jsonl"):
         assert (stopped / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_hacked_recipe_pays_what_its_truth_does_not_and_then_what_it_does() -> None:
+    loaded = load_recipe(Path(__file__).parent.parent / "recipes" / "hacked.toml")
+    cold_start, hacked, cured = loaded.run.stages
+    assert hacked.start in (None, "cold_start")
+    assert cured.start == cold_start.name
+    task = hacked.tasks[0]
+    empty = "<think>Let me see.</think><answer>0.5</answer>"
+    turn = Turn(prompt=(1,), completion=(2, 3), text=empty, stop="eos")
+    attempt = [Trajectory(turns=(turn,), stop="eos")]
+    assert hacked.reward is not None
+    assert cured.reward is not None
+    assert hacked.gold is not None
+    assert hacked.reward(task, attempt)[0].value > 1.0
+    assert hacked.gold(task, attempt)[0].value == cured.reward(task, attempt)[0].value == 0.0

@@ -74,7 +74,7 @@ def parts(table: Table) -> Reading:
     for name, one in sorted(known.items(), key=lambda item: item[1].change):
         reward, share, spread = table.known("reward", f"shares/{name}/mean", f"shares/{name}/spread")
         others = shift(reward - 2 * share)  # what the others gave less what this one gave
-        large = one.change < -0.5 * _unit(spread) and -one.change > gains / 3 and paid.change > 0
+        large = one.change < -0.4 * _unit(spread) and -one.change > gains / 3 and paid.change > 0
         sure = one.change < -one.error and others is not None and others.low > 0
         if large and sure and not table.better():
             other = max(known, key=lambda each: known[each].change)
