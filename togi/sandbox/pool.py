@@ -23,7 +23,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -31,12 +31,12 @@ from typing import Any, Literal
 
 from togi.sandbox import bubblewrap
 from togi.sandbox.box import AnyTier, Tier
+from togi.sandbox.held import Worker, discard, environment, feed, kill, parse
 from togi.sandbox.probe import bait
 
 LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
 PROCESSES = 32  # of one jailed worker, with its threads
 REPLY_LIMIT = 4 * 2**20  # bytes of one result
-ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +48,6 @@ class Verdict:
     status: Literal["ok", "timeout", "error"] = "ok"
     note: str = ""
     output: str = ""
-
-
-@dataclass(eq=False)
-class Worker:
-    """One child process and the parent's ends of its two pipes."""
-
-    process: subprocess.Popen[bytes]
-    write_fd: int
-    read_fd: int
-    folder: Path
-    job: int | None = None
-    running: bool = False
-    deadline: float = 0.0
-    unsent: bytes = b""
-    received: bytearray = field(default_factory=bytearray)
 
 
 class Pool:
@@ -162,7 +147,7 @@ class Pool:
     def close(self) -> None:
         """Kill the workers and remove their folders. A later call starts them again."""
         for worker in self._workers:
-            _discard(worker)
+            discard(worker)
         self._workers.clear()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -173,7 +158,7 @@ class Pool:
             self._workers.append(self._spawn())
 
     def _replace(self, worker: Worker) -> Worker:
-        _discard(worker)
+        discard(worker)
         fresh = self._spawn()
         self._workers[self._workers.index(worker)] = fresh
         return fresh
@@ -187,7 +172,7 @@ class Pool:
         command = [sys.executable, "-P", "-m", "togi.sandbox.worker", str(call_read), str(reply_write)]
         command += [str(self.memory_mb)]
         try:
-            with (folder / "start.log").open("wb") as log:
+            with folder.with_suffix(".log").open("wb") as log:
                 process = subprocess.Popen(
                     self._jailed(command, folder) if self.tier == "bubblewrap" else [*command, "0", "-1"],
                     pass_fds=(call_read, reply_write),
@@ -195,7 +180,7 @@ class Pool:
                     stdout=subprocess.DEVNULL,
                     stderr=log,
                     cwd=folder,
-                    env=_environment(folder),
+                    env=environment(folder),
                     start_new_session=True,
                 )
         except BaseException:
@@ -234,7 +219,7 @@ class _Batch:
             busy = [worker for worker in self.pool._workers if worker.job is not None]
             for worker, events in self._ready(busy):
                 if events & selectors.EVENT_WRITE:
-                    _write(worker)
+                    feed(worker)
                 if events & selectors.EVENT_READ:
                     self._read(worker)
             now = time.monotonic()
@@ -250,7 +235,7 @@ class _Batch:
                 worker.unsent = self.lines[worker.job]
                 worker.running = False
                 worker.deadline = time.monotonic() + LOAD_SECONDS
-                _write(worker)
+                feed(worker)
 
     def _ready(self, busy: Iterable[Worker]) -> list[tuple[Worker, int]]:
         with selectors.DefaultSelector() as selector:
@@ -276,7 +261,7 @@ class _Batch:
         while worker.job is not None and b"\n" in worker.received:
             line, _, rest = bytes(worker.received).partition(b"\n")
             worker.received = bytearray(rest)
-            reply = _parse(line)
+            reply = parse(line)
             if reply.get("began"):
                 worker.running = True
                 worker.deadline = time.monotonic() + self.pool.seconds
@@ -304,12 +289,12 @@ class _Batch:
             return
         with suppress(subprocess.TimeoutExpired):  # bubblewrap ends a moment after the worker inside
             worker.process.wait(1.0)
-        _kill(worker)
+        kill(worker)
         code = worker.process.returncode
         number = -code if code < 0 else code - 128  # as a shell does, bubblewrap adds 128
         known = number in {each.value for each in signal.Signals}
         how = f"was killed by {signal.Signals(number).name}" if known else f"ended with exit code {code}"
-        log = "" if worker.running else (worker.folder / "start.log").read_text(errors="replace").strip()[-500:]
+        log = "" if worker.running else worker.log.read_text(errors="replace").strip()[-500:]
         self._finish(worker, Verdict(status="error", note=f"the worker process {how}{': ' * bool(log)}{log}"), True)
 
     def _finish(self, worker: Worker, verdict: Verdict, replace: bool) -> None:
@@ -319,57 +304,6 @@ class _Batch:
         worker.unsent = b""
         if replace:
             self.pool._replace(worker)
-
-
-def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        reply = json.loads(line)
-    except (ValueError, RecursionError):
-        reply = None
-    if isinstance(reply, dict):
-        return reply
-    return {"status": "error", "note": "something other than the worker wrote to its pipe", "retire": True}
-
-
-def _write(worker: Worker) -> None:
-    try:
-        worker.unsent = worker.unsent[os.write(worker.write_fd, worker.unsent) :]
-    except BlockingIOError:
-        return
-    except BrokenPipeError:  # the end of the reply pipe says the same, and is handled there
-        worker.unsent = b""
-
-
-def _kill(worker: Worker) -> None:
-    """End the worker and all it started, and wait for it. A process that was waited for has given its number away,
-    so its group is only signalled before that."""
-    if worker.process.returncode is None:
-        with suppress(ProcessLookupError, PermissionError):  # it ended by itself; macOS then says "not permitted"
-            os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.process.wait()
-
-
-def _discard(worker: Worker) -> None:
-    _kill(worker)
-    os.close(worker.write_fd)
-    os.close(worker.read_fd)
-    shutil.rmtree(worker.folder, ignore_errors=True)
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """What a worker sees: a few harmless variables, no secrets, one thread, a fixed hash seed."""
-    package_parent = str(Path(__file__).resolve().parents[2])
-    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    paths = [package_parent, *filter(None, [kept.get("PYTHONPATH")])]
-    return kept | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONHASHSEED": "0",
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
 
 
 def _folders(references: Iterable[str]) -> set[Path]:
