@@ -14,7 +14,9 @@ from togi import rewards
 from togi.data import ReasoningGym, load_tasks
 from togi.rewards import Composable, brevity, choice, concise, exact, form, gate, number, overlong, python, scorer
 from togi.rewards.grade import answer_text, parse_choice, parse_number
-from togi.sandbox.pool import Pool
+from togi.rewards.grade_gym import EXECUTING
+from togi.sandbox.box import AnyTier
+from togi.sandbox.pool import Pool, why_no_jail
 from togi.types import Message, Score, Task, Trajectory, Turn
 
 
@@ -305,20 +307,50 @@ def test_partial_credit_is_asked_for(pool: Pool) -> None:
     assert 0 < partial < 1
 
 
+def held() -> AnyTier:
+    """What keeps in scorers that run answers here; where nothing does, they are run all the same: these are ours."""
+    return "process" if why_no_jail() else "bubblewrap"
+
+
 def test_a_scorer_that_runs_the_answer_is_stopped_by_the_clock() -> None:
     task = gym_task("countdown")
-    with Pool(workers=2, seconds=1.0) as pool:
+    with Pool(workers=2, seconds=1.0, tier=held()) as pool:
         scores = scorer(pool=pool)(task, [attempt(text) for text in ("9**9**9**9", "0")])
         assert [score.status for score in scores] == ["timeout", "ok"]
         assert pool.alive == 2
 
 
-def test_what_an_answer_runs_happens_in_a_worker_only(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process tier contains crashes and clocks, not files: an answer that is run may end its worker, not us."""
+def test_what_an_answer_runs_happens_in_a_worker_only() -> None:
+    """An answer that is run may end its worker, not us."""
     task = gym_task("countdown")
-    scores = scorer(pool=pool)(task, [attempt("__import__('os')._exit(7)"), attempt("1")])
-    assert [score.status for score in scores] in (["error", "ok"], ["ok", "ok"])
-    assert pool.alive == 2
+    with Pool(workers=2, seconds=5.0, tier=held()) as pool:
+        scores = scorer(pool=pool)(task, [attempt("__import__('os')._exit(7)"), attempt("1")])
+        assert [score.status for score in scores] in (["error", "ok"], ["ok", "ok"])
+        assert pool.alive == 2
+
+
+def test_what_an_answer_writes_stays_in_the_jail(tmp_path: Path) -> None:
+    if why_no_jail():
+        pytest.skip(why_no_jail())
+    task = gym_task("n_queens")
+    outside = f"[open('{tmp_path / 'mark'}', 'w')]"
+    with Pool(workers=1, seconds=5.0, tier="bubblewrap") as pool:
+        scorer(pool=pool)(task, [attempt(outside), attempt("__import__('os').mkdir('mark')")])
+        assert [path.name for folder in pool.folders() for path in folder.glob("mark")] == ["mark"]
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("name", sorted(EXECUTING))
+def test_scorers_that_run_answers_are_refused_where_nothing_keeps_them_in(name: str) -> None:
+    task = gym_task(name)
+    with pytest.raises(ValueError, match=f"scorer of {name} runs code that a model wrote"):
+        scorer(pool=Pool(tier="landlock"))(task, [attempt("1")])
+
+
+def test_other_scorers_need_no_jail() -> None:
+    task = gym_task("gcd")
+    with Pool(workers=1, tier="landlock") as pool:
+        assert values(scorer(pool=pool)(task, [attempt(task.answer)])) == [1]
 
 
 def test_scorer_refuses_other_tasks(pool: Pool) -> None:
