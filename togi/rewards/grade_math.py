@@ -49,6 +49,8 @@ def _boxes(text: str) -> list[tuple[int, int]]:
             depth += {"{": 1, "}": -1}.get(text[end], 0) if text[end - 1] != "\\" else 0
             end += 1
         found.append((opening.end(), 0 if depth else end))
+        if depth:
+            break  # all that follows is within it; looking on would take forever for a text of nothing but openings
     return found
 
 
