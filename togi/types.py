@@ -211,8 +211,8 @@ class Outputs:
 
     ``certainty_BT`` is the divergence KL(U || p) of a token's distribution from the uniform one, without gradient.
     ``value_BT`` at t is the critic's estimate of the state before token t. ``score_B`` is a scalar head's reading of
-    the whole sequence, after its last token. ``implicit_BT`` are log-probabilities under a second language model that is
-    learned beside the policy.
+    the whole sequence, after its last token. ``implicit_BT`` are log-probabilities under a second language model that
+    is learned beside the policy.
     """
 
     logp_BT: torch.Tensor
