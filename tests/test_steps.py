@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, pairwise
@@ -22,11 +23,14 @@ from togi.batch import collate
 from togi.data import Collected, DataError, Rows, Tasks, load_tasks
 from togi.data.collected import load_collected
 from togi.envs import OneTurn
+from togi.recipe import RecipeError, load_recipe
 from togi.records import rollout_rows
 from togi.rollout import Episodes
 from togi.samplers import StepLabels, Stepwise
 from togi.text import Chat
 from togi.types import Message, Outputs, Sample, Sampling, Score, Task, Trajectory
+
+RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 @pytest.fixture(scope="module")
@@ -314,3 +318,29 @@ def test_metrics_tell_where_the_first_error_is_called() -> None:
 def test_answers_without_a_label_are_refused() -> None:
     with pytest.raises(ValueError, match="none of the step's 1 answers has a labelled step"):
         ALGORITHMS["process_reward_model"].credit([replace(answer([1]), steps=None)], {})
+
+
+# The recipe
+
+
+def test_the_recipe_builds_and_its_problems_are_right() -> None:
+    run = load_recipe(RECIPES / "process.toml").run
+    assert [stage.algorithm.trains for stage in run.stages] == ["policy", "nothing", "scorer", "policy"]
+    for asked in run.stages[0].tasks[:50]:
+        *steps, last = asked.recorded[0][0].content.split("\n")
+        assert last == f"The answer is {asked.answer}"
+        total = int(re.findall(r"\d+", asked.prompt[-1].content)[0])
+        for step in steps:
+            left, sign, right, _, result = step.split()
+            assert int(left) == total
+            total = int(left) + int(right) if sign == "+" else int(left) - int(right)
+            assert int(result) == total >= 0
+        assert str(total) == asked.answer
+
+
+def test_a_recipe_whose_answers_have_no_labelled_steps_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "q", "completion": "a"}\n' * 2)
+    text = (RECIPES / "process.toml").read_text().replace("additions.py", str(RECIPES / "additions.py"))
+    (tmp_path / "process.toml").write_text(text.replace('rollouts = "labels"', 'file = "rows.jsonl"'))
+    with pytest.raises(RecipeError, match="none of 2 tasks has such: give rows prompt, completions"):
+        load_recipe(tmp_path / "process.toml")

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from togi.evidence.cost import FORWARD, LEARN
 from togi.run import Run, Stage
-from togi.samplers import Dynamic, Groups
+from togi.samplers import Dynamic, Groups, StepLabels
 from togi.text import Chat
 from togi.types import Sampling, Task
 
@@ -90,9 +90,16 @@ def estimate(run: Run, chat: Chat, speed: Rates) -> Estimate:
     )
 
 
-def _attempts(stage: Stage) -> int:
-    """Completions of each task; dynamic sampling may play more tasks than it keeps, which nobody knows before."""
+def _attempts(stage: Stage) -> float:
+    """Completions of each task; dynamic sampling may play more tasks than it keeps, which nobody knows before.
+
+    Steps are continued from half an answer on average; there are as many as a recorded answer has, else at least one.
+    """
     sampler = stage.algorithm.sampler
+    if isinstance(sampler, StepLabels):
+        written = [task.recorded[0][-1].content for task in islice(stage.tasks, LOOKED_AT) if task.recorded]
+        steps = [sum(bool(step.strip()) for step in text.split(sampler.separator)) for text in written] or [1]
+        return sampler.n * (1 + sampler.continuations * (fmean(steps) - 1) / 2)
     return sampler.n if isinstance(sampler, Groups | Dynamic) else len(stage.tasks[0].recorded)
 
 
