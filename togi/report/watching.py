@@ -124,8 +124,8 @@ def alarm_sentences(data: RunData) -> list[str]:
     ]
 
 
-def alarmed_on_the_way(data: RunData, model: str) -> bool:
-    """Whether a critical alarm was raised in the stage that made a model, or in one that it was built on."""
+def way_to(data: RunData, model: str) -> list[str]:
+    """The stage that made a model, and those that it was built on."""
     plans = [stage for stage in planned_stages(data.recipe) if "name" in stage]
     names = [str(stage["name"]) for stage in plans]
     way: list[str] = []
@@ -133,4 +133,4 @@ def alarmed_on_the_way(data: RunData, model: str) -> bool:
         way.append(model)
         at = names.index(model)
         model = str(plans[at].get("start") or (names[at - 1] if at else ""))
-    return any(alarm["severity"] == "critical" and alarm["stage"] in way for alarm in data.alarms)
+    return way

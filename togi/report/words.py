@@ -13,7 +13,7 @@ from togi.evidence.win_rate import WinRate, win_rate
 from togi.report.plain import MISSING, p_value, percent
 from togi.report.preferences import Preferences, told
 from togi.report.read import RunData, planned_stages
-from togi.report.watching import alarm_sentences, alarmed_on_the_way
+from togi.report.watching import alarm_sentences, way_to
 from togi.statistics import Interval
 
 Tone = Literal["good", "bad", "unclear"]
@@ -84,9 +84,10 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
         headline = "The models cannot be compared."
         return Verdict(tone="unclear", headline=headline, sentences=(*state, result, *beside), uncertain=uncertain)
     tone, headline = _headline(result, how.change(summaries[0], summaries[-1]), "" if data.finished else " so far")
-    if any(one.finding.outcome == "over-optimised" for one in found.stages):
+    way = way_to(data, last["model"]) or data.stages
+    if any(one.finding.outcome == "over-optimised" and one.stage in way for one in found.stages):
         tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But the reward was over-optimised."
-    elif alarmed_on_the_way(data, last["model"]):
+    elif any(alarm["severity"] == "critical" and alarm["stage"] in way for alarm in data.alarms):
         tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But an alarm was raised on the way."
     sentences = [*state, _evidence(result, how)]
     if graded:
