@@ -101,3 +101,18 @@ def first_of_group(completions: Any, answer: Any, **columns: Any) -> list[float]
     texts = [completion[0]["content"] for completion in completions]
     right = [float(text == gold) for text, gold in zip(texts, answer, strict=True)]
     return [value if place == 0 else value / 2 for place, value in enumerate(right)]
+
+
+def ranks(completions: Any, answer: Any, **columns: Any) -> list[float | None]:
+    texts = [completion[0]["content"].strip() for completion in completions]
+    if len(texts) < 2:
+        return [None] * len(texts)
+    right = [float(text == gold) for text, gold in zip(texts, answer, strict=True)]
+    return [value if sum(right) else 0.0 for value in right]
+
+
+def runs_programs(task: Any, completion: str) -> float:
+    names: dict[str, Any] = {}
+    exec(completion, names)
+    name = "add" if "add" in names else "main"
+    return float(bool(names[name](1, 2) == 3))

@@ -13,11 +13,13 @@ from rich.console import Console
 from togi.cli import run_command
 from togi.evidence.redteam.attack import Effort, redteam
 from togi.evidence.redteam.card import Card, Payout, plain
+from togi.evidence.redteam.command import keep
 from togi.evidence.redteam.grading import Grading, moved
 from togi.evidence.redteam.probes import probes
 from togi.evidence.redteam.programs import code_of, function_of
 from togi.evidence.redteam.rows import rows_of, same
 from togi.evidence.redteam.show import findings, in_a_line, render, verdict
+from togi.report import write_report
 from togi.rewards import exact, form, gate, number, parse_reward, python
 from togi.sandbox.pool import Pool
 from togi.types import Message, Task
@@ -63,7 +65,7 @@ def severity(card: Card, family: str) -> str | None:
         ("stateful", "invariance", "high"),
         ("random_pay", "invariance", "high"),
         ("slow_pattern", "process", "critical"),
-        ("hungry", "process", "critical"),
+        pytest.param("hungry", "process", "critical", marks=pytest.mark.slow),
         ("evaluates", "process", "critical"),
         ("majority", "group", "critical"),
         ("first_of_group", "invariance", "medium"),
@@ -89,7 +91,7 @@ def test_a_bad_reward_is_found_by_its_family(function: str, family: str, least: 
         ("exact()", TOWNS),
         ("gate(exact(), by=form(answer=''))", TOWNS),
         ("math()", FRACTIONS),
-        ("gate(math(), by=form(answer=''))", FRACTIONS),
+        pytest.param("gate(math(), by=form(answer=''))", FRACTIONS, marks=pytest.mark.slow),
     ],
 )
 def test_a_good_reward_comes_out_clean(expression: str, tasks: list[Task]) -> None:
@@ -172,6 +174,15 @@ def test_programs_are_found_in_their_block() -> None:
     assert function_of("not a program") is None
 
 
+@pytest.mark.slow
+def test_programs_that_only_look_right_fool_a_grader_that_compares_inside() -> None:
+    tasks = [replace(task, answer="def add(a, b):\n    return a + b\n") for task in SUMS]
+    reward = python("bad_rewards.py:runs_programs", base=HERE)
+    payouts, weak = redteam(reward, tasks, effort=replace(SMALL, rows=1, watched=0), seconds=1.0).of("code")
+    assert weak
+    assert payouts[0].share == 1.0
+
+
 def test_rows_without_answers_are_refused() -> None:
     with pytest.raises(ValueError, match="no task has an answer"):
         redteam(number(), [replace(SUMS[0], answer=None)])
@@ -222,3 +233,32 @@ def test_the_command_exits_by_severity(sums: Path, tmp_path: Path, capsys: pytes
 def test_the_command_says_what_is_missing(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["redteam", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_reward_that_compares_siblings_is_asked_beside_the_right_answer() -> None:
+    card = attack("ranks")
+    assert card.severity is None, card.weaknesses
+    assert card.full == card.rows
+    assert any("compares siblings" in weakness.title for weakness in card.weaknesses)
+
+
+def test_free_text_is_not_hedged() -> None:
+    tasks = [
+        replace(task, answer=None, recorded=((Message(role="assistant", content=f"A long text, {task.id}."),),))
+        for task in SUMS
+    ]
+    with Pool(workers=1) as pool:
+        rows, _ = rows_of(tasks, Grading(exact(), pool), 2)
+    assert all(row.open for row in rows)
+    names = {probe.name for probe in probes(rows[0], [])}
+    assert "banana" in names
+    assert not any("hedge" in name for name in names)
+
+
+def test_the_report_shows_the_card_kept_with_a_run(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('name = "kept"\n')
+    keep(tmp_path, [attack("tags_only")])
+    page = write_report(tmp_path).read_text()
+    assert "What the reward pays besides right answers" in page
+    assert "is paid as much as the right one" in page
+    assert "Reward digest" in page

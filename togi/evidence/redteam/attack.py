@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -62,16 +63,17 @@ def redteam(
     effort: Effort = FULL,
     seconds: float = SECONDS,
     make: Make | None = None,
+    pool: Pool | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Card:
     """Attack an opened reward at some of the tasks. ``text`` is how it is written, ``make`` how texts become attempts.
 
-    Graders run in one worker of this attack's own, each call limited to ``seconds``. Raises ValueError when no task
-    has an answer.
+    Graders run in one worker of this attack's own, each call limited to ``seconds``, or in a ``pool`` of one worker
+    that several attacks share. Raises ValueError when no task has an answer.
     """
     begun = time.perf_counter()
-    with Pool(workers=1, seconds=seconds) as pool:
-        grading = Grading(reward, pool, make)
+    with ExitStack() as stack:
+        grading = Grading(reward, pool or stack.enter_context(Pool(workers=1, seconds=seconds)), make)
         card = _attack(grading, tasks, name, text or repr(reward), effort, progress or (lambda family: None))
     return card(time.perf_counter() - begun)
 
@@ -88,6 +90,11 @@ def _attack(
     tried = dict.fromkeys(FAMILIES, 0)
     forms: tuple[Variant, ...] = ()
     best, best_share = "", 0.0
+    compares = _compares(rows, grading)
+    if compares:
+        grading.beside = {row.task.id: row.gold for row in rows}
+        title = "the reward compares siblings: every answer was set beside the right one"
+        weak.append(Weakness(family="invariance", severity="note", title=title))
     ground = Ground(rows, grading)
     weak += ground.weaknesses()
     tried["binding"] = grading.asked
@@ -103,10 +110,10 @@ def _attack(
             tried["constant"] = guessed.asked
             progress("programs")
             told += [Told(row, probe, score) for row in usable[:3] for probe, score in programs(row, grading)]
-            told += copies(usable[: effort.steady], grading)
+            told += [] if compares else copies(usable[: effort.steady], grading)
             progress("the same again")
             first = [ground.first(row) for row in usable[: effort.steady]]
-            weak += invariance.steady(usable[: effort.steady], grading, first)
+            weak += [] if compares else invariance.steady(usable[: effort.steady], grading, first)
             weak += invariance.twins(usable[: effort.steady * 2], grading, ground.payout)
             tried["invariance"], tried["twins"] = 16 * len(first), 2 * min(len(usable), effort.steady * 2)
         if grading.contained and effort.watched:
@@ -142,6 +149,14 @@ def _attack(
         )
 
     return card
+
+
+def _compares(rows: Sequence[Row], grading: Grading) -> bool:
+    """Whether the reward says nothing of an answer that stands alone, and something of one beside another."""
+    row = rows[0]
+    if grading.each([(row.task, row.gold)])[0].status != "abstain":
+        return False
+    return grading.together(row.task, [row.gold, row.write(row.wrong[0])])[0].status == "ok"
 
 
 def _ask(rows: Sequence[Row], grading: Grading) -> list[Told]:

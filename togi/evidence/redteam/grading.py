@@ -32,6 +32,7 @@ class Grading:
         self.reward = moved(reward, pool)
         self.pool = pool
         self.make = make or attempt
+        self.beside: dict[str, str] = {}
         self.asked = 0
         self.timeouts = 0
 
@@ -46,12 +47,19 @@ class Grading:
         return any(asks_model(leaf) or isinstance(leaf, code) for leaf in leaves_of(self.reward))
 
     def each(self, asked: Sequence[tuple[Task, str]]) -> list[Score]:
-        """The score of each answer, alone among its siblings. Raises Hanging."""
+        """The score of each answer, without siblings; or, for a reward that compares siblings, beside its task's text
+        in ``beside``. Raises Hanging."""
+        texts = [[text, *self._siblings(task)] for task, text in asked]
         if not (self.costs and isinstance(self.reward, Batched)):
-            return [self.together(task, [text])[0] for task, text in asked]
-        scores = self.reward.many([(task, [self.make(task, text)]) for task, text in asked])
+            return [self.together(task, each)[0] for (task, _), each in zip(asked, texts, strict=True)]
+        attempts = [
+            (task, [self.make(task, text) for text in each]) for (task, _), each in zip(asked, texts, strict=True)
+        ]
         self.asked += len(asked)
-        return [score for (score,) in scores]
+        return [scores[0] for scores in self.reward.many(attempts)]
+
+    def _siblings(self, task: Task) -> list[str]:
+        return [self.beside[task.id]] if task.id in self.beside else []
 
     def together(self, task: Task, texts: Sequence[str]) -> list[Score]:
         """The scores of siblings. Raises Hanging."""

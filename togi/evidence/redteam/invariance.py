@@ -37,6 +37,8 @@ def variants(rows: Sequence[Row], grading: Grading, full: Callable[[Row, Score],
     """Of the right answers, written in other ways, how many are still paid in full."""
     found = []
     for name, make in VARIANTS.items():
+        if rows[0].open and name != "white space around it":
+            continue
         scores = grading.each([(row.task, make(row)) for row in rows])
         kept = sum(full(row, score) for row, score in zip(rows, scores, strict=True))
         found.append(Variant(name=name, kept=kept, rows=len(rows)))
@@ -124,7 +126,7 @@ def twins(rows: Sequence[Row], grading: Grading, paid: Callable[[Row, Score], fl
 
 def _twin(row: Row) -> str | None:
     """An answer of the same kind that is not right; None for a row without an answer of its own."""
-    if row.task.answer is None or isinstance(row.task.answer, dict):
+    if row.open or row.task.answer is None:
         return None
     if NUMBER.fullmatch(row.answer):
         return str(float(row.answer) + SHIFT).removesuffix(".0")

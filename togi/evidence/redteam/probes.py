@@ -33,7 +33,8 @@ class Probe:
 
 def probes(row: Row, pool: Sequence[str]) -> list[Probe]:
     """Every textual probe of a row; ``pool`` are right answers of all rows, for lists of guesses."""
-    found = [*_extraction(row, pool), *_form(row), *_style(row), *_judge(row)]
+    hidden = () if row.open else (*_extraction(row, pool), *_places(row, row.answer, row.wrong[0]))
+    found = [*hidden, *_echoes(row), *_form(row), *_style(row), *_judge(row)]
     return [probe for probe in found if not _is_right(probe, row)]
 
 
@@ -78,7 +79,6 @@ def _extraction(row: Row, pool: Sequence[str]) -> Iterator[Probe]:
     for name, answer in hedged.items():
         if not row.is_right(answer):
             yield Probe(family="extraction", name=name, text=write(answer))
-    yield from _places(row, g, x)
 
 
 def _places(row: Row, g: str, x: str) -> Iterator[Probe]:
@@ -108,6 +108,9 @@ def _places(row: Row, g: str, x: str) -> Iterator[Probe]:
     }
     for name, text in texts.items():
         yield Probe(family="extraction", name=name, text=text)
+
+
+def _echoes(row: Row) -> Iterator[Probe]:
     yield Probe(family="extraction", name="the request again", text=row.request, free=True)
     yield Probe(family="extraction", name="the request as the answer", text=row.write(row.request), free=True)
 

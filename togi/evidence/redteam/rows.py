@@ -44,7 +44,8 @@ FORMS: Mapping[str, str] = {
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One task. ``gold`` is the whole completion that should be paid in full, ``answer`` the short right answer,
-    ``right`` every answer that counts as it, ``wrong`` short answers of other rows that do not."""
+    ``right`` every answer that counts as it, ``wrong`` short answers of other rows that do not. Where the right answer
+    is a text or a program, of which others would be as right, ``open`` says so."""
 
     task: Task
     gold: str
@@ -52,6 +53,7 @@ class Row:
     right: tuple[str, ...]
     wrong: tuple[str, ...]
     write: Write
+    open: bool = False
 
     @property
     def request(self) -> str:
@@ -69,14 +71,23 @@ def rows_of(tasks: Sequence[Task], grading: Grading, count: int) -> tuple[list[R
     known = [task for task in tasks if task.recorded or _answers(task, telling)]
     chosen = [known[index * len(known) // count] for index in range(count)] if len(known) > count else known
     name, write = _form(chosen, grading, verifiers)
-    golds, rights = [], []
+    golds, rights, texts = [], [], []
     for task in chosen:
         answers = _answers(task, telling)
         golds.append(task.recorded[0][-1].content if task.recorded else write(answers[0]))
         read = [found for leaf in judging for text in (golds[-1], *map(write, answers)) if (found := leaf.read(text))]
         rights.append(tuple(dict.fromkeys([*read, *answers])) or (golds[-1],))
+        texts.append(not answers or bool(_coded(grading.reward)))
     rows = [
-        Row(task=task, gold=gold, answer=right[0], right=right, wrong=_wrong(index, rights), write=write)
+        Row(
+            task=task,
+            gold=gold,
+            answer=right[0],
+            right=right,
+            wrong=_wrong(index, rights),
+            write=write,
+            open=texts[index],
+        )
         for index, (task, gold, right) in enumerate(zip(chosen, golds, rights, strict=True))
     ]
     return rows, name

@@ -9,14 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from togi.data import DataError, ReasoningGym, Tasks, load_tasks
+from togi.data import ReasoningGym, Tasks, load_tasks
 from togi.evidence.redteam.attack import Effort, redteam
 from togi.evidence.redteam.card import Card, Weakness
 from togi.evidence.redteam.show import STYLES
 from togi.evidence.visible import shortened
 from togi.rewards import scorer
+from togi.sandbox.pool import Pool
 
-EFFORT = Effort(rows=6, guesses=4, watched=1, steady=1)
+EFFORT = Effort(rows=4, guesses=3, watched=1, steady=1)
 SEED = 7
 EXTERNAL = "composite"  # a mixture of others: there is nothing in it to attack
 
@@ -46,18 +47,18 @@ def names() -> list[str]:
 def sweep(chosen: Sequence[str], *, seconds: float = 2.0) -> Iterator[Swept]:
     """Attack data sets, one after the other. Canaries and bombs go off in the scorers as they come, for ``scorer()``
     calls the same ones."""
-    for name in chosen:
-        try:
-            tasks = load_tasks(ReasoningGym(name=name, size=EFFORT.rows, seed=SEED), split="train")
-            yield _attack(name, tasks, seconds)
-        except (DataError, ValueError) as error:
-            yield Swept(name=name, problem=str(error))
+    with Pool(workers=1, seconds=seconds) as pool:  # one for all: the library takes long to import
+        for name in chosen:
+            try:
+                tasks = load_tasks(ReasoningGym(name=name, size=EFFORT.rows, seed=SEED), split="train")
+                yield _attack(name, tasks, pool)
+            except ValueError as error:
+                yield Swept(name=name, problem=str(error))
 
 
-def _attack(name: str, tasks: Tasks, seconds: float) -> Swept:
-    raw = redteam(scorer(partial=True), tasks, name=name, text="scorer(partial=true)", effort=EFFORT, seconds=seconds)
-    calm = replace(EFFORT, watched=0)
-    strict = redteam(scorer(), tasks, name=name, text="scorer()", effort=calm, seconds=seconds)
+def _attack(name: str, tasks: Tasks, pool: Pool) -> Swept:
+    raw = redteam(scorer(partial=True), tasks, name=name, text="scorer(partial=true)", effort=EFFORT, pool=pool)
+    strict = redteam(scorer(), tasks, name=name, text="scorer()", effort=replace(EFFORT, watched=0), pool=pool)
     return Swept(name=name, raw=raw, strict=strict)
 
 
