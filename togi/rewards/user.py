@@ -60,6 +60,10 @@ class python(Leaf):
             return unscored(self.name, verdict)
         if verdict.value is None:
             return Score(value=math.nan, status="abstain", note=f"{self.name}: abstained")
+        if isinstance(verdict.value, bool) or not isinstance(verdict.value, int | float):
+            # Checked in the worker already: a function that runs answers may have had its reply forged by one.
+            note = f"{self.name}: its worker replied {str(verdict.value)[:100]!r}; a number was wanted"
+            return Score(value=math.nan, status="error", note=note)
         return Score(value=verdict.value, parts={self.name: verdict.value})
 
 
