@@ -60,15 +60,15 @@ class Ground:
         return score.value >= self._gold(row).value - SAME and score.value >= self.most - SAME
 
     def _floor(self, row: Row) -> float:
-        """What an empty answer earns; where it gets no score, the least of the others."""
+        """What an empty answer earns; where it gets no score, the least of the others, and 0 where none gets any."""
         values = [score.value for score in self.first(row)[1:] if score.status == "ok"]
         empty = self.first(row)[2]
-        return empty.value if empty.status == "ok" else min(values, default=math.nan)
+        return empty.value if empty.status == "ok" else min(values, default=0.0)
 
     def _silence(self, row: Row) -> float:
         """By how much of the right answer's pay an empty answer beats a wrong or a senseless one."""
         values = [score.value for score in self.first(row)[1:] if score.status == "ok"]
-        return (self._floor(row) - min(values)) / self._span(row)
+        return (self._floor(row) - min(values, default=self._floor(row))) / self._span(row)
 
     def _span(self, row: Row) -> float:
         gold = self._gold(row)
