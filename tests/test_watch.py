@@ -200,9 +200,9 @@ def test_whatever_is_missing_nothing_fails() -> None:
 def test_the_whole_battery_is_calibrated() -> None:
     """At most 1% of healthy runs alarm, and at least 95% of sick ones do, by the signal that is to tell."""
     for steps in LENGTHS:
-        healthy = count(steps, range(5000, 5100))
+        healthy = count(steps, range(100))
         assert healthy.alarmed <= 1, (steps, healthy.by_signal)
     for illness in ILLNESSES:
-        for steps in LENGTHS[:2]:
-            sick = count(steps, range(5000, 5060), illness)
-            assert len(sick.steps) >= 57, (illness, steps)
+        for steps, seeds in ((20, 100), (60, 40)):
+            sick = count(steps, range(seeds), illness)
+            assert len(sick.steps) >= 0.95 * seeds, (illness, steps)
