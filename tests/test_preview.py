@@ -134,11 +134,17 @@ def test_a_grader_that_hangs_on_everything_is_given_up(chat: Chat) -> None:
 
 def test_tasks_without_answers_are_told(chat: Chat) -> None:
     levels = findings([ask(None, "a"), ask(None, "b")], By((("", 1.0),)), chat)
-    assert ("warn", "no task has an answer, so the reward cannot be checked") in levels
+    assert ("warn", "no task has an answer that can be written down, so the reward cannot be checked") in levels
     assert gold_text(ask(None, "a"), FORMED) is None
 
 
 # The whole -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_that_a_reward_reads_is_no_answer(chat: Chat) -> None:
+    """An object says what answers must be like: scoring it as an answer would call a sound reward broken."""
+    found = findings(some({"most": 13}, {"most": 9}), By((("", 0.0),)), chat)
+    assert [level for level, _ in found] == ["warn"]
 
 
 @pytest.fixture(scope="module")

@@ -66,8 +66,10 @@ def gold_text(task: Task, reward: Reward) -> str | None:
     leaves = reward.leaves if isinstance(reward, Composable) else ()
     verifiers = {leaf.name: leaf for leaf in leaves if isinstance(leaf, Verifier)}  # a leaf may stand there twice
     texts = [leaf.right(task) for leaf in leaves if isinstance(leaf, code)]
-    texts = texts or [leaf.right(task) for leaf in verifiers.values() if leaf.judges] or [first_answer(task)]
-    if None in texts:
+    texts = texts or [leaf.right(task) for leaf in verifiers.values() if leaf.judges]
+    if not texts and not isinstance(task.answer, dict):  # an object is a rule that the reward reads, no answer
+        texts = [first_answer(task)]
+    if not texts or None in texts:
         return None
     text = str(texts[0])
     for leaf in sorted(verifiers.values(), key=lambda leaf: isinstance(leaf, form)):  # the form goes around the answer
@@ -114,6 +116,8 @@ def judge(cases: Sequence[Case]) -> list[Finding]:
     attempts = [attempt for case in cases for attempt in case.attempts]
     scored = [attempt.score.value for attempt in attempts if attempt.score.status == "ok"]
     found = _gold(cases)
+    if all(case.get("gold") is None for case in cases):
+        return found
     if scored and max(scored) - min(scored) < SAME:
         title = f"the reward never differs: right, empty and wrong answers all get {scored[0]:g}"
         found.append(Finding(level="fail", title=title, advice="nothing can be learnt from it: pay for what you want"))
@@ -131,8 +135,8 @@ def _gold(cases: Sequence[Case]) -> list[Finding]:
     """Whether every gold answer is scored, and gets full marks."""
     golds = [(case, gold) for case in cases if (gold := case.get("gold")) is not None]
     if not golds:
-        advice = "give the rows an answer or a completion"
-        return [Finding(level="warn", title="no task has an answer, so the reward cannot be checked", advice=advice)]
+        advice = "give the rows an answer, or a completion that should be paid in full"
+        return [Finding(level="warn", title="no task has an answer that can be written down, so the reward cannot be checked", advice=advice)]
     found = []
     unscored = [(case, gold) for case, gold in golds if gold.score.status not in ("ok", "abstain")]
     if unscored:

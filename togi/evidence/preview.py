@@ -24,8 +24,8 @@ from togi.evidence.estimate import Estimate, Rates, estimate, rates
 from togi.evidence.finding import Finding
 from togi.evidence.gold import Case, cases_of, judge
 from togi.evidence.pairing import pair_findings
-from togi.evidence.redteam.attack import GLANCE, redteam
-from togi.evidence.redteam.runs import asks, is_blind, is_known
+from togi.evidence.redteam.attack import GLANCE, NoAnswer, redteam
+from togi.evidence.redteam.runs import asks, is_blind
 from togi.evidence.redteam.show import in_a_line
 from togi.evidence.visible import shortened, visible
 from togi.manifest import choose_dtype
@@ -142,11 +142,14 @@ class Asked:
 
 
 def _attack(asked: Asked) -> str:
-    """The worst payouts of a reward in a line; nothing for one that asks a model, which would take too long, and for a
-    blind one, which pays for wrong answers by its nature."""
-    if asked.reward is None or asks(asked.reward) or is_blind(asked.reward) or not is_known(asked.tasks):
+    """The worst payouts of a reward in a line; nothing for one that asks a model, which would take too long, for a
+    blind one, which pays for wrong answers by its nature, and where nobody says what is right."""
+    if asked.reward is None or asks(asked.reward) or is_blind(asked.reward):
         return ""
-    return in_a_line(redteam(asked.reward, asked.tasks, effort=GLANCE, seconds=GLANCE_SECONDS))
+    try:
+        return in_a_line(redteam(asked.reward, asked.tasks, effort=GLANCE, seconds=GLANCE_SECONDS))
+    except NoAnswer:
+        return ""
 
 
 def _make_look(asked: Asked, chat: Chat, context: int, checked: int, attacked: str) -> Look:

@@ -54,6 +54,10 @@ def resized(effort: Effort, rows: int) -> Effort:
     return replace(effort, rows=rows)
 
 
+class NoAnswer(ValueError):
+    """The tasks hold no right answers: rules that a judge reads, or nothing."""
+
+
 def redteam(
     reward: Reward,
     tasks: Sequence[Task],
@@ -69,7 +73,7 @@ def redteam(
     """Attack an opened reward at some of the tasks. ``text`` is how it is written, ``make`` how texts become attempts.
 
     Graders run in one worker of this attack's own, each call limited to ``seconds``, or in a ``pool`` of one worker
-    that several attacks share. Raises ValueError when no task has an answer.
+    that several attacks share. Raises NoAnswer when no task has an answer that can be written down.
     """
     begun = time.perf_counter()
     with ExitStack() as stack:
@@ -84,7 +88,7 @@ def _attack(
     progress("binding")
     rows, written = rows_of(tasks, grading, effort.rows)
     if not rows:
-        raise ValueError("no task has an answer, so nobody can say what the reward should pay for")
+        raise NoAnswer("no task has an answer, so nobody can say what the reward should pay for")
     weak: list[Weakness] = []
     told: list[Told] = []
     tried = dict.fromkeys(FAMILIES, 0)

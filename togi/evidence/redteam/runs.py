@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from togi.data import Tasks
 from togi.engines.native import NativeEngine
-from togi.evidence.redteam.attack import ASKED, FULL, SECONDS, Effort, redteam
+from togi.evidence.redteam.attack import ASKED, FULL, SECONDS, Effort, NoAnswer, redteam
 from togi.evidence.redteam.card import Card
 from togi.evidence.redteam.grading import Make, asks_model, leaves_of
 from togi.manifest import choose_dtype
@@ -60,7 +61,7 @@ def attack_run(run: Run, effort: Effort = FULL, *, seconds: float = SECONDS, mod
     rewards are passed over, and those that are blind. So are those that ask a model that is not trained yet, and those
     whose tasks have no answers."""
     for target in targets(run):
-        if not is_known(target.tasks) or (is_blind(target.reward) and not models):
+        if is_blind(target.reward) and not models:
             continue
         make: Make | None = None
         reward: Reward | None = target.reward
@@ -69,12 +70,10 @@ def attack_run(run: Run, effort: Effort = FULL, *, seconds: float = SECONDS, mod
         if reward is None:
             continue
         own = replace(ASKED, rows=min(ASKED.rows, effort.rows)) if make else effort
-        yield redteam(reward, target.tasks, name=target.name, text=target.text, effort=own, seconds=seconds, make=make)
-
-
-def is_known(tasks: Sequence[Task]) -> bool:
-    """Whether any task has an answer."""
-    return any(task.recorded or task.answer is not None or "reference" in task.info for task in tasks)
+        with suppress(NoAnswer):
+            yield redteam(
+                reward, target.tasks, name=target.name, text=target.text, effort=own, seconds=seconds, make=make
+            )
 
 
 def _opened(run: Run, reward: Reward) -> tuple[Reward | None, Make]:
