@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from togi.data import DataError, Generated, Prompting, ReasoningGym, Rows, Tasks, disjoint, load_tasks, stream
+from togi.rewards.grade_gym import LIBRARY
+from togi.sandbox.pool import Pool
 from togi.types import Message, Task
 
 Write = Callable[..., Path]
@@ -304,6 +306,26 @@ def test_reasoning_gym_by_name_config_and_seed() -> None:
     assert train[0].prompt == (user(question),)
     assert train[0].answer == str(eval(question.removesuffix("=").rpartition(":")[2]))
     assert train[0].info["metadata"]["num_terms"] == 2
+
+
+@pytest.mark.parametrize("name", ["isomorphic_strings", "ransom_note", "polynomial_multiplication"])
+def test_a_question_that_hangs_on_string_hashes_is_the_same_where_it_is_scored(name: str) -> None:
+    """These draw in the order of a set; Python's hashes differ between processes unless they are fixed."""
+    pytest.importorskip("reasoning_gym")
+    tasks = load_tasks(ReasoningGym(name=name, size=3, seed=1), split="train")
+    with Pool(workers=1, tier="process") as pool:
+        for task in tasks:
+            arguments = {"origin": task.info["reasoning_gym"], "question": task.info["question"], "tag": "answer"}
+            grader = "togi.rewards.grade_gym:score"
+            mark = pool.call(grader, {**arguments, "text": task.answer, "marker": "", "partial": False}, LIBRARY).value
+            assert "bad_gold" not in mark
+
+
+def test_a_data_set_that_fails_says_why() -> None:
+    """It has no task of such a size; the process that made it ends with an error of the library's own."""
+    pytest.importorskip("reasoning_gym")
+    with pytest.raises(DataError, match="composite"):
+        load_tasks(ReasoningGym(name="composite", size=1, seed=1), split="train")
 
 
 def test_reasoning_gym_refusals() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from togi.data.errors import DataError, Diagnostics, RowError, RowSkipped
 from togi.data.files import Row, plain, read_rows
+from togi.data.gym import gym_rows
 from togi.data.judged import Combine, tasks_from_judgements
 from togi.data.judgements import holds_judgements, read_judgements
 from togi.data.rows import COLUMNS, Prompting, make_task, prompt_key
@@ -183,7 +183,9 @@ def _load_made(
 
 def _made_rows(source: ReasoningGym | Generated) -> Iterator[Row]:
     if isinstance(source, ReasoningGym):
-        yield from _gym_rows(source)
+        yield from gym_rows(
+            source.name, seed=source.seed, size=source.size, config=source.config, most=DRAWS * source.size
+        )
         return
     function = resolve(source.function, Path())
     rng = random.Random(source.seed)
@@ -201,50 +203,6 @@ def _made_rows(source: ReasoningGym | Generated) -> Iterator[Row]:
             yield plain(renamed)
         except RowError as error:
             raise DataError(f"{source.function}: {error}") from error
-
-
-def _gym_rows(source: ReasoningGym) -> Iterator[Row]:
-    """Rows of ever larger data sets of one seed, so that duplicates and excluded questions can be replaced."""
-    try:
-        import reasoning_gym
-        from reasoning_gym.factory import DATASETS
-    except ImportError as error:
-        raise DataError(f"{_describe(source)} needs the tasks extra: pip install 'togi[tasks]'") from error
-    if source.name not in DATASETS:
-        close = difflib.get_close_matches(source.name, DATASETS, n=3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise DataError(f'reasoning-gym has no data set "{source.name}"{hint}')
-    done, size = 0, source.size
-    while done < DRAWS * source.size:
-        config = {**source.config, "seed": source.seed, "size": size}
-        try:
-            dataset = reasoning_gym.create_dataset(source.name, **config)
-        except (TypeError, ValueError, AssertionError) as error:
-            raise DataError(f"{_describe(source)} refuses its config: {error}") from error
-        for index in range(done, size):
-            entry = dataset[index]
-            yield {
-                "prompt": entry["question"],
-                "answer": plain(entry["answer"]),
-                "question": entry["question"],
-                "metadata": _shown(entry["metadata"]),
-                "reasoning_gym": {"name": source.name, "config": config, "index": index},
-            }
-        done, size = size, min(2 * size, DRAWS * source.size)
-
-
-def _shown(metadata: Any) -> Any:
-    """Metadata for rewards and readers; what is not JSON is left out, since scorers make their own again."""
-    try:
-        return plain(metadata)
-    except RowError:
-        shown = {}
-        for key, value in metadata.items():
-            try:
-                shown[str(key)] = plain(value)
-            except RowError:
-                continue
-        return shown
 
 
 def _describe(source: Source) -> str:
