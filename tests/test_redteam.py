@@ -86,6 +86,7 @@ def test_a_bad_reward_is_found_by_its_family(function: str, family: str, least: 
         ("gate(number(), by=form())", SUMS),
         ("number()", SUMS),
         ("number() + overlong(200, 20)", SUMS),
+        ("number(marker='####')", SUMS),
         ("gate(choice(), by=form())", CHOICES),
         ("choice()", CHOICES),
         ("exact()", TOWNS),

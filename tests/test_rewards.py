@@ -71,6 +71,7 @@ def test_the_answer_is_found_after_the_thinking(text: str, answer: str | None) -
 def test_a_marker_narrows_the_answer() -> None:
     assert answer_text("1 + 1 = 2 #### 2", marker="####") == "2"
     assert answer_text("2", marker="####") is None
+    assert answer_text("#### 1 #### 2", marker="####") is None  # two answers
 
 
 # Numbers -------------------------------------------------------------------------------------------------------------

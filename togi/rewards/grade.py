@@ -34,8 +34,8 @@ def answer_text(text: str, *, tag: str = "answer", marker: str = "") -> str | No
     """The part of a completion that is its answer, or None.
 
     What stands after the last ``</think>`` (an unclosed ``<think>`` has no answer); within it the content of
-    ``<tag>…</tag>`` where such a tag is written (then exactly once), and what follows the last ``marker`` when one is
-    asked for. Without tags and markers it is all of that text.
+    ``<tag>…</tag>`` where such a tag is written (then exactly once), and what follows ``marker`` when one is asked for
+    (exactly once too). Without tags and markers it is all of that text.
     """
     head, closed, tail = text.rpartition("</think>")
     if "<think>" in tail or (not closed and "<think>" in head):
@@ -46,9 +46,9 @@ def answer_text(text: str, *, tag: str = "answer", marker: str = "") -> str | No
             return None
         tail = tail[tail.index(start) + len(start) : tail.index(end)]
     if marker:
-        _, found, tail = tail.rpartition(marker)
-        if not found:
+        if tail.count(marker) != 1:
             return None
+        tail = tail.partition(marker)[2]
     return tail.strip() or None
 
 

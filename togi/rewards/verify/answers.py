@@ -18,7 +18,7 @@ class number(Answer):
     """1 when the only number of the answer equals the task's, within ``tolerance`` (absolute).
 
     The answer is what stands in ``<tag>``, else after ``</think>``, else everything; ``marker`` narrows it to what
-    follows the marker's last occurrence ("####"). Reads commas, signs, decimals, fractions and percent exactly;
+    follows the marker ("####"), which stands there once. Reads commas, signs, decimals, fractions and percent exactly;
     "41 or 42" and "2 + 40 = 42" are no answer. Of the task's own answer only what follows "####" counts. ``percent``
     says what 42% is: "fraction" 0.42, "unit" a percentage that equals a percentage only, "drop" 42.
     """

@@ -99,7 +99,7 @@ class Verifier(Leaf):
 @dataclass(frozen=True, kw_only=True)
 class Answer(Verifier):
     """A verifier of the answer that stands in ``<tag>``, else after ``</think>``, else everywhere, and of it only what
-    follows the last ``marker`` ("####") when one is given."""
+    follows ``marker`` ("####"), written once, when one is given."""
 
     tag: str = "answer"
     marker: str = ""
