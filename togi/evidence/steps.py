@@ -5,10 +5,11 @@ It knows steps, labels and chances; it trains nothing and does not know who labe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 
@@ -83,6 +84,18 @@ def write_steps(folder: Path, record: StepsRecord) -> None:
     """``folder/steps/NAME.json``."""
     (folder / "steps").mkdir(exist_ok=True)
     write_text(folder / "steps" / f"{record['name']}.json", dumps(record))
+
+
+def read_steps(path: Path) -> StepsRecord:
+    """Read and check one file; ``ValueError`` says what is wrong with it."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable measurement of steps ({error}); run the stage again") from error
+    if not isinstance(data, dict) or not StepsRecord.__annotations__.keys() <= data.keys():
+        wanted = ", ".join(StepsRecord.__annotations__)
+        raise ValueError(f"{path}: not a readable measurement of steps (it wants {wanted}); run the stage again")
+    return cast(StepsRecord, data)
 
 
 def said(record: StepsRecord) -> str:

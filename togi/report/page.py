@@ -23,6 +23,7 @@ from togi.report.preferences import preferences
 from togi.report.read import Json, RunData, planned_stages
 from togi.report.results import TINTS, counts_passes, results, with_interval
 from togi.report.sections import diversity_view, reward_model_view, win_rows
+from togi.report.stepwise import steps_view
 from togi.report.verifiers import verifiers_view
 from togi.report.watching import watching
 from togi.report.words import verdict
@@ -64,6 +65,7 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
         "stages": [stage_view(data, name) for name in data.stages],
         "reward_models": [reward_model_view(one) for one in found.agreements],
         "verifiers": verifiers_view(data.verifications),
+        "stepwise": steps_view(data.steps),
         "watching": watching(data),
         "courses": [course_view(data, one) for one in found.stages],
         "wins": win_rows(data.evaluations, TINTS),

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from togi.evidence.evaluation import EvaluationRecord, read_evaluation
 from togi.evidence.pairs import PairsRecord, read_pairs
 from togi.evidence.redteam.card import FILE
+from togi.evidence.steps import StepsRecord, read_steps
 from togi.evidence.verification import VerificationRecord, read_verification
 from togi.folder import broken_link
 
 Json = dict[str, Any]
+Measured = TypeVar("Measured", VerificationRecord, StepsRecord)
 ROWS = 20_000  # rows of one log that are read; a longer log is thinned evenly
 ALARM = {"stage": str, "step": int, "signal": str, "severity": str, "text": str, "rollouts": list}
 ROLLOUT_FILES = re.compile(r"(?P<stage>.+)-(?P<step>\d+)\.jsonl")
@@ -39,6 +41,7 @@ class RunData:
     cards: tuple[Json, ...] = ()
     alarms: tuple[Json, ...] = ()
     verifications: tuple[VerificationRecord, ...] = ()
+    steps: tuple[StepsRecord, ...] = ()
     rollouts: dict[tuple[str, int], list[Json]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -91,7 +94,8 @@ def read_run(folder: Path) -> RunData:
         later=tuple(one for one in evaluations if one["model"].startswith("eval-")),
         pairs=tuple(_pairs(folder / "preferences", problems)),
         cards=_cards(folder / FILE, problems),
-        verifications=tuple(_verifications(folder / "verification", problems)),
+        verifications=tuple(_in_order(folder / "verification", read_verification, problems)),
+        steps=tuple(_in_order(folder / "steps", read_steps, problems)),
         alarms=tuple(_rows(folder / "alarms.jsonl", problems, ALARM)),
         rollouts=_rollouts(folder / "rollouts", problems),
         problems=tuple(problems),
@@ -181,11 +185,12 @@ def _pairs(folder: Path, problems: list[str]) -> list[PairsRecord]:
     return found
 
 
-def _verifications(folder: Path, problems: list[str]) -> list[VerificationRecord]:
+def _in_order(folder: Path, read: Callable[[Path], Measured], problems: list[str]) -> list[Measured]:
+    """What the folder's files say, in the order it was measured."""
     found = []
     for path in folder.glob("*.json"):
         try:
-            found.append(read_verification(path))
+            found.append(read(path))
         except ValueError as error:
             problems.append(str(error))
     return sorted(found, key=lambda record: (record["step"], record["name"]))
