@@ -136,7 +136,13 @@ def _gold(cases: Sequence[Case]) -> list[Finding]:
     golds = [(case, gold) for case in cases if (gold := case.get("gold")) is not None]
     if not golds:
         advice = "give the rows an answer, or a completion that should be paid in full"
-        return [Finding(level="warn", title="no task has an answer that can be written down, so the reward cannot be checked", advice=advice)]
+        return [
+            Finding(
+                level="warn",
+                title="no task has an answer that can be written down, so the reward cannot be checked",
+                advice=advice,
+            )
+        ]
     found = []
     unscored = [(case, gold) for case, gold in golds if gold.score.status not in ("ok", "abstain")]
     if unscored:
