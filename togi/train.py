@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import resource
 import shutil
-import statistics
 import sys
 import time
 import warnings
@@ -23,19 +22,14 @@ from typing import Any, TextIO
 
 import torch
 
-from togi.batch import answers, samples
 from togi.checkpoint import newest_good, save_checkpoint, sha256
 from togi.evidence.evaluate import add_kl, evaluate
-from togi.evidence.measure import measure_reward_model, measure_verifier, reader
-from togi.evidence.pairs import write_pairs
-from togi.evidence.steps import measure_steps, said, write_steps
-from togi.evidence.verification import write_verification
+from togi.evidence.held_out import measure_stage
 from togi.evidence.watch import watch_metrics, watched
 from togi.folder import RunFolder, digest, dumps, read_lines, write_text
 from togi.interrupt import Interrupted, Interrupts
 from togi.manifest import claim, record_model
 from togi.models.allocator import memory_of_its_own, release_freed_memory
-from togi.models.heads import load_scalar
 from togi.models.load import Loaded
 from togi.models.packing import PackedModel
 from togi.models.save import save_model
@@ -49,7 +43,6 @@ from togi.records import (
     rollout_rows,
 )
 from togi.rewards.judge import JudgeOutage, JudgeWarning
-from togi.rewards.judge.local import LocalJudge
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
 from togi.types import Group, Score
@@ -222,52 +215,13 @@ class Training:
                 save_model(model, work.tokenizer, path)
         if stage.algorithm.trains == "scorer":
             work.policy.save_heads(path)
-            self._measure_scorer(work, path)
-        if stage.algorithm.trains == "verifier":
-            self._measure_verifier(work)
+        measure_stage(self.run, work, path, step=self.position.total, dtype=self.dtype, watch=self.watch)
         self.position = Position(stage=self.position.stage + 1, step=0, total=self.position.total)
         save_checkpoint(self.checkpoints, self.position.total, self._state(None), lambda _: None, keep=self.run.keep)
         self.folder.event("stage_done", name=stage.name, model=fingerprint(path))
 
     def _done(self) -> Sequence[Stage]:
         return self.run.stages[: self.position.stage]
-
-    def _measure_scorer(self, work: Workshop, path: Path) -> None:
-        """A reward model's word on what was held out of its stage. On pairs, its scores are shifted so that their mean
-        there is 0, since preferences say nothing of where 0 is (InstructGPT, appendix C.2)."""
-        if not work.held_out:
-            return
-        self.watch.phase("measure")
-        model = load_scalar(path, dtype=self.dtype)
-        if any(task.step_worth for task in work.held_out):
-            groups = work.stage.algorithm.sampler(iter(work.held_out), len(work.held_out), work.play)
-            steps = measure_steps(model, answers(samples(groups)), name=work.stage.name, step=self.position.total)
-            write_steps(self.folder.path, steps)
-            self.watch.note(said(steps))
-            return
-        record = measure_reward_model(model, work.chat, work.held_out, name=work.stage.name, step=self.position.total)
-        write_pairs(self.folder.path, record)
-        scores = [score for pair in record["pairs"] for score in (pair["chosen_score"], pair["rejected_score"])]
-        if scores:
-            work.policy.save_heads(path, shift=statistics.fmean(scores))
-
-    def _measure_verifier(self, work: Workshop) -> None:
-        """A verifier's word on the attempts that were held out of its stage, and on answers that say nothing."""
-        stage, engine = work.stage, work.engine
-        if not work.held_out:
-            return
-        self.watch.phase("measure")
-        paid = {each.name: each.reward for each in self.run.stages}
-        record = measure_verifier(
-            stage.algorithm.sampler,
-            LocalJudge(engine.model, engine, work.chat, engine.context),
-            work.chat,
-            work.held_out,
-            reader(paid[stage.collected.stage] if stage.collected else None),
-            name=stage.name,
-            step=self.position.total,
-        )
-        write_verification(self.folder.path, record)
 
     def _evaluate_what_is_due(self) -> None:
         """Evaluate the base model and every finished stage whose policy is to be measured and is not yet."""
