@@ -25,6 +25,7 @@ from togi.models.load import Lora
 from togi.run import Run, Silent, Until
 from togi.train import train
 
+SLOW = pytest.mark.slow  # the phases that differ least from another one
 PHASES = ["sample", "annotate", "credit", "learn", "keep", "save", "evaluate base", "evaluate sft", "evaluate grpo"]
 
 
@@ -328,7 +329,13 @@ def test_a_preference_run_leaves_everything_behind(preferences: Path) -> None:
     assert all(isinstance(attempt["kl"], float) for task in sft["tasks"] for attempt in task["attempts"])
 
 
-@pytest.mark.parametrize("phase", ["sample", "gold", "annotate", "learn", "keep", "save", "reference", "measure"])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        *("learn", "save", "measure"),
+        *(pytest.param(phase, marks=SLOW) for phase in ("sample", "gold", "annotate", "keep", "reference")),
+    ],
+)
 def test_power_loss_in_a_preference_run(phase: str, preferences: Path, model: Path, tmp_path: Path) -> None:
     """Late in every stage that has the phase; what a stage remembers goes on as it was."""
     run = preference_run(tmp_path, model)
@@ -361,7 +368,10 @@ def test_a_run_about_steps_leaves_everything_behind(steps: Path) -> None:
     assert sorted(path.name for path in (steps / "models").iterdir()) == ["ppo", "prime", "scorer", "sft"]
 
 
-@pytest.mark.parametrize("phase", ["sample", "annotate", "learn", "keep", "save", "measure"])
+@pytest.mark.parametrize(
+    "phase",
+    ["learn", *(pytest.param(phase, marks=SLOW) for phase in ("sample", "annotate", "keep", "save", "measure"))],
+)
 def test_power_loss_in_a_run_about_steps(phase: str, steps: Path, model: Path, tmp_path: Path) -> None:
     """Early, and in the last stage: the implicit model of PRIME goes on as it was."""
     run = process_run(tmp_path, model)
