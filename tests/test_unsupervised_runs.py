@@ -112,7 +112,7 @@ until = {{ metric = "rewards/entropy_nats/mean", below = 0.5, steps = 2 }}
 def test_the_recipe_builds_and_no_stage_that_samples_reads_an_answer() -> None:
     run = load_recipe(RECIPES / "unsupervised.toml", []).run
     sampled = [stage for stage in run.stages if stage.algorithm.sampler.writes]
-    assert len(sampled) == 4
+    assert len(sampled) == 3
     for stage in sampled:
         assert isinstance(stage.reward, majority | Sure)
         assert isinstance(stage.gold, number)
