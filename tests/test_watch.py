@@ -198,8 +198,8 @@ def test_whatever_is_missing_nothing_fails() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_whole_battery_is_calibrated() -> None:
-    """At most 1% of healthy runs alarm, and at least 95% of sick ones do, by the signal that is to tell. Fewer runs than
-    stand in the guide, whose table ``python -m togi.evidence.watch.calibration`` prints."""
+    """At most 1% of healthy runs alarm, and at least 95% of sick ones do, by the signal that is to tell. Fewer runs
+    than stand in the guide, whose table ``python -m togi.evidence.watch.calibration`` prints."""
     for steps, seeds in zip(LENGTHS, (100, 60, 10), strict=True):
         healthy = count(steps, range(seeds))
         assert healthy.alarmed <= 1, (steps, healthy.by_signal)
