@@ -38,3 +38,16 @@ def change(rng: random.Random, name: str, total: int) -> tuple[str, str, int]:
     if kind == "loss" and total > amount:
         return f"{name} {rng.choice(LOSSES)} {amount}.", f"{total} - {amount} = {total - amount}.", total - amount
     return f"{name} {rng.choice(GAINS)} {amount} more.", f"{total} + {amount} = {total + amount}.", total + amount
+
+
+DIRECTIONS = (
+    "Solve the problem. Show each step inside <think></think>, "
+    "then give only the final number inside <answer></answer>."
+)
+
+
+def directed_problem(rng: random.Random) -> dict[str, object]:
+    """The same with directions as a system message, for models that were taught without one."""
+    row = problem(rng)
+    messages = [{"role": "system", "content": DIRECTIONS}, {"role": "user", "content": row["prompt"]}]
+    return {**row, "prompt": messages}
