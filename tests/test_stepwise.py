@@ -15,7 +15,7 @@ RECORD: StepsRecord = {
     "step": 40,
     "accuracy": {"point": 0.9, "low": 0.7, "high": 0.97, "n": 20},
     "first_error": {"point": 0.5, "low": 0.2, "high": 0.8, "n": 4},
-    "by_chance": 0.25,
+    "constant": 0.25,
     "answers": [
         {"task": "a<b>", "labels": [1.0, 0.0, 0.0], "chances": [0.8, 0.3, 0.125]},
         {"task": "c", "labels": [1.0], "chances": [0.9]},
@@ -28,16 +28,20 @@ def test_the_table_and_the_answers_with_an_error() -> None:
     assert view is not None
     rows = dict(view.rows)
     assert rows["Finds the first error"] == ["50.0% (20.0–80.0) of 4"]
-    assert rows["The same by chance"] == ["25.0%"]
+    assert rows["Always naming the same step"] == ["25.0%"]
     ((title, heads, answer),) = view.answers
     assert (title, heads) == ("prm, a<b>", ("step 1", "step 2", "step 3"))
     assert dict(answer)["chance that it is right"] == ["80.0%", "30.0%", "12.5%"]
-    assert "25% by chance" in view.sentences[0]
+    assert "always naming the same step finds 25%, so there is no evidence" in view.sentences[0]
+    assert RECORD["first_error"] is not None
+    surer = steps_view([{**RECORD, "first_error": {**RECORD["first_error"], "low": 0.3}}])
+    assert surer is not None
+    assert "no evidence" not in surer.sentences[0]
 
 
 def test_nothing_measured_is_nothing_shown() -> None:
     assert steps_view([]) is None
-    view = steps_view([{**RECORD, "first_error": None, "by_chance": None, "answers": []}])
+    view = steps_view([{**RECORD, "first_error": None, "constant": None, "answers": []}])
     assert view is not None
     assert dict(view.rows)["Finds the first error"] == ["not recorded"]
 

@@ -6,6 +6,7 @@ It knows steps, labels and chances; it trains nothing and does not know who labe
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,13 +31,14 @@ class AnswerRecord(TypedDict):
 class StepsRecord(TypedDict):
     """``accuracy`` is the share of labelled steps called as labelled, ``first_error`` the share of answers with a known
     first error whose first step below one half is that one; both with Wilson's 95% interval, None where there is
-    nothing to count. ``by_chance`` is what ``first_error`` is for a step drawn at random."""
+    nothing to count. ``constant`` is what ``first_error`` is for whoever always names the step in which first errors
+    are most frequent."""
 
     name: str
     step: int
     accuracy: dict[str, float] | None
     first_error: dict[str, float] | None
-    by_chance: float | None
+    constant: float | None
     answers: list[AnswerRecord]
 
 
@@ -56,7 +58,7 @@ def measure_steps(model: ScalarModel, answers: Sequence[Sample], *, name: str, s
 def _summed(records: list[AnswerRecord], name: str, step: int) -> StepsRecord:
     calls: list[bool] = []
     found: list[bool] = []
-    by_chance: list[float] = []
+    places: Counter[int] = Counter()
     for record in records:
         labels, chances = record["labels"], record["chances"]
         error = next((k for k, label in enumerate(labels) if label == 0), None)
@@ -65,13 +67,13 @@ def _summed(records: list[AnswerRecord], name: str, step: int) -> StepsRecord:
         calls += [(chance > 0.5) == (label > 0.5) for label, chance in pairs if label != 0.5]
         if error is not None:
             found.append(next((k for k, chance in enumerate(chances) if chance < 0.5), None) == error)
-            by_chance.append(1 / len(labels))
+            places[error] += 1
     return {
         "name": name,
         "step": step,
         "accuracy": _share(calls),
         "first_error": _share(found),
-        "by_chance": float(np.mean(by_chance)) if by_chance else None,
+        "constant": max(places.values()) / places.total() if places else None,
         "answers": records,
     }
 
@@ -103,7 +105,9 @@ def said(record: StepsRecord) -> str:
     found = record["first_error"]
     if found is None:
         return f"{record['name']}: no answer that was held out has a known first error"
-    return (
+    assert record["constant"] is not None
+    verdict = (
         f"{record['name']} finds the first error in {found['point']:.0%} of {found['n']} answers that were held out "
-        f"(95% {found['low']:.0%} to {found['high']:.0%}; {record['by_chance']:.0%} by chance)"
+        f"(95% {found['low']:.0%} to {found['high']:.0%}); always naming the same step finds {record['constant']:.0%}"
     )
+    return verdict if found["low"] > record["constant"] else f"{verdict}, so there is no evidence that it reads steps"

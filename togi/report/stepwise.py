@@ -29,7 +29,7 @@ def steps_view(records: Sequence[StepsRecord]) -> StepsView | None:
     rows = [
         ("Held-out answers", [str(len(one["answers"])) for one in records]),
         ("Finds the first error", [_share(one["first_error"]) for one in records]),
-        ("The same by chance", [_percent(one["by_chance"]) for one in records]),
+        ("Always naming the same step", [_percent(one["constant"]) for one in records]),
         ("Steps called as they are labelled", [_share(one["accuracy"]) for one in records]),
     ]
     return StepsView(
