@@ -139,7 +139,7 @@ def test_the_file_reads_back_and_a_broken_one_is_named(tmp_path: Path) -> None:
     faults: list[tuple[Any, str]] = [
         ("[", "not a readable file"),
         ([], "a JSON object, got list"),
-        ({"name": "rm"}, "measured pairs need step, scale, tasks, pairs, skipped"),
+        ({"name": "rm"}, "not a readable file of pairs: it needs step, scale, tasks, pairs, skipped"),
         ({**record, "scale": "metres"}, "log_odds or probability, got 'metres'"),
         ({**record, "pairs": [{"task": "t"}]}, "pair 0 needs task, label"),
         ({**record, "pairs": [{**record["pairs"][0], "label": None}]}, "pair 0 needs a number"),

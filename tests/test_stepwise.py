@@ -50,6 +50,14 @@ def test_a_file_is_read_as_it_was_written_and_a_damaged_one_is_named(tmp_path: P
     write_steps(tmp_path, RECORD)
     path = tmp_path / "steps" / "prm.json"
     assert read_steps(path) == RECORD
-    path.write_text(json.dumps({"name": "prm"}))
-    with pytest.raises(ValueError, match=r"prm\.json: not a readable measurement of steps"):
-        read_steps(path)
+    with pytest.raises(ValueError, match="may not contain a path"):
+        write_steps(tmp_path, {**RECORD, "name": "../prm"})
+    faults: list[tuple[object, str]] = [
+        ({"name": "prm"}, r"prm\.json: not a readable measurement of steps: it needs step, accuracy"),
+        ({**RECORD, "answers": [{"task": "a"}]}, "answer 0 needs task, labels, chances"),
+        ({**RECORD, "accuracy": {"point": 1.0}}, '"accuracy" needs point, low, high, n'),
+    ]
+    for content, says in faults:
+        path.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=says):
+            read_steps(path)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from togi.folder import dumps, write_text
+from togi.evidence.record_file import read_record, write_record
 
 
 class ScoreRecord(TypedDict):
@@ -56,24 +56,18 @@ class EvaluationRecord(TypedDict):
 
 def read_evaluation(path: Path) -> EvaluationRecord:
     """Read and check one evaluation; ``ValueError`` says what is wrong with the file."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable evaluation ({error}); evaluate again") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path}: an evaluation is a JSON object, got {type(data).__name__}")
-    data.setdefault("pass_mark", 1.0)
-    missing = [key for key in EvaluationRecord.__annotations__ if key not in data]
-    if missing:
-        raise ValueError(f"{path}: an evaluation needs {', '.join(missing)}; evaluate again")
+    return cast(EvaluationRecord, read_record(path, "evaluation", EvaluationRecord, _faults, "evaluate again"))
+
+
+def _faults(data: Mapping[str, Any]) -> Iterator[str]:
     for number, task in enumerate(data["tasks"]):
         if not isinstance(task, dict) or any(key not in task for key in TaskRecord.__annotations__):
-            raise ValueError(f"{path}: task {number} needs {', '.join(TaskRecord.__annotations__)}")
+            yield f"task {number} needs {', '.join(TaskRecord.__annotations__)}"
+            return
         for attempt in task["attempts"]:
             fault = _attempt_fault(attempt)
             if fault:
-                raise ValueError(f"{path}: task {task['id']}: {fault}")
-    return cast(EvaluationRecord, data)
+                yield f"task {task['id']}: {fault}"
 
 
 def _attempt_fault(attempt: Any) -> str | None:
@@ -91,8 +85,4 @@ def _attempt_fault(attempt: Any) -> str | None:
 
 def write_evaluation(folder: Path, evaluation: EvaluationRecord) -> Path:
     """Write ``folder/evaluations/MODEL.json`` whole or not at all, and give its path."""
-    target = folder / "evaluations" / f"{evaluation['model']}.json"
-    if target.parent != folder / "evaluations":
-        raise ValueError(f"an evaluation's name may not contain a path, got {evaluation['model']!r}")
-    write_text(target, dumps(evaluation))
-    return target
+    return write_record(folder / "evaluations", evaluation["model"], evaluation)

@@ -5,12 +5,11 @@ A pair is two answers to one task of which people (or a judge) preferred one, wi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
-from togi.folder import dumps, write_text
+from togi.evidence.record_file import read_record, write_record
 
 Scale = Literal["log_odds", "probability"]
 """What a difference in scores means: the log-odds of being preferred (a reward model), or scores that are chances
@@ -47,33 +46,15 @@ class PairsRecord(TypedDict):
 
 def write_pairs(folder: Path, record: PairsRecord) -> Path:
     """Write ``folder/preferences/NAME.json`` whole or not at all, and give its path."""
-    target = folder / "preferences" / f"{record['name']}.json"
-    if target.parent != folder / "preferences":
-        raise ValueError(f"the name of measured pairs may not contain a path, got {record['name']!r}")
-    write_text(target, dumps(record))
-    return target
+    return write_record(folder / "preferences", record["name"], record)
 
 
 def read_pairs(path: Path) -> PairsRecord:
     """Read and check one file of measured pairs; ``ValueError`` says what is wrong with it."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable file of pairs ({error}); measure them again") from error
-    fault = next(_faults(data), None)
-    if fault:
-        raise ValueError(f"{path}: {fault}; measure the pairs again")
-    return cast(PairsRecord, data)
+    return cast(PairsRecord, read_record(path, "file of pairs", PairsRecord, _faults, "measure the pairs again"))
 
 
-def _faults(data: object) -> Iterator[str]:
-    if not isinstance(data, Mapping):
-        yield f"measured pairs are a JSON object, got {type(data).__name__}"
-        return
-    missing = [key for key in PairsRecord.__annotations__ if key not in data]
-    if missing:
-        yield f"measured pairs need {', '.join(missing)}"
-        return
+def _faults(data: Mapping[str, Any]) -> Iterator[str]:
     if data["scale"] not in ("log_odds", "probability"):
         yield f'"scale" is log_odds or probability, got {data["scale"]!r}'
     numbers = [key for key in PairRecord.__annotations__ if key not in ("task", "truth")]

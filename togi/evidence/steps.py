@@ -5,16 +5,15 @@ It knows steps, labels and chances; it trains nothing and does not know who labe
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
-from togi.folder import dumps, write_text
+from togi.evidence.record_file import read_record, write_record
 from togi.models.heads import ScalarModel
 from togi.statistics import wilson
 from togi.types import Sample
@@ -82,22 +81,23 @@ def _share(found: Sequence[bool]) -> dict[str, float] | None:
     return asdict(wilson(sum(found), len(found))) | {"n": len(found)} if found else None
 
 
-def write_steps(folder: Path, record: StepsRecord) -> None:
-    """``folder/steps/NAME.json``."""
-    (folder / "steps").mkdir(exist_ok=True)
-    write_text(folder / "steps" / f"{record['name']}.json", dumps(record))
+def write_steps(folder: Path, record: StepsRecord) -> Path:
+    """Write ``folder/steps/NAME.json`` whole or not at all, and give its path."""
+    return write_record(folder / "steps", record["name"], record)
 
 
 def read_steps(path: Path) -> StepsRecord:
     """Read and check one file; ``ValueError`` says what is wrong with it."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable measurement of steps ({error}); run the stage again") from error
-    if not isinstance(data, dict) or not StepsRecord.__annotations__.keys() <= data.keys():
-        wanted = ", ".join(StepsRecord.__annotations__)
-        raise ValueError(f"{path}: not a readable measurement of steps (it wants {wanted}); run the stage again")
-    return cast(StepsRecord, data)
+    return cast(StepsRecord, read_record(path, "measurement of steps", StepsRecord, _faults, "run the stage again"))
+
+
+def _faults(data: Mapping[str, Any]) -> Iterator[str]:
+    for number, answer in enumerate(data["answers"] if isinstance(data["answers"], list) else [None]):
+        if not isinstance(answer, Mapping) or any(key not in answer for key in AnswerRecord.__annotations__):
+            yield f"answer {number} needs {', '.join(AnswerRecord.__annotations__)}"
+    for key in ("accuracy", "first_error"):
+        if data[key] is not None and not {"point", "low", "high", "n"} <= dict(data[key]).keys():
+            yield f'"{key}" needs point, low, high, n'
 
 
 def said(record: StepsRecord) -> str:

@@ -6,17 +6,16 @@ right at one half, does it choose better than a majority, and do answers that sa
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from togi.folder import dumps, write_text
+from togi.evidence.record_file import read_record, write_record
 from togi.statistics import Interval, Paired, bootstrap_mean, paired_difference, wilson
 
 HALF = 0.5
@@ -143,29 +142,17 @@ def majority(attempts: Sequence[VerifiedAttempt]) -> float:
 
 def write_verification(folder: Path, record: VerificationRecord) -> Path:
     """Write ``folder/verification/NAME.json`` whole or not at all, and give its path."""
-    target = folder / "verification" / f"{record['name']}.json"
-    if target.parent != folder / "verification":
-        raise ValueError(f"the name of a verifier may not contain a path, got {record['name']!r}")
-    write_text(target, dumps(record))
-    return target
+    return write_record(folder / "verification", record["name"], record)
 
 
 def read_verification(path: Path) -> VerificationRecord:
     """Read and check one file; ``ValueError`` says what is wrong with it."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable verification ({error}); run the stage again") from error
-    fault = next(_faults(data), None)
-    if fault:
-        raise ValueError(f"{path}: {fault}; run the stage again")
-    return cast(VerificationRecord, data)
+    return cast(
+        VerificationRecord, read_record(path, "verification", VerificationRecord, _faults, "run the stage again")
+    )
 
 
-def _faults(data: object) -> Iterator[str]:
-    if not isinstance(data, Mapping) or any(key not in data for key in VerificationRecord.__annotations__):
-        yield f"a verification is a JSON object with {', '.join(VerificationRecord.__annotations__)}"
-        return
+def _faults(data: Mapping[str, Any]) -> Iterator[str]:
     for task in _rows(data["tasks"]):
         for one in _rows(task.get("attempts")):
             if not (isinstance(one.get("p"), int | float | None) and isinstance(one.get("correct"), bool)):
