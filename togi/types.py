@@ -399,10 +399,12 @@ class Algorithm(Protocol):
     def sampler(self) -> Sampler: ...
 
     @property
-    def needs(self) -> frozenset[Need]: ...
+    def needs(self) -> frozenset[Need]:
+        return frozenset()
 
     @property
-    def unit(self) -> Unit: ...
+    def unit(self) -> Unit:
+        return "sample"
 
     @property
     def outputs(self) -> frozenset[Output]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from togi.samplers import Groups
-from togi.types import Algorithm, Batch, Loss, Memory, Need, Outputs, Sample, Sampler, Trains, Unit
+from togi.types import Algorithm, Batch, Loss, Memory, Outputs, Sample, Sampler, Trains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +17,6 @@ class Collect(Algorithm):
     """Two scored attempts at each task are a preference pair."""
 
     sampler: Sampler = field(default=Groups(2))
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset()
-
-    @property
-    def unit(self) -> Unit:
-        return "sample"
 
     @property
     def trains(self) -> Trains:

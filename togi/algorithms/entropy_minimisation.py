@@ -19,7 +19,7 @@ from togi.advantages import Average, sequence_mean
 from togi.algorithms.policy_gradient import mean
 from togi.batch import trajectories
 from togi.samplers import Groups
-from togi.types import Algorithm, Batch, Loss, Memory, Need, Output, Outputs, Sample, Sampler, Unit
+from togi.types import Algorithm, Batch, Loss, Memory, Output, Outputs, Sample, Sampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +28,6 @@ class EntropyMinimisation(Algorithm):
 
     sampler: Sampler = field(default=Groups(1))
     average: Average = sequence_mean
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset()
-
-    @property
-    def unit(self) -> Unit:
-        return "sample"
 
     @property
     def outputs(self) -> frozenset[Output]:

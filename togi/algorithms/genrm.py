@@ -33,7 +33,6 @@ from togi.types import (
     Loss,
     Memory,
     Message,
-    Need,
     Outputs,
     Play,
     Sample,
@@ -43,7 +42,6 @@ from togi.types import (
     Trains,
     Trajectory,
     Turn,
-    Unit,
 )
 
 YES, NO = YES_NO
@@ -181,14 +179,6 @@ class GenRM(Algorithm):
     def __post_init__(self) -> None:
         if not 0 <= self.solution < math.inf:
             raise ValueError(f"solution is the weight of solutions, 0 or more, got {self.solution}")
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset()
-
-    @property
-    def unit(self) -> Unit:
-        return "sample"
 
     @property
     def trains(self) -> Trains:

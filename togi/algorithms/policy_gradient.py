@@ -19,7 +19,7 @@ from togi import losses
 from togi.advantages import Array, Average, constant_length, sequence_mean, sequence_sum, token_mean
 from togi.batch import Attempts, trajectories
 from togi.losses import Estimator
-from togi.types import LOGP, Algorithm, Batch, Loss, Mean, Memory, Need, Output, Outputs, Sample, Unit
+from togi.types import LOGP, Algorithm, Batch, Loss, Mean, Memory, Need, Output, Outputs, Sample
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,6 @@ class Clipped(Algorithm):
     @property
     def outputs(self) -> frozenset[Output]:
         return frozenset({"logp", "entropy"}) if self.entropy_bonus else LOGP
-
-    @property
-    def unit(self) -> Unit:
-        return "sample"
 
     def surrogate(self, logp_BT: Tensor, old_BT: Tensor, batch: Batch) -> Loss:
         """PPO's clipped surrogate, token by token (https://arxiv.org/abs/1707.06347, equation 7)."""

@@ -21,7 +21,7 @@ from togi import batch as batching
 from togi import losses
 from togi.algorithms.policy_gradient import mean
 from togi.samplers import Stepwise
-from togi.types import Algorithm, Batch, Heads, Loss, Mean, Memory, Need, Output, Outputs, Sample, Sampler, Trains, Unit
+from togi.types import Algorithm, Batch, Heads, Loss, Mean, Memory, Output, Outputs, Sample, Sampler, Trains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,6 @@ class ProcessRewardModel(Algorithm):
 
     sampler: Sampler = field(default=Stepwise())
     after_error: bool = False
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset()
-
-    @property
-    def unit(self) -> Unit:
-        return "sample"
 
     @property
     def outputs(self) -> frozenset[Output]:

@@ -30,7 +30,7 @@ from togi.algorithms.answers import left_out
 from togi.algorithms.policy_gradient import mean
 from togi.algorithms.preference import REASONS, reason
 from togi.samplers import Recorded
-from togi.types import Algorithm, Batch, Heads, Loss, Mean, Memory, Need, Output, Outputs, Sample, Sampler, Trains, Unit
+from togi.types import Algorithm, Batch, Heads, Loss, Mean, Memory, Output, Outputs, Sample, Sampler, Trains, Unit
 
 _SUM_TO_ONE = 1e-6  # worths that were written as decimals
 
@@ -64,10 +64,6 @@ class RewardModel(Algorithm):
             )
         if self.margin and self.ranking != "pairs":
             raise ValueError('a margin is one between two answers: set ranking = "pairs", or margin = 0')
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset()
 
     @property
     def unit(self) -> Unit:

@@ -15,7 +15,7 @@ from togi import losses
 from togi.advantages import Average, token_mean
 from togi.batch import trajectories
 from togi.samplers import Recorded
-from togi.types import Algorithm, Batch, Loss, Memory, Need, Outputs, Sample, Sampler, Unit
+from togi.types import Algorithm, Batch, Loss, Memory, Outputs, Sample, Sampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +24,6 @@ class SFT(Algorithm):
 
     sampler: Sampler = field(default=Recorded())
     average: Average = token_mean
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset()
-
-    @property
-    def unit(self) -> Unit:
-        return "sample"
 
     def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         """Weights only; of answers to one task that are worth different amounts, the best are learned (the chosen one

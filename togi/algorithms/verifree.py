@@ -21,7 +21,7 @@ from togi import losses
 from togi.advantages import leave_one_out
 from togi.batch import trajectories
 from togi.samplers import Referenced
-from togi.types import Algorithm, Batch, Loss, Memory, Need, Outputs, Sample, Sampler, Unit
+from togi.types import Algorithm, Batch, Loss, Memory, Outputs, Sample, Sampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +29,6 @@ class VeriFree(Algorithm):
     """Policy gradient on thoughts with RLOO's baseline, and likelihood of the reference answer weighted by R."""
 
     sampler: Sampler = field(default=Referenced(8))
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset()
-
-    @property
-    def unit(self) -> Unit:
-        return "sample"
 
     def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         """A thought's tokens get R less its siblings' mean R, a reference's tokens R. Raises ValueError for rewards
