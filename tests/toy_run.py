@@ -25,6 +25,7 @@ TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
+SAMPLING = Sampling(max_tokens=6)
 WORDS = ["red", "blue", "green", "black", "white", "brown"]
 
 
@@ -82,19 +83,23 @@ def tasks(words: Sequence[str]) -> Tasks:
     )
 
 
-def toy_run(folder: Path, model: Path, *, grpo_steps: int = 4) -> Run:
-    """Three steps of SFT, then GRPO with dynamic sampling, several updates a step and a reference model."""
-    sampling = Sampling(max_tokens=6)
-    sft = Stage(
+def first_stage(*, steps: int, optimiser: Optimiser) -> Stage:
+    """SFT on five words; other stages are made from it."""
+    return Stage(
         name="sft",
         algorithm=SFT(),
         tasks=tasks(WORDS[:5]),
         reward=None,
-        steps=3,
+        steps=steps,
         tasks_per_step=4,
-        sampling=sampling,
-        optimiser=Optimiser(learning_rate=1e-2, schedule="cosine", total_steps=3),
+        sampling=SAMPLING,
+        optimiser=optimiser,
     )
+
+
+def toy_run(folder: Path, model: Path, *, grpo_steps: int = 4) -> Run:
+    """Three steps of SFT, then GRPO with dynamic sampling, several updates a step and a reference model."""
+    sft = first_stage(steps=3, optimiser=Optimiser(learning_rate=1e-2, schedule="cosine", total_steps=3))
     grpo = replace(
         sft,
         name="grpo",
@@ -110,7 +115,7 @@ def toy_run(folder: Path, model: Path, *, grpo_steps: int = 4) -> Run:
         folder=folder,
         model=ModelChoice(source=str(model), dtype="float32"),
         stages=(sft, grpo),
-        evaluation=Evaluation(tasks=tasks(WORDS[5:]), reward=SaysIt(), sampling=sampling, attempts=4),
+        evaluation=Evaluation(tasks=tasks(WORDS[5:]), reward=SaysIt(), sampling=SAMPLING, attempts=4),
         seed=3,
         save_every=2,
         recipe={"name": "toy", "steps": {"sft": 3, "grpo": grpo_steps}},
@@ -120,17 +125,7 @@ def toy_run(folder: Path, model: Path, *, grpo_steps: int = 4) -> Run:
 def preference_run(folder: Path, model: Path) -> Run:
     """InstructGPT in small: SFT, answers that are compared, a reward model, PPO against it with a critic, an adaptive
     KL, two epochs and a pretraining mix; then DPO on the same comparisons."""
-    sampling = Sampling(max_tokens=6)
-    sft = Stage(
-        name="sft",
-        algorithm=SFT(),
-        tasks=tasks(WORDS[:5]),
-        reward=None,
-        steps=2,
-        tasks_per_step=4,
-        sampling=sampling,
-        optimiser=Optimiser(learning_rate=1e-2),
-    )
+    sft = first_stage(steps=2, optimiser=Optimiser(learning_rate=1e-2))
     pairs = replace(sft, name="pairs", algorithm=Collect(), reward=SaysIt(), gold=SaysIt())
     compared = replace(sft, collected=Collected(stage="pairs"), optimiser=Optimiser(learning_rate=1e-3))
     scorer = replace(compared, name="scorer", algorithm=RewardModel(), tasks_per_step=3, held_out=0.7)
@@ -153,7 +148,7 @@ def preference_run(folder: Path, model: Path) -> Run:
         folder=folder,
         model=ModelChoice(source=str(model), dtype="float32"),
         stages=(sft, pairs, scorer, ppo, dpo),
-        evaluation=Evaluation(tasks=tasks(WORDS[5:]), reward=SaysIt(), sampling=sampling, attempts=4),
+        evaluation=Evaluation(tasks=tasks(WORDS[5:]), reward=SaysIt(), sampling=SAMPLING, attempts=4),
         seed=3,
         save_every=1,
         recipe={"name": "preferences"},
@@ -163,17 +158,7 @@ def preference_run(folder: Path, model: Path) -> Run:
 def process_run(folder: Path, model: Path) -> Run:
     """Steps in small: SFT, steps labelled by continuing them, a process reward model of those labels, PPO against it,
     and PRIME. A step of a word ends with an "e"."""
-    sampling = Sampling(max_tokens=6)
-    sft = Stage(
-        name="sft",
-        algorithm=SFT(),
-        tasks=tasks(WORDS[:5]),
-        reward=None,
-        steps=2,
-        tasks_per_step=4,
-        sampling=sampling,
-        optimiser=Optimiser(learning_rate=1e-2),
-    )
+    sft = first_stage(steps=2, optimiser=Optimiser(learning_rate=1e-2))
     sampler = StepLabels(n=2, continuations=3, labels="soft", separator="e")
     labels = replace(sft, name="labels", algorithm=Collect(sampler=sampler), reward=SaysIt(), steps=3)
     scorer = replace(
