@@ -153,6 +153,15 @@ def test_a_stage_ends_early_when_a_metric_says_so(model: Path, tmp_path: Path) -
     assert [row["step"] for row in rows if row["stage"] == "grpo"] == [1, 2, 3]
 
 
+def test_a_metric_that_is_not_logged_and_so_never_ends_a_stage_is_told(model: Path, tmp_path: Path) -> None:
+    run = toy_run(tmp_path, model, grpo_steps=2)
+    until = Until(metric="completions/mean_lenght", above=0.0)
+    watch = At("never", 1, fall)
+    train(replace(run, stages=(replace(run.stages[0], until=until), run.stages[1])), watch)
+    (note,) = [note for note in watch.notes if "is to end by" in note]
+    assert "completions/mean_lenght, which its first step does not log" in note
+
+
 @pytest.mark.parametrize(
     ("metrics", "met"), [({"a": 0.6}, True), ({"a": 0.5}, False), ({}, False), ({"a": 0.1}, False)]
 )

@@ -159,10 +159,19 @@ class Training:
             metrics = metrics | gold_metrics(gold) | watch_metrics(rows) | work.memory | learnt
             work.look(metrics)
             work.mark()
+            self._check_until(stage, metrics)
             with clock("keep"):
                 self._keep(work, rows, metrics)
             self._log_time(stage, clock.seconds, groups)
         self.watch.step(self.position.step, metrics, clock.seconds)
+
+    def _check_until(self, stage: Stage, metrics: Mapping[str, float]) -> None:
+        """Say at once when the metric that is to end the stage is not there: it would never end early."""
+        if stage.until and self.position.step == 1 and stage.until.metric not in metrics:
+            self._warn(
+                f"{stage.name} is to end by {stage.until.metric}, which its first step does not log; "
+                f"it logs {', '.join(sorted(metrics))}"
+            )
 
     def _gold(self, work: Workshop, groups: Sequence[Group], clock: Clock) -> Sequence[Sequence[Score]]:
         """What the attempts are truly worth, where the run knows."""
