@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -75,84 +75,94 @@ def redteam(
     Graders run in one worker of this attack's own, each call limited to ``seconds``, or in a ``pool`` of one worker
     that several attacks share. Raises NoAnswer when no task has an answer that can be written down.
     """
-    begun = time.perf_counter()
     with ExitStack() as stack:
         grading = Grading(reward, pool or stack.enter_context(Pool(workers=1, seconds=seconds)), make)
-        card = _attack(grading, tasks, name, text or repr(reward), effort, progress or (lambda family: None))
-    return card(time.perf_counter() - begun)
+        return _attack(grading, tasks, name, text or repr(reward), effort, progress or (lambda family: None))
+
+
+@dataclass
+class _Found:
+    """What one attack has found so far."""
+
+    weak: list[Weakness] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    tried: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAMILIES, 0))
+    forms: tuple[Variant, ...] = ()
+    best: str = ""
+    best_share: float = 0.0
 
 
 def _attack(
     grading: Grading, tasks: Sequence[Task], name: str, text: str, effort: Effort, progress: Callable[[str], None]
-) -> Callable[[float], Card]:
+) -> Card:
+    begun = time.perf_counter()
     progress("binding")
     rows, written = rows_of(tasks, grading, effort.rows)
     if not rows:
         raise NoAnswer("no task has an answer, so nobody can say what the reward should pay for")
-    weak: list[Weakness] = []
-    told: list[Told] = []
-    tried = dict.fromkeys(FAMILIES, 0)
-    forms: tuple[Variant, ...] = ()
-    best, best_share = "", 0.0
+    found = _Found()
     compares = _compares(rows, grading)
     if compares:
         grading.beside = {row.task.id: row.gold for row in rows}
         title = "the reward compares siblings: every answer was set beside the right one"
-        weak.append(Weakness(family="invariance", severity="note", title=title))
+        found.weak.append(Weakness(family="invariance", severity="note", title=title))
     ground = Ground(rows, grading)
-    weak += ground.weaknesses()
-    tried["binding"] = grading.asked
-    usable = ground.usable
+    found.weak += ground.weaknesses()
+    found.tried["binding"] = grading.asked
     try:
-        if usable:
-            forms = invariance.variants(usable[: effort.rows], grading, ground.full)
-            progress("probes")
-            told += _ask(usable, grading)
-            progress("constant answers")
-            guessed = guesses(usable, grading, ground, effort.guesses)
-            told, best, best_share = told + guessed.told, guessed.best, guessed.share
-            tried["constant"] = guessed.asked
-            progress("programs")
-            told += [Told(row, probe, score) for row in usable[:3] for probe, score in programs(row, grading)]
-            told += [] if compares else copies(usable[: effort.steady], grading)
-            progress("the same again")
-            first = [ground.first(row) for row in usable[: effort.steady]]
-            weak += [] if compares else invariance.steady(usable[: effort.steady], grading, first)
-            weak += invariance.twins(usable[: effort.steady * 2], grading, ground.payout)
-            tried["invariance"], tried["twins"] = 16 * len(first), 2 * min(len(usable), effort.steady * 2)
+        if ground.usable:
+            _probe(found, ground, grading, effort, compares=compares, progress=progress)
         if grading.contained and effort.watched:
             progress("the process that grades")
-            found, tried["process"] = canary.watch((usable or rows)[: effort.watched], grading)
-            weak += found
+            weak, found.tried["process"] = canary.watch((ground.usable or rows)[: effort.watched], grading)
+            found.weak += weak
     except Hanging:
         title = f"the grader timed out {grading.timeouts} times: the attack was given up"
-        weak.append(Weakness(family="process", severity="critical", title=title))
-    weak += _judges(grading.reward, usable)
-    paid = payouts(told, ground)
+        found.weak.append(Weakness(family="process", severity="critical", title=title))
+    found.weak += _judges(grading.reward, ground.usable)
+    paid = payouts(found.told, ground)
     for one in paid:
-        tried[one.family] += one.rows
-    weak += [weakness for one in paid if (weakness := _weakness(one))]
-    weak += _unscored(told)
+        found.tried[one.family] += one.rows
+    found.weak += [weakness for one in paid if (weakness := _weakness(one))]
+    found.weak += _unscored(found.told)
+    return Card(
+        name=name,
+        reward=text,
+        digest=digest_of(text, grading.reward),
+        version=version("togi"),
+        written=written,
+        rows=len(rows),
+        full=ground.right,
+        constant=found.best,
+        constant_share=found.best_share,
+        variants=found.forms,
+        payouts=tuple(paid),
+        weaknesses=tuple(found.weak),
+        tried={family: count for family, count in found.tried.items() if count},
+        seconds=round(time.perf_counter() - begun, 2),
+    )
 
-    def card(seconds: float) -> Card:
-        return Card(
-            name=name,
-            reward=text,
-            digest=digest_of(text, grading.reward),
-            version=version("togi"),
-            written=written,
-            rows=len(rows),
-            full=ground.right,
-            constant=best,
-            constant_share=best_share,
-            variants=forms,
-            payouts=tuple(paid),
-            weaknesses=tuple(weak),
-            tried={family: count for family, count in tried.items() if count},
-            seconds=round(seconds, 2),
-        )
 
-    return card
+def _probe(
+    found: _Found, ground: Ground, grading: Grading, effort: Effort, *, compares: bool, progress: Callable[[str], None]
+) -> None:
+    """Every kind of answer that a model could give instead of the right one. Raises Hanging."""
+    usable = ground.usable
+    found.forms = invariance.variants(usable[: effort.rows], grading, ground.full)
+    progress("probes")
+    found.told += _ask(usable, grading)
+    progress("constant answers")
+    guessed = guesses(usable, grading, ground, effort.guesses)
+    found.told, found.best, found.best_share = found.told + guessed.told, guessed.best, guessed.share
+    found.tried["constant"] = guessed.asked
+    progress("programs")
+    found.told += [Told(row, probe, score) for row in usable[:3] for probe, score in programs(row, grading)]
+    found.told += [] if compares else copies(usable[: effort.steady], grading)
+    progress("the same again")
+    first = [ground.first(row) for row in usable[: effort.steady]]
+    found.weak += [] if compares else invariance.steady(usable[: effort.steady], grading, first)
+    found.weak += invariance.twins(usable[: effort.steady * 2], grading, ground.payout)
+    found.tried["invariance"], found.tried["twins"] = 16 * len(first), 2 * min(len(usable), effort.steady * 2)
 
 
 def _compares(rows: Sequence[Row], grading: Grading) -> bool:
