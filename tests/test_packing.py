@@ -160,6 +160,22 @@ def test_packed_equals_padded(tiny: PreTrainedModel, monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+def test_what_is_asked_for_and_not_learned_from_changes_no_gradient(tiny: PreTrainedModel) -> None:
+    model, head, batch = truly_double(tiny), random_head(), collate(mixed())
+    packed, padded = PackedModel(model, head)(batch, ASKED["all"]), padded_outputs(model, batch, ASKED["all"], head)
+    assert packed.value_BT is not None
+    assert padded.value_BT is not None
+    weights = list(model.get_decoder().parameters())
+    ours = torch.autograd.grad(packed.value_BT.square().sum(), weights, retain_graph=True)
+    theirs = torch.autograd.grad(padded.value_BT.square().sum(), weights, retain_graph=True)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+    both = packed.value_BT.square().sum() + packed.logp_BT.sum()
+    wanted = torch.autograd.grad(padded.value_BT.square().sum() + padded.logp_BT.sum(), weights)
+    for one, other in zip(torch.autograd.grad(both, weights), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
 def test_a_value_is_that_of_the_state_before_its_token_and_a_score_of_the_last(tiny: PreTrainedModel) -> None:
     head = random_head()
     made = mixed()

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 _WEIGHTS, _MOMENTS = "policy.safetensors", "optimiser.safetensors"
+_PIECE = 1 << 18  # numbers: 1 MB in float32, which stays in a cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,5 +158,11 @@ class _Accumulate:
         if self._master.grad is None:
             self._master.grad = self._buffer.copy_(working.grad)
         else:
-            self._buffer.add_(working.grad)
+            _add(self._buffer, working.grad)
         working.grad = None
+
+
+def _add(wide: Tensor, narrow: Tensor) -> None:
+    """``wide += narrow``, a piece at a time: torch widens all of ``narrow`` beside it first."""
+    for one, other in zip(torch.split(wide.view(-1), _PIECE), torch.split(narrow.reshape(-1), _PIECE), strict=True):
+        one.add_(other)

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from togi.batch import collate
 from togi.models.attention import trie_attention
-from togi.models.projection import divergence_from_uniform, token_log_probs
+from togi.models.projection import Tied, divergence_from_uniform, embedded, token_log_probs
 from togi.models.trie import NODES, IntArray, Trie, filled, layout, plan, rounded
 from togi.types import LOGP, Batch, Output, Outputs, Sample
 
@@ -49,6 +49,9 @@ class PackedModel:
         if self._vocabulary is None and head is None:
             raise ValueError(f"{type(self._model).__name__} has no output embedding: a causal language model is wanted")
         fits = self._vocabulary is None or (type(self._vocabulary) is nn.Linear and self._vocabulary.bias is None)
+        embedding = self._model.get_input_embeddings()
+        tied = self._vocabulary is not None and self._vocabulary.weight is embedding.weight
+        self._tied = embedding if tied and type(embedding) is nn.Embedding else None
         self.packs = fits and self._agrees()
         """False for a model that packing does not fit (other attention, logits changed afterwards): it is padded."""
 
@@ -80,11 +83,16 @@ class PackedModel:
             return padded_outputs(self._model, batch, outputs, self._head, tokens=self._tokens)
         return self._packed(batch, outputs)
 
-    def _hidden(self, trie: Trie, device: torch.device) -> Tensor:
+    def _hidden(self, trie: Trie, device: torch.device, tied: Tied | None = None) -> Tensor:
         """The last hidden state of every node [N, D]."""
+        ids_1N = torch.from_numpy(trie.ids_N).to(device)[None]
+        read = {"input_ids": ids_1N}
+        if self._tied and tied:
+            rows_ND = embedded(self._tied.weight, ids_1N[0], self._tied.padding_idx, tied)
+            read = {"inputs_embeds": rows_ND[None]}
         with trie_attention(self._model, plan(trie, device)):
             hidden: Tensor = self._model.get_decoder()(
-                input_ids=torch.from_numpy(trie.ids_N).to(device)[None],
+                **read,
                 position_ids=torch.from_numpy(trie.position_N).to(device)[None],
                 use_cache=False,
             ).last_hidden_state
@@ -93,7 +101,8 @@ class PackedModel:
     def _packed(self, batch: Batch, outputs: frozenset[Output]) -> Outputs:
         trie = layout(batch.samples)
         scored = _scored(trie, batch)
-        hidden_ND = self._hidden(filled(trie), batch.ids_BT.device)
+        tied = Tied() if self._tied and outputs & PROJECTED else None
+        hidden_ND = self._hidden(filled(trie), batch.ids_BT.device, tied)
         shape, at = batch.mask_BT.shape, (scored.b, scored.t)
         logp_BT = hidden_ND.new_zeros(shape, dtype=torch.promote_types(hidden_ND.dtype, torch.float32))
         entropy_BT = certainty_BT = value_BT = score_B = None
@@ -103,7 +112,13 @@ class PackedModel:
             weight_VD = self._vocabulary.weight
             tokens = min(self._tokens or len(weight_VD), len(weight_VD)) if "certainty" in outputs else 0
             logp_P, entropy_M, certainty_M = token_log_probs(
-                x_MD, weight_VD, scored.row_P, scored.token_P, entropy="entropy" in outputs, certainty=tokens
+                x_MD,
+                weight_VD,
+                scored.row_P,
+                scored.token_P,
+                entropy="entropy" in outputs,
+                certainty=tokens,
+                tied=tied,
             )
             logp_BT = logp_BT.index_put(at, logp_P[scored.pair])
             if "entropy" in outputs:

@@ -6,6 +6,7 @@ at a time and are computed again in the backward pass.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,10 +18,47 @@ CHUNK_ELEMENTS = 1 << 25
 _CACHED = 1 << 18
 
 
+@dataclass(eq=False)
+class Tied:
+    """The gradient of a matrix that is output and input embedding at once, on its way from the one to the other.
+
+    Autograd would make two gradients of the vocabulary's size, of which the input's is nearly all zeros, and add them
+    to a third.
+    """
+
+    grad_VD: Tensor | None = None
+
+
+class _Embedded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight_VD: Tensor, ids_N: Tensor, padding: int | None, tied: Tied) -> Tensor:
+        ctx.save_for_backward(weight_VD, ids_N)
+        ctx.padding, ctx.tied = padding, tied
+        return weight_VD.index_select(0, ids_N)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        weight_VD, ids_N = ctx.saved_tensors
+        grad_ND = grads[0]
+        if ctx.padding is not None:
+            grad_ND = grad_ND.masked_fill((ids_N == ctx.padding)[:, None], 0)
+        # None where the loss read nothing that was projected.
+        grad_VD, ctx.tied.grad_VD = ctx.tied.grad_VD, None
+        grad_VD = torch.zeros_like(weight_VD) if grad_VD is None else grad_VD
+        return grad_VD.index_add_(0, ids_N, grad_ND), None, None, None
+
+
 class _TokenLogProbs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x_MD: Tensor, weight_VD: Tensor, row_P: Tensor, token_P: Tensor, entropy: bool, certainty: int
+        ctx: Any,
+        x_MD: Tensor,
+        weight_VD: Tensor,
+        row_P: Tensor,
+        token_P: Tensor,
+        entropy: bool,
+        certainty: int,
+        tied: Tied | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         wide = torch.promote_types(x_MD.dtype, torch.float32)
         logp_P = torch.empty(len(row_P), dtype=wide, device=x_MD.device)
@@ -38,6 +76,7 @@ class _TokenLogProbs(torch.autograd.Function):
             if certainty:
                 certainty_M[rows] = divergence_from_uniform(logits[:, :certainty].to(wide) - norm_M[rows, None])
         ctx.save_for_backward(x_MD, weight_VD, row_P, token_P, logp_P, norm_M, entropy_M)
+        ctx.tied = tied
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(certainty_M)
         return logp_P, entropy_M, certainty_M
@@ -73,7 +112,11 @@ class _TokenLogProbs(torch.autograd.Function):
             if ctx.needs_input_grad[1]:
                 part = grad.T @ x
                 grad_weight = part if grad_weight is None else grad_weight.to(norm_M.dtype).add_(part)
-        return grad_x, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None, None, None, None
+        if grad_weight is not None:
+            grad_weight = grad_weight.to(weight_VD.dtype)
+            if ctx.tied is not None:
+                ctx.tied.grad_VD, grad_weight = grad_weight, None
+        return grad_x, grad_weight, None, None, None, None, None
 
 
 def _logsumexp(logits: Tensor, wide: torch.dtype) -> Tensor:
@@ -90,16 +133,35 @@ def _chunks(x_MD: Tensor, weight_VD: Tensor, row_P: Tensor) -> list[tuple[slice,
     return [(slice(a, b), slice(c, d)) for a, b, c, d in zip(edges, edges[1:], pairs, pairs[1:], strict=False) if b > a]
 
 
+def embedded(weight_VD: Tensor, ids_N: Tensor, padding: int | None, tied: Tied) -> Tensor:
+    """Rows of a matrix [N, D] whose gradient as output embedding comes by ``tied``: see ``token_log_probs``.
+
+    The token ``padding`` has no gradient here, as in torch's own embedding.
+    """
+    rows: Tensor = _Embedded.apply(weight_VD, ids_N, padding, tied)  # type: ignore[no-untyped-call]
+    return rows
+
+
 def token_log_probs(
-    x_MD: Tensor, weight_VD: Tensor, row_P: Tensor, token_P: Tensor, *, entropy: bool, certainty: int = 0
+    x_MD: Tensor,
+    weight_VD: Tensor,
+    row_P: Tensor,
+    token_P: Tensor,
+    *,
+    entropy: bool,
+    certainty: int = 0,
+    tied: Tied | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log softmax(x W^T) at P (row, token) pairs [P], the entropy of each row [M] (0 unless asked for), and its
     divergence KL(U || p) from the uniform distribution over the first ``certainty`` tokens [M] (0: not asked for).
 
     ``row_P`` ascends. All come in float32, or wider where the input is; rows are divided by their temperature
-    beforehand. The first two carry gradients to x and W.
+    beforehand. The first two carry gradients to x and W; with ``tied``, that of W comes out of the ``embedded`` that x
+    was made from.
     """
-    logp_P, entropy_M, certainty_M = _TokenLogProbs.apply(x_MD, weight_VD, row_P, token_P, entropy, certainty)  # type: ignore[no-untyped-call]
+    logp_P, entropy_M, certainty_M = _TokenLogProbs.apply(  # type: ignore[no-untyped-call]
+        x_MD, weight_VD, row_P, token_P, entropy, certainty, tied
+    )
     return logp_P, entropy_M, certainty_M
 
 
