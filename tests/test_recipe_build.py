@@ -410,6 +410,7 @@ def test_every_key_is_read(recipe: Path, key: str) -> None:
         (["prompt.template=Hello"], "prompt: a prompt template holds"),
         (["reward.score=numbr()"], 'there is no reward "numbr"; did you mean "number"?'),
         (["reward.score='1.0'"], "this is a constant"),
+        (["reward.score=number() + potential(number())"], "pays single tokens, which this algorithm does not read"),
         (["reward.score=python('tasks.py:pid')"], "did you mean"),
         (["model.source=./nowhere"], "model.source: there is no "),
         (["model.source=nowhere.gguf"], "model.source: there is no "),
@@ -419,6 +420,12 @@ def test_impossible_combinations_are_refused(recipe: Path, overrides: list[str],
     problems = refused(recipe, *overrides)
     assert len(problems) == 1, problems
     assert expected in problems[0]
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "reinforce_pp", "remax"])
+def test_what_pays_single_tokens_goes_with_an_algorithm_that_reads_it(recipe: Path, algorithm: str) -> None:
+    settings = (f"stage.hone.algorithm={algorithm}", "stage.hone.attempts=1", "stage.hone.settings={}")
+    assert build(recipe, *settings, "reward.score=number() + potential(number())").stages
 
 
 def without(path: Path, start: str, end: str) -> None:

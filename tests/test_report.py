@@ -133,6 +133,7 @@ def made_up_run(folder: Path, text: str | None = None) -> Path:
     manifest = {"name": "made-up-run", "started": "2030-01-02T03:04:05Z", "seed": 7, "recipe_digest": digest}
     manifest |= {"versions": {"python": "3.11.7", "torch": "2.9.0"}, "machine": {"cores": 2, "processor": "made up"}}
     manifest |= {"model": {"source": "made-up-model", "parameters": 134515008, "digest": digest}, "data": data}
+    manifest |= {"files": {"grpo": {"rewards.py": digest}, "evaluation": {}}}
     (folder / "manifest.json").write_text(json.dumps(manifest | {"dtype": "bfloat16"}))
     with RunFolder(folder) as open_folder:
         open_folder.event("started", recipe=digest)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from typing import Any
 import tomli_w
 import torch
 
+from togi.envs.constitution import Constitution
 from togi.folder import FolderError, RunFolder, digest, write_text
 from togi.models.load import Loaded
 from togi.models.policy import probe_bf16
+from togi.models.weights import file_sha256
+from togi.rewards.algebra import leaves_of
 from togi.run import Run
 from togi.sandbox.box import AnyTier
 from togi.sandbox.tiers import standing
@@ -46,7 +50,13 @@ def claim(run: Run, folder: RunFolder, allow_changes: bool) -> torch.dtype:
         folder.event("started", recipe=mine["recipe_digest"])
         return dtype
     theirs = json.loads(path.read_text(encoding="utf-8"))
-    changes = [*recipe_changes(theirs["recipe"], mine["recipe"]), *data_changes(theirs["data"], mine["data"])]
+    # Where the recipe lies is no change: what is read from there is compared.
+    old, new = ({**manifest["recipe"], "relative_to": None} for manifest in (theirs, mine))
+    changes = [
+        *recipe_changes(old, new),
+        *recipe_changes(theirs["files"], mine["files"], "files"),
+        *data_changes(theirs["data"], mine["data"]),
+    ]
     if changes and not allow_changes:
         listing = "\n  ".join(changes)
         raise FolderError(
@@ -102,9 +112,29 @@ def describe(run: Run) -> dict[str, Any]:
         "sandbox": standing(asked_tier(run)),
         "model": {"source": run.model.source},
         "data": data,
+        "files": files_read(run),
         "recipe_digest": digest(run.recipe),
         "recipe": dict(run.recipe),
     }
+
+
+def files_read(run: Run) -> dict[str, dict[str, str | None]]:
+    """sha256 of the user's own files that say what each stage pays for, and of the principles it asks under.
+
+    A file that is missing is None: it is refused where it is read. What a file imports is not part of it.
+    """
+    base = run.recipe.get("relative_to", ".")
+    paid = {stage.name: [stage.reward, stage.gold] for stage in run.stages}
+    if run.evaluation is not None:
+        paid["evaluation"] = [run.evaluation.reward]
+    found: dict[str, dict[str, str | None]] = {}
+    for name, rewards in paid.items():
+        paths = [path for reward in rewards if reward for leaf in leaves_of(reward) for path in leaf.files]
+        found[name] = {os.path.relpath(path, base): file_sha256(path) if path.is_file() else None for path in paths}
+    for stage in run.stages:
+        if isinstance(stage.env, Constitution):
+            found[stage.name]["principles"] = digest(asdict(stage.env))
+    return found
 
 
 def asked_tier(run: Run) -> AnyTier:

@@ -153,6 +153,8 @@ class Builder:
         mix = self.asked(table.mix, (*plan.key, "mix"), held_out) if table.mix else None
         if tasks is None or env is None or (sampler.rewarded and reward is None):
             return None
+        for problem in check.credit(reward, plan.algorithm) if reward else ():
+            self.refuse((*plan.key, "reward") if table.reward else ("reward",), problem)
         collected = collected_of(table.data) if table.data else None
         self.tasks_of[plan.name] = tasks
         if not sampler.writes and collected is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,9 +15,10 @@ from togi.algorithms.single import Single
 from togi.recipe.locate import Key
 from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import attempts_of
+from togi.rewards.algebra import leaves_of
 from togi.run import BASE
 from togi.samplers import Stepwise
-from togi.types import Algorithm, Sample, Task
+from togi.types import Algorithm, Reward, Sample, Task
 
 Problem = tuple[Key, str]
 
@@ -158,6 +160,23 @@ def without_signal(algorithm: Algorithm, attempts: int) -> bool:
     samples = [_attempt(group, trajectory) for group in range(2) for trajectory in range(attempts)]
     credited = algorithm.credit(samples, {})
     return not any(sample.weight and (sample.advantage is None or np.any(sample.advantage)) for sample in credited)
+
+
+def credit(reward: Reward, algorithm: Algorithm) -> Iterator[str]:
+    """Whether a part that pays single tokens only has an algorithm that reads what single tokens earn."""
+    attempts = attempts_of(algorithm)
+    parts = [leaf.name for leaf in leaves_of(reward) if leaf.only_dense]
+    if parts and attempts and algorithm.trains == "policy" and not reads_dense(algorithm, attempts):
+        yield f"{parts[0]} pays single tokens, which this algorithm does not read: take ppo, reinforce_pp or remax"
+
+
+def reads_dense(algorithm: Algorithm, attempts: int) -> bool:
+    """Whether what single tokens earn changes the credit of any token."""
+    plain = [_attempt(group, trajectory) for group in range(2) for trajectory in range(attempts)]
+    paid = [replace(sample, dense=np.array([0.0, float(n), 0.0], np.float32)) for n, sample in enumerate(plain)]
+    credited = [[sample.advantage for sample in algorithm.credit(each, {})] for each in (plain, paid)]
+    pairs = [(one, other) for one, other in zip(*credited, strict=True) if one is not None and other is not None]
+    return any(not np.array_equal(one, other) for one, other in pairs)
 
 
 def _attempt(group: int, trajectory: int) -> Sample:

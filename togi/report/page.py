@@ -207,6 +207,8 @@ def identity(data: RunData) -> list[tuple[str, str]]:
         ("Code", text(manifest.get("code"))),
         ("Started", text(manifest.get("started"))),
     ]
+    for name, files in mapping(manifest.get("files")).items():
+        rows += [(f"{text(file)} of {text(name)}", text(digest)) for file, digest in mapping(files).items()]
     ends = [event for event in data.events if event.get("event") == "finished"]
     rows.append(("Finished", text(ends[-1].get("time")) if ends else "not finished"))
     digests = [event for event in data.events if event.get("event") == "stage_done"]

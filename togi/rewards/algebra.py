@@ -100,6 +100,16 @@ class Leaf(Composable):
         return False
 
     @property
+    def only_dense(self) -> bool:
+        """Whether it pays single tokens and no attempt as a whole, so that few algorithms see it."""
+        return False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the user's own that say what it pays for, other than the data."""
+        return ()
+
+    @property
     def punishes(self) -> bool:
         """Whether its values are negative by definition, so that it is added and subtracting it would pay for it."""
         return False
@@ -239,9 +249,12 @@ def _shares(term: Composable, score: Score) -> Mapping[str, float]:
 
 def part_names(reward: Reward) -> tuple[str, ...]:
     """The names of a composed reward's leaves, each once; none for a reward that is not built with this algebra."""
-    if not isinstance(reward, Composable):
-        return ()
-    return tuple(dict.fromkeys(leaf.name for leaf in reward.leaves))
+    return tuple(dict.fromkeys(leaf.name for leaf in leaves_of(reward)))
+
+
+def leaves_of(reward: Reward) -> tuple[Leaf, ...]:
+    """The leaves of a composed reward; none of a reward that is not built with this algebra."""
+    return reward.leaves if isinstance(reward, Composable) else ()
 
 
 def _sum(terms: Sequence[tuple[float, Composable | float]]) -> Composable:

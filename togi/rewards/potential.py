@@ -41,6 +41,10 @@ class Potential(Leaf):
         if not self.separator:
             raise ValueError(r'potential: steps are cut at a separator that is not empty, such as "\n"')
 
+    @property
+    def only_dense(self) -> bool:
+        return True
+
     def opened(self, at: Surroundings) -> Potential:
         return replace(self, by=self.by.opened(at), chat=at.chat)
 

@@ -35,6 +35,11 @@ class python(Leaf):
         if not self.name:
             object.__setattr__(self, "name", self.function.rpartition(":")[2])
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        place = self.function.rpartition(":")[0]
+        return (Path(place),) if place.endswith(".py") else ()
+
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         given = {"function": self.function}
         kind = self.pool.call("togi.rewards.grade_user:signature", {}, given)

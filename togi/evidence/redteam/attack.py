@@ -8,20 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from pathlib import Path
 
 from togi.evidence.redteam import canary, invariance
 from togi.evidence.redteam.card import FAMILIES, Card, Payout, Severity, Variant, Weakness
-from togi.evidence.redteam.grading import Grading, Hanging, Make, leaves_of
+from togi.evidence.redteam.grading import Grading, Hanging, Make
 from togi.evidence.redteam.group import copies
 from togi.evidence.redteam.guesses import guesses
 from togi.evidence.redteam.measure import Ground, Told, payouts
 from togi.evidence.redteam.probes import probes
 from togi.evidence.redteam.programs import programs
 from togi.evidence.redteam.rows import Row, rows_of
+from togi.rewards.algebra import leaves_of
 from togi.rewards.judge.attack import attack as attack_judge
 from togi.rewards.judge.opened import Opened
-from togi.rewards.user import python
 from togi.sandbox.pool import Pool
 from togi.types import Reward, Task
 
@@ -220,10 +219,9 @@ def _judges(reward: Reward, rows: Sequence[Row]) -> Iterator[Weakness]:
 
 
 def digest_of(text: str, reward: Reward) -> str:
-    """sha256 over how a reward is written and over the files of its functions."""
+    """sha256 over how a reward is written and over the files it reads."""
     sha = hashlib.sha256(text.encode())
     for leaf in leaves_of(reward):
-        path = Path(leaf.function.rpartition(":")[0]) if isinstance(leaf, python) else None
-        if path is not None and path.is_file():
+        for path in leaf.files:
             sha.update(path.read_bytes())
     return sha.hexdigest()

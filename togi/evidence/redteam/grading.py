@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from togi.evidence.redteam import witness
-from togi.rewards.algebra import Composable, Leaf
+from togi.rewards.algebra import Composable, Leaf, leaves_of
 from togi.rewards.code import code
 from togi.rewards.judge.opened import Opened
 from togi.sandbox.pool import Pool
@@ -104,11 +104,6 @@ def _moved(value: Any, pool: Pool) -> Any:
         names = [field.name for field in dataclasses.fields(value) if field.init]
         return dataclasses.replace(value, **{name: _moved(vars(value)[name], pool) for name in names})
     return value
-
-
-def leaves_of(reward: Reward) -> tuple[Leaf, ...]:
-    """The parts of a composed reward; none of any other."""
-    return reward.leaves if isinstance(reward, Composable) else ()
 
 
 def asks_model(leaf: Leaf) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from togi.evidence.redteam.grading import Grading, leaves_of
+from togi.evidence.redteam.grading import Grading
+from togi.rewards.algebra import leaves_of
 from togi.rewards.code import code
 from togi.rewards.grade import parse_number
 from togi.rewards.verify import Verifier, first_answer, form

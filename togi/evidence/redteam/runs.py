@@ -11,9 +11,9 @@ from togi.data import Tasks
 from togi.engines.native import NativeEngine
 from togi.evidence.redteam.attack import ASKED, FULL, SECONDS, Effort, NoAnswer, redteam
 from togi.evidence.redteam.card import Card
-from togi.evidence.redteam.grading import Make, asks_model, leaves_of
+from togi.evidence.redteam.grading import Make, asks_model
 from togi.manifest import choose_dtype
-from togi.rewards.algebra import NotTrainedYet
+from togi.rewards.algebra import NotTrainedYet, leaves_of
 from togi.run import BASE, Run, open_model, ready
 from togi.text import Chat
 from togi.types import Message, Reward, Task, Trajectory

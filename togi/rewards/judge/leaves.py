@@ -69,6 +69,10 @@ class Judge(Leaf):
             raise ValueError(f"{self.name}: concurrency is at least 1, and seconds more than 0")
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.base / self.template,) if self.template else ()
+
+    @property
     def _capped(self) -> bool:
         return bool(self.most_tokens or self.most_money)
 
@@ -107,6 +111,10 @@ class Ruled(Judge):
         super().__post_init__()
         if self.draws < 0:
             raise ValueError(f"{self.name}: draws is a number of principles, or 0 for all; got {self.draws}")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (*super().files, *([self.base / self.principles] if self.principles else []))
 
     def criteria(self, rubric: str) -> tuple[str, ...]:
         """What counts: the questions of the constitution, or the one rubric."""

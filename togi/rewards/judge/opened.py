@@ -10,6 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from togi.rewards.algebra import Leaf
@@ -48,6 +49,10 @@ class Opened(Leaf):
     @property
     def name(self) -> str:
         return self._spec.name
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self._spec.files
 
     def __repr__(self) -> str:
         return repr(self._spec)

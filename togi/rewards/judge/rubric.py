@@ -53,6 +53,10 @@ class rubric(Judge):
         if self.levels not in (2, 3):
             raise ValueError(f"{self.name}: levels is 2 (0 or 1) or 3 (0, 1 or 2); got {self.levels}")
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (*super().files, *([self.base / self.file] if self.file else []))
+
     def opened(self, at: Surroundings) -> OpenRubric:
         template = prompts.read_template(self.base / self.template, ("answer",)) if self.template else prompts.RATE
         criteria = read_criteria(self.base / self.file) if self.file else ()

@@ -51,12 +51,17 @@ def matches(
 class _Schema(Answer):
     column: str
     schema: str = ""  # JSON text: a dictionary could not be compared by hash
+    file: Path | None = None
     name: str = "json_schema"
 
     def right(self, task: Task) -> str | None:
         if task.answer is None or isinstance(task.answer, str):
             return task.answer
         return json.dumps(task.answer, ensure_ascii=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.file,) if self.file else ()
 
     @property
     def library(self) -> Mapping[str, str]:
@@ -87,13 +92,14 @@ def json_schema(
     for a file that cannot be read.
     """
     need("jsonschema", "json_schema() needs the json extra: pip install 'togi[json]'")
-    schema = ""
-    if file:
+    schema, path = "", base / file if file else None
+    if path:
         try:
-            schema = json.dumps(json.loads((base / file).read_text(encoding="utf-8")))
+            schema = json.dumps(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise ValueError(f"json_schema: {base / file} cannot be read as JSON: {error}") from error
-    return _Schema(schema=schema, column=column, tag=tag, marker=marker, name=name, pool=pool or shared_pool())
+            raise ValueError(f"json_schema: {path} cannot be read as JSON: {error}") from error
+    pool = pool or shared_pool()
+    return _Schema(schema=schema, file=path, column=column, tag=tag, marker=marker, name=name, pool=pool)
 
 
 @dataclass(frozen=True)

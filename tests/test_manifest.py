@@ -1,0 +1,100 @@
+"""What a run was made from: whatever says what it pays for and asks under is part of it, wherever it lies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from togi.folder import FolderError, RunFolder
+from togi.manifest import claim, files_read
+from togi.recipe.build import build
+from togi.recipe.read import read_recipe
+from togi.rewards.judge.leaves import judge
+from togi.rewards.judge.rubric import rubric
+from togi.rewards.verify import json_schema
+from togi.run import Run
+
+RECIPE = """
+name = "paid"
+[model]
+source = "smollm2-135m"
+dtype = "float32"
+[data.train]
+file = "tasks.jsonl"
+[reward]
+score = 'python("reward.py:pay")'
+[[stage]]
+algorithm = "sft_revised"
+name = "revise"
+constitution = "rules.txt"
+steps = 1
+learning_rate = 1e-5
+[[stage]]
+algorithm = "grpo"
+steps = 1
+attempts = 2
+learning_rate = 1e-6
+"""
+RULES = "[kind]\ncritique: Was it kind?\nrevision: Make it kind.\nquestion: Which is kinder?\n"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "recipe.toml").write_text(RECIPE)
+    (folder / "tasks.jsonl").write_text(json.dumps({"prompt": "1 + 1", "answer": "2"}) + "\n")
+    (folder / "reward.py").write_text("def pay(task, completion):\n    return 1.0\n")
+    (folder / "rules.txt").write_text(RULES)
+    return folder / "recipe.toml"
+
+
+def run_of(recipe: Path, folder: Path) -> Run:
+    return build(read_recipe(recipe), folder)
+
+
+def test_a_changed_reward_is_refused_naming_its_file(recipe: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as folder:
+        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        (recipe.parent / "reward.py").write_text("def pay(task, completion):\n    return 2.0\n")
+        with pytest.raises(FolderError, match=r"files\.grpo\.reward\.py: '\w+' -> '\w+'"):
+            claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        claim(run_of(recipe, folder.path), folder, allow_changes=True)
+        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+
+
+def test_a_changed_constitution_is_refused(recipe: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as folder:
+        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        (recipe.parent / "rules.txt").write_text(RULES.replace("Was it kind?", "Was it short?"))
+        with pytest.raises(FolderError, match=r"files\.revise\.principles"):
+            claim(run_of(recipe, folder.path), folder, allow_changes=False)
+
+
+def test_a_recipe_that_was_moved_with_its_files_goes_on(recipe: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run") as folder:
+        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        moved = recipe.parent.rename(tmp_path / "elsewhere") / recipe.name
+        claim(run_of(moved, folder.path), folder, allow_changes=False)
+
+
+def test_every_reward_says_which_files_it_reads(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text("{}")
+    reward = (
+        rubric("criteria.toml", base=tmp_path)
+        + judge("be kind", template="ask.txt", principles="rules.txt", base=tmp_path)
+        + json_schema("schema.json", base=tmp_path)
+    )
+    run = run_of(recipe, tmp_path / "run")
+    paid = replace(run.stages[1], reward=reward)
+    run = replace(run, stages=(paid,), recipe={"relative_to": str(tmp_path)})
+    assert {name: digest is None for name, digest in files_read(run)["grpo"].items()} == {
+        "criteria.toml": True,
+        "ask.txt": True,
+        "rules.txt": True,
+        "schema.json": False,
+    }
