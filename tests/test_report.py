@@ -189,6 +189,22 @@ def test_a_whole_run_is_told_in_words_and_pictures(tmp_path: Path) -> None:
         assert "nan" not in re.sub(r"<(title|desc)>.*?</\1>", "", chart)
 
 
+def test_a_model_is_set_against_the_one_it_was_trained_from(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run")
+    recipe = (folder / "recipe.toml").read_text()
+    stage = recipe[recipe.index('[[stage]]\nname = "grpo"') :]
+    other = stage.replace('"grpo"', '"other"', 1) + 'start = "cold_start"\nreward = { score = "exact()" }\n'
+    (folder / "recipe.toml").write_text(recipe + other)
+    write_evaluation(folder, evaluation("other", 0.55, 0.99, np.random.default_rng(1)))
+    lines = verdict(folder)
+    assert any(line.startswith("grpo improved on cold_start") for line in lines)
+    assert any(line.startswith("other improved on cold_start") for line in lines)
+    assert not any("no evidence" in line for line in lines)
+    assert re.search(
+        r"starts from.{0,40}cold_start.{0,40}reward.{0,40}exact\(\)", write_report(folder).read_text(), re.DOTALL
+    )
+
+
 def test_the_verdict_is_also_told_in_the_terminal(tmp_path: Path) -> None:
     lines = verdict(made_up_run(tmp_path / "run"))
     assert lines[0].startswith("Training worked: from 0.0% to")

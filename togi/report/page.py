@@ -175,6 +175,8 @@ def facts(data: RunData) -> list[tuple[str, str]]:
 
 STAGE_FACTS = (
     ("algorithm", "algorithm"),
+    ("start", "starts from"),
+    ("reward", "reward"),
     ("steps", "steps planned"),
     ("tasks_per_step", "tasks a step"),
     ("attempts", "attempts a task"),

@@ -92,14 +92,26 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
     sentences = [*state, _evidence(result, how)]
     if graded:
         sentences.append(won(win_rate(last, first)))
-    steps = list(zip(data.evaluations, data.evaluations[1:], strict=False))
-    if len(steps) > 1:
-        sentences += [_step(try_compare(*pair, k), how) for pair in steps]
+    if len(data.evaluations) > 2:
+        sentences += [_step(try_compare(*pair, k), how) for pair in _grown(data)]
     if not graded:
         many = max(summaries[0].pass_at.keys() & summaries[-1].pass_at.keys(), default=1)
         sentences += sharper_or_abler(first, last, many)
     sentences += beside
     return Verdict(tone=tone, headline=headline, sentences=tuple(sentences), uncertain=uncertain)
+
+
+def _grown(data: RunData) -> list[tuple[EvaluationRecord, EvaluationRecord]]:
+    """Each model after the one it was trained from, of those that were evaluated."""
+    known: dict[str, EvaluationRecord] = {}
+    pairs = []
+    for one in data.evaluations:
+        if known:
+            origins = [known[name] for name in way_to(data, one["model"])[1:] if name in known]
+            planned = one["model"] in data.stages
+            pairs.append((origins[0] if origins else list(known.values())[0 if planned else -1], one))
+        known[one["model"]] = one
+    return pairs
 
 
 def _headline(result: Comparison, change: str, when: str) -> tuple[Tone, str]:
