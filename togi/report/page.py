@@ -164,7 +164,7 @@ def facts(data: RunData) -> list[tuple[str, str]]:
         ("Arithmetic", text(manifest.get("dtype") or model.get("dtype"))),
         ("Reward", text(mapping(recipe.get("reward")).get("score"))),
         *([("Truth behind the reward", text(truth))] if truth else []),
-        ("System message", text(mapping(recipe.get("prompt")).get("system"))),
+        ("System message", text(mapping(recipe.get("prompt")).get("system") or ("none" if recipe else None))),
         ("Template", text(mapping(recipe.get("prompt")).get("template"))),
         ("Seed", text(manifest.get("seed", recipe.get("seed")))),
         ("Graders kept in by", text(mapping(manifest.get("sandbox")).get("graders"))),
