@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import random
 
-CHANGES = 4
+CHANGES = 3
 
 
 def problem(rng: random.Random) -> dict[str, str]:
-    """A start and four changes by numbers of two digits, some of them with a carry."""
-    total = rng.randint(20, 60)
+    """A start and three changes by numbers below twenty: sums, and a few differences, which are harder."""
+    total = rng.randint(15, 40)
     asked, steps = [f"Start with {total}."], []
     for _ in range(CHANGES):
-        amount = rng.randint(11, 49)
-        plus = rng.random() < 0.6 or total <= amount
+        amount = rng.randint(3, 19)
+        plus = rng.random() < 0.8 or total <= amount
         after = total + amount if plus else total - amount
         asked.append(f"{'Add' if plus else 'Subtract'} {amount}.")
         steps.append(f"{total} {'+' if plus else '-'} {amount} = {after}")
