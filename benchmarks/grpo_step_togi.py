@@ -14,7 +14,7 @@ from togi.algorithms.grpo import GRPO
 from togi.batch import samples
 from togi.engines import NativeEngine
 from togi.envs.chat import OneTurn
-from togi.models.allocator import memory_of_its_own
+from togi.models.allocator import release_freed_memory
 from togi.models.load import load_model
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.models.trie import packed_length
@@ -47,8 +47,8 @@ def main() -> None:
     seconds, sampling = [], []
     for step in range(work["steps"] + 1):  # the first one warms up
         start = time.perf_counter()
-        with memory_of_its_own():
-            groups = algorithm.sampler(iter(tasks), len(tasks), episodes.at(step))
+        groups = algorithm.sampler(iter(tasks), len(tasks), episodes.at(step))
+        release_freed_memory()
         sampled = time.perf_counter() - start
         made = algorithm.credit(samples(groups), {})
         metrics = policy.learn(made, algorithm)

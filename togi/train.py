@@ -29,7 +29,7 @@ from togi.evidence.watch import watch_metrics, watched
 from togi.folder import RunFolder, digest, dumps, read_lines, write_text
 from togi.interrupt import Interrupted, Interrupts
 from togi.manifest import claim, record_model
-from togi.models.allocator import memory_of_its_own, release_freed_memory
+from togi.models.allocator import release_freed_memory
 from togi.models.load import Loaded
 from togi.models.packing import PackedModel
 from togi.models.save import save_model
@@ -139,8 +139,9 @@ class Training:
         """One turn of the loop. From learning to the log nothing can be cut in two by a signal."""
         stage, algorithm, policy, clock = work.stage, work.stage.algorithm, work.policy, Clock(self.watch)
         play = work.play.at(self.position.step, self.watch.progress)
-        with clock("sample"), memory_of_its_own():
+        with clock("sample"):
             groups = algorithm.sampler(work.stream, stage.tasks_per_step, play)
+            release_freed_memory()
         with clock("annotate"):
             samples = work.annotate([*groups, *work.mixed_in()])
             metrics = rollout_metrics(groups) | kl_metrics(samples) | dict(play.counts)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _NEVER = (1 << 31) - 1
@@ -28,23 +27,13 @@ def keep_freed_memory() -> bool:
 
 
 def release_freed_memory() -> bool:
-    """Give what was kept back once, when work of another shape begins; False where there is nothing to give."""
+    """Give what was kept back once, when work of another shape begins; False where there is nothing to give.
+
+    Learning takes memory in other blocks than sampling. What sampling leaves fits few of them, so the heap would grow
+    step by step; to fault pages in again costs half a second a gigabyte, so it is not done the other way around too.
+    """
     malloc_trim = _function("malloc_trim")
     return malloc_trim is not None and bool(malloc_trim(0))
-
-
-@contextmanager
-def memory_of_its_own() -> Iterator[None]:
-    """Around sampling, within training: give back what learning left before it, and what it left itself after it.
-
-    The two take memory in blocks of other sizes. Where neither fits into the holes of the other, the heap grows step
-    by step: measured, by half a gigabyte over a stage, while giving back costs hundredths of a second.
-    """
-    release_freed_memory()
-    try:
-        yield
-    finally:
-        release_freed_memory()
 
 
 def _function(name: str) -> Callable[..., int] | None:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from togi.batch import collate
 from togi.models.attention import trie_attention
+from togi.models.lean import lean, lean_layers
 from togi.models.projection import Tied, divergence_from_uniform, embedded, token_log_probs
 from togi.models.trie import NODES, IntArray, Trie, filled, layout, plan, rounded
 from togi.types import LOGP, Batch, Output, Outputs, Sample
@@ -52,6 +53,7 @@ class PackedModel:
         embedding = self._model.get_input_embeddings()
         tied = self._vocabulary is not None and self._vocabulary.weight is embedding.weight
         self._tied = embedding if tied and type(embedding) is nn.Embedding else None
+        self._lean = lean_layers(self._model)
         self.packs = fits and self._agrees()
         """False for a model that packing does not fit (other attention, logits changed afterwards): it is padded."""
 
@@ -90,7 +92,7 @@ class PackedModel:
         if self._tied and tied:
             rows_ND = embedded(self._tied.weight, ids_1N[0], self._tied.padding_idx, tied)
             read = {"inputs_embeds": rows_ND[None]}
-        with trie_attention(self._model, plan(trie, device)):
+        with trie_attention(self._model, plan(trie, device)), lean(self._lean):
             hidden: Tensor = self._model.get_decoder()(
                 **read,
                 position_ids=torch.from_numpy(trie.position_N).to(device)[None],

@@ -1,0 +1,116 @@
+"""Layers that keep less for the backward pass than autograd does: root mean square norms and gated feed-forward layers.
+
+It knows these two kinds of layer in the form that most language models share; it knows no model, layout or loss. What
+they compute is the same to the last bit; a layer that computes something else is found out by a try and left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+Forward = Callable[[Tensor], Tensor]
+
+
+class _Norm(torch.autograd.Function):
+    """x / sqrt(mean(x^2) + eps) * w in float32 (arXiv:1910.07467), keeping x and one number a row: autograd keeps x
+    and the normed x, both in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+        wide = x_ND.to(torch.float32)
+        scale_N1 = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+        ctx.save_for_backward(x_ND, weight_D, scale_N1)
+        return weight_D * (wide * scale_N1).to(x_ND.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x_ND, weight_D, scale_N1 = ctx.saved_tensors
+        normed_ND = x_ND.to(torch.float32) * scale_N1
+        grad_ND = grads[0].to(torch.float32)
+        grad_D = None
+        if ctx.needs_input_grad[1]:
+            grad_D = (grad_ND * normed_ND).flatten(0, -2).sum(0).to(weight_D.dtype)
+        grad_ND = grad_ND * weight_D
+        along_N1 = (grad_ND * normed_ND).mean(-1, keepdim=True)
+        return grad_ND.sub_(normed_ND.mul_(along_N1)).mul_(scale_N1).to(x_ND.dtype), grad_D, None
+
+
+class _Gate(torch.autograd.Function):
+    """silu(gate) * up (arXiv:2002.05202), keeping its two arguments: autograd keeps silu(gate) too."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return silu(gate) * up
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(grads[0] * up, gate), grads[0] * silu(gate)
+
+
+def lean_layers(model: nn.Module) -> list[tuple[nn.Module, Forward]]:
+    """The layers of a model that have a lean form, each with it."""
+    found = []
+    for layer in model.modules():
+        forward = _norm(layer) or _feed_forward(layer)
+        if forward is not None and "forward" not in vars(layer) and _same(layer, *forward):
+            found.append((layer, forward[0]))
+    return found
+
+
+@contextmanager
+def lean(layers: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
+    """While open, these layers compute in their lean form."""
+    for layer, forward in layers:
+        layer.forward = forward
+    try:
+        yield
+    finally:
+        for layer, _ in layers:
+            del layer.forward
+
+
+def _norm(layer: nn.Module) -> tuple[Forward, Tensor] | None:
+    eps = getattr(layer, "variance_epsilon", getattr(layer, "eps", None))
+    weight = getattr(layer, "weight", None)
+    if not type(layer).__name__.endswith("RMSNorm") or not isinstance(eps, float) or not isinstance(weight, Tensor):
+        return None
+    return partial(_normed, layer, eps), weight
+
+
+def _normed(layer: Any, eps: float, x_ND: Tensor) -> Tensor:
+    out: Tensor = _Norm.apply(x_ND, layer.weight, eps)  # type: ignore[no-untyped-call]
+    return out
+
+
+def _feed_forward(layer: nn.Module) -> tuple[Forward, Tensor] | None:
+    parts = [getattr(layer, name, None) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")]
+    if not all(isinstance(part, nn.Module) for part in parts) or not type(parts[-1]).__name__.startswith("SiLU"):
+        return None
+    weight = next(iter(layer.up_proj.parameters()))  # type: ignore[union-attr]
+    return partial(_fed_forward, layer), weight[0]
+
+
+def _fed_forward(layer: Any, x_ND: Tensor) -> Tensor:
+    out: Tensor = layer.down_proj(_Gate.apply(layer.gate_proj(x_ND), layer.up_proj(x_ND)))  # type: ignore[no-untyped-call]
+    return out
+
+
+def _same(layer: nn.Module, forward: Forward, like: Tensor) -> bool:
+    """Whether both forms give the same on a few made-up rows as wide as ``like``."""
+    if like.ndim != 1:
+        return False
+    rows = torch.linspace(-2.0, 3.0, 3 * len(like), device=like.device).sin().view(3, -1).to(like.dtype)
+    with torch.no_grad():
+        try:
+            return bool(layer(rows).equal(forward(rows)))
+        except (RuntimeError, TypeError):
+            return False
