@@ -61,20 +61,21 @@ def lean_layers(model: nn.Module) -> list[tuple[nn.Module, Forward]]:
     found = []
     for layer in model.modules():
         forward = _norm(layer) or _feed_forward(layer)
-        if forward is not None and "forward" not in vars(layer) and _same(layer, *forward):
+        if forward is not None and _same(layer, *forward):
             found.append((layer, forward[0]))
     return found
 
 
 @contextmanager
 def lean(layers: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
-    """While open, these layers compute in their lean form."""
-    for layer, forward in layers:
+    """While open, these layers compute in their lean form, but for one that somebody else has given a forward."""
+    changed = [(layer, forward) for layer, forward in layers if "forward" not in vars(layer)]
+    for layer, forward in changed:
         layer.forward = forward
     try:
         yield
     finally:
-        for layer, _ in layers:
+        for layer, _ in changed:
             del layer.forward
 
 
