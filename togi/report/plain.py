@@ -18,7 +18,11 @@ def text(value: Any, limit: int = 300) -> str:
     if isinstance(value, str):
         return shortened(value, limit)
     if isinstance(value, dict):
-        return shortened(", ".join(f"{key} = {item}" for key, item in value.items()), limit)
+        # White space, such as the separator of steps, would look like nothing.
+        items = [
+            f"{key} = {item!r}" if item and not str(item).strip() else f"{key} = {item}" for key, item in value.items()
+        ]
+        return shortened(", ".join(items), limit)
     return shortened(json.dumps(value, ensure_ascii=False, default=str), limit)
 
 
