@@ -103,15 +103,11 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
 
 def _grown(data: RunData) -> list[tuple[EvaluationRecord, EvaluationRecord]]:
     """Each model after the one it was trained from, of those that were evaluated."""
-    known: dict[str, EvaluationRecord] = {}
-    pairs = []
-    for one in data.evaluations:
-        if known:
-            origins = [known[name] for name in way_to(data, one["model"])[1:] if name in known]
-            planned = one["model"] in data.stages
-            pairs.append((origins[0] if origins else list(known.values())[0 if planned else -1], one))
-        known[one["model"]] = one
-    return pairs
+    known = {one["model"]: one for one in data.evaluations}
+    base, *later = data.evaluations
+    ways = [way_to(data, one["model"])[1:] for one in later]
+    origins = [next((known[name] for name in way if name in known), base) for way in ways]
+    return list(zip(origins, later, strict=True))
 
 
 def _headline(result: Comparison, change: str, when: str) -> tuple[Tone, str]:
