@@ -15,7 +15,7 @@ from togi.models.lean import lean, lean_layers
 
 def gradients(model: PreTrainedModel, rows: torch.Tensor) -> list[torch.Tensor]:
     out = model.get_decoder()(inputs_embeds=rows, use_cache=False).last_hidden_state
-    weights = [p for p in model.get_decoder().parameters() if (p.requires_grad and p.ndim < 2) or p.shape[-1] == 48]
+    weights = [p for name, p in model.get_decoder().named_parameters() if "embed" not in name]
     return list(torch.autograd.grad((out * torch.linspace(-1, 1, out.shape[-1])).sum(), [rows, *weights]))
 
 

@@ -20,7 +20,7 @@ Forward = Callable[[Tensor], Tensor]
 
 class _Norm(torch.autograd.Function):
     """x / sqrt(mean(x^2) + eps) * w in float32 (arXiv:1910.07467), keeping x and one number a row: autograd keeps x
-    and the normed x, both in float32."""
+    in float32, and the normed x."""
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, weight_D: Tensor, eps: float) -> Tensor:
