@@ -204,6 +204,13 @@ def test_the_cache_grows_and_is_used_again(tiny: PreTrainedModel) -> None:
     assert engine.generate(prompts_of(3, attempts=2), Sampling(max_tokens=4)) == short
 
 
+def test_a_much_longer_sequence_leaves_no_trace(tiny: PreTrainedModel) -> None:
+    sampling = Sampling(max_tokens=4, temperature=0)
+    *_, after = engine_of(tiny, batch_size=2).generate(prompts_of(200, 3, 5, 6), sampling)
+    assert after[0].completion == engine_of(tiny).generate(prompts_of(200, 3, 5, 6)[-1:], sampling)[0][0].completion
+    assert list(after[0].completion) == greedy_reference(tiny, prompts_of(200, 3, 5, 6)[-1].ids, 4, None)
+
+
 def test_stop_strings_cut_the_text_and_keep_the_tokens(tiny: PreTrainedModel) -> None:
     prompts = prompts_of(5, 8, attempts=4)
     whole = flat(engine_of(tiny).generate(prompts, Sampling(max_tokens=40)))

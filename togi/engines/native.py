@@ -87,7 +87,6 @@ class NativeEngine:
         check_sampling(sampling)
         self._check_prompts(prompts)
         rows = min(self._batch_size, sum(len(prompt.seeds) for prompt in prompts))
-        longest = min(self._context, max((len(prompt.ids) for prompt in prompts), default=0) + sampling.max_tokens)
         with ExitStack() as opened:
             for part in self._parts:
                 opened.enter_context(_sampling_mode(part))
@@ -95,7 +94,7 @@ class NativeEngine:
             # One cache a call: between calls its memory serves learning.
             return Schedule(
                 self._model,
-                KeyValueCache(self._layers, rows, self._context, longest),
+                KeyValueCache(self._layers, rows, self._context),
                 self._decoder,
                 self._eos,
                 sampling,
