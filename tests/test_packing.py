@@ -160,6 +160,20 @@ def test_packed_equals_padded(tiny: PreTrainedModel, monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("asked", ["logp", "entropy"])
+@pytest.mark.parametrize("elements", [1 << 26, 61 * 7])
+def test_a_second_backward_pass_gives_the_same(
+    tiny: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, elements: int, asked: str
+) -> None:
+    monkeypatch.setattr(projection, "CHUNK_ELEMENTS", elements)
+    model = truly_double(tiny)
+    packed = PackedModel(model)(collate(mixed()), ASKED[asked])
+    value = packed.logp_BT.square().sum() + (0.0 if packed.entropy_BT is None else packed.entropy_BT.sum())
+    once, twice = (torch.autograd.grad(value, list(model.parameters()), retain_graph=True) for _ in range(2))
+    for one, other in zip(once, twice, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_what_is_asked_for_and_not_learned_from_changes_no_gradient(tiny: PreTrainedModel) -> None:
     model, head, batch = truly_double(tiny), random_head(), collate(mixed())
     packed, padded = PackedModel(model, head)(batch, ASKED["all"]), padded_outputs(model, batch, ASKED["all"], head)

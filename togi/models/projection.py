@@ -1,7 +1,7 @@
 """Log-probabilities of chosen tokens from hidden states, without ever keeping a [tokens, vocabulary] tensor.
 
 It knows a matrix product and a softmax; it does not know models, layouts or losses. Logits exist for one chunk of rows
-at a time and are computed again in the backward pass.
+at a time; all but the last chunk's are computed again in the backward pass, which begins with the last.
 """
 
 from __future__ import annotations
@@ -65,8 +65,10 @@ class _TokenLogProbs(torch.autograd.Function):
         norm_M = torch.empty(len(x_MD), dtype=wide, device=x_MD.device)
         entropy_M = torch.zeros(len(x_MD), dtype=wide, device=x_MD.device)
         certainty_M = torch.zeros(len(x_MD), dtype=wide, device=x_MD.device)
-        for rows, pairs in _chunks(x_MD, weight_VD, row_P):
-            logits = x_MD[rows] @ weight_VD.T
+        chunks = _chunks(x_MD, weight_VD, row_P)
+        space = _space(x_MD, weight_VD, chunks)
+        for rows, pairs in chunks:
+            logits = torch.mm(x_MD[rows], weight_VD.T, out=space[: rows.stop - rows.start])
             at = row_P[pairs] - rows.start
             norm_M[rows] = _logsumexp(logits, wide)
             logp_P[pairs] = logits[at, token_P[pairs]].to(wide) - norm_M[row_P[pairs]]
@@ -77,6 +79,8 @@ class _TokenLogProbs(torch.autograd.Function):
                 certainty_M[rows] = divergence_from_uniform(logits[:, :certainty].to(wide) - norm_M[rows, None])
         ctx.save_for_backward(x_MD, weight_VD, row_P, token_P, logp_P, norm_M, entropy_M)
         ctx.tied = tied
+        # Not among the saved tensors: the backward pass writes over it.
+        ctx.last_logits = space
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(certainty_M)
         return logp_P, entropy_M, certainty_M
@@ -91,9 +95,13 @@ class _TokenLogProbs(torch.autograd.Function):
         total_M = torch.zeros_like(norm_M).index_add_(0, row_P, grad_logp)
         grad_x = torch.empty_like(x_MD)
         grad_weight: Tensor | None = None
-        for rows, pairs in _chunks(x_MD, weight_VD, row_P):
-            x = x_MD[rows]
-            logits = x @ weight_VD.T
+        chunks = _chunks(x_MD, weight_VD, row_P)
+        kept, ctx.last_logits = ctx.last_logits, None
+        space = _space(x_MD, weight_VD, chunks) if kept is None else kept
+        for rows, pairs in reversed(chunks):
+            x, logits = x_MD[rows], space[: rows.stop - rows.start]
+            if kept is None or rows != chunks[-1][0]:
+                torch.mm(x, weight_VD.T, out=logits)
             slope_M1 = -total_M[rows, None]
             if grad_entropy is None:
                 # In place: the chunk is the largest tensor of a step.
@@ -131,6 +139,11 @@ def _chunks(x_MD: Tensor, weight_VD: Tensor, row_P: Tensor) -> list[tuple[slice,
     edges = [len(x_MD) * i // count for i in range(count + 1)]
     pairs = torch.searchsorted(row_P.contiguous(), torch.tensor(edges, device=row_P.device)).tolist()
     return [(slice(a, b), slice(c, d)) for a, b, c, d in zip(edges, edges[1:], pairs, pairs[1:], strict=False) if b > a]
+
+
+def _space(x_MD: Tensor, weight_VD: Tensor, chunks: list[tuple[slice, slice]]) -> Tensor:
+    """Room for the largest chunk's logits."""
+    return x_MD.new_empty(max((rows.stop - rows.start for rows, _ in chunks), default=0), len(weight_VD))
 
 
 def embedded(weight_VD: Tensor, ids_N: Tensor, padding: int | None, tied: Tied) -> Tensor:
