@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import silu
 
 Forward = Callable[[Tensor], Tensor]
@@ -42,18 +43,48 @@ class _Norm(torch.autograd.Function):
         return grad_ND.sub_(normed_ND.mul_(along_N1)).mul_(scale_N1).to(x_ND.dtype), grad_D, None
 
 
+class _Gated:
+    """The product silu(gate) * up, made again when the layer after it asks for it in the backward pass."""
+
+    def __init__(self, gate: Tensor, up: Tensor) -> None:
+        self._gate, self._up = gate.detach(), up.detach()
+        self._place = 0
+        # From the product's second making to the gradient of silu, which follows it.
+        self.silu: Tensor | None = None
+
+    def made(self) -> Tensor:
+        product = silu(self._gate).mul_(self._up)
+        self._place = product.data_ptr()
+        return product
+
+    def pack(self, saved: Tensor) -> Tensor | torch.Size:
+        return saved.shape if saved.data_ptr() == self._place else saved
+
+    def unpack(self, kept: Tensor | torch.Size) -> Tensor:
+        if isinstance(kept, Tensor):
+            return kept
+        self.silu = silu(self._gate)
+        return (self.silu * self._up).view(kept)
+
+
 class _Gate(torch.autograd.Function):
     """silu(gate) * up (arXiv:2002.05202), keeping its two arguments: autograd keeps silu(gate) too."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+    def forward(ctx: Any, gate: Tensor, up: Tensor, gated: _Gated) -> Tensor:
         ctx.save_for_backward(gate, up)
-        return silu(gate) * up
+        ctx.gated = gated
+        return gated.made()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gate, up = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(grads[0] * up, gate), grads[0] * silu(gate)
+        # The graph may outlive its saved tensors, and this would keep the two arguments.
+        gated, ctx.gated = ctx.gated, None
+        activated = silu(gate) if gated is None or gated.silu is None else gated.silu
+        grad_gate = grads[0] * up
+        torch.ops.aten.silu_backward.grad_input(grad_gate, gate, grad_input=grad_gate)
+        return grad_gate, activated.mul_(grads[0]), None
 
 
 def lean_layers(model: nn.Module) -> list[tuple[nn.Module, Forward]]:
@@ -101,7 +132,11 @@ def _feed_forward(layer: nn.Module) -> tuple[Forward, Tensor] | None:
 
 
 def _fed_forward(layer: Any, x_ND: Tensor) -> Tensor:
-    out: Tensor = layer.down_proj(_Gate.apply(layer.gate_proj(x_ND), layer.up_proj(x_ND)))  # type: ignore[no-untyped-call]
+    gate, up = layer.gate_proj(x_ND), layer.up_proj(x_ND)
+    gated = _Gated(gate, up)
+    product: Tensor = _Gate.apply(gate, up, gated)  # type: ignore[no-untyped-call]
+    with saved_tensors_hooks(gated.pack, gated.unpack):
+        out: Tensor = layer.down_proj(product)
     return out
 
 
