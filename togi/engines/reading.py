@@ -11,7 +11,7 @@ from torch import Tensor
 from togi.batch import collate
 from togi.engines.mixture import Mixture
 from togi.models.microbatch import microbatches
-from togi.models.packing import attended, of_logits
+from togi.models.packing import attended, moved, of_logits, returned
 from togi.types import Batch, Ids, Output, Outputs, Reading, Sample, Turn
 
 TOKENS = 2048
@@ -43,8 +43,9 @@ class MixtureView:
         self._mixture, self._tokens = mixture, tokens
 
     def __call__(self, batch: Batch, outputs: frozenset[Output]) -> Outputs:
-        logits_BTV = self._mixture.logits(batch.ids_BT, attended(batch))
-        return of_logits(logits_BTV, batch, outputs, tokens=self._tokens)
+        there = moved(batch, self._mixture.device)
+        logits_BTV = self._mixture.logits(there.ids_BT, attended(there))
+        return returned(of_logits(logits_BTV, there, outputs, tokens=self._tokens), batch)
 
 
 def _sample(turn: Turn, group: int) -> Sample:

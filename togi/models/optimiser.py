@@ -138,7 +138,8 @@ def load_trained(parts: Sequence[Trained], folder: Path) -> None:
         part.adam.state.clear()
     for key, value in load_file(folder / _MOMENTS).items():
         kind, name = key.split("/", 1)
-        owners[name].adam.state[owners[name].master[name]][kind] = value
+        master = owners[name].master[name]
+        owners[name].adam.state[master][kind] = value.to(master.device)
 
 
 class _Accumulate:

@@ -7,7 +7,8 @@ that share a prefix (attempts at one prompt, turns of one history, branches of o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,8 @@ class PackedModel:
     transformers' attention interface, or whose logits are not its output embedding times its last hidden state. Which
     of the two is found out once, by comparing them on a few tokens. A model without a vocabulary gives what ``head``
     says of its hidden states, and nothing else. ``tokens`` is how many of the vocabulary's rows are tokens (default:
-    all); rows that only round its size up have no part in a certainty.
+    all); rows that only round its size up have no part in a certainty. What is said of a batch is where the batch is,
+    whatever device the model is on.
     """
 
     def __init__(self, hf_model: nn.Module, head: Head | None = None, *, tokens: int | None = None) -> None:
@@ -67,11 +69,11 @@ class PackedModel:
         with torch.no_grad():
             trie = layout(samples)
             try:
-                hidden_ND = self._hidden(filled(trie), batch.ids_BT.device)
-                packed = None if self._vocabulary is None else self._packed(batch, LOGP).logp_BT
+                hidden_ND = self._hidden(filled(trie))
+                packed = None if self._vocabulary is None else returned(self._packed(batch, LOGP), batch).logp_BT
             except ValueError:
                 return False
-            padded = hidden_states(self._model, batch)
+            padded = hidden_states(self._model, moved(batch, self._model.device))
             pairs = [(hidden_ND[nodes], row[: len(nodes)]) for nodes, row in zip(trie.nodes, padded, strict=True)]
             if packed is not None:
                 pairs.append((packed, padded_outputs(self._model, batch).logp_BT))
@@ -83,10 +85,11 @@ class PackedModel:
     def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
         if not self.packs:
             return padded_outputs(self._model, batch, outputs, self._head, tokens=self._tokens)
-        return self._packed(batch, outputs)
+        return returned(self._packed(batch, outputs), batch)
 
-    def _hidden(self, trie: Trie, device: torch.device, tied: Tied | None = None) -> Tensor:
+    def _hidden(self, trie: Trie, tied: Tied | None = None) -> Tensor:
         """The last hidden state of every node [N, D]."""
+        device = self._model.device
         ids_1N = torch.from_numpy(trie.ids_N).to(device)[None]
         read = {"input_ids": ids_1N}
         if self._tied and tied:
@@ -102,9 +105,9 @@ class PackedModel:
 
     def _packed(self, batch: Batch, outputs: frozenset[Output]) -> Outputs:
         trie = layout(batch.samples)
-        scored = _scored(trie, batch)
+        scored = _scored(trie, batch, self._model.device)
         tied = Tied() if self._tied and outputs & PROJECTED else None
-        hidden_ND = self._hidden(filled(trie), batch.ids_BT.device, tied)
+        hidden_ND = self._hidden(filled(trie), tied)
         shape, at = batch.mask_BT.shape, (scored.b, scored.t)
         logp_BT = hidden_ND.new_zeros(shape, dtype=torch.promote_types(hidden_ND.dtype, torch.float32))
         entropy_BT = certainty_BT = value_BT = score_B = None
@@ -156,8 +159,7 @@ class _Scored:
     pair: Tensor
 
 
-def _scored(trie: Trie, batch: Batch) -> _Scored:
-    device = batch.ids_BT.device
+def _scored(trie: Trie, batch: Batch, device: torch.device) -> _Scored:
     where = [np.flatnonzero(sample.mask) for sample in batch.samples]
     where = [t[t > 0] for t in where]
     b = np.repeat(np.arange(len(where)), [len(t) for t in where])
@@ -219,17 +221,34 @@ def padded_outputs(
     tokens: int | None = None,
 ) -> Outputs:
     """The plain forward pass over right-padded rows: what packing must equal, and the way for models it cannot pack."""
-    projected = Outputs(logp_BT=torch.zeros(batch.mask_BT.shape, device=batch.ids_BT.device))
+    there = moved(batch, pretrained(hf_model).device)
+    said = Outputs(logp_BT=torch.zeros(there.mask_BT.shape, device=there.mask_BT.device))
     if outputs & PROJECTED:
-        logits = hf_model(input_ids=batch.ids_BT, attention_mask=attended(batch), use_cache=False).logits
-        projected = of_logits(logits, batch, outputs, tokens=tokens)
-    if not outputs & SCALARS:
-        return projected
-    scalar_BT = _read(head, hidden_states(hf_model, batch))
-    value_BT = _scored_only(scalar_BT[:, :-1], batch) if "value" in outputs else None
-    last_B1 = torch.tensor([[len(sample.ids) - 1] for sample in batch.samples], device=scalar_BT.device)
-    score_B = scalar_BT.gather(1, last_B1).squeeze(1) if "score" in outputs else None
-    return replace(projected, value_BT=value_BT, score_B=score_B)
+        logits = hf_model(input_ids=there.ids_BT, attention_mask=attended(there), use_cache=False).logits
+        said = of_logits(logits, there, outputs, tokens=tokens)
+    if outputs & SCALARS:
+        scalar_BT = _read(head, hidden_states(hf_model, there))
+        value_BT = _scored_only(scalar_BT[:, :-1], there) if "value" in outputs else None
+        last_B1 = torch.tensor([[len(sample.ids) - 1] for sample in batch.samples], device=scalar_BT.device)
+        score_B = scalar_BT.gather(1, last_B1).squeeze(1) if "score" in outputs else None
+        said = replace(said, value_BT=value_BT, score_B=score_B)
+    return returned(said, batch)
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """A batch whose tokens, mask and temperatures are on a device."""
+    return replace(
+        batch,
+        ids_BT=batch.ids_BT.to(device),
+        mask_BT=batch.mask_BT.to(device),
+        temperature_B=batch.temperature_B.to(device),
+    )
+
+
+def returned(said: Outputs, batch: Batch) -> Outputs:
+    """What was said, where the batch is: the numbers of a batch are few, and all that follows is with them."""
+    parts: dict[str, Any] = {field.name: getattr(said, field.name) for field in fields(said)}
+    return replace(said, **{name: x.to(batch.ids_BT.device) for name, x in parts.items() if x is not None})
 
 
 def of_logits(

@@ -76,7 +76,7 @@ class LocalPolicy:
         if critic is not None and heads != "own":
             raise ValueError(f"a critic was given, but heads are {heads!r}: 'own' uses it")
         self._policy = Trained(trained, optimiser, compute)
-        self._head = ScalarHead(_width(model)) if heads == "shared" else None
+        self._head = _head(model) if heads == "shared" else None
         self._critic = (critic or _critic(model)).eval() if heads == "own" else None
         self._implicit = _copied(model).eval() if heads == "implicit" else None
         self._parts = [self._policy, *self._scalar_parts(), *self._implicit_parts()]
@@ -275,7 +275,7 @@ def _row(x_BT: Tensor, row: int, sample: Sample) -> FloatArray:
 
 def _critic(model: nn.Module) -> ScalarModel:
     """A copy of the layers with a head; what is not trained is not copied."""
-    return ScalarModel(_copied(pretrained(model).get_decoder()), ScalarHead(_width(model)))
+    return ScalarModel(_copied(pretrained(model).get_decoder()), _head(model))
 
 
 def _frozen(model: nn.Module) -> nn.Module:
@@ -294,8 +294,10 @@ def _named(prefix: str, module: nn.Module) -> dict[str, nn.Parameter]:
     return {f"{prefix}.{name}": p for name, p in module.named_parameters() if p.requires_grad}
 
 
-def _width(model: nn.Module) -> int:
-    return int(pretrained(model).config.get_text_config().hidden_size)
+def _head(model: nn.Module) -> ScalarHead:
+    """A head that fits the model's hidden states, where the model is."""
+    own = pretrained(model)
+    return ScalarHead(int(own.config.get_text_config().hidden_size)).to(own.device)
 
 
 def _has_adapter(model: nn.Module) -> bool:

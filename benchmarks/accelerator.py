@@ -1,0 +1,196 @@
+"""Checks that sampling and learning are the same on an accelerator, and times GRPO steps there.
+
+Run as ``python benchmarks/accelerator.py [--device cuda] [--out FILE]``. Needs no model and no network: the model has
+the shape of SmolLM2-135M and random weights, so that answers mean nothing and only the work is timed. Checked first, on
+a small model: greedy tokens equal transformers' own, packed learning equals the padded forward in float64 (values and
+gradients), a checkpoint is taken up exactly, and GRPO learns a rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from togi.algorithms.grpo import GRPO
+from togi.batch import collate
+from togi.engines import NativeEngine
+from togi.models.packing import PackedModel, padded_outputs
+from togi.models.policy import LocalPolicy, Optimiser
+from togi.models.trie import packed_length
+from togi.samplers import Groups
+from togi.types import Prompt, Sample, Sampling, Turn
+
+EOS = 2
+
+
+class Numbers:
+    """A decoder that writes token ids, for a model without a tokenizer."""
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        return " ".join(map(str, ids))
+
+
+def model_of(device: str, *, large: bool, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
+    """A random Llama: SmolLM2-135M's shape, or one small enough to check."""
+    torch.manual_seed(0)
+    shape: dict[str, Any] = (
+        {"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30}
+        | {"num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 2048}
+        if large
+        else {"vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
+        | {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3}
+    )
+    return LlamaForCausalLM(LlamaConfig(tie_word_embeddings=True, **shape)).to(device=device, dtype=dtype).eval()
+
+
+def prompts_of(count: int, length: int, attempts: int, step: int, vocabulary: int) -> list[Prompt]:
+    rng = np.random.default_rng(step)
+    return [
+        Prompt(
+            ids=tuple(rng.integers(3, vocabulary, length).tolist()),
+            seeds=tuple(range(attempts * (number + count * step), attempts * (number + count * step + 1))),
+        )
+        for number in range(count)
+    ]
+
+
+def made_into_samples(turns: list[list[Turn]], rewards: list[list[float]]) -> list[Sample]:
+    return [
+        Sample(
+            ids=np.array(turn.prompt + turn.completion, np.int64),
+            mask=np.arange(len(turn.prompt) + len(turn.completion)) >= len(turn.prompt),
+            logp=np.array((0.0,) * len(turn.prompt) + turn.logp, np.float32),
+            reward=reward,
+            group=group,
+            trajectory=group * len(each) + place,
+            task=str(group),
+            stop=turn.stop,
+        )
+        for group, (each, scored) in enumerate(zip(turns, rewards, strict=True))
+        for place, (turn, reward) in enumerate(zip(each, scored, strict=True))
+    ]
+
+
+def check(device: str) -> dict[str, float]:
+    """What must hold on every device; raises AssertionError where it does not."""
+    found: dict[str, float] = {}
+    model = model_of(device, large=False)
+    engine = NativeEngine(model, Numbers(), frozenset({EOS}))
+    prompts = prompts_of(5, 7, 2, 0, 61)
+    for prompt, turns in zip(prompts, engine.generate(prompts, Sampling(max_tokens=20, temperature=0)), strict=True):
+        ids = torch.tensor([prompt.ids], device=device)
+        own = model.generate(ids, max_new_tokens=20, do_sample=False, eos_token_id=EOS, pad_token_id=0)
+        assert all(list(turn.completion) == own[0, ids.shape[1] :].tolist() for turn in turns), "greedy differs"
+
+    turns = engine.generate(prompts, Sampling(max_tokens=20))
+    samples = made_into_samples(turns, [[0.0, 1.0]] * 5)
+    double = model_of(device, large=False, dtype=torch.float64)
+    batch = collate(samples)
+    packed = PackedModel(double)
+    assert packed.packs, "a plain Llama is not packed"
+    ours, theirs = packed(batch).logp_BT, padded_outputs(double, batch).logp_BT
+    found["packed_against_padded"] = float((ours - theirs).detach().abs().max())
+    both = [torch.autograd.grad(logp.square().sum(), list(double.parameters())) for logp in (ours, theirs)]
+    found["gradients"] = max(float((one - other).abs().max()) for one, other in zip(*both, strict=True))
+    assert max(found.values()) < 1e-4, found  # log-probabilities are float32
+
+    policy, algorithm = policy_of(model_of(device, large=False)), GRPO(sampler=Groups(8), kl=0.0)
+    engine = NativeEngine(policy.model, Numbers(), frozenset())
+    shares = []
+    for step in range(60):
+        turns = engine.generate(prompts_of(4, 5, 8, step, 61), Sampling(max_tokens=6))
+        rewards = [[sum(token < 20 for token in turn.completion) / 6 for turn in each] for each in turns]
+        shares.append(float(np.mean(rewards)))
+        policy.learn(algorithm.credit(made_into_samples(turns, rewards), {}), algorithm)
+    found["reward_before"], found["reward_after"] = float(np.mean(shares[:5])), float(np.mean(shares[-5:]))
+    assert found["reward_after"] > found["reward_before"] + 0.2, found
+
+    with tempfile.TemporaryDirectory() as folder:
+        policy.save(Path(folder))
+        again = policy_of(model_of(device, large=False))
+        again.load(Path(folder))
+    assert all(
+        one.equal(other) for one, other in zip(policy.model.parameters(), again.model.parameters(), strict=True)
+    ), "a checkpoint is not taken up exactly"
+    return found
+
+
+def policy_of(model: LlamaForCausalLM) -> LocalPolicy:
+    return LocalPolicy(model, Optimiser(learning_rate=1e-2), compute=torch.float32)
+
+
+def step_times(device: str, *, prompts: int, attempts: int, new_tokens: int, budget: int, steps: int) -> dict[str, Any]:
+    """Seconds of GRPO steps in bfloat16 over float32 weights; the first one warms up and is not counted."""
+    model = model_of(device, large=True)
+    optimiser = Optimiser(learning_rate=1e-6, tokens_per_microbatch=budget)
+    policy = LocalPolicy(model, optimiser, compute=torch.bfloat16)
+    engine = NativeEngine(model, Numbers(), frozenset(), batch_size=prompts * attempts)
+    algorithm = GRPO(sampler=Groups(attempts), kl=0.0)
+    sampling, learning, tokens = [], [], 0
+    for step in range(steps + 1):
+        start = time.perf_counter()
+        turns = engine.generate(prompts_of(prompts, 64, attempts, step, 49152), Sampling(max_tokens=new_tokens))
+        sampled = time.perf_counter()
+        rewards = [[float(np.mean(np.array(turn.completion) % 2)) for turn in each] for each in turns]
+        samples = algorithm.credit(made_into_samples(turns, rewards), {})
+        metrics = policy.learn(samples, algorithm)
+        learnt = time.perf_counter()
+        assert metrics["skipped_steps"] == 0
+        tokens = sum(len(turn.completion) for each in turns for turn in each)
+        assert tokens == prompts * attempts * new_tokens
+        if step:
+            sampling.append(sampled - start)
+            learning.append(learnt - sampled)
+    seconds = statistics.median(map(sum, zip(sampling, learning, strict=True)))
+    learned = packed_length(samples)
+    operations = 2 * model.num_parameters() * (prompts * 64 + tokens) + 6 * model.num_parameters() * learned
+    return {
+        "work": {"prompts": prompts, "attempts": attempts, "new_tokens": new_tokens, "tokens_per_microbatch": budget},
+        "seconds": seconds,
+        "sampling_seconds": statistics.median(sampling),
+        "learning_seconds": statistics.median(learning),
+        "sampled_tokens_a_second": tokens / statistics.median(sampling),
+        "learned_tokens_a_second": learned / statistics.median(learning),
+        "operations_a_second": operations / seconds,
+        "peak_gb": torch.cuda.max_memory_allocated() / 1e9 if device.startswith("cuda") else None,
+        "metrics": dict(metrics),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    found = check(given.device)
+    print(f"same on {given.device}: {found}", file=sys.stderr, flush=True)
+    small = {"prompts": 8, "attempts": 8, "new_tokens": 64, "budget": 1200}
+    works = [small]
+    if given.device != "cpu":
+        works += [small | {"budget": 10_000}, {"prompts": 32, "attempts": 16, "new_tokens": 256, "budget": 40_000}]
+    timed = []
+    for work in works:
+        timed.append(step_times(given.device, steps=given.steps, **work))
+        print(json.dumps(timed[-1]), file=sys.stderr, flush=True)
+    name = torch.cuda.get_device_name() if given.device.startswith("cuda") else platform.processor()
+    result = {"device": name, "torch": torch.__version__, "checked": found, "timed": timed}
+    print(json.dumps(result, indent=1))
+    if given.out:
+        given.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
