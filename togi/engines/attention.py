@@ -152,9 +152,12 @@ def _rounded(length: int) -> int:
 
 
 def _widened(old: torch.Tensor, capacity: int) -> torch.Tensor:
-    """Room for ``capacity`` tokens. Zeros, since attention multiplies what it masks by nought, which must be finite."""
-    new = old.new_zeros(*old.shape[:2], capacity, old.shape[3])
-    new[:, :, : old.shape[2]] = old
+    """Room for ``capacity`` tokens. Zeros in it, since attention multiplies what it masks by nought, which must be
+    finite."""
+    new = old.new_empty(*old.shape[:2], capacity, old.shape[3])
+    length = old.shape[2]
+    new[:, :, :length] = old
+    new[:, :, length:] = 0
     return new
 
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import silu
 
+_ROWS = 384
+
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -25,10 +27,16 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-        wide = x_ND.to(torch.float32)
-        scale_N1 = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+        out_ND = torch.empty_like(x_ND)
+        scale_N1 = x_ND.new_empty((*x_ND.shape[:-1], 1), dtype=torch.float32)
+        # A few rows at a time: what is made of them in full width stays in the processor's cache.
+        parts = (tensor.flatten(0, -2).split(_ROWS) for tensor in (out_ND, scale_N1, x_ND))
+        for out, scale, x in zip(*parts, strict=True):
+            wide = x.to(torch.float32)
+            torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps, out=scale)
+            torch.mul(weight_D, (wide * scale).to(x.dtype), out=out)
         ctx.save_for_backward(x_ND, weight_D, scale_N1)
-        return weight_D * (wide * scale_N1).to(x_ND.dtype)
+        return out_ND
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
