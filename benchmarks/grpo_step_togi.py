@@ -33,7 +33,9 @@ def main() -> None:
     work = json.load(sys.stdin)
     torch.set_num_threads(work["threads"])
     loaded = load_model(sys.argv[1])
-    policy = LocalPolicy(loaded.model, Optimiser(learning_rate=1e-6), compute=torch.bfloat16)
+    # Two groups at a time: what fits 4 GB.
+    optimiser = Optimiser(learning_rate=1e-6, tokens_per_microbatch=1200)
+    policy = LocalPolicy(loaded.model, optimiser, compute=torch.bfloat16)
     engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
     episodes = Episodes(
         engine=engine,
