@@ -35,6 +35,14 @@ def test_outputs_are_equal_to_the_last_bit_and_gradients_nearly(dtype: torch.dty
         assert float((one - other).norm()) <= near * float(other.norm())
 
 
+def test_rows_in_any_order_of_memory_are_normed(tiny: PreTrainedModel) -> None:
+    norm = tiny.to(torch.float32).get_decoder().norm
+    rows = torch.randn(32, 500, 3).permute(2, 1, 0)
+    plain = norm(rows)
+    with lean(lean_layers(tiny)):
+        assert norm(rows).equal(plain)
+
+
 def test_less_is_kept(tiny: PreTrainedModel) -> None:
     model = tiny.to(torch.bfloat16)
     rows = torch.randn(1, 64, 32).to(torch.bfloat16).requires_grad_()

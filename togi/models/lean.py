@@ -27,10 +27,10 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-        out_ND = torch.empty_like(x_ND)
+        out_ND = x_ND.new_empty(x_ND.shape)
         scale_N1 = x_ND.new_empty((*x_ND.shape[:-1], 1), dtype=torch.float32)
         # A few rows at a time: what is made of them in full width stays in the processor's cache.
-        parts = (tensor.flatten(0, -2).split(_ROWS) for tensor in (out_ND, scale_N1, x_ND))
+        parts = (torch.split(tensor.flatten(0, -2), _ROWS) for tensor in (out_ND, scale_N1, x_ND))
         for out, scale, x in zip(*parts, strict=True):
             wide = x.to(torch.float32)
             torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps, out=scale)
