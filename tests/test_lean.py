@@ -40,7 +40,7 @@ def test_rows_in_any_order_of_memory_are_normed(tiny: PreTrainedModel) -> None:
     rows = torch.randn(32, 500, 3).permute(2, 1, 0)
     plain = norm(rows)
     with lean(lean_layers(tiny)):
-        assert norm(rows).equal(plain)
+        torch.testing.assert_close(norm(rows), plain)
 
 
 def test_less_is_kept(tiny: PreTrainedModel) -> None:
