@@ -51,7 +51,7 @@ def main() -> None:
     for step in range(work["steps"] + 1):  # the first one warms up
         start = time.perf_counter()
         groups = algorithm.sampler(iter(tasks), len(tasks), episodes.at(step))
-        growth.check()
+        growth.release_if_grown()
         sampled = time.perf_counter() - start
         made = algorithm.credit(samples(groups), {})
         metrics = policy.learn(made, algorithm)

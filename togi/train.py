@@ -142,7 +142,7 @@ class Training:
         play = work.play.at(self.position.step, self.watch.progress)
         with clock("sample"):
             groups = algorithm.sampler(work.stream, stage.tasks_per_step, play)
-            self._growth.check()
+            self._growth.release_if_grown()
         with clock("annotate"):
             samples = work.annotate([*groups, *work.mixed_in()])
             metrics = rollout_metrics(groups) | kl_metrics(samples) | dict(play.counts)

@@ -46,7 +46,7 @@ class Growth:
     def __init__(self) -> None:
         self._settled: int | None = 0
 
-    def check(self) -> bool:
+    def release_if_grown(self) -> bool:
         """Once a step; True where memory was given back."""
         held = _resident_bytes()
         if self._settled is None:
