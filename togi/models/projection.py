@@ -1,4 +1,4 @@
-"""Log-probabilities of chosen tokens from hidden states, without ever keeping a [tokens, vocabulary] tensor.
+"""Log-probabilities of chosen tokens from hidden states, without a [tokens, vocabulary] tensor of all tokens.
 
 It knows a matrix product and a softmax; it does not know models, layouts or losses. Logits exist for one chunk of rows
 at a time; all but the last chunk's are computed again in the backward pass, which begins with the last.
