@@ -24,13 +24,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from togi.algorithms.grpo import GRPO
-from togi.batch import collate
+from togi.batch import collate, samples
 from togi.engines import NativeEngine
 from togi.models.packing import PackedModel, padded_outputs
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.models.trie import packed_length
 from togi.samplers import Groups
-from togi.types import Prompt, Sample, Sampling, Turn
+from togi.types import Group, Prompt, Sample, Sampling, Score, Task, Trajectory, Turn
 
 EOS = 2
 
@@ -66,21 +66,18 @@ def prompts_of(count: int, length: int, attempts: int, step: int, vocabulary: in
     ]
 
 
-def made_into_samples(turns: list[list[Turn]], rewards: list[list[float]]) -> list[Sample]:
-    return [
-        Sample(
-            ids=np.array(turn.prompt + turn.completion, np.int64),
-            mask=np.arange(len(turn.prompt) + len(turn.completion)) >= len(turn.prompt),
-            logp=np.array((0.0,) * len(turn.prompt) + turn.logp, np.float32),
-            reward=reward,
-            group=group,
-            trajectory=group * len(each) + place,
-            task=str(group),
-            stop=turn.stop,
-        )
-        for group, (each, scored) in enumerate(zip(turns, rewards, strict=True))
-        for place, (turn, reward) in enumerate(zip(each, scored, strict=True))
-    ]
+def scored(turns: list[list[Turn]], rewards: list[list[float]]) -> list[Sample]:
+    """The samples of one group a prompt."""
+    return samples(
+        [
+            Group(
+                task=Task(id=str(number), prompt=()),
+                trajectories=tuple(Trajectory(turns=(turn,), stop=turn.stop) for turn in each),
+                scores=tuple(Score(value=reward) for reward in given),
+            )
+            for number, (each, given) in enumerate(zip(turns, rewards, strict=True))
+        ]
+    )
 
 
 def check(device: str) -> dict[str, float]:
@@ -95,9 +92,8 @@ def check(device: str) -> dict[str, float]:
         assert all(list(turn.completion) == own[0, ids.shape[1] :].tolist() for turn in turns), "greedy differs"
 
     turns = engine.generate(prompts, Sampling(max_tokens=20))
-    samples = made_into_samples(turns, [[0.0, 1.0]] * 5)
     double = model_of(device, large=False, dtype=torch.float64)
-    batch = collate(samples)
+    batch = collate(scored(turns, [[0.0, 1.0]] * 5))
     packed = PackedModel(double)
     assert packed.packs, "a plain Llama is not packed"
     ours, theirs = packed(batch).logp_BT, padded_outputs(double, batch).logp_BT
@@ -113,7 +109,7 @@ def check(device: str) -> dict[str, float]:
         turns = engine.generate(prompts_of(4, 5, 8, step, 61), Sampling(max_tokens=6))
         rewards = [[sum(token < 20 for token in turn.completion) / 6 for turn in each] for each in turns]
         shares.append(float(np.mean(rewards)))
-        policy.learn(algorithm.credit(made_into_samples(turns, rewards), {}), algorithm)
+        policy.learn(algorithm.credit(scored(turns, rewards), {}), algorithm)
     found["reward_before"], found["reward_after"] = float(np.mean(shares[:5])), float(np.mean(shares[-5:]))
     assert found["reward_after"] > found["reward_before"] + 0.2, found
 
@@ -133,6 +129,8 @@ def policy_of(model: LlamaForCausalLM) -> LocalPolicy:
 
 def step_times(device: str, *, prompts: int, attempts: int, new_tokens: int, budget: int, steps: int) -> dict[str, Any]:
     """Seconds of GRPO steps in bfloat16 over float32 weights; the first one warms up and is not counted."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
     model = model_of(device, large=True)
     optimiser = Optimiser(learning_rate=1e-6, tokens_per_microbatch=budget)
     policy = LocalPolicy(model, optimiser, compute=torch.bfloat16)
@@ -144,8 +142,8 @@ def step_times(device: str, *, prompts: int, attempts: int, new_tokens: int, bud
         turns = engine.generate(prompts_of(prompts, 64, attempts, step, 49152), Sampling(max_tokens=new_tokens))
         sampled = time.perf_counter()
         rewards = [[float(np.mean(np.array(turn.completion) % 2)) for turn in each] for each in turns]
-        samples = algorithm.credit(made_into_samples(turns, rewards), {})
-        metrics = policy.learn(samples, algorithm)
+        made = algorithm.credit(scored(turns, rewards), {})
+        metrics = policy.learn(made, algorithm)
         learnt = time.perf_counter()
         assert metrics["skipped_steps"] == 0
         tokens = sum(len(turn.completion) for each in turns for turn in each)
@@ -154,7 +152,7 @@ def step_times(device: str, *, prompts: int, attempts: int, new_tokens: int, bud
             sampling.append(sampled - start)
             learning.append(learnt - sampled)
     seconds = statistics.median(map(sum, zip(sampling, learning, strict=True)))
-    learned = packed_length(samples)
+    learned = packed_length(made)
     operations = 2 * model.num_parameters() * (prompts * 64 + tokens) + 6 * model.num_parameters() * learned
     return {
         "work": {"prompts": prompts, "attempts": attempts, "new_tokens": new_tokens, "tokens_per_microbatch": budget},
