@@ -14,7 +14,6 @@ from togi.algorithms.grpo import GRPO
 from togi.batch import samples
 from togi.engines import NativeEngine
 from togi.envs.chat import OneTurn
-from togi.models.allocator import Growth
 from togi.models.load import load_model
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.models.trie import packed_length
@@ -46,12 +45,10 @@ def main() -> None:
     )
     tasks = [Task(id=str(i), prompt=(Message(role="user", content=text),)) for i, text in enumerate(work["prompts"])]
     algorithm = GRPO(sampler=Groups(work["attempts"]), kl=0.0)
-    growth = Growth()
     seconds, sampling = [], []
     for step in range(work["steps"] + 1):  # the first one warms up
         start = time.perf_counter()
         groups = algorithm.sampler(iter(tasks), len(tasks), episodes.at(step))
-        growth.release_if_grown()
         sampled = time.perf_counter() - start
         made = algorithm.credit(samples(groups), {})
         metrics = policy.learn(made, algorithm)

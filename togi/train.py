@@ -29,7 +29,7 @@ from togi.evidence.watch import watch_metrics, watched
 from togi.folder import RunFolder, digest, dumps, read_lines, write_text
 from togi.interrupt import Interrupted, Interrupts
 from togi.manifest import claim, record_model
-from togi.models.allocator import Growth, release_freed_memory
+from togi.models.allocator import release_freed_memory
 from togi.models.load import Loaded
 from togi.models.packing import PackedModel
 from togi.models.save import save_model
@@ -79,7 +79,6 @@ class Training:
         self.position = Position()
         self.watching = watched("", [])
         self._saved = 0
-        self._growth = Growth()
 
     def go(self) -> None:
         found = newest_good(self.checkpoints, self._warn, self._model_fault)
@@ -117,7 +116,7 @@ class Training:
         stage = work.stage
         self.watch.stage(stage.name, stage.steps, self.position.step)
         self.folder.event("stage", name=stage.name, step=self.position.step)
-        self._saved, self._growth = self.position.total, Growth()
+        self._saved = self.position.total
         self.watching = watched(stage.name, read_lines(self.folder.path / "metrics.jsonl"))
         try:
             while self.position.step < stage.steps and not work.ended:
@@ -142,7 +141,6 @@ class Training:
         play = work.play.at(self.position.step, self.watch.progress)
         with clock("sample"):
             groups = algorithm.sampler(work.stream, stage.tasks_per_step, play)
-            self._growth.release_if_grown()
         with clock("annotate"):
             samples = work.annotate([*groups, *work.mixed_in()])
             metrics = rollout_metrics(groups) | kl_metrics(samples) | dict(play.counts)

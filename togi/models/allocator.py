@@ -9,14 +9,11 @@ backward pass can use in another.
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _NEVER = (1 << 31) - 1
-_GROWN = 1.02
 
 
 def keep_freed_memory() -> bool:
@@ -34,36 +31,6 @@ def release_freed_memory() -> bool:
     gigabyte."""
     malloc_trim = _function("malloc_trim")
     return malloc_trim is not None and bool(malloc_trim(0))
-
-
-class Growth:
-    """Gives memory back, between sampling and learning, in the steps before which the process has grown.
-
-    Learning takes memory in other blocks than sampling. Where what sampling leaves fits too few of them, the heap grows
-    step by step; where it fits, giving it back would only cost time.
-    """
-
-    def __init__(self) -> None:
-        self._settled: int | None = 0
-
-    def release_if_grown(self) -> bool:
-        """Once a step; True where memory was given back."""
-        held = _resident_bytes()
-        if self._settled is None:
-            self._settled = held  # what a whole step takes after memory was given back
-        if held <= _GROWN * self._settled:
-            return False
-        self._settled = None
-        return release_freed_memory()
-
-
-def _resident_bytes() -> int:
-    """Memory of this process that is there, or 0 where the system does not say."""
-    try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    except OSError:
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _function(name: str) -> Callable[..., int] | None:

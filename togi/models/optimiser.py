@@ -77,6 +77,11 @@ class Trained:
         self.adam = torch.optim.AdamW(
             [group for group in groups if group["params"]], lr=optimiser.rate(0), betas=optimiser.betas, fused=True
         )
+        # Taken within a step, memory that stays would lie between activations, and what these leave would not fit the
+        # next step's.
+        for p in self.master.values():
+            moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+            self.adam.state[p] = {"step": torch.zeros((), device=p.device), **moments}
 
     def accumulate(self) -> None:
         """From now on the gradients of narrow parameters are summed in float32, once a parameter has its own."""
@@ -118,7 +123,7 @@ def save_trained(parts: Sequence[Trained], folder: Path) -> None:
         f"{key}/{name}": value
         for part in parts
         for name, p in part.master.items()
-        for key, value in part.adam.state.get(p, {}).items()
+        for key, value in part.adam.state[p].items()
     }
     save_file(moments, folder / _MOMENTS)
 
@@ -135,11 +140,9 @@ def load_trained(parts: Sequence[Trained], folder: Path) -> None:
         part.master[name].copy_(weights[name])
     for part in parts:
         part.to_working()
-        part.adam.state.clear()
     for key, value in load_file(folder / _MOMENTS).items():
         kind, name = key.split("/", 1)
-        master = owners[name].master[name]
-        owners[name].adam.state[master][kind] = value.to(master.device)
+        owners[name].adam.state[owners[name].master[name]][kind].copy_(value)
 
 
 class _Accumulate:
@@ -149,13 +152,10 @@ class _Accumulate:
     """
 
     def __init__(self, master: Tensor) -> None:
-        self._master = master
-        self._buffer: Tensor | None = None
+        self._master, self._buffer = master, torch.empty_like(master)
 
     def __call__(self, working: Tensor) -> None:
         assert working.grad is not None
-        if self._buffer is None:
-            self._buffer = torch.empty_like(self._master)
         if self._master.grad is None:
             self._master.grad = self._buffer.copy_(working.grad)
         else:
