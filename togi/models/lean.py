@@ -1,24 +1,28 @@
-"""Layers that keep less for the backward pass than autograd does: root mean square norms and gated feed-forward layers.
+"""Layers that keep less for the backward pass than autograd does, and read less: root mean square norms, attention over
+turned queries and keys, gated feed-forward layers.
 
-It knows these two kinds of layer in the form that most language models share; it knows no model, layout or loss. What
-they compute is the same to the last bit; a layer that computes something else is found out by a try and left alone.
+It knows these kinds of layer in the form that most language models share; it knows no model, layout or loss. What they
+compute is the same to the last bit; a layer that computes something else is found out by a try and left alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import silu
+from transformers import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from togi.models.rotary import turned
 
 _ROWS = 384
 
-Forward = Callable[[Tensor], Tensor]
+Forward = Callable[..., Any]
 
 
 class _Norm(torch.autograd.Function):
@@ -51,58 +55,26 @@ class _Norm(torch.autograd.Function):
         return grad_ND.sub_(normed_ND.mul_(along_N1)).mul_(scale_N1).to(x_ND.dtype), grad_D, None
 
 
-class _Gated:
-    """The product silu(gate) * up, made again when the layer after it asks for it in the backward pass."""
-
-    def __init__(self, gate: Tensor, up: Tensor) -> None:
-        self._gate, self._up = gate.detach(), up.detach()
-        self._place = 0
-        # From the product's second making to the gradient of silu, which follows it.
-        self.silu: Tensor | None = None
-
-    def made(self) -> Tensor:
-        product = silu(self._gate).mul_(self._up)
-        self._place = product.data_ptr()
-        return product
-
-    def pack(self, saved: Tensor) -> Tensor | torch.Size:
-        return saved.shape if saved.data_ptr() == self._place else saved
-
-    def unpack(self, kept: Tensor | torch.Size) -> Tensor:
-        if isinstance(kept, Tensor):
-            return kept
-        self.silu = silu(self._gate)
-        return (self.silu * self._up).view(kept)
-
-
 class _Gate(torch.autograd.Function):
     """silu(gate) * up (arXiv:2002.05202), keeping its two arguments: autograd keeps silu(gate) too."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor, gated: _Gated) -> Tensor:
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up)
-        ctx.gated = gated
-        return gated.made()
+        return silu(gate).mul_(up)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
-        # The graph may outlive its saved tensors, and this would keep the two arguments.
-        gated, ctx.gated = ctx.gated, None
-        activated = silu(gate) if gated is None or gated.silu is None else gated.silu
         grad_gate = grads[0] * up
         torch.ops.aten.silu_backward.grad_input(grad_gate, gate, grad_input=grad_gate)
-        return grad_gate, activated.mul_(grads[0]), None
+        return grad_gate, silu(gate).mul_(grads[0])
 
 
 def lean_layers(model: nn.Module) -> list[tuple[nn.Module, Forward]]:
     """The layers of a model that have a lean form, each with it."""
-    found = []
-    for layer in model.modules():
-        forward = _norm(layer) or _feed_forward(layer)
-        if forward is not None and _same(layer, *forward):
-            found.append((layer, forward[0]))
-    return found
+    forms = ((layer, _norm(layer) or _feed_forward(layer) or _attention(layer)) for layer in model.modules())
+    return [(layer, form) for layer, form in forms if form is not None]
 
 
 @contextmanager
@@ -118,12 +90,12 @@ def lean(layers: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
             del layer.forward
 
 
-def _norm(layer: nn.Module) -> tuple[Forward, Tensor] | None:
+def _norm(layer: nn.Module) -> Forward | None:
     eps = getattr(layer, "variance_epsilon", getattr(layer, "eps", None))
     weight = getattr(layer, "weight", None)
     if not type(layer).__name__.endswith("RMSNorm") or not isinstance(eps, float) or not isinstance(weight, Tensor):
         return None
-    return partial(_normed, layer, eps), weight
+    return _if_same(layer, partial(_normed, layer, eps), weight)
 
 
 def _normed(layer: Any, eps: float, x_ND: Tensor) -> Tensor:
@@ -131,30 +103,94 @@ def _normed(layer: Any, eps: float, x_ND: Tensor) -> Tensor:
     return out
 
 
-def _feed_forward(layer: nn.Module) -> tuple[Forward, Tensor] | None:
+def _feed_forward(layer: nn.Module) -> Forward | None:
     parts = [getattr(layer, name, None) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")]
     if not all(isinstance(part, nn.Module) for part in parts) or not type(parts[-1]).__name__.startswith("SiLU"):
         return None
     weight = next(iter(layer.up_proj.parameters()))  # type: ignore[union-attr]
-    return partial(_fed_forward, layer), weight[0]
+    return _if_same(layer, partial(_fed_forward, layer), weight[0])
 
 
 def _fed_forward(layer: Any, x_ND: Tensor) -> Tensor:
-    gate, up = layer.gate_proj(x_ND), layer.up_proj(x_ND)
-    gated = _Gated(gate, up)
-    product: Tensor = _Gate.apply(gate, up, gated)  # type: ignore[no-untyped-call]
-    with saved_tensors_hooks(gated.pack, gated.unpack):
-        out: Tensor = layer.down_proj(product)
+    gated: Tensor = _Gate.apply(layer.gate_proj(x_ND), layer.up_proj(x_ND))  # type: ignore[no-untyped-call]
+    out: Tensor = layer.down_proj(gated)
     return out
 
 
-def _same(layer: nn.Module, forward: Forward, like: Tensor) -> bool:
-    """Whether both forms give the same on a few made-up rows as wide as ``like``."""
+def _if_same(layer: nn.Module, form: Forward, like: Tensor) -> Forward | None:
+    """The form, if it gives what the layer gives on a few made-up rows as wide as ``like``."""
     if like.ndim != 1:
-        return False
-    rows = torch.linspace(-2.0, 3.0, 3 * len(like), device=like.device).sin().view(3, -1).to(like.dtype)
+        return None
+    rows = _made_up(3, like)
     with torch.no_grad():
         try:
-            return bool(layer(rows).equal(forward(rows)))
+            return form if layer(rows).equal(form(rows)) else None
         except (RuntimeError, TypeError):
-            return False
+            return None
+
+
+def _attention(layer: Any) -> Forward | None:
+    parts = [getattr(layer, name, None) for name in ("q_proj", "k_proj", "v_proj", "o_proj")]
+    config, width = getattr(layer, "config", None), getattr(layer, "head_dim", None)
+    if not all(isinstance(part, nn.Module) for part in parts) or config is None or not isinstance(width, int):
+        return None
+    like = next(iter(layer.q_proj.parameters()))[0]
+    if like.ndim != 1:
+        return None
+    rows = _made_up(3, like)[None]
+    cos, sin = (_made_up(6, like.new_empty(width))[part][None] for part in (slice(3), slice(3, 6)))
+    given: dict[str, Any] = {"position_embeddings": (cos, sin), "attention_mask": None}
+    own, config._attn_implementation = config._attn_implementation, _NOTE
+    _noted.clear()
+    try:
+        with torch.no_grad():
+            out = layer(rows, **given)[0]
+            form = partial(_attended, layer, _noted[0][1])
+            again = form(rows, **given)[0]
+        heads, heads_again = (noted[0] for noted in _noted)
+        same = all(one.equal(other) for one, other in zip((out, *heads), (again, *heads_again), strict=True))
+        return form if same else None
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return None
+    finally:
+        config._attn_implementation = own
+        _noted.clear()
+
+
+def _attended(
+    layer: Any,
+    asked: Mapping[str, Any],
+    hidden_states: Tensor,
+    position_embeddings: tuple[Tensor, Tensor],
+    attention_mask: Tensor | None = None,
+    past_key_values: None = None,
+    **further: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention of which the queries and keys are turned by ``turned``; ``asked`` is what the layer itself asks its
+    attention function for, such as a scale or a window."""
+    projected = (project(hidden_states) for project in (layer.q_proj, layer.k_proj, layer.v_proj))
+    query, key, value = (part.unflatten(-1, (-1, layer.head_dim)) for part in projected)
+    heads = (part.transpose(1, 2) for part in (*(turned(part, *position_embeddings) for part in (query, key)), value))
+    attend = ALL_ATTENTION_FUNCTIONS[layer.config._attn_implementation]
+    out, weights = attend(layer, *heads, attention_mask, **{**asked, **further})
+    return layer.o_proj(out.flatten(2)), weights
+
+
+_NOTE = "togi_note"
+_noted: list[tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]] = []
+
+
+def _note(
+    _: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **asked: Any
+) -> tuple[Tensor, None]:
+    """In place of attention: notes what it was called with."""
+    _noted.append(((query, key, value), asked))
+    return query.transpose(1, 2), None
+
+
+AttentionInterface.register(_NOTE, _note)
+
+
+def _made_up(rows: int, like: Tensor) -> Tensor:
+    """Numbers [rows, width of ``like``] between -1 and 1."""
+    return torch.linspace(-2.0, 3.0, rows * len(like), device=like.device).sin().view(rows, -1).to(like.dtype)
