@@ -342,11 +342,11 @@ def test_packed_weights_give_the_same_products_and_are_put_away() -> None:
     x = torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
     layer = model.model.layers[0].mlp.gate_proj
     plain = layer(x)
-    with packed_weights(model, rows=8), torch.inference_mode():
+    with packed_weights(model.modules(), rows=8), torch.inference_mode():
         assert "forward" in vars(layer)
         packed = layer(x)
     assert "forward" not in vars(layer)
     torch.testing.assert_close(packed, plain, rtol=2e-2, atol=2e-2)
     layer.weight.data.mul_(2)
-    with packed_weights(model, rows=8), torch.inference_mode():
+    with packed_weights(model.modules(), rows=8), torch.inference_mode():
         torch.testing.assert_close(layer(x), 2 * packed, rtol=2e-2, atol=2e-2)

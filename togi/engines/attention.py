@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -25,6 +25,15 @@ class Prefix:
 
     keys: Sequence[torch.Tensor]
     values: Sequence[torch.Tensor]
+
+
+class Attends(Protocol):
+    """What an attention layer needs of a cache."""
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
+    ) -> torch.Tensor:
+        """Take in a layer's new keys and values [B, K, T, D] and give its output [B, T, H, D]."""
 
 
 class KeyValueCache:
@@ -47,7 +56,7 @@ class KeyValueCache:
         self._prefill = False
         # What one decoding step looks at.
         self._seen = 0
-        self._slots = self._mask = torch.empty(0)
+        self._row_B = self._position_B = self._mask = torch.empty(0)
 
     def begin_prefill(self, lengths: Sequence[int]) -> None:
         self._segments, end = [], 0
@@ -94,15 +103,12 @@ class KeyValueCache:
     def begin_decode(self, position_B: torch.Tensor, longest: int) -> None:
         """Rows 0..B-1 each take a token at ``position_B`` [B]; ``longest`` is the greatest position plus one."""
         self._reserve(longest)
-        heads = self._keys[0].shape[1]
         # Where one very long sequence has left, copying the few keys of the others costs less than masking the rest.
         self._seen = self.capacity if 2 * longest > self.capacity else _rounded(longest)
-        row_BK = torch.arange(len(position_B) * heads, device=position_B.device).view(-1, heads)
-        self._slots = (row_BK * self.capacity + position_B[:, None]).view(-1)
-        seen_BT = torch.arange(self._seen, device=position_B.device) <= position_B[:, None]
-        self._mask = torch.zeros_like(seen_BT, dtype=self._keys[0].dtype).masked_fill_(~seen_BT, -torch.inf)[
-            :, None, None
-        ]
+        self._row_B, self._position_B = torch.arange(len(position_B), device=position_B.device), position_B
+        ahead_BT = torch.arange(self._seen, device=position_B.device) > position_B[:, None]
+        mask_BT = torch.zeros_like(ahead_BT, dtype=self._keys[0].dtype).masked_fill_(ahead_BT, -torch.inf)
+        self._mask = mask_BT.repeat_interleave(self._keys[0].shape[1], 0)[:, None]
 
     def _reserve(self, length: int) -> None:
         """Make every row hold ``length`` tokens, keeping what is there."""
@@ -135,14 +141,13 @@ class KeyValueCache:
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         rows, heads, _, width = query.shape
         keys, values = self._keys[layer], self._values[layer]
-        keys.view(-1, keys.shape[-1]).index_copy_(0, self._slots, key.reshape(-1, key.shape[-1]))
-        values.view(-1, values.shape[-1]).index_copy_(0, self._slots, value.reshape(-1, value.shape[-1]))
+        keys[self._row_B, :, self._position_B] = key[:, :, 0]
+        values[self._row_B, :, self._position_B] = value[:, :, 0]
         # Plain products: torch's fused attention takes twice as long where each row has one new token. Query heads that
         # share keys become query positions, so that no key is repeated.
-        scaled = query * (width**-0.5 if scaling is None else scaling)
         seen_keys, seen_values = (kept[:rows, :, : self._seen].flatten(0, 1) for kept in (keys, values))
-        scores = torch.bmm(scaled.reshape(len(seen_keys), -1, width), seen_keys.transpose(1, 2))
-        scores.view(rows, -1, scores.shape[1], self._seen).add_(self._mask)
+        queries, scale = query.reshape(len(seen_keys), -1, width), width**-0.5 if scaling is None else scaling
+        scores = torch.baddbmm(self._mask, queries, seen_keys.transpose(1, 2), alpha=scale)
         out = torch.bmm(torch.softmax(scores, -1), seen_values)
         return out.reshape(rows, 1, heads, -1)
 

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.engines.attention import ATTENTION, KeyValueCache
-from togi.engines.linear import packed_weights
+from togi.engines.fused import FusedLayers
 from togi.engines.mixture import Mixture
 from togi.engines.reading import MixtureView, View, read_turns
 from togi.engines.sampling import check_sampling
@@ -57,6 +57,7 @@ class NativeEngine:
         self._vocabulary: int = config.vocab_size
         # Models round their vocabulary up; the rows beyond the tokenizer's stand for nothing.
         self._tokens = len(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else self._vocabulary
+        self._fused = [FusedLayers(part) for part in parts]
         self._view: View | None = None
 
     @property
@@ -88,9 +89,9 @@ class NativeEngine:
         self._check_prompts(prompts)
         rows = min(self._batch_size, sum(len(prompt.seeds) for prompt in prompts))
         with ExitStack() as opened:
-            for part in self._parts:
+            for part, fused in zip(self._parts, self._fused, strict=True):
                 opened.enter_context(_sampling_mode(part))
-                opened.enter_context(packed_weights(part, rows))
+                opened.enter_context(fused.open(rows))
             # One cache a call: between calls its memory serves learning.
             return Schedule(
                 self._model,
