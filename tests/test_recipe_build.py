@@ -394,6 +394,7 @@ def test_every_key_is_read(recipe: Path, key: str) -> None:
         (["stage.hone.critic_learning_rate=1"], "grpo has no critic of its own here"),
         (["stage.hone.constitution=rules.txt"], "grpo learns no revisions: take sft_revised, or remove it"),
         (["stage.hone.algorithm=sft_revised"], "stage.hone.constitution: is needed with sft_revised"),
+        (["stage.hone.algorithm=genrm_cot", "stage.hone.reward.score=exact()"], "judges what it samples by itself"),
         (["stage.sft.data={rollouts = 'hone'}"], "no earlier stage of that name samples: there is none"),
         (["stage.hone.name=sft"], "2 stages are called 'sft'"),
         (["stage.hone.name=base"], "'base' is what the untrained model is called"),

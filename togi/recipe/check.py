@@ -132,6 +132,8 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
             yield ("reward",), f"{table.algorithm} learns from recorded answers and scores nothing: remove it"
         return
     if not algorithm.sampler.rewarded:
+        if table.reward is not None:
+            yield ("reward",), f"{table.algorithm} judges what it samples by itself: remove it"
         return
     if not paid:
         yield (), f'{table.algorithm} learns from a reward: add [reward] with score = "..."'
