@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_model
@@ -33,10 +34,9 @@ def decoded(model: PreTrainedModel, prompt: Tensor, token: Tensor) -> Tensor:
     cache = KeyValueCache(model.config.num_hidden_layers, len(token), 64)
     cache.begin_prefill([len(prompt)])
     model(input_ids=prompt[None], position_ids=torch.arange(len(prompt))[None], use_cache=False, kv_cache=cache)
-    cache.place(cache.end_prefill()[0], range(len(token)))
-    position = torch.full((len(token),), len(prompt))
-    cache.begin_decode(position, len(prompt) + 1)
-    given = {"input_ids": token[:, None], "position_ids": position[:, None]}
+    cache.place(cache.end_prefill()[0], range(len(token)), shared=False)
+    cache.begin_decode(np.full(len(token), len(prompt)), torch.device("cpu"))
+    given = {"input_ids": token[:, None], "position_ids": torch.full((len(token), 1), len(prompt))}
     logits: Tensor = model(**given, use_cache=False, kv_cache=cache).logits
     return logits
 

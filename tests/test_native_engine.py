@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from conftest import tiny_model
@@ -20,7 +21,9 @@ from transformers import (
 )
 
 from togi.engines import NativeEngine
+from togi.engines.attention import KeyValueCache
 from togi.engines.linear import packed_weights
+from togi.engines.native import _sampling_mode
 from togi.types import Prompt, Sampling, Turn
 
 SIZES = {
@@ -160,6 +163,47 @@ def test_one_prefill_serves_all_attempts_and_waiting_sequences_enter_at_once(tin
     full = [rows == 3 for rows in steps]
     assert full == sorted(full, reverse=True)  # never a free row while something waits
     assert len({len(turn.completion) for turn in flat(turns)}) > 3
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 16])
+def test_prompts_of_one_attempt_and_of_several_go_together(tiny: PreTrainedModel, batch_size: int) -> None:
+    lengths, attempts = (5, 2, 9, 40, 3, 17), (1, 3, 1, 4, 2, 1)
+    prompts = [
+        Prompt(ids=prompt.ids, seeds=tuple(range(n))) for prompt, n in zip(prompts_of(*lengths), attempts, strict=True)
+    ]
+    # Tokens 40 and above end a completion, so that rows are given up and taken again at different times.
+    eos = list(range(40, 61))
+    drawn = engine_of(tiny, eos, batch_size=batch_size).generate(prompts, Sampling(max_tokens=12))
+    alone = engine_of(tiny, eos, batch_size=1)
+    for prompt, turns in zip(prompts, drawn, strict=True):
+        for seed, turn in zip(prompt.seeds, turns, strict=True):
+            assert (
+                turn.completion
+                == alone.generate([Prompt(ids=prompt.ids, seeds=(seed,))], Sampling(max_tokens=12))[0][0].completion
+            )
+    assert len({turn.completion for turn in flat(drawn)}) > 6
+
+
+def test_attempts_at_one_prompt_share_its_keys(tiny: PreTrainedModel) -> None:
+    def decoded(*, shared: bool) -> tuple[torch.Tensor, int]:
+        cache = KeyValueCache(3, 6, 256)
+        with _sampling_mode(tiny):
+            for number, length in enumerate((50, 7)):
+                prompt = torch.tensor(prompts_of(length)[0].ids)
+                cache.begin_prefill([length])
+                tiny(input_ids=prompt[None], position_ids=torch.arange(length)[None], use_cache=False, kv_cache=cache)
+                prefix = cache.end_prefill()[0]
+                rows = range(3 * number, 3 * number + 3)
+                cache.place(prefix, rows[:2], shared=shared)
+                cache.place(prefix, rows[2:], shared=shared)
+            position = np.repeat((50, 7), 3)
+            cache.begin_decode(position, torch.device("cpu"))
+            given = {"input_ids": torch.arange(6)[:, None], "position_ids": torch.from_numpy(position)[:, None]}
+            return tiny(**given, use_cache=False, kv_cache=cache).logits, cache.capacity
+
+    (together, few), (apart, many) = decoded(shared=True), decoded(shared=False)
+    torch.testing.assert_close(together, apart)
+    assert (few, many) == (16, 64)
 
 
 def test_same_prompts_are_computed_once(tiny: PreTrainedModel) -> None:

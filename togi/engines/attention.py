@@ -8,23 +8,17 @@ H query heads, K key-value heads, T tokens, D head width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from togi.engines.prompts import Prefix, SharedPrompts, looked_at, rounded
+
 ATTENTION = "togi_cached"
-_SIDE = 16  # tokens; keys are looked at in multiples of it, since a matrix product of a new shape is first compiled
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prefix:
-    """Keys and values of one prompt, [K, T, D] for each layer: views into those of the prompts computed with it."""
-
-    keys: Sequence[torch.Tensor]
-    values: Sequence[torch.Tensor]
 
 
 class Attends(Protocol):
@@ -37,7 +31,8 @@ class Attends(Protocol):
 
 
 class KeyValueCache:
-    """Keys and values of ``rows`` sequences, [rows, K, capacity, D] for each layer, at the front of each row.
+    """Keys and values of ``rows`` sequences, [rows, K, capacity, D] for each layer, at the front of each row; prompts
+    with several attempts are elsewhere, once.
 
     Each layer has tensors of its own: they fit where learning has left its memory, which one large tensor does not.
     The capacity is hardly more than the longest sequence, since a matrix product copies keys that do not lie one after
@@ -51,12 +46,13 @@ class KeyValueCache:
         self.capacity = 0
         self._keys: list[torch.Tensor] = []
         self._values: list[torch.Tensor] = []
+        self._prompts = SharedPrompts(rows)
         self._segments: list[tuple[int, int]] = []
         self._fresh: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._prefill = False
-        # What one decoding step looks at.
-        self._seen = 0
-        self._row_B = self._position_B = self._mask = torch.empty(0)
+        # What one decoding step looks at: so many tokens of prompts and of the rows' own.
+        self._common = self._seen = 0
+        self._row_B = self._place_B = self._mask = torch.empty(0)
 
     def begin_prefill(self, lengths: Sequence[int]) -> None:
         self._segments, end = [], 0
@@ -83,38 +79,48 @@ class KeyValueCache:
             for start, end in self._segments
         ]
 
-    def place(self, prefix: Prefix, rows: Sequence[int]) -> None:
-        """Copy a prompt's keys and values to the front of rows."""
-        length = prefix.keys[0].shape[1]
+    def place(self, prefix: Prefix, rows: Sequence[int], *, shared: bool) -> None:
+        """Let rows begin with a prompt: they share it, with rows of other calls too, or have copies at their front."""
         if not self.capacity:
             self._keys = [key.new_empty(self.rows, key.shape[0], 0, key.shape[2]) for key in prefix.keys]
             self._values = [value.new_empty(self.rows, value.shape[0], 0, value.shape[2]) for value in prefix.values]
-        self._reserve(length + 1)
+        if shared:
+            self._prompts.place(prefix, rows)
+            return
+        self._prompts.leave(rows)
+        self._reserve(len(prefix) + 1)
         for kept, new in ((self._keys, prefix.keys), (self._values, prefix.values)):
             for layer, one in zip(kept, new, strict=True):
                 for row in rows:
-                    layer[row, :, :length] = one
+                    layer[row, :, : len(prefix)] = one
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Copy a row's first ``length`` tokens over another row."""
+        """Put the first ``length`` tokens of a row in the place of another row."""
+        self._prompts.move(source, target)
+        own = length - self._prompts.lengths(self.rows)[target]
         for layer in (*self._keys, *self._values):
-            layer[target, :, :length] = layer[source, :, :length]
+            layer[target, :, :own] = layer[source, :, :own]
 
-    def begin_decode(self, position_B: torch.Tensor, longest: int) -> None:
-        """Rows 0..B-1 each take a token at ``position_B`` [B]; ``longest`` is the greatest position plus one."""
+    def begin_decode(self, position_B: NDArray[np.int64], device: torch.device) -> None:
+        """Rows 0..B-1 each take a token at ``position_B``."""
+        rows = len(position_B)
+        place_B = position_B - self._prompts.lengths(rows)
+        longest = int(place_B.max()) + 1
         self._reserve(longest)
-        # Where one very long sequence has left, copying the few keys of the others costs less than masking the rest.
-        self._seen = self.capacity if 2 * longest > self.capacity else _rounded(longest)
-        self._row_B, self._position_B = torch.arange(len(position_B), device=position_B.device), position_B
-        ahead_BT = torch.arange(self._seen, device=position_B.device) > position_B[:, None]
-        mask_BT = torch.zeros_like(ahead_BT, dtype=self._keys[0].dtype).masked_fill_(ahead_BT, -torch.inf)
-        self._mask = mask_BT.repeat_interleave(self._keys[0].shape[1], 0)[:, None]
+        self._seen = looked_at(longest, self.capacity)
+        self._row_B, self._place_B = torch.arange(rows, device=device), torch.from_numpy(place_B).to(device)
+        heads, dtype = self._keys[0].shape[1], self._keys[0].dtype
+        common_BP = self._prompts.begin_decode(rows, heads, device)
+        self._common = common_BP.shape[1]
+        ahead_BT = torch.arange(self._seen, device=device) > self._place_B[:, None]
+        hidden = torch.cat((common_BP, ahead_BT), 1).repeat_interleave(heads, 0)[:, None]
+        self._mask = torch.zeros_like(hidden, dtype=dtype).masked_fill_(hidden, -torch.inf)
 
     def _reserve(self, length: int) -> None:
         """Make every row hold ``length`` tokens, keeping what is there."""
         if length <= self.capacity:
             return
-        capacity = _rounded(length)
+        capacity = rounded(length)
         for kept in (self._keys, self._values):
             for layer in range(self.layers):
                 kept[layer] = _widened(kept[layer], capacity)
@@ -141,19 +147,19 @@ class KeyValueCache:
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         rows, heads, _, width = query.shape
         keys, values = self._keys[layer], self._values[layer]
-        keys[self._row_B, :, self._position_B] = key[:, :, 0]
-        values[self._row_B, :, self._position_B] = value[:, :, 0]
+        keys[self._row_B, :, self._place_B] = key[:, :, 0]
+        values[self._row_B, :, self._place_B] = value[:, :, 0]
         # Plain products: torch's fused attention takes twice as long where each row has one new token. Query heads that
         # share keys become query positions, so that no key is repeated.
         seen_keys, seen_values = (kept[:rows, :, : self._seen].flatten(0, 1) for kept in (keys, values))
         queries, scale = query.reshape(len(seen_keys), -1, width), width**-0.5 if scaling is None else scaling
-        scores = torch.baddbmm(self._mask, queries, seen_keys.transpose(1, 2), alpha=scale)
-        out = torch.bmm(torch.softmax(scores, -1), seen_values)
-        return out.reshape(rows, 1, heads, -1)
-
-
-def _rounded(length: int) -> int:
-    return -(-length // _SIDE) * _SIDE
+        if not self._common:
+            scores = torch.baddbmm(self._mask, queries, seen_keys.transpose(1, 2), alpha=scale)
+            return torch.bmm(torch.softmax(scores, -1), seen_values).view(rows, 1, heads, -1)
+        scores = torch.cat((self._prompts.scores(layer, queries), torch.bmm(queries, seen_keys.transpose(1, 2))), -1)
+        weights = torch.softmax(torch.add(self._mask, scores, alpha=scale), -1)
+        common = self._prompts.read(layer, weights[..., : self._common])
+        return torch.baddbmm(common, weights[..., self._common :], seen_values).view(rows, 1, heads, -1)
 
 
 def _widened(old: torch.Tensor, capacity: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Continuous batching over any Hugging Face causal language model; knows no task, no text template and no algorithm.
 
-Each prompt is computed once for all its attempts; finished sequences leave the batch at once and waiting ones enter.
+Each prompt is computed, kept and read once for all its attempts; finished sequences leave the batch at once and waiting
+ones enter.
 """
 
 from __future__ import annotations

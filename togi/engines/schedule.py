@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from togi.engines.attention import KeyValueCache, Prefix
+from togi.engines.attention import KeyValueCache
 from togi.engines.mixture import Mixture
+from togi.engines.prompts import Prefix
 from togi.engines.sampling import draw, uniform
 from togi.engines.stopping import Decoder, StopStrings, cut
 from togi.types import Ids, Prompt, Sampling, Stop, Turn
@@ -46,6 +47,7 @@ class _Ready:
     prefix: Prefix
     logits_V: torch.Tensor
     attempts: deque[_Attempt]
+    several: bool
 
 
 class Schedule:
@@ -116,7 +118,7 @@ class Schedule:
             while self._ready and free:
                 ready = self._ready[0]
                 rows = [free.popleft() for _ in range(min(len(free), len(ready.attempts)))]
-                self._cache.place(ready.prefix, rows)
+                self._cache.place(ready.prefix, rows, shared=ready.several)
                 for row in rows:
                     self._enter(row, ready.attempts.popleft())
                 entered += rows
@@ -143,7 +145,7 @@ class Schedule:
             kv_cache=self._cache,
         ).logits[0]
         for (_, attempts), prefix, row in zip(taken, self._cache.end_prefill(), logits, strict=True):
-            self._ready.append(_Ready(prefix, row, attempts))
+            self._ready.append(_Ready(prefix, row, attempts, several=len(attempts) > 1))
 
     def _enter(self, row: int, attempt: _Attempt) -> None:
         self._rows[row] = attempt
@@ -171,11 +173,10 @@ class Schedule:
         rows = np.arange(active)
         device = self._model.device
         position_B = self._length[:active] - 1
-        at_B = torch.from_numpy(position_B).to(device)
-        self._cache.begin_decode(at_B, int(position_B.max()) + 1)
+        self._cache.begin_decode(position_B, device)
         logits_B1V = self._model(
             input_ids=torch.from_numpy(self._tokens[rows, self._count[:active] - 1])[:, None].to(device),
-            position_ids=at_B[:, None],
+            position_ids=torch.from_numpy(position_B)[:, None].to(device),
             use_cache=False,
             kv_cache=self._cache,
         ).logits
