@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_model
-from test_native_engine import SIZES, engine_of, gpt2, mistral, prompts_of, qwen2, qwen3
+from test_native_engine import engine_of, gpt2, mistral, prompts_of, qwen2, qwen3
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
@@ -95,4 +95,3 @@ def test_a_layer_that_only_looks_usual_is_found_out() -> None:
     assert model.model.layers[0] in fused(model), "the layer's own scaling is used"
     model.model.layers[0].mlp.act_fn = nn.GELU()
     assert fused(model) == [model.model.layers[2]]
-    assert SIZES
