@@ -109,13 +109,14 @@ class SharedPrompts:
 
 
 def _with(old: list[torch.Tensor], new: Sequence[torch.Tensor], place: int) -> list[torch.Tensor]:
-    """What is kept, with one more prompt; room for more of them doubles.
+    """What is kept, with one more prompt; room for more of them grows by half.
 
     Zeros where nothing is, since attention multiplies what it masks by nought, which must be finite.
     """
     had = old[0].shape if old else torch.Size((0, 0, 0, 0))
     heads, length, width = new[0].shape
-    want = torch.Size((had[0] if place < had[0] else 2 * place + 1, heads, max(had[2], rounded(length)), width))
+    room = had[0] if place < had[0] else max(place + 1, had[0] * 3 // 2)
+    want = torch.Size((room, heads, max(had[2], rounded(length)), width))
     if want != had:
         wider = [one.new_zeros(want) for one in new]
         for one, other in zip(wider, old, strict=False):  # at first there is none
