@@ -126,8 +126,9 @@ def test_attention_asks_for_what_the_layer_asks_for() -> None:
     model.get_decoder()(inputs_embeds=rows, use_cache=False)
     with lean(layers):
         model.get_decoder()(inputs_embeds=rows, use_cache=False)
-    own, again = asked[: len(asked) // 2], asked[len(asked) // 2 :]
+    plain = [{name: x for name, x in given.items() if not isinstance(x, torch.Tensor)} for given in asked]
+    own, again = plain[: len(plain) // 2], plain[len(plain) // 2 :]
     assert len(own) == 2
     assert own[0]["sliding_window"] == 5
-    assert [sorted(given) for given in again] == [sorted(given) for given in own]
-    assert [given["sliding_window"] for given in again] == [5, 5]
+    assert again == own
+    assert [sorted(given) for given in asked[2:]] == [sorted(given) for given in asked[:2]]
