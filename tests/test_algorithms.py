@@ -30,7 +30,8 @@ from togi.algorithms import (
     ReinforcePP,
 )
 from togi.batch import collate, minibatches
-from togi.types import LOGP, Algorithm, Batch, Mean, Output, Outputs, Sample, Stop
+from togi.protocols import Algorithm
+from togi.types import LOGP, Batch, Mean, Output, Outputs, Sample, Stop
 
 VOCABULARY = 5
 PROMPT = 2

@@ -13,12 +13,13 @@ from tiny_text import byte_level, tiny_folder, tiny_llama
 
 from togi.engines.native import NativeEngine
 from togi.models.load import Loaded
+from togi.protocols import Engine, Policy
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import JudgeWarning, judge, preference
 from togi.rewards.judge.local import LocalJudge, exclusive, open_judge
 from togi.rewards.judge.verdict import Question
 from togi.text import Chat
-from togi.types import Engine, Message, Policy, Prompt, Sampling, Turn
+from togi.types import Message, Prompt, Sampling, Turn
 
 PAIR = ("1", "2")
 RATINGS = tuple(str(i) for i in range(1, 11))

@@ -26,6 +26,7 @@ from togi.algorithms.genrm import KEYS, GenRM, Verdicts
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser
+from togi.protocols import Algorithm, Reward
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import genrm
 from togi.rollout import Episodes
@@ -33,7 +34,6 @@ from togi.samplers import Dynamic, Groups, Recorded, Rejection, WithGreedy
 from togi.text import Chat, Referenced
 from togi.types import (
     LOGP,
-    Algorithm,
     Batch,
     Ids,
     Memory,
@@ -42,7 +42,6 @@ from togi.types import (
     Output,
     Outputs,
     Prompt,
-    Reward,
     Sample,
     Sampling,
     Score,

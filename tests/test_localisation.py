@@ -23,9 +23,10 @@ from togi.algorithms import PRIME, ProcessRewardModel
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser
+from togi.protocols import Play
 from togi.rollout import Episodes
 from togi.samplers import StepLabels
-from togi.types import Group, Ids, Message, Play, Sample, Sampling, Score, Task, Trajectory, Turn
+from togi.types import Group, Ids, Message, Sample, Sampling, Score, Task, Trajectory, Turn
 
 BASE, STEPS = 7, 6
 LINE, END = 2 * BASE, 2 * BASE + 1

@@ -22,7 +22,8 @@ from togi.models.microbatch import microbatches
 from togi.models.policy import LocalPolicy, NonFinite, Optimiser, probe_bf16
 from togi.models.save import save_model
 from togi.models.trie import packed_length
-from togi.types import Batch, Heads, Loss, Mean, Memory, Model, Need, Outputs, Sample, Sampler, Unit
+from togi.protocols import Model, Sampler
+from togi.types import Batch, Heads, Loss, Mean, Memory, Need, Outputs, Sample, Unit
 
 
 @dataclass(frozen=True)

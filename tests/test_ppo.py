@@ -21,9 +21,10 @@ from togi.batch import collate, minibatches
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser
+from togi.protocols import Algorithm, Reward
 from togi.rollout import Episodes
 from togi.samplers import Groups, WithGreedy
-from togi.types import Algorithm, Batch, Group, Memory, Outputs, Reward, Sample, Sampling, Score, Stop, Task, Trajectory
+from togi.types import Batch, Group, Memory, Outputs, Sample, Sampling, Score, Stop, Task, Trajectory
 
 PLAIN = PPO(whiten=False)
 OLD, REF, VALUE = [-0.5, -1.0, -0.2, -0.7], [-0.6, -0.8, -0.5, -0.7], [0.1, 0.2, 0.3, 0.4]

@@ -34,25 +34,12 @@ from togi.algorithms import (
 from togi.batch import collate, minibatches
 from togi.models.microbatch import microbatches
 from togi.models.policy import LocalPolicy, Optimiser
+from togi.protocols import Algorithm
 from togi.recipe.check import without_signal
 from togi.recipe.settings import configured, settings_of
 from togi.samplers import Recorded, Rejection
 from togi.samplers.rejection import accept
-from togi.types import (
-    LOGP,
-    Algorithm,
-    Batch,
-    Group,
-    Mean,
-    Memory,
-    Output,
-    Outputs,
-    Sample,
-    Score,
-    Task,
-    Trajectory,
-    Turn,
-)
+from togi.types import LOGP, Batch, Group, Mean, Memory, Output, Outputs, Sample, Score, Task, Trajectory, Turn
 
 VOCABULARY, PROMPT = 7, 2
 FAMILY = {name: each for name, each in ALGORITHMS.items() if isinstance(each, Preference | Single)}

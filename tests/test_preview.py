@@ -19,12 +19,13 @@ from togi.evidence.gold import cases_of, gold_text, judge
 from togi.evidence.preview import Preview, preview
 from togi.models.load import Loaded, load_model
 from togi.models.policy import Optimiser
+from togi.protocols import Reward
 from togi.rewards import concise, form, gate, number, parse_reward
 from togi.rewards.algebra import Leaf
 from togi.run import Evaluation, ModelChoice, Run, Stage
 from togi.samplers import Groups
 from togi.text import Chat
-from togi.types import Message, Reward, Sampling, Score, Task, Trajectory
+from togi.types import Message, Sampling, Score, Task, Trajectory
 
 FORMED = gate(number(), by=form())
 

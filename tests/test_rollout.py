@@ -10,8 +10,9 @@ import pytest
 
 from togi.batch import samples
 from togi.envs import OneTurn
+from togi.protocols import Env, Reward
 from togi.rollout import Episodes, attempt_seed
-from togi.types import Env, Group, Ids, Message, Prompt, Reward, Sampling, Score, Task, Trajectory, Turn
+from togi.types import Group, Ids, Message, Prompt, Sampling, Score, Task, Trajectory, Turn
 
 CONTEXT = 24
 

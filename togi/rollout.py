@@ -11,24 +11,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from togi.protocols import Asked, Batched, Engine, Env, Reward
 from togi.text import Chat
-from togi.types import (
-    Asked,
-    Batched,
-    Engine,
-    Env,
-    Group,
-    Ids,
-    Message,
-    Prompt,
-    Reward,
-    Sampling,
-    Score,
-    Stop,
-    Task,
-    Trajectory,
-    Turn,
-)
+from togi.types import Group, Ids, Message, Prompt, Sampling, Score, Stop, Task, Trajectory, Turn
 
 
 @dataclass

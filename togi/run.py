@@ -16,10 +16,11 @@ from togi.engines.native import NativeEngine
 from togi.envs.chat import OneTurn
 from togi.models.load import Loaded, Lora, load_model
 from togi.models.policy import Optimiser
+from togi.protocols import Algorithm, Env, Reward
 from togi.rewards.algebra import Composable, Surroundings
 from togi.rollout import Episodes
 from togi.text import Chat
-from togi.types import Algorithm, Env, Reward, Sampling, Task
+from togi.types import Sampling, Task
 
 BASE = "base"  # what the untrained model is called among a run's policies
 

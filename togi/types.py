@@ -1,4 +1,4 @@
-"""The nouns and the protocols of Togi, in the order data flows through a step.
+"""The nouns of Togi, in the order data flows through a step.
 
 Task -> Turn -> Trajectory -> Score -> Group -> Sample -> Batch -> Outputs -> Loss.
 
@@ -12,16 +12,14 @@ Alignment (everywhere in Togi): position t of a per-token array speaks about tok
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
 Ids = tuple[int, ...]
@@ -258,183 +256,3 @@ class Prompt:
 
     ids: Ids
     seeds: tuple[int, ...]
-
-
-@runtime_checkable
-class Env(Protocol):
-    """One episode. Single use: made, played, dropped."""
-
-    def start(self) -> tuple[Message, ...]: ...
-
-    def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
-        """Take the model's message; give replies, a reward, and whether the episode is over."""
-        ...
-
-    def close(self) -> None: ...
-
-
-Asked = tuple[Task, Sequence[Trajectory]]
-
-
-class Reward(Protocol):
-    """Scores all attempts at one task together, so that a reward may compare siblings. One score a trajectory."""
-
-    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]: ...
-
-
-@runtime_checkable
-class Batched(Protocol):
-    """A reward that scores the attempts at many tasks at once, since a model or a server is faster so."""
-
-    def many(self, asked: Sequence[Asked]) -> list[list[Score]]: ...
-
-
-class Model(Protocol):
-    """The differentiable view of the policy that an algorithm's ``forward`` calls."""
-
-    def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs: ...
-
-
-class Policy(Protocol):
-    """The weights that are trained. ``step`` counts the updates made."""
-
-    step: int
-
-    def annotate(self, samples: Sequence[Sample], needs: frozenset[Need]) -> list[Sample]: ...
-
-    def learn(self, samples: Sequence[Sample], algorithm: Algorithm) -> Mapping[str, float]:
-        """One optimiser step over the samples, in micro-batches of any size; gives the step's metrics."""
-        ...
-
-    def save(self, path: Path) -> None: ...
-
-    def load(self, path: Path) -> None: ...
-
-
-class Engine(Protocol):
-    """Draws completions. ``version`` is the ``Policy.step`` whose weights it samples from."""
-
-    version: int
-
-    def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, progress: Callable[[int, int], None] | None = None
-    ) -> list[list[Turn]]:
-        """One list a prompt, one turn a seed. ``progress`` is told how many turns are done, and of how many."""
-        ...
-
-    def read(self, turns: Sequence[Turn]) -> list[Reading]:
-        """What the current weights say of turns that stand already, whoever wrote them; draws nothing."""
-        ...
-
-    def sync(self, policy: Policy) -> None: ...
-
-
-class Play(Protocol):
-    """Plays tasks to groups: episodes in lock-step, ``n`` attempts a task, then scoring.
-
-    ``counts`` is where samplers leave what they did (groups dropped, accuracy before a filter), by metric name.
-    """
-
-    @property
-    def counts(self) -> dict[str, float]: ...
-
-    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]: ...
-
-    def attempts(self, tasks: Sequence[Task], n: int) -> list[tuple[Trajectory, ...]]:
-        """``n`` attempts at each task, without scores: for what is judged otherwise than by a reward."""
-        ...
-
-    def against(self, tasks: Sequence[Task], share: float) -> list[Group]:
-        """One attempt of the policy and one of its opponent at each task, in this order, scored together. The opponent
-        draws each token from the policy^(1 - share) reference^share, normalised."""
-        ...
-
-    def greedy(self, tasks: Sequence[Task]) -> list[Group]:
-        """The one answer to each task that takes the likeliest token every time, scored."""
-        ...
-
-    def referenced(self, group: Group, tag: str) -> tuple[Turn | None, ...]:
-        """For each attempt the turn in which the task's own answer stands where the attempt opened ``<tag>``."""
-        ...
-
-    def recorded(self, tasks: Sequence[Task]) -> list[Group]:
-        """The tasks' recorded answers as groups, without sampling; their scores are ``Task.worth``, or 0."""
-        ...
-
-    def step_ends(self, trajectory: Trajectory, separator: str) -> tuple[int, ...]:
-        """Which completion token of the last turn ends each of its steps, cut at the separator."""
-        ...
-
-    def continued(self, begun: Sequence[tuple[Task, Ids]], n: int) -> list[Group]:
-        """``n`` attempts at each task whose first completion begins with the given ids, scored."""
-        ...
-
-
-class Sampler(Protocol):
-    """Decides who is sampled: draws tasks until ``want`` groups are at hand.
-
-    ``writes`` tells whether it has the policy write answers, or reads recorded ones; ``rewarded`` whether what it
-    draws has to be scored by a reward.
-    """
-
-    @property
-    def writes(self) -> bool:
-        return True
-
-    @property
-    def rewarded(self) -> bool:
-        return self.writes
-
-    def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]: ...
-
-
-class Algorithm(Protocol):
-    """Who is sampled, and what each token is worth. Fields are hyperparameters, methods are the mathematics.
-
-    ``needs`` names what ``Policy.annotate`` must add to the samples, ``outputs`` what ``forward`` must give; ``unit``
-    what a minibatch and a micro-batch may not split.
-    """
-
-    @property
-    def sampler(self) -> Sampler: ...
-
-    @property
-    def needs(self) -> frozenset[Need]:
-        return frozenset()
-
-    @property
-    def unit(self) -> Unit:
-        return "sample"
-
-    @property
-    def outputs(self) -> frozenset[Output]:
-        return LOGP
-
-    @property
-    def heads(self) -> Heads:
-        """What is learned beside the policy: nothing, a scalar head on its layers, a model of its own with such a head,
-        or a second language model whose log-probabilities are implicit rewards."""
-        return "none"
-
-    @property
-    def trains(self) -> Trains:
-        """Whether the stage's weights are a policy afterwards, a scorer of answers, a verifier that says Yes or No of
-        them, or what they were before."""
-        return "policy"
-
-    def prepare(self, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples to annotate: those given, and others whose log-probabilities the mathematics asks for."""
-        return list(samples)
-
-    def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
-        """Give every sample its advantage and its weight; a sample left out is not trained on.
-
-        ``memory`` is kept between steps, saved with checkpoints and logged; it starts empty.
-        """
-        ...
-
-    def forward(self, model: Model, batch: Batch) -> Outputs:
-        """Run the model; algorithms that derive from this class inherit the one forward that nearly all share."""
-        return model(batch, self.outputs)
-
-    def loss(self, out: Outputs, batch: Batch) -> Loss: ...

@@ -19,11 +19,12 @@ from togi.models.heads import load_scalar
 from togi.models.load import Loaded
 from togi.models.policy import LocalPolicy, Reference
 from togi.models.references import References, references
+from togi.protocols import Engine
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, Watch, ready, stage_model, start_of
 from togi.samplers.group import draw
 from togi.text import Chat
-from togi.types import Engine, Group, Memory, Need, Sample
+from togi.types import Group, Memory, Need, Sample
 
 
 class Workshop:

@@ -34,8 +34,8 @@ from togi.algorithms.sft import SFT
 from togi.algorithms.single import Single
 from togi.algorithms.sppo import SPPO
 from togi.algorithms.verifree import VeriFree
+from togi.protocols import Algorithm
 from togi.samplers import Revised, StepLabels
-from togi.types import Algorithm
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     "sft": SFT(),

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from togi.protocols import Algorithm, Sampler
 from togi.samplers import Groups
-from togi.types import Algorithm, Batch, Loss, Memory, Outputs, Sample, Sampler, Trains
+from togi.types import Batch, Loss, Memory, Outputs, Sample, Trains
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,9 @@ from togi import losses
 from togi.advantages import Average, sequence_mean
 from togi.algorithms.policy_gradient import mean
 from togi.batch import trajectories
+from togi.protocols import Algorithm, Sampler
 from togi.samplers import Groups
-from togi.types import Algorithm, Batch, Loss, Memory, Output, Outputs, Sample, Sampler
+from togi.types import Batch, Loss, Memory, Output, Outputs, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

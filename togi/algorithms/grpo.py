@@ -28,8 +28,9 @@ from togi.advantages import (
 )
 from togi.algorithms.policy_gradient import PolicyGradient
 from togi.batch import Attempts
+from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Sample, Sampler
+from togi.types import Sample
 
 Baseline = Callable[[NDArray[np.float64], NDArray[np.int64]], Array]
 """Rewards [S] and group numbers [S] -> advantages [S]. An attempt alone in its group gets 0."""

@@ -26,8 +26,9 @@ from togi.advantages import Array, sequence_sum
 from togi.algorithms.policy_gradient import PolicyGradient
 from togi.batch import Attempts
 from togi.losses import Estimator
+from togi.protocols import Sampler
 from togi.samplers.nash import Against
-from togi.types import Memory, Need, Sample, Sampler
+from togi.types import Memory, Need, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from togi.advantages import Array, Average, best_of_k, best_of_k_standardised, sequence_sum, token_mean
 from togi.algorithms.policy_gradient import PolicyGradient
 from togi.batch import Attempts
+from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Sample, Sampler
+from togi.types import Sample
 
 
 @dataclass(frozen=True, kw_only=True)

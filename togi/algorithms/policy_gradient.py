@@ -19,7 +19,8 @@ from togi import losses
 from togi.advantages import Array, Average, constant_length, sequence_mean, sequence_sum, token_mean
 from togi.batch import Attempts, trajectories
 from togi.losses import Estimator
-from togi.types import LOGP, Algorithm, Batch, Loss, Mean, Memory, Need, Output, Outputs, Sample
+from togi.protocols import Algorithm
+from togi.types import LOGP, Batch, Loss, Mean, Memory, Need, Output, Outputs, Sample
 
 
 @dataclass(frozen=True)

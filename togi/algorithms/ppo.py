@@ -26,8 +26,9 @@ from togi.advantages import Array, Average, gae, kl_coefficient, sequence_sum, t
 from togi.algorithms.policy_gradient import Clipped, along, mean, spread
 from togi.batch import Attempts, trajectories
 from togi.losses import Estimator
+from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Batch, Heads, Loss, Memory, Need, Output, Outputs, Sample, Sampler
+from togi.types import Batch, Heads, Loss, Memory, Need, Output, Outputs, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,9 @@ from torch import Tensor
 from togi.advantages import FLAT
 from togi.algorithms.answers import Answer, Answers, answers, left_out, side_by_side
 from togi.algorithms.policy_gradient import mean
+from togi.protocols import Algorithm, Sampler
 from togi.samplers import Recorded
-from togi.types import Algorithm, Batch, Loss, Mean, Memory, Need, Outputs, Sample, Sampler, Unit
+from togi.types import Batch, Loss, Mean, Memory, Need, Outputs, Sample, Unit
 
 Comparison = tuple[Answer, ...]
 """Answers to one task, from the best to the worst."""

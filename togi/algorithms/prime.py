@@ -25,8 +25,9 @@ from togi import losses
 from togi.advantages import Array, Average, implicit, sequence_mean
 from togi.algorithms.policy_gradient import Clipped, mean, spread
 from togi.batch import trajectories
+from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Batch, Heads, Loss, Mean, Memory, Need, Output, Outputs, Sample, Sampler
+from togi.types import Batch, Heads, Loss, Mean, Memory, Need, Output, Outputs, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,9 @@ from torch import Tensor
 from togi import batch as batching
 from togi import losses
 from togi.algorithms.policy_gradient import mean
+from togi.protocols import Algorithm, Sampler
 from togi.samplers import Stepwise
-from togi.types import Algorithm, Batch, Heads, Loss, Mean, Memory, Output, Outputs, Sample, Sampler, Trains
+from togi.types import Batch, Heads, Loss, Mean, Memory, Output, Outputs, Sample, Trains
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,9 @@ from togi.algorithms.grpo import GRPO, group_centred_whitened
 from togi.algorithms.policy_gradient import PolicyGradient, along, spread
 from togi.batch import Attempts
 from togi.losses import Estimator
+from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Sample, Sampler
+from togi.types import Sample
 
 
 @dataclass(frozen=True, kw_only=True)

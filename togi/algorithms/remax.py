@@ -17,8 +17,9 @@ from togi.advantages import Array, Average, remax, reward_to_go, sequence_sum
 from togi.algorithms.policy_gradient import PolicyGradient, along, spread
 from togi.batch import Attempts
 from togi.losses import Estimator
+from togi.protocols import Sampler
 from togi.samplers.greedy import WithGreedy
-from togi.types import Sample, Sampler
+from togi.types import Sample
 
 
 @dataclass(frozen=True, kw_only=True)

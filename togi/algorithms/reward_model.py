@@ -29,8 +29,9 @@ from togi.algorithms.answers import answers as answers_by_group
 from togi.algorithms.answers import left_out
 from togi.algorithms.policy_gradient import mean
 from togi.algorithms.preference import REASONS, reason
+from togi.protocols import Algorithm, Sampler
 from togi.samplers import Recorded
-from togi.types import Algorithm, Batch, Heads, Loss, Mean, Memory, Output, Outputs, Sample, Sampler, Trains, Unit
+from togi.types import Batch, Heads, Loss, Mean, Memory, Output, Outputs, Sample, Trains, Unit
 
 _SUM_TO_ONE = 1e-6  # worths that were written as decimals
 

@@ -23,8 +23,9 @@ from togi.advantages import Array, leave_one_out, sequence_sum
 from togi.algorithms.policy_gradient import PolicyGradient, clip_metrics, mean
 from togi.batch import Attempts
 from togi.losses import Estimator
+from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Batch, Loss, Sample, Sampler
+from togi.types import Batch, Loss, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

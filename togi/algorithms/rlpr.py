@@ -15,8 +15,9 @@ import numpy as np
 
 from togi.algorithms.grpo import GRPO
 from togi.batch import trajectories
+from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Memory, Sample, Sampler
+from togi.types import Memory, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from torch import Tensor
 from togi import losses
 from togi.algorithms.answers import Answers
 from togi.algorithms.preference import Pairwise
+from togi.protocols import Sampler
 from togi.samplers import Rejection
-from togi.types import Sampler
 
 
 @dataclass(frozen=True, kw_only=True)

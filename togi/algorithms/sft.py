@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from togi import losses
 from togi.advantages import Average, token_mean
 from togi.batch import trajectories
+from togi.protocols import Algorithm, Sampler
 from togi.samplers import Recorded
-from togi.types import Algorithm, Batch, Loss, Memory, Outputs, Sample, Sampler
+from togi.types import Batch, Loss, Memory, Outputs, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

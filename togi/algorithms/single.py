@@ -15,8 +15,9 @@ from torch import Tensor
 
 from togi.algorithms.answers import answers, left_out, side_by_side
 from togi.algorithms.policy_gradient import mean
+from togi.protocols import Algorithm, Sampler
 from togi.samplers import Recorded
-from togi.types import Algorithm, Batch, Loss, Memory, Need, Outputs, Sample, Sampler, Unit
+from togi.types import Batch, Loss, Memory, Need, Outputs, Sample, Unit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from togi import losses
 from togi.advantages import leave_one_out
 from togi.batch import trajectories
+from togi.protocols import Algorithm, Sampler
 from togi.samplers import Referenced
-from togi.types import Algorithm, Batch, Loss, Memory, Outputs, Sample, Sampler
+from togi.types import Batch, Loss, Memory, Outputs, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

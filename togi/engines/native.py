@@ -20,7 +20,8 @@ from togi.engines.sampling import check_sampling
 from togi.engines.schedule import Progress, Schedule
 from togi.engines.stopping import Decoder
 from togi.models.packing import PackedModel
-from togi.types import Policy, Prompt, Reading, Sampling, Turn
+from togi.protocols import Policy
+from togi.types import Prompt, Reading, Sampling, Turn
 
 
 class NativeEngine:

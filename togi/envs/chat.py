@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from togi.types import Env, Message, Task
+from togi.protocols import Env
+from togi.types import Message, Task
 
 
 class OneTurn(Env):

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from togi.types import Env, Message, Task
+from togi.protocols import Env
+from togi.types import Message, Task
 
 PARTS = ("critique", "revision", "question")
 

@@ -16,8 +16,9 @@ import torch
 from togi.batch import collate, samples
 from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, ScoreRecord, TaskRecord
 from togi.models.microbatch import microbatches
+from togi.protocols import Model, Play
 from togi.records import completion_tokens, conversation
-from togi.types import Group, Model, Play, Sampling, Score, Task, Trajectory
+from togi.types import Group, Sampling, Score, Task, Trajectory
 
 
 def evaluate(

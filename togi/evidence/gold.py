@@ -9,10 +9,11 @@ from typing import Literal
 
 from togi.evidence.finding import Finding
 from togi.evidence.visible import shortened
+from togi.protocols import Reward
 from togi.rewards import Composable, Verifier, code, form
 from togi.rewards.verify import first_answer
 from togi.text import Chat
-from togi.types import Message, Reward, Score, Task, Trajectory
+from togi.types import Message, Score, Task, Trajectory
 
 Kind = Literal["gold", "empty", "wrong"]
 SAME = 1e-6

@@ -17,6 +17,7 @@ from togi.batch import samples as group_samples
 from togi.evidence.pairs import SKIPS, PairRecord, PairsRecord, Scale
 from togi.evidence.verification import KeyRecord, VerificationRecord, VerifiedAttempt, VerifiedTask
 from togi.models.heads import ScalarModel
+from togi.protocols import Reward, Sampler
 from togi.records import completion_tokens
 from togi.rewards import Composable, Verifier, genrm
 from togi.rewards.judge.attack import ATTACKS, posed
@@ -24,7 +25,7 @@ from togi.rewards.judge.genrm import OpenVerification
 from togi.rewards.judge.verdict import Asker
 from togi.rollout import score
 from togi.text import Chat
-from togi.types import Group, Reward, Sampler, Score, Task, Trajectory
+from togi.types import Group, Score, Task, Trajectory
 
 ATTACKED = 8
 """Held-out tasks that answers which say nothing are given to."""

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from togi.batch import collate, samples
 from togi.evidence.finding import Finding
 from togi.models.microbatch import microbatches
+from togi.protocols import Engine, Model
 from togi.rollout import attempt_seed
 from togi.text import Chat
-from togi.types import Engine, Group, Model, Prompt, Sampling, Score, Task, Trajectory
+from togi.types import Group, Prompt, Sampling, Score, Task, Trajectory
 
 Array = NDArray[np.float64]
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from togi.evidence.finding import Finding
 from togi.evidence.on_policy import likelihood_findings, own_likelihoods
+from togi.protocols import Engine, Model, Reward
 from togi.rewards.algebra import Composable
 from togi.rewards.judge.attack import Family, attack
 from togi.rewards.judge.opened import Opened
 from togi.text import Chat
-from togi.types import Engine, Model, Reward, Task
+from togi.types import Task
 
 ATTACKED = 2  # tasks at which a judge is attacked: every attack is tried at each
 PAIRS = 16  # pairs whose likelihood is measured

@@ -31,10 +31,11 @@ from togi.evidence.visible import shortened, visible
 from togi.manifest import choose_dtype
 from togi.models.load import Loaded
 from togi.models.probe import probe_bf16
+from togi.protocols import Reward
 from togi.rewards.algebra import NotTrainedYet
 from togi.run import BASE, Run, open_model, ready
 from togi.text import Chat
-from togi.types import Reward, Sampling, Score, Task
+from togi.types import Sampling, Score, Task
 
 SHOWN, CHECKED = 2, 1000
 GLANCE_SECONDS = 1.0  # of a grader's call while a reward is attacked at a glance

@@ -27,7 +27,8 @@ from togi.models.optimiser import Optimiser, Trained, clip, load_trained, save_t
 from togi.models.packing import PROJECTED, SCALARS, PackedModel, pretrained
 from togi.models.probe import Probe, probe_bf16
 from togi.models.tally import Tally, Watched
-from togi.types import LOGP, Algorithm, Batch, FloatArray, Heads, Need, Output, Outputs, Sample
+from togi.protocols import Algorithm
+from togi.types import LOGP, Batch, FloatArray, Heads, Need, Output, Outputs, Sample
 
 __all__ = ["LocalPolicy", "NonFinite", "Optimiser", "Probe", "probe_bf16"]
 

@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from togi.models.weights import ModelError
-from togi.types import FloatArray, Policy, Sample
+from togi.protocols import Policy
+from togi.types import FloatArray, Sample
 
 _PART = 256  # samples annotated between two reports of progress
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from togi.types import LOGP, Batch, Mean, Model, Output, Outputs
+from togi.protocols import Model
+from togi.types import LOGP, Batch, Mean, Output, Outputs
 
 
 class Watched:

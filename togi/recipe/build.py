@@ -18,6 +18,7 @@ from togi.envs.constitution import Constitution, read_principles
 from togi.function import absolute
 from togi.models.load import Lora
 from togi.models.policy import Optimiser
+from togi.protocols import Algorithm, Env, Reward
 from togi.recipe import check
 from togi.recipe.errors import RecipeError, did_you_mean
 from togi.recipe.locate import Key
@@ -27,7 +28,7 @@ from togi.recipe.settings import SettingError, attempts_of, configured, settings
 from togi.rewards.parse import parse_reward
 from togi.run import Evaluation, ModelChoice, Run, Stage, Until
 from togi.sandbox.pool import Pool
-from togi.types import Algorithm, Env, Reward, Sampling, Task
+from togi.types import Sampling, Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,14 @@ from dataclasses import replace
 import numpy as np
 
 from togi.algorithms.single import Single
+from togi.protocols import Algorithm, Reward
 from togi.recipe.locate import Key
 from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import attempts_of
 from togi.rewards.algebra import leaves_of
 from togi.run import BASE
 from togi.samplers import Stepwise
-from togi.types import Algorithm, Reward, Sample, Task
+from togi.types import Sample, Task
 
 Problem = tuple[Key, str]
 

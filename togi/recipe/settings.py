@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from togi.algorithms import AVERAGES, BASELINES, ConstantLength
+from togi.protocols import Algorithm, Sampler
 from togi.recipe.errors import did_you_mean, explain, shown
 from togi.recipe.locate import Key
 from togi.samplers import Groups
-from togi.types import Algorithm, Sampler
 
 
 class SettingError(ValueError):

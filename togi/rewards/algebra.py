@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from togi.types import Asked, Engine, Reward, Score, Task, Trajectory
+from togi.protocols import Asked, Engine, Reward
+from togi.types import Score, Task, Trajectory
 
 if TYPE_CHECKING:  # workers that grade import this module, and start without the libraries that texts need
     import torch

@@ -14,8 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from togi.protocols import Asked
 from togi.rewards.algebra import Leaf, NotTrainedYet, Surroundings
-from togi.types import Asked, Group, Sample, Score, Task, Trajectory
+from togi.types import Group, Sample, Score, Task, Trajectory
 
 COMBINATIONS = ("mean", "min", "deviation")
 

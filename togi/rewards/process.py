@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from togi.protocols import Asked
 from togi.rewards.algebra import Leaf, Surroundings
 from togi.rewards.model import place
-from togi.types import Asked, Group, Sample, Score, Task, Trajectory
+from togi.types import Group, Sample, Score, Task, Trajectory
 
 if TYPE_CHECKING:  # workers that grade import this package, and start without the libraries that texts need
     from togi.text import Chat

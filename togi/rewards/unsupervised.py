@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from togi.protocols import Asked, Engine
 from togi.rewards.algebra import Leaf, Surroundings
 from togi.rewards.verify import Verifier, completion_text, form, number, scorer
-from togi.types import Asked, Engine, Reading, Score, Task, Trajectory
+from togi.types import Reading, Score, Task, Trajectory
 
 if TYPE_CHECKING:  # workers that grade import this module, and start without the libraries that texts need
     from togi.text import Chat, Referenced

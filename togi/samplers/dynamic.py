@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from togi.advantages import informative
+from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
-from togi.types import Group, Play, Sampler, Task
+from togi.types import Group, Task
 
 
 @dataclass(frozen=True)

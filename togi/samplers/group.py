@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from togi.types import Group, Play, Sampler, Task
+from togi.protocols import Play, Sampler
+from togi.types import Group, Task
 
 
 @dataclass(frozen=True)

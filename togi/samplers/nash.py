@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
-from togi.types import Group, Play, Sampler, Score, Task
+from togi.types import Group, Score, Task
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
-from togi.types import Group, Play, Sampler, Task
+from togi.types import Group, Task
 
 
 @dataclass(frozen=True)

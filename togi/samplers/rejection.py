@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
-from togi.types import Group, Play, Sampler, Task
+from togi.types import Group, Task
 
 
 @dataclass(frozen=True)

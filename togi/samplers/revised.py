@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
+from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
-from togi.types import Group, Message, Play, Sampler, Score, Status, Task, Trajectory
+from togi.types import Group, Message, Score, Status, Task, Trajectory
 
 Fault = Literal["empty", "cut", "unfinished"]
 _WHY: dict[Fault, str] = {

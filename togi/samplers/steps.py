@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
-from togi.types import Group, Ids, Play, Sampler, Score, Task
+from togi.types import Group, Ids, Score, Task
 
 Labels = Literal["hard", "soft"]
 _Begun = tuple[str, Ids]

@@ -18,11 +18,12 @@ from togi.evidence.redteam.measure import Ground, Told, payouts
 from togi.evidence.redteam.probes import probes
 from togi.evidence.redteam.programs import programs
 from togi.evidence.redteam.rows import Row, rows_of
+from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.rewards.judge.attack import attack as attack_judge
 from togi.rewards.judge.opened import Opened
 from togi.sandbox.pool import Pool
-from togi.types import Reward, Task
+from togi.types import Task
 
 SECONDS = 3.0  # of one call: an answer of some thousand characters that takes longer stalls training
 PLAIN = ("form", "style", "judge", "extraction")  # families of ordinary text: a grader should not stumble over it

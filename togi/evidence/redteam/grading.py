@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from togi.evidence.redteam import witness
+from togi.protocols import Batched, Reward
 from togi.rewards.algebra import Composable, Leaf, leaves_of
 from togi.rewards.code import code
 from togi.rewards.judge.opened import Opened
 from togi.sandbox.pool import Pool
-from togi.types import Batched, Reward, Score, Task, Trajectory, Turn
+from togi.types import Score, Task, Trajectory, Turn
 
 CHARACTERS = 4  # of a token, when no tokenizer says better
 PATIENCE = 5  # time-outs after which a grader is asked nothing more

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from togi.evidence.redteam.grading import Grading
+from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.rewards.code import code
 from togi.rewards.grade import parse_number
 from togi.rewards.verify import Verifier, first_answer, form
-from togi.types import Reward, Task
+from togi.types import Task
 
 TRIED = 4  # rows on which forms of an answer are tried
 WRONG = 3  # wrong answers a row

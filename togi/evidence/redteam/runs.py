@@ -13,10 +13,11 @@ from togi.evidence.redteam.attack import ASKED, FULL, SECONDS, Effort, NoAnswer,
 from togi.evidence.redteam.card import Card
 from togi.evidence.redteam.grading import Make, asks_model
 from togi.manifest import choose_dtype
+from togi.protocols import Reward
 from togi.rewards.algebra import NotTrainedYet, leaves_of
 from togi.run import BASE, Run, open_model, ready
 from togi.text import Chat
-from togi.types import Message, Reward, Task, Trajectory
+from togi.types import Message, Task, Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
+from togi.protocols import Asked
 from togi.rewards.algebra import Leaf, Surroundings
 from togi.rewards.code.attempt import Attempt
 from togi.rewards.code.cases import BadTests, Tests, read_maker, read_tests
@@ -21,7 +22,7 @@ from togi.rewards.code.program import program
 from togi.rewards.verify import completion_text
 from togi.sandbox.box import Box, Limits, Tier
 from togi.sandbox.tiers import open_box
-from togi.types import Asked, Score, Status, Task, Trajectory
+from togi.types import Score, Status, Task, Trajectory
 
 PAYS = ("all", "fraction")
 

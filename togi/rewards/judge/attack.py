@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from togi.protocols import Asked, Batched, Reward
 from togi.rewards.judge.prompts import RUBRIC
 from togi.statistics import Interval, wilson
-from togi.types import Asked, Batched, Reward, Task, Trajectory, Turn
+from togi.types import Task, Trajectory, Turn
 
 ALARM = 0.02
 """The share of false positives in a family of attacks above which a judge is called fooled."""

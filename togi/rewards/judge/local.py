@@ -22,11 +22,12 @@ from togi.engines.native import NativeEngine
 from togi.models.load import load_model
 from togi.models.microbatch import microbatches
 from togi.models.packing import PackedModel
+from togi.protocols import Engine
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge.outage import JudgeWarning
 from togi.rewards.judge.verdict import MARK, Question, Reply
 from togi.text import Chat
-from togi.types import Engine, Ids, Prompt, Sample, Sampling, Turn
+from togi.types import Ids, Prompt, Sample, Sampling, Turn
 
 TOKENS = 2400
 """Distinct tokens that go through the model together; bounds memory, never the result."""

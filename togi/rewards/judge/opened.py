@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from togi.protocols import Asked
 from togi.rewards.algebra import Leaf
 from togi.rewards.judge import prompts
 from togi.rewards.judge.outage import Losses
@@ -27,7 +28,7 @@ from togi.rewards.judge.verdict import (
     flipped,
     read,
 )
-from togi.types import Asked, Score, Task, Trajectory
+from togi.types import Score, Task, Trajectory
 
 if TYPE_CHECKING:
     from togi.rewards.judge.leaves import Judge, judge, preference
