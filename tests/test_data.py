@@ -121,6 +121,7 @@ def test_bom_crlf_blank_lines_and_a_missing_last_newline_are_fine(write: Write) 
     ("bad", "message"),
     [
         (b'{"prompt": "a', "not JSON"),
+        (b'{"prompt": "a", "answer"', "delimiter at column 25"),
         (b'{"prompt": "\xff"}', "not UTF-8"),
         (b'{"prompt": "a", "x": NaN}', "NaN is not JSON"),
         (b'{"prompt": "a", "prompt": "b"}', "stands twice"),

@@ -409,6 +409,7 @@ def test_every_key_is_read(recipe: Path, key: str) -> None:
         (["data.train.generate=tasks.py:addin"], 'did you mean "adding"?'),
         (["data.train.demonstrate=tasks.py:writen"], 'data.train.demonstrate: "tasks.py:writen"'),
         (["prompt.template=Hello"], "prompt: a prompt template holds"),
+        (["reward.score=tasks.py:paid"], 'your own function is written python("tasks.py:paid")'),
         (["reward.score=numbr()"], 'there is no reward "numbr"; did you mean "number"?'),
         (["reward.score='1.0'"], "this is a constant"),
         (["reward.score=number() + potential(number())"], "pays single tokens, which this algorithm does not read"),

@@ -53,7 +53,7 @@ def _json_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
 def read_json_row(line: bytes) -> Row:
     """The object on one line. Raises RowError."""
     try:
-        text = line.decode("utf-8")
+        text = line.decode("utf-8").rstrip("\r\n")  # so that a line cut short is faulted at its end, not after it
     except UnicodeDecodeError as error:
         raise RowError(f"byte {error.start + 1} is not UTF-8") from error
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -106,7 +107,9 @@ def parse_reward(expression: str, base: Path, pool: Pool | None = None, tier: An
         tree = ast.parse(expression.strip(), mode="eval")
         reward = _Reader(base, pool or shared_pool(), tier).read(tree.body)
     except SyntaxError as error:
-        raise ValueError(f"reward = {expression!r}: this cannot be read: {error.msg}") from error
+        own = re.search(r"[\w./-]+:[A-Za-z_]\w*", expression)
+        hint = f'; your own function is written python("{own[0]}")' if own and "python(" not in expression else ""
+        raise ValueError(f"reward = {expression!r}: this cannot be read: {error.msg}{hint}") from error
     except RecursionError as error:
         raise ValueError(f"reward = {expression[:80]!r}…: this is nested too deeply") from error
     except ValueError as error:
