@@ -25,6 +25,7 @@ import torch
 from togi.checkpoint import newest_good, save_checkpoint, sha256
 from togi.evidence.evaluate import add_kl, evaluate
 from togi.evidence.held_out import measure_stage
+from togi.evidence.standstill import RewardCheck, Standstill
 from togi.evidence.watch import watch_metrics, watched
 from togi.folder import RunFolder, digest, dumps, read_lines, write_text
 from togi.interrupt import Interrupted, Interrupts
@@ -78,6 +79,7 @@ class Training:
         self.checkpoints = folder.path / "checkpoints"
         self.position = Position()
         self.watching = watched("", [])
+        self.reward_check = RewardCheck("", 0, taught=True)
         self._saved = 0
 
     def go(self) -> None:
@@ -118,12 +120,15 @@ class Training:
         self.folder.event("stage", name=stage.name, step=self.position.step)
         self._saved = self.position.total
         self.watching = watched(stage.name, read_lines(self.folder.path / "metrics.jsonl"))
+        # Steps made before the run was resumed have the benefit of the doubt.
+        taught = self.position.step > 0 or stage.algorithm.trains == "nothing"
+        self.reward_check = RewardCheck(stage.name, stage.steps, taught=taught)
         try:
             while self.position.step < stage.steps and not work.ended:
                 self._step(work)
                 if self.position.total % self.run.save_every == 0 and self.position.step < stage.steps:
                     self._save(work)
-        except (Interrupted, JudgeOutage) as stop:
+        except (Interrupted, JudgeOutage, Standstill) as stop:
             if self._saved < self.position.total:
                 self._save(work)
             self.folder.event("interrupted", step=self.position.total, why=str(stop))
@@ -132,6 +137,10 @@ class Training:
             assert stage.until is not None
             self.folder.event("ended_early", name=stage.name, step=self.position.step, metric=stage.until.metric)
             self.watch.note(f"{stage.name} ends after {self.position.step} steps: {stage.until.metric} says so")
+        if not self.reward_check.taught:
+            self._warn(
+                f"{stage.name} learned nothing: no two attempts at a task were paid differently (see togi doctor)"
+            )
         with self.interrupts.deferred():
             self._finish(work)
 
@@ -164,6 +173,7 @@ class Training:
                 self._keep(work, rows, metrics)
             self._log_time(stage, clock.seconds, groups)
         self.watch.step(self.position.step, metrics, clock.seconds)
+        self.reward_check.look(groups, samples)
 
     def _check_until(self, stage: Stage, metrics: Mapping[str, float]) -> None:
         """Say at once when the metric that is to end the stage is not there: it would never end early."""

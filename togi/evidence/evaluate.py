@@ -15,6 +15,7 @@ import torch
 
 from togi.batch import collate, samples
 from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, ScoreRecord, TaskRecord
+from togi.evidence.standstill import why_unscored
 from togi.models.microbatch import microbatches
 from togi.protocols import Model, Play
 from togi.records import completion_tokens, conversation
@@ -33,7 +34,7 @@ def evaluate(
     keep: Callable[[Sequence[Group]], None] | None = None,
 ) -> EvaluationRecord:
     """Play every task ``attempts`` times and keep everything, in the form of ``evaluations/MODEL.json``; ``keep`` is
-    handed the groups themselves.
+    handed the groups themselves. Raises ValueError when tasks cannot be evaluated, or no attempt could be scored.
 
     Two models are compared fairly by two plays with the same seeds; ``sampling`` is recorded, the play already has it.
     """
@@ -47,6 +48,11 @@ def evaluate(
     started = time.perf_counter()
     groups = play(tasks, attempts)
     seconds = time.perf_counter() - started
+    if why := why_unscored(groups):
+        raise ValueError(
+            f"no attempt of {model} at a held-out task could be scored ({why}). Mend the reward or the rows, with togi "
+            "preview"
+        )
     if keep is not None:
         keep(groups)
     return from_groups(

@@ -1,0 +1,56 @@
+"""Stops a stage that its reward cannot teach: one that gives no scores, or the same one every time.
+
+It knows no model, no file and no algorithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from togi.types import Group, Sample
+
+UNSCORED = 3  # steps in a row without any score that are a fault of the reward, and not an accident
+ALIKE = 10  # steps from a stage's start without any signal that are enough to doubt the reward or the task
+
+
+class Standstill(ValueError):
+    """Nothing is learned, and nothing is wrong with the run: it can be resumed."""
+
+
+def why_unscored(groups: Sequence[Group]) -> str | None:
+    """What the first failed score says, when there are attempts and none of them could be scored; else None.
+
+    A reward that abstains has not failed.
+    """
+    scores = [score for group in groups for score in group.scores]
+    failed = [score for score in scores if score.status not in ("ok", "abstain")]
+    if not failed or any(score.status == "ok" for score in scores):
+        return None
+    return f"{failed[0].status}: {failed[0].note}" if failed[0].note else failed[0].status
+
+
+class RewardCheck:
+    """Whether the reward of a stage of ``steps`` steps teaches anything; ``taught`` when that is known beforehand."""
+
+    def __init__(self, stage: str, steps: int, *, taught: bool) -> None:
+        self.taught = taught
+        self._stage, self._steps, self._step = stage, steps, 0
+        self._unscored = 0  # steps in a row
+
+    def look(self, groups: Sequence[Group], samples: Sequence[Sample]) -> None:
+        """One step's groups, and their samples after credit. Raises Standstill."""
+        self._step += 1
+        self.taught = self.taught or any(s.advantage is None or bool(s.advantage.any()) for s in samples)
+        why = why_unscored(groups)
+        self._unscored = self._unscored + 1 if why else 0
+        if self._unscored >= min(UNSCORED, self._steps):
+            raise Standstill(
+                f"{self._stage}: no attempt of {self._unscored} steps in a row could be scored ({why}). Mend the "
+                "reward or the rows, with togi preview; the run can go on from here"
+            )
+        if self._step == ALIKE and not self.taught:
+            raise Standstill(
+                f"{self._stage}: {ALIKE} steps have passed, and no two attempts at a task were paid differently: "
+                "nothing was learned. See togi preview whether the reward tells right from wrong, and togi doctor "
+                "whether the task is too hard; the same command goes on from here"
+            )
