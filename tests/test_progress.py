@@ -54,6 +54,19 @@ def test_terminal_display_leaves_the_stage_behind() -> None:
     assert "loss 1.2500" in out.getvalue()
 
 
+def test_a_step_that_kept_no_group_says_what_was_dropped() -> None:
+    out = io.StringIO()
+    dropped = {"dynamic/dropped": 40.0, "dynamic/all_wrong": 0.75, "dynamic/all_correct": 0.25}
+    with Live(Console(file=out, force_terminal=False, width=40)) as watch:
+        watch.stage("dapo", 3, 0)
+        watch.progress(8, 8)
+        watch.step(1, METRICS, {"sample": 1.0})
+        watch.progress(8, 8)
+        watch.step(2, dropped, {"sample": 1.0})
+    lines = out.getvalue().splitlines()
+    assert lines[2].startswith("dapo 2/3  40 groups dropped (75% of all were wrong, 25% of all were correct)  1.0 s")
+
+
 def test_sparkline() -> None:
     assert sparkline([0.0, 1.0, 0.5]) == "▁█▅"
     assert sparkline([2.0, 2.0]) == "▁▁"

@@ -83,6 +83,8 @@ def test_adapter(folder: Path, tmp_path: Path) -> None:
     assert saved.form == "adapter"
     assert same(before, loaded.model)
     assert {path.name for path in saved.path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    targets = json.loads((saved.path / "adapter_config.json").read_text())["target_modules"]
+    assert targets == sorted(targets)
     base = AutoModelForCausalLM.from_pretrained(folder)
     plain = logits(base)
     elsewhere = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")

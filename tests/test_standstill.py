@@ -13,7 +13,7 @@ from togi.algorithms import GRPO, Collect
 from togi.evidence.standstill import Standstill
 from togi.folder import read_lines
 from togi.run import Run, Silent
-from togi.samplers import Groups
+from togi.samplers import Dynamic, Groups
 from togi.train import train
 from togi.types import Score, Status, Task, Trajectory
 
@@ -52,6 +52,14 @@ def test_a_reward_that_never_scores_stops_the_stage(tmp_path: Path, model: Path,
     ):
         train(run, Silent())
     assert len(list(read_lines(run.folder / "metrics.jsonl"))) == made
+
+
+def test_a_sampler_that_drops_what_was_not_scored_hides_no_failure(tmp_path: Path, model: Path) -> None:
+    run = paid_by(always(0, "error", "no such column"), tmp_path / "run", model, steps=8)
+    stage = replace(run.stages[0], algorithm=GRPO(sampler=Dynamic(2), kl=0.0))
+    with pytest.raises(Standstill, match="no such column"):
+        train(replace(run, stages=(stage,)), Silent())
+    assert len(list(read_lines(run.folder / "metrics.jsonl"))) == 3
 
 
 def test_a_reward_that_never_differs_stops_the_stage_and_the_same_command_goes_on(tmp_path: Path, model: Path) -> None:

@@ -92,7 +92,7 @@ class Live:
 
     def step(self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float]) -> None:
         now = self._now
-        now.step, now.metrics = step, metrics
+        now.step, now.metrics, now.tokens_per_second = step, metrics, None
         if "reward" in metrics and now.attempts:
             now.rewards.append(metrics["reward"])
             tokens = metrics["completions/mean_length"] * now.attempts
@@ -136,7 +136,7 @@ def told(now: Shown) -> str:
     """The numbers a person looks at first, as far as they are known."""
     parts = []
     metrics = now.metrics
-    if now.rewards:
+    if "reward" in metrics and now.rewards:
         parts.append(f"reward {now.rewards[-1]:.3f} {sparkline(now.rewards)}".rstrip())
         parts.append(f"length {metrics['completions/mean_length']:.0f}")
         if metrics["completions/clipped_ratio"] > 0:
@@ -145,6 +145,9 @@ def told(now: Shown) -> str:
             parts.append(f"{metrics['frac_reward_zero_std']:.0%} of groups without signal")
     elif "loss" in metrics:
         parts.append(f"loss {metrics['loss']:.4f}")
+    if dropped := metrics.get("dynamic/dropped"):
+        why = [f"{metrics.get(f'dynamic/all_{name}', 0.0):.0%} of all were {name}" for name in ("wrong", "correct")]
+        parts.append(f"{dropped:.0f} groups dropped ({', '.join(why)})")
     if now.tokens_per_second is not None:
         parts.append(f"{now.tokens_per_second:,.0f} tokens/s")
     return "  ".join(parts)

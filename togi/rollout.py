@@ -39,8 +39,9 @@ class _Episode:
 class Episodes:
     """Plays tasks through an environment each, with one engine call a turn for all of them.
 
-    ``at(step)`` gives the play of one step, with fresh ``counts``; a task that is played again within a step gets the
-    seeds of further attempts. Runs of stages that share a seed and step numbers sample alike: give each its own seed.
+    ``at(step)`` gives the play of one step, with fresh ``counts`` and ``scores`` (all that were given, of attempts
+    that a sampler drops as well); a task that is played again within a step gets the seeds of further attempts. Runs
+    of stages that share a seed and step numbers sample alike: give each its own seed.
     ``opponent`` makes the engine that has so much of the reference mixed into the policy.
     """
 
@@ -54,11 +55,12 @@ class Episodes:
     step: int = 0
     progress: Callable[[int, int], None] | None = None
     counts: dict[str, float] = field(default_factory=dict)
+    scores: list[Score] = field(default_factory=list, repr=False)
     _played: dict[str, int] = field(default_factory=dict, repr=False)
 
     def at(self, step: int, progress: Callable[[int, int], None] | None = None) -> Episodes:
         """The same play at another step; ``progress`` is told of finished turns."""
-        return replace(self, step=step, progress=progress, counts={}, _played={})
+        return replace(self, step=step, progress=progress, counts={}, scores=[], _played={})
 
     def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
         """Attempt every task ``n`` times and score. Raises ValueError when there is no reward, or a wrong one."""
@@ -125,6 +127,7 @@ class Episodes:
     def _scored(self, tasks: Sequence[Task], attempts: Sequence[tuple[Trajectory, ...]]) -> list[Group]:
         assert self.reward is not None
         scores = score(self.reward, list(zip(tasks, attempts, strict=True)))
+        self.scores.extend(each for given in scores for each in given)
         return [
             Group(task=task, trajectories=trajectories, scores=given)
             for task, trajectories, given in zip(tasks, attempts, scores, strict=True)

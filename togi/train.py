@@ -173,7 +173,7 @@ class Training:
                 self._keep(work, rows, metrics)
             self._log_time(stage, clock.seconds, groups)
         self.watch.step(self.position.step, metrics, clock.seconds)
-        self.reward_check.look(groups, samples)
+        self.reward_check.look(play.scores, samples)
 
     def _check_until(self, stage: Stage, metrics: Mapping[str, float]) -> None:
         """Say at once when the metric that is to end the stage is not there: it would never end early."""

@@ -48,7 +48,7 @@ def evaluate(
     started = time.perf_counter()
     groups = play(tasks, attempts)
     seconds = time.perf_counter() - started
-    if why := why_unscored(groups):
+    if why := why_unscored([score for group in groups for score in group.scores]):
         raise ValueError(
             f"no attempt of {model} at a held-out task could be scored ({why}). Mend the reward or the rows, with togi "
             "preview"

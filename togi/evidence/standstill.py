@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from togi.types import Group, Sample
+from togi.types import Sample, Score
 
 UNSCORED = 3  # steps in a row without any score that are a fault of the reward, and not an accident
 ALIKE = 10  # steps from a stage's start without any signal that are enough to doubt the reward or the task
@@ -17,12 +17,8 @@ class Standstill(ValueError):
     """Nothing is learned, and nothing is wrong with the run: it can be resumed."""
 
 
-def why_unscored(groups: Sequence[Group]) -> str | None:
-    """What the first failed score says, when there are attempts and none of them could be scored; else None.
-
-    A reward that abstains has not failed.
-    """
-    scores = [score for group in groups for score in group.scores]
+def why_unscored(scores: Sequence[Score]) -> str | None:
+    """What the first failed score says when none could be given, else None. A reward that abstains has not failed."""
     failed = [score for score in scores if score.status not in ("ok", "abstain")]
     if not failed or any(score.status == "ok" for score in scores):
         return None
@@ -37,11 +33,11 @@ class RewardCheck:
         self._stage, self._steps, self._step = stage, steps, 0
         self._unscored = 0  # steps in a row
 
-    def look(self, groups: Sequence[Group], samples: Sequence[Sample]) -> None:
-        """One step's groups, and their samples after credit. Raises Standstill."""
+    def look(self, scores: Sequence[Score], samples: Sequence[Sample]) -> None:
+        """All scores of one step, and its samples after credit. Raises Standstill."""
         self._step += 1
         self.taught = self.taught or any(s.advantage is None or bool(s.advantage.any()) for s in samples)
-        why = why_unscored(groups)
+        why = why_unscored(scores)
         self._unscored = self._unscored + 1 if why else 0
         if self._unscored >= min(UNSCORED, self._steps):
             raise Standstill(

@@ -6,6 +6,7 @@ Every folder appears whole or not at all: it is written under another name and r
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,8 +94,17 @@ def _save_adapter(model: PreTrainedModel, work: Path, dtype: torch.dtype | None)
     tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
     cast = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
     model.save_pretrained(work, state_dict=cast, save_embedding_layers=False)
+    _sort_targets(work / "adapter_config.json")
     # peft's model card is a form with every field left empty.
     (work / "README.md").unlink(missing_ok=True)
+
+
+def _sort_targets(path: Path) -> None:
+    """peft writes a set, in an order that differs from process to process: equal runs would leave unequal files."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _save_whole(model: nn.Module, work: Path, dtype: torch.dtype) -> None:
