@@ -19,11 +19,11 @@ from togi.evidence.gold import cases_of, gold_text, judge
 from togi.evidence.preview import Preview, preview
 from togi.models.load import Loaded, load_model
 from togi.models.policy import Optimiser
-from togi.protocols import Reward
+from togi.protocols import Reward, Sampler
 from togi.rewards import concise, form, gate, number, parse_reward
 from togi.rewards.algebra import Leaf
 from togi.run import Evaluation, ModelChoice, Run, Stage
-from togi.samplers import Groups
+from togi.samplers import Against, Dynamic, Groups, Rejection, WithGreedy
 from togi.text import Chat
 from togi.types import Message, Sampling, Score, Task, Trajectory
 
@@ -115,6 +115,16 @@ def test_a_reward_that_never_differs_is_a_failure(chat: Chat) -> None:
     assert ("fail", "the reward never differs: right, empty and wrong answers all get 0.5") in findings(
         some(7, 8), constant, chat
     )
+
+
+def test_a_reward_that_reads_no_answer_is_not_blamed_for_wrong_ones(chat: Chat) -> None:
+    voted = cases_of(some(7, 8, 9), parse_reward("majority()", Path()), chat)
+    (finding,) = judge(voted, blind=True)
+    assert (finding.level, finding.title) == ("warn", "the reward reads no answer: it cannot tell right from wrong")
+    assert any(found.level == "fail" for found in judge(voted))
+    empty = By((("7", 0.5), ("8", 1.0), ("", 1.0)))
+    levels = [found.level for found in judge(cases_of(some(7, 8), empty, chat), blind=True)]
+    assert "fail" in levels
 
 
 def test_an_answer_that_is_paid_for_nothing(chat: Chat) -> None:
@@ -218,6 +228,29 @@ def test_the_estimate_adds_up(chat: Chat) -> None:
     reading = (6 + 10 * (1 + len(run.stages[1].algorithm.needs & {"old_logp", "ref_logp"})) + played) * prompt
     reading += 10 * 4 * answer * len(run.stages[1].algorithm.needs & {"old_logp", "ref_logp"})
     assert found.seconds[0] == pytest.approx(expected / 10 + learning / 50 + reading / 100)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "fewest", "most", "kept"),
+    [
+        (Groups(4), 4, 4, 4),
+        (Groups(4, votes=16), 16, 16, 4),
+        (Dynamic(4, max_rounds=5), 4, 20, 4),
+        (Rejection(8, keep=2), 8, 8, 2),
+        (WithGreedy(1), 2, 2, 1),
+        (Against(3), 6, 6, 6),
+    ],
+)
+def test_the_estimate_knows_how_many_attempts_a_sampler_draws(
+    chat: Chat, sampler: Sampler, fewest: int, most: int, kept: int
+) -> None:
+    tasks = some(7, 8)
+    run = a_run(tasks)
+    stage = replace(run.stages[1], algorithm=GRPO(sampler=sampler))
+    found = estimate(replace(run, stages=(stage,), evaluation=None), chat, Rates(sample=10, read=100, learn=50))
+    steps = stage.steps * stage.tasks_per_step
+    assert found.sampled == (steps * fewest * 64, steps * most * 64)
+    assert found.learned == steps * (kept * 64 + len(chat.prompt(tasks[0].prompt)))
 
 
 def test_rates_follow_size_and_machine() -> None:

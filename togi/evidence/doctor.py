@@ -71,7 +71,7 @@ def _last_word(bad: int, doubtful: int) -> str:
     if bad:
         return f"Training cannot work like this: {bad} finding{'s' if bad > 1 else ''} marked ✗."
     if doubtful:
-        return f"Training can start. {doubtful} point{'s' if doubtful > 1 else ''} marked ! deserve a look."
+        return f"Training can start. {doubtful} point{'s deserve' if doubtful > 1 else ' deserves'} a look, marked !."
     return "Training can start."
 
 

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from togi.evidence.cost import FORWARD, LEARN
 from togi.run import Run, Stage
-from togi.samplers import Dynamic, Groups, StepLabels
+from togi.samplers import Against, Dynamic, Groups, Referenced, Rejection, Revised, StepLabels, WithGreedy
 from togi.text import Chat
 from togi.types import Sampling, Task
 
@@ -34,7 +34,8 @@ class Rates:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Tokens and seconds, from (answers as long as the recorded ones) to (every answer as long as allowed)."""
+    """Tokens and seconds, from (answers as long as the recorded ones, no group drawn again) to (every answer as long as
+    allowed, and as many groups drawn as a step may draw)."""
 
     sampled: tuple[int, int]
     learned: int
@@ -65,17 +66,17 @@ def estimate(run: Run, chat: Chat, speed: Rates) -> Estimate:
     seconds = [0.0, 0.0]
     learned = 0.0
     for stage in run.stages:
-        size = _lengths(stage.tasks, stage.sampling if stage.reward else None, chat)
+        size = _lengths(stage.tasks, stage.sampling if stage.algorithm.sampler.writes else None, chat)
         groups = stage.steps * stage.tasks_per_step
         learns = stage.epochs if stage.algorithm.trains != "nothing" else 0
         attempts = _attempts(stage)
         reads = 1 + ("ref_logp" in stage.algorithm.needs) + ("old_logp" in stage.algorithm.needs)
-        for index, answer in enumerate((size.answer, size.most)):
-            written = groups * attempts * answer if stage.reward else 0.0
-            learning = learns * groups * ((attempts or 1) * answer + size.prompt)
+        for index, (answer, drawn) in enumerate(((size.answer, attempts.fewest), (size.most, attempts.most))):
+            written = groups * drawn * answer
+            learning = learns * groups * ((attempts.kept or 1) * answer + size.prompt)
             sampled[index] += written
             seconds[index] += written / speed.sample + reads * groups * size.prompt / speed.read
-            seconds[index] += learning / speed.learn + (reads - 1) * groups * attempts * answer / speed.read
+            seconds[index] += learning / speed.learn + (reads - 1) * groups * attempts.kept * answer / speed.read
         learned += learning
     if run.evaluation is not None:
         size = _lengths(run.evaluation.tasks, run.evaluation.sampling, chat)
@@ -90,17 +91,39 @@ def estimate(run: Run, chat: Chat, speed: Rates) -> Estimate:
     )
 
 
-def _attempts(stage: Stage) -> float:
-    """Completions of each task; dynamic sampling may play more tasks than it keeps, which nobody knows before.
+@dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """Completions of each task: how many are drawn at least and at most, and how many are learned from."""
 
-    Steps are continued from half an answer on average; there are as many as a recorded answer has, else at least one.
-    """
-    sampler = stage.algorithm.sampler
-    if isinstance(sampler, StepLabels):
-        written = [task.recorded[0][-1].content for task in islice(stage.tasks, LOOKED_AT) if task.recorded]
-        steps = [sum(bool(step.strip()) for step in text.split(sampler.separator)) for text in written] or [1]
-        return sampler.n * (1 + sampler.continuations * (fmean(steps) - 1) / 2)
-    return sampler.n if isinstance(sampler, Groups | Dynamic) else len(stage.tasks[0].recorded)
+    fewest: float
+    most: float
+    kept: float
+
+
+def _attempts(stage: Stage) -> Attempts:
+    """Steps are continued from half an answer on average; there are as many as a recorded answer has, else one."""
+    kept: float
+    match stage.algorithm.sampler:
+        case Dynamic(n=kept, max_rounds=rounds):  # nobody knows before how many groups will differ
+            return Attempts(fewest=kept, most=kept * rounds, kept=kept)
+        case Groups(n=kept, votes=votes):
+            drawn = float(votes or kept)
+        case Rejection(n=drawn, keep=kept):
+            pass
+        case WithGreedy(n=kept):
+            drawn = kept + 1
+        case Against(n=pairs):
+            drawn = kept = 2 * pairs
+        case Referenced(n=kept) | Revised(n=kept):
+            drawn = kept
+        case StepLabels() as sampler:
+            written = [task.recorded[0][-1].content for task in islice(stage.tasks, LOOKED_AT) if task.recorded]
+            steps = [sum(bool(step.strip()) for step in text.split(sampler.separator)) for text in written] or [1]
+            kept = sampler.n
+            drawn = kept * (1 + sampler.continuations * (fmean(steps) - 1) / 2)
+        case _:
+            drawn, kept = 0, len(stage.tasks[0].recorded)
+    return Attempts(fewest=drawn, most=drawn, kept=kept)
 
 
 def _lengths(tasks: Sequence[Task], sampling: Sampling | None, chat: Chat) -> Lengths:

@@ -112,11 +112,11 @@ def _read(reward: Reward, text: str) -> str | None:
     return next((leaf.read(text) for leaf in leaves if isinstance(leaf, Verifier) and leaf.judges), None)
 
 
-def judge(cases: Sequence[Case]) -> list[Finding]:
-    """What the marks say of the reward."""
+def judge(cases: Sequence[Case], *, blind: bool = False) -> list[Finding]:
+    """What the marks say of the reward; one that is ``blind`` reads no answer and is not blamed for its mistakes."""
     attempts = [attempt for case in cases for attempt in case.attempts]
     scored = [attempt.score.value for attempt in attempts if attempt.score.status == "ok"]
-    found = _gold(cases)
+    found = _gold(cases, blind)
     if all(case.get("gold") is None for case in cases):
         return found
     if scored and max(scored) - min(scored) < SAME:
@@ -129,11 +129,11 @@ def judge(cases: Sequence[Case]) -> list[Finding]:
         title = ", ".join(f"{count} empty or wrong answers ended in {status}" for status, count in lost.items())
         advice = "such attempts are never trained on; make the grader answer 0 where it can"
         found.append(Finding(level="warn", title=title, detail=shortened(first, 300), advice=advice))
-    return found + _cheap(cases)
+    return found + _cheap(cases, ("empty",) if blind else ("empty", "wrong"))
 
 
-def _gold(cases: Sequence[Case]) -> list[Finding]:
-    """Whether every gold answer is scored, and gets full marks."""
+def _gold(cases: Sequence[Case], blind: bool) -> list[Finding]:
+    """Whether every gold answer is scored, and gets full marks of a reward that can see that it is one."""
     golds = [(case, gold) for case in cases if (gold := case.get("gold")) is not None]
     if not golds:
         advice = "give the rows an answer, or a completion that should be paid in full"
@@ -153,6 +153,12 @@ def _gold(cases: Sequence[Case]) -> list[Finding]:
         found.append(Finding(level="fail", title=title, detail=detail, advice="mend the rows, or the grader"))
     scored = [(case, gold) for case, gold in golds if gold.score.status == "ok"]
     most = max((gold.score.value for _, gold in scored), default=0.0)
+    if blind:
+        title = "the reward reads no answer: it cannot tell right from wrong"
+        return [
+            *found,
+            Finding(level="warn", title=title, advice="a [gold] in the recipe measures the truth beside it"),
+        ]
     short = [pair for pair in scored if not _full_marks(pair[1].score, most)]
     if short:
         # Without a verifier "full marks" is only what the best gold answer got, and grades may differ for a reason.
@@ -174,13 +180,13 @@ def _full_marks(score: Score, most: float) -> bool:
     return score.value >= most - SAME
 
 
-def _cheap(cases: Sequence[Case]) -> list[Finding]:
+def _cheap(cases: Sequence[Case], kinds: Sequence[Kind]) -> list[Finding]:
     """Whether an empty or a wrong answer is paid as much as a right one that gets full marks."""
     scored = [gold.score for case in cases if (gold := case.get("gold")) and gold.score.status == "ok"]
     most = max((score.value for score in scored), default=0.0)
     found = []
     nouns: dict[Kind, str] = {"empty": "an empty answer", "wrong": "another task's answer"}
-    for kind, noun in nouns.items():
+    for kind in kinds:
         pairs = [(case, gold, other) for case in cases if (gold := case.get("gold")) and (other := case.get(kind))]
         both = [
             (case, gold, other)
@@ -189,7 +195,9 @@ def _cheap(cases: Sequence[Case]) -> list[Finding]:
         ]
         paid = [case for case, gold, other in both if other.score.value >= gold.score.value - SAME]
         if paid:
-            title = f"{noun} is paid as much as the right one in {len(paid)} of {len(both)} tasks: {_named(paid)}"
+            title = (
+                f"{nouns[kind]} is paid as much as the right one in {len(paid)} of {len(both)} tasks: {_named(paid)}"
+            )
             level: Literal["warn", "fail"] = "fail" if kind == "empty" or len(paid) == len(both) else "warn"
             advice = "the model will find it: make the reward see the difference"
             found.append(Finding(level=level, title=title, advice=advice))

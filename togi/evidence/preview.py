@@ -75,12 +75,12 @@ class Preview:
         for look in self.looks:
             console.print(_look(look, shown))
             shown.update(look.prompts)
-        low, high = self.estimate.seconds
-        fewest, most = self.estimate.sampled
+        time = _range(*(_duration(seconds) for seconds in self.estimate.seconds))
+        sampled = _range(*(f"{tokens:,}" for tokens in self.estimate.sampled))
         console.print(Text("Estimate", style="bold"))
         for line in (
-            f"{self.estimate.learned:,} tokens to learn from at most; {fewest:,} to {most:,} to sample",
-            f"about {_duration(low)} to {_duration(high)} on this machine, {self.memory / 1e9 + 1:.1f} GB memory",
+            f"{self.estimate.learned:,} tokens to learn from at most; {sampled} to sample",
+            f"about {time} on this machine, {self.memory / 1e9 + 1:.1f} GB memory",
         ):
             console.print(Text(f"  {line}"))
         bad = len(self.findings)
@@ -158,7 +158,7 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int, attacked: s
     cases = cases_of(some, asked.reward, chat)
     findings = _lengths(some, asked.sampling if asked.reward else None, cases, chat, context)
     if asked.reward is not None:
-        findings += judge(cases)
+        findings += judge(cases, blind=is_blind(asked.reward))
     findings += [Finding(level="warn", title=note) for note in asked.tasks.notes()]
     if any(len(task.worth) > 1 for task in some):
         findings += pair_findings(asked.tasks)
@@ -236,6 +236,10 @@ def _scores(case: Case) -> Table:
 
 def _value(score: Score) -> str:
     return f"{score.value:g}" if score.status == "ok" else f"{score.status}: {shortened(score.note, 80)}"
+
+
+def _range(least: str, most: str) -> str:
+    return least if least == most else f"{least} to {most}"
 
 
 def _duration(seconds: float) -> str:
