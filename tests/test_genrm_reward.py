@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from judge_doubles import TASK, Scripted, attempts
-from judge_server import good, serving
-from judge_server import said as told
+from judge_server import good, said as told, serving
 from tiny_text import byte_level, tiny_llama
 
 from togi.engines.native import NativeEngine

@@ -11,8 +11,7 @@ import torch
 from numpy.testing import assert_allclose
 from torch import Tensor
 
-from togi import advantages as adv
-from togi import losses
+from togi import advantages as adv, losses
 
 Policy = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_model
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from togi.data import DataError, Generated, Prompting, Rows, Tasks, load_tasks
 from togi.data.transcripts import is_transcript, read_question, read_transcript

@@ -14,8 +14,7 @@ import torch
 from tiny_text import byte_level, tiny_llama
 from torch import Tensor, nn
 
-from togi import batch as batching
-from togi import losses
+from togi import batch as batching, losses
 from togi.algorithms.reward_model import RewardModel
 from togi.batch import collate, minibatches
 from togi.engines.native import NativeEngine

@@ -9,8 +9,7 @@ from enum import IntEnum
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import given, strategies as some
 
 from togi.sandbox.codec import DEPTH, HASHED, VALUES, NoValue, decode, encode
 

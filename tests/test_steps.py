@@ -16,8 +16,7 @@ import torch
 from test_rollout import Dice, Letters, episodes, task
 from tiny_text import byte_level
 
-from togi import batch as batching
-from togi import losses
+from togi import batch as batching, losses
 from togi.algorithms import ALGORITHMS, ProcessRewardModel
 from togi.batch import collate
 from togi.data import Collected, DataError, Rows, Tasks, load_tasks

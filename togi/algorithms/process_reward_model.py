@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from togi import batch as batching
-from togi import losses
+from togi import batch as batching, losses
 from togi.algorithms.policy_gradient import mean
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Stepwise

@@ -22,11 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from togi import batch as batching
-from togi import losses
+from togi import batch as batching, losses
 from togi.advantages import FLAT
-from togi.algorithms.answers import answers as answers_by_group
-from togi.algorithms.answers import left_out
+from togi.algorithms.answers import answers as answers_by_group, left_out
 from togi.algorithms.policy_gradient import mean
 from togi.algorithms.preference import REASONS, reason
 from togi.protocols import Algorithm, Sampler

@@ -12,8 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from togi.algorithms.genrm import KEYS, Labelled
-from togi.batch import answers
-from togi.batch import samples as group_samples
+from togi.batch import answers, samples as group_samples
 from togi.evidence.pairs import SKIPS, PairRecord, PairsRecord, Scale
 from togi.evidence.verification import KeyRecord, VerificationRecord, VerifiedAttempt, VerifiedTask
 from togi.models.heads import ScalarModel

@@ -17,8 +17,7 @@ from togi.report.ledger import cost_view
 from togi.report.observed import observations, sampled
 from togi.report.optimised import course_view
 from togi.report.plain import MISSING, mapping, pairs, text
-from togi.report.plots import Line, histogram, line_chart, number
-from togi.report.plots import share as percent_tick
+from togi.report.plots import Line, histogram, line_chart, number, share as percent_tick
 from togi.report.preferences import preferences
 from togi.report.read import Json, RunData, planned_stages
 from togi.report.results import TINTS, counts_passes, results, with_interval

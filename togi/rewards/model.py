@@ -75,8 +75,7 @@ class RewardModels(Leaf):
 
     def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
         """All trajectories of all tasks, in batches that share what they have in common."""
-        from togi.batch import answers
-        from togi.batch import samples as group_samples
+        from togi.batch import answers, samples as group_samples
 
         if not self.loaded:
             raise ValueError(f"{self.name} has no weights yet: call opened() before scoring")

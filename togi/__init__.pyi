@@ -1,0 +1,139 @@
+"""The public names. A reward is in `togi.rewards`, where some are called as Python's own modules are (`math`, `code`);
+the loop is `togi.train.train`, since its module has its name."""
+
+from .algorithms import (
+    BCO as BCO,
+    CDPO as CDPO,
+    CPO as CPO,
+    DAPO as DAPO,
+    DPO as DPO,
+    DPO_NORM as DPO_NORM,
+    DPOP as DPOP,
+    DR_GRPO as DR_GRPO,
+    EXO as EXO,
+    FDPO as FDPO,
+    GRPO as GRPO,
+    IPO as IPO,
+    IPO_SUM as IPO_SUM,
+    KTO as KTO,
+    LDDPO as LDDPO,
+    LITE_PPO as LITE_PPO,
+    NCA as NCA,
+    ONLINE_DPO as ONLINE_DPO,
+    ORPO as ORPO,
+    PASS_AT_K_TRAINING as PASS_AT_K_TRAINING,
+    PLDPO as PLDPO,
+    PPO as PPO,
+    PRIME as PRIME,
+    REINFORCE_BASELINE as REINFORCE_BASELINE,
+    REINFORCE_PP_BASELINE as REINFORCE_PP_BASELINE,
+    RLOO as RLOO,
+    RLPR as RLPR,
+    RPO as RPO,
+    RSO as RSO,
+    SFT as SFT,
+    SPPO as SPPO,
+    APODown as APODown,
+    APOZero as APOZero,
+    Collect as Collect,
+    ConstantLength as ConstantLength,
+    EntropyMinimisation as EntropyMinimisation,
+    EXOReward as EXOReward,
+    GenRM as GenRM,
+    InfoNCA as InfoNCA,
+    NashMD as NashMD,
+    PassAtK as PassAtK,
+    PolicyGradient as PolicyGradient,
+    ProcessRewardModel as ProcessRewardModel,
+    ReferenceFree as ReferenceFree,
+    ReinforcePP as ReinforcePP,
+    ReMax as ReMax,
+    RewardModel as RewardModel,
+    RobustDPO as RobustDPO,
+    SimPO as SimPO,
+    SLiC as SLiC,
+    VeriFree as VeriFree,
+)
+from .data import (
+    Collected as Collected,
+    DataError as DataError,
+    Generated as Generated,
+    Prompting as Prompting,
+    ReasoningGym as ReasoningGym,
+    Rows as Rows,
+    Tasks as Tasks,
+    load_tasks as load_tasks,
+)
+from .engines import (
+    NativeEngine as NativeEngine,
+)
+from .evidence.evaluate import (
+    evaluate as evaluate,
+)
+from .models.load import (
+    Lora as Lora,
+    load_model as load_model,
+)
+from .models.policy import (
+    LocalPolicy as LocalPolicy,
+    Optimiser as Optimiser,
+)
+from .progress import (
+    Live as Live,
+)
+from .protocols import (
+    Algorithm as Algorithm,
+    Engine as Engine,
+    Env as Env,
+    Model as Model,
+    Play as Play,
+    Policy as Policy,
+    Reward as Reward,
+    Sampler as Sampler,
+)
+from .recipe import (
+    RecipeError as RecipeError,
+    load_recipe as load_recipe,
+)
+from .rollout import (
+    Episodes as Episodes,
+)
+from .run import (
+    Evaluation as Evaluation,
+    ModelChoice as ModelChoice,
+    Run as Run,
+    Silent as Silent,
+    Stage as Stage,
+    Until as Until,
+    Watch as Watch,
+)
+from .samplers import (
+    Against as Against,
+    Dynamic as Dynamic,
+    Groups as Groups,
+    Recorded as Recorded,
+    Referenced as Referenced,
+    Rejection as Rejection,
+    Revised as Revised,
+    StepLabels as StepLabels,
+    Stepwise as Stepwise,
+    WithGreedy as WithGreedy,
+)
+from .text import (
+    Chat as Chat,
+)
+from .types import (
+    Batch as Batch,
+    Group as Group,
+    Loss as Loss,
+    Mean as Mean,
+    Message as Message,
+    Outputs as Outputs,
+    Prompt as Prompt,
+    Sample as Sample,
+    Sampling as Sampling,
+    Score as Score,
+    Task as Task,
+    Trajectory as Trajectory,
+    Turn as Turn,
+)
