@@ -16,7 +16,7 @@ from preference_run import preference_run
 
 from togi.evidence.cost import cost
 from togi.evidence.evaluate import from_groups
-from togi.evidence.evaluation import EvaluationRecord, write_evaluation
+from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, write_evaluation
 from togi.evidence.visible import shortened, visible
 from togi.folder import RunFolder, dumps
 from togi.report import render, verdict, write_report
@@ -254,6 +254,10 @@ def test_pairs_are_shown_as_chosen_and_rejected(tmp_path: Path) -> None:
     assert [(attempt.value, word) for attempt, word in first.rows] == [("1", "chosen"), ("0", "rejected")]
     assert [word for _, word in training_groups(data, "sft")[0].rows] == ["", ""]
     assert all(word.startswith("advantage ") for _, word in training_groups(data, "ppo")[0].rows)
+    for row in (rows := data.rollouts["ppo", 1]):
+        row["advantage"] = 0.0 if row["group"] == rows[0]["group"] else 1.0
+    assert training_groups(data, "ppo")[0].title != f"Learned from at step 1: {rows[0]['task']}"
+    assert all(word == "advantage +1.00" for _, word in training_groups(data, "ppo")[0].rows)
     for row in data.rollouts["scorer", 1]:
         row["score"]["value"] = 1.0 if row["group"] == 0 else None
     ties, lost, _ = training_groups(data, "scorer")[:3]
@@ -261,6 +265,20 @@ def test_pairs_are_shown_as_chosen_and_rejected(tmp_path: Path) -> None:
     assert {word for _, word in lost.rows} == {"left out"}
     data.rollouts["scorer", 1][:] = [row | {"group": row["attempt"]} for row in data.rollouts["scorer", 30][:2]]
     assert [group.rows[0][1] for group in training_groups(data, "scorer")[:2]] == ["unwanted", "wanted"]
+
+
+def test_a_mixed_task_shows_an_attempt_of_each_kind(tmp_path: Path) -> None:
+    evaluation = read_run(made_up_run(tmp_path / "run")).evaluations[-1]
+    task = evaluation["tasks"][0]
+    attempt = task["attempts"][0]
+    wrong, right = (replace_value(attempt, value) for value in (0.0, 1.0))
+    (found,) = examples([{**evaluation, "tasks": [{**task, "attempts": [wrong, wrong, right, wrong]}]}], graded=False)
+    assert [shown.passed for shown in found.sides[0].attempts] == [True, False]
+    assert found.sides[0].tally == "1 of 4 right"
+
+
+def replace_value(attempt: AttemptRecord, value: float) -> AttemptRecord:
+    return {**attempt, "score": {**attempt["score"], "status": "ok", "value": value}}
 
 
 def test_examples_of_graded_scores_are_the_largest_changes(tmp_path: Path) -> None:

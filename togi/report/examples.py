@@ -32,7 +32,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One model's attempts at a task: the first few, and how many of all passed."""
+    """One model's attempts at a task: a few of them, and how many of all passed."""
 
     model: str
     tally: str
@@ -119,7 +119,7 @@ def _example(kind: str, tasks: Sequence[TaskRecord], ends: Sequence[EvaluationRe
     sides = []
     for task, one in zip(tasks, ends, strict=True):
         mark = None if graded else one["pass_mark"]
-        shown = tuple(_attempt(attempt, mark) for attempt in task["attempts"][:SHOWN])
+        shown = tuple(_attempt(attempt, mark) for attempt in _shown(task["attempts"], mark))
         sides.append(Side(model=one["model"], tally=_tally(task, mark), attempts=shown))
     first = tasks[0]
     return Example(
@@ -129,6 +129,15 @@ def _example(kind: str, tasks: Sequence[TaskRecord], ends: Sequence[EvaluationRe
         answer="" if first["answer"] is None else shortened(str(first["answer"]), LONGEST),
         sides=tuple(sides),
     )
+
+
+def _shown(attempts: Sequence[AttemptRecord], mark: float | None) -> Sequence[AttemptRecord]:
+    """The first attempts; where some are right and others are not, the first of each."""
+    if mark is not None:
+        right = [attempt["score"]["status"] == "ok" and passes(attempt, mark) for attempt in attempts]
+        if any(right) and not all(right):
+            return [attempts[right.index(True)], attempts[right.index(False)]]
+    return attempts[:SHOWN]
 
 
 def _tally(task: TaskRecord, mark: float | None) -> str:
@@ -168,13 +177,15 @@ class TrainingGroup:
 
 
 def training_groups(data: RunData, stage: str) -> list[TrainingGroup]:
-    """The first group of the stage's first and of its last step; the first three where preferences are learned."""
+    """The first group with a signal of the stage's first and of its last step; the first three where preferences are
+    learned."""
     compared = learns_preferences(data, stage)
     found = []
     for (name, step), rows in data.rollouts.items():
         if name == stage and rows:
-            numbers = list(dict.fromkeys(row.get("group") for row in rows))[: GROUPS if compared else 1]
-            for number in numbers:
+            taught = [row.get("group") for row in rows if row.get("advantage")]
+            numbers = list(dict.fromkeys([*(taught if not compared else []), *(row.get("group") for row in rows)]))
+            for number in numbers[: GROUPS if compared else 1]:
                 group = [row for row in rows if row.get("group") == number]
                 told = _compared(group) if compared else _credited(group, rows)
                 title = f"Compared at step {step}: {group[0]['task']}" if compared else f"Learned from at step {step}"
