@@ -67,6 +67,23 @@ def test_a_changed_reward_is_refused_naming_its_file(recipe: Path, tmp_path: Pat
         claim(run_of(recipe, folder.path), folder, allow_changes=False)
 
 
+def test_what_a_reward_imports_from_its_own_folder_is_part_of_it(recipe: Path, tmp_path: Path) -> None:
+    folder = recipe.parent
+    (folder / "reward.py").write_text("import json\nfrom marks import best\npay = lambda task, completion: best\n")
+    (folder / "marks.py").write_text("import reward\nfrom grades.top import best\n")  # in a circle, as Python allows
+    (folder / "grades").mkdir()
+    (folder / "grades" / "top.py").write_text("best = 1.0\n")
+    (folder / "grades" / "other.py").write_text("def (\n")
+    (folder / "unrelated.py").write_text("")
+    with RunFolder(tmp_path / "run") as open_folder:
+        run = run_of(recipe, open_folder.path)
+        assert list(files_read(run)["grpo"]) == ["reward.py", "marks.py", "grades/other.py", "grades/top.py"]
+        claim(run, open_folder, allow_changes=False)
+        (folder / "grades" / "top.py").write_text("best = 2.0\n")
+        with pytest.raises(FolderError, match=r"files\.grpo\.grades/top\.py"):
+            claim(run_of(recipe, open_folder.path), open_folder, allow_changes=False)
+
+
 def test_a_changed_constitution_is_refused(recipe: Path, tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
         claim(run_of(recipe, folder.path), folder, allow_changes=False)

@@ -53,6 +53,36 @@ def resolve(reference: str, base: Path) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def neighbours(path: Path) -> list[Path]:
+    """The files of ``path``'s folder that it imports, directly or by way of one another; all of a package's count.
+
+    What cannot be parsed imports nothing: it is refused where it is used.
+    """
+    found: dict[Path, None] = {}
+    left = [path]
+    while left:
+        new = [file for name in sorted(_imported(left.pop())) for file in _beside(path.parent, name)]
+        left += [file for file in new if file not in found and file != path]
+        found |= dict.fromkeys(file for file in new if file != path)
+    return list(found)
+
+
+def _imported(path: Path) -> set[str]:
+    """The first part of the name of every module that a file imports."""
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0]
+    return {name.partition(".")[0] for name in names}
+
+
+def _beside(folder: Path, module: str) -> list[Path]:
+    file = folder / f"{module}.py"
+    return [file] if file.is_file() else sorted((folder / module).rglob("*.py")) if module else []
+
+
 def _split(reference: str) -> tuple[str, str]:
     place, colon, function = reference.rpartition(":")
     if not colon or not place or not function.isidentifier():
