@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from toy_run import make_model, toy_run
+from tiny_text import tiny_folder
+from toy_run import toy_run
 
 from togi.evidence.again import evaluate_run, in_words, pick_model, table
 from togi.evidence.evaluate import evaluate, from_groups
@@ -192,7 +193,7 @@ def test_the_model_that_is_meant(tmp_path: Path) -> None:
 
 
 def test_evaluating_a_run_again(tmp_path: Path) -> None:
-    run = replace(toy_run(tmp_path / "run", make_model(tmp_path / "model")), evaluation=None)
+    run = replace(toy_run(tmp_path / "run", tiny_folder(tmp_path / "model")), evaluation=None)
     train(replace(run, stages=run.stages[:1]), Silent())
     with pytest.raises(ValueError, match=r"no \[evaluation\]"):
         evaluate_run(run, "sft")

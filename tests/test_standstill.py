@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from toy_run import make_model, toy_run
+from tiny_text import tiny_folder
+from toy_run import toy_run
 
 from togi.algorithms import GRPO, Collect
 from togi.evidence.standstill import Standstill
@@ -35,7 +36,7 @@ def always(value: float, status: Status = "ok", note: str = "") -> object:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
+    return tiny_folder(tmp_path_factory.mktemp("model"))
 
 
 def paid_by(reward: object, folder: Path, model: Path, **changes: object) -> Run:

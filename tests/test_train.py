@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_run import make_model, preference_run, process_run, tasks, toy_run
+from tiny_text import tiny_folder
+from toy_run import preference_run, process_run, tasks, toy_run
 
 from togi.folder import FolderError, RunFolder, broken_link, read_lines
 from togi.interrupt import Interrupted
@@ -67,7 +68,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("model"))
+    return tiny_folder(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +309,7 @@ def test_rows_longer_than_the_context_are_refused_before_a_step(model: Path, tmp
     run = toy_run(tmp_path, model)
     sft, grpo = run.stages
     long = replace(run, stages=(replace(sft, tasks=tasks(["red", "blue" * 60])), grpo), evaluation=None)
-    with pytest.raises(ValueError, match=r"1 of 2 tasks of stage sft do not fit .* of 64 tokens: blue"):
+    with pytest.raises(ValueError, match=r"1 of 2 tasks of stage sft do not fit .* of 256 tokens: blue"):
         train(long, Silent())
     assert not (tmp_path / "metrics.jsonl").exists()
 

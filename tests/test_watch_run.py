@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from toy_run import make_model, toy_run
+from tiny_text import tiny_folder
+from toy_run import toy_run
 
 from togi.algorithms import GRPO
 from togi.folder import read_lines
@@ -53,7 +54,7 @@ def run(folder: Path, model: Path) -> Run:
 
 
 def test_an_alarm_is_told_and_kept_once_however_the_run_is_stopped(tmp_path: Path) -> None:
-    model = make_model(tmp_path / "model")
+    model = tiny_folder(tmp_path / "model")
     told = Notes()
     train(run(tmp_path / "whole", model), told)
     (alarm,) = [row for row in read_lines(tmp_path / "whole" / "alarms.jsonl") if row["signal"] == "no score"]

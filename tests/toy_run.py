@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from togi.algorithms import DPO, GRPO, PPO, PRIME, SFT, Collect, ProcessRewardModel, RewardModel
 from togi.data import Collected, Tasks
@@ -21,43 +19,8 @@ from togi.samplers import Dynamic, Groups, StepLabels, Stepwise
 from togi.train import train
 from togi.types import Message, Sampling, Score, Task, Trajectory
 
-TEMPLATE = (
-    "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
-)
 SAMPLING = Sampling(max_tokens=6)
 WORDS = ["red", "blue", "green", "black", "white", "brown"]
-
-
-def make_model(path: Path, seed: int = 0) -> Path:
-    """A random Llama of some ten thousand weights with a tokenizer trained on the spot, as a folder."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|pad|>", "<|start|>", "<|end|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    tokenizer.train_from_iterator([f"user\nsay {word}\nassistant\n{word}" for word in WORDS], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|pad|>")
-    fast.chat_template = TEMPLATE
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=len(fast),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        tie_word_embeddings=True,
-        eos_token_id=2,
-        bos_token_id=None,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).save_pretrained(path)
-    fast.save_pretrained(path)
-    return path
 
 
 class SaysIt:
