@@ -53,18 +53,15 @@ def resolve(reference: str, base: Path) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def neighbours(path: Path) -> list[Path]:
-    """The files of ``path``'s folder that it imports, directly or by way of one another; all of a package's count.
+def with_imports(path: Path) -> tuple[Path, ...]:
+    """A Python file and those of its folder that it imports, by way of one another too; all of a package's count.
 
     What cannot be parsed imports nothing: it is refused where it is used.
     """
-    found: dict[Path, None] = {}
-    left = [path]
-    while left:
-        new = [file for name in sorted(_imported(left.pop())) for file in _beside(path.parent, name)]
-        left += [file for file in new if file not in found and file != path]
-        found |= dict.fromkeys(file for file in new if file != path)
-    return list(found)
+    found = [path]
+    for file in found:  # it grows meanwhile
+        found += [new for name in sorted(_imported(file)) for new in _beside(path.parent, name) if new not in found]
+    return tuple(found)
 
 
 def _imported(path: Path) -> set[str]:

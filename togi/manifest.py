@@ -20,7 +20,6 @@ import torch
 
 from togi.envs.constitution import Constitution
 from togi.folder import FolderError, RunFolder, digest, write_text
-from togi.function import neighbours
 from togi.models.load import Loaded
 from togi.models.policy import probe_bf16
 from togi.models.weights import file_sha256
@@ -122,8 +121,7 @@ def describe(run: Run) -> dict[str, Any]:
 def files_read(run: Run) -> dict[str, dict[str, str | None]]:
     """sha256 of the user's own files that say what each stage pays for, and of the principles it asks under.
 
-    What a Python file imports from its own folder is part of it. A file that is missing is None: it is refused where it
-    is read.
+    A file that is missing is None: it is refused where it is read.
     """
     base = run.recipe.get("relative_to", ".")
     paid = {stage.name: [stage.reward, stage.gold] for stage in run.stages}
@@ -131,8 +129,7 @@ def files_read(run: Run) -> dict[str, dict[str, str | None]]:
         paid["evaluation"] = [run.evaluation.reward]
     found: dict[str, dict[str, str | None]] = {}
     for name, rewards in paid.items():
-        named = [path for reward in rewards if reward for leaf in leaves_of(reward) for path in leaf.files]
-        paths = named + [file for path in named if path.suffix == ".py" for file in neighbours(path)]
+        paths = [path for reward in rewards if reward for leaf in leaves_of(reward) for path in leaf.files]
         found[name] = {os.path.relpath(path, base): file_sha256(path) if path.is_file() else None for path in paths}
     for stage in run.stages:
         if isinstance(stage.env, Constitution):

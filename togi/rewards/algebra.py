@@ -107,7 +107,7 @@ class Leaf(Composable):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files of the user's own that say what it pays for, other than the data."""
+        """The files of the user's own that say what it pays for, other than the data; imported ones as well."""
         return ()
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from togi.function import absolute
+from togi.function import absolute, with_imports
 from togi.rewards.algebra import Leaf
 from togi.rewards.verify import completion_text, unscored
 from togi.sandbox.pool import Pool, Verdict, shared_pool
@@ -38,7 +38,7 @@ class python(Leaf):
     @property
     def files(self) -> tuple[Path, ...]:
         place = self.function.rpartition(":")[0]
-        return (Path(place),) if place.endswith(".py") else ()
+        return with_imports(Path(place)) if place.endswith(".py") else ()
 
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         given = {"function": self.function}
