@@ -13,19 +13,18 @@ import resource
 import shutil
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 
 from togi.checkpoint import newest_good, save_checkpoint, sha256
 from togi.evidence.evaluate import add_kl, evaluate
 from togi.evidence.held_out import measure_stage
-from togi.evidence.standstill import RewardCheck, Standstill
+from togi.evidence.standstill import Standstill
 from togi.evidence.watch import watch_metrics, watched
 from togi.folder import RunFolder, digest, dumps, read_lines, write_text
 from togi.interrupt import Interrupted, Interrupts
@@ -43,7 +42,7 @@ from togi.records import (
     rollout_metrics,
     rollout_rows,
 )
-from togi.rewards.judge import JudgeOutage, JudgeWarning
+from togi.rewards.judge import JudgeOutage, judge_warnings_to
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
 from togi.types import Group, Score
@@ -67,7 +66,7 @@ def train(run: Run, watch: Watch, *, allow_changes: bool = False) -> None:
     Raises ``Interrupted`` after saving when a signal asks the run to stop, ``FolderError`` when the folder is in use,
     belongs to another recipe, or its disk is full.
     """
-    with RunFolder(run.folder) as folder, Interrupts(watch.note) as interrupts, told(watch.note):
+    with RunFolder(run.folder) as folder, Interrupts(watch.note) as interrupts, judge_warnings_to(watch.note):
         Training(run, folder, watch, interrupts, claim(run, folder, allow_changes)).go()
 
 
@@ -79,7 +78,6 @@ class Training:
         self.checkpoints = folder.path / "checkpoints"
         self.position = Position()
         self.watching = watched("", [])
-        self.reward_check = RewardCheck("", 0, taught=True)
         self._saved = 0
 
     def go(self) -> None:
@@ -120,9 +118,6 @@ class Training:
         self.folder.event("stage", name=stage.name, step=self.position.step)
         self._saved = self.position.total
         self.watching = watched(stage.name, read_lines(self.folder.path / "metrics.jsonl"))
-        # Steps made before the run was resumed have the benefit of the doubt.
-        taught = self.position.step > 0 or stage.algorithm.trains == "nothing"
-        self.reward_check = RewardCheck(stage.name, stage.steps, taught=taught)
         try:
             while self.position.step < stage.steps and not work.ended:
                 self._step(work)
@@ -137,7 +132,7 @@ class Training:
             assert stage.until is not None
             self.folder.event("ended_early", name=stage.name, step=self.position.step, metric=stage.until.metric)
             self.watch.note(f"{stage.name} ends after {self.position.step} steps: {stage.until.metric} says so")
-        if not self.reward_check.taught:
+        if not work.reward_check.taught:
             self._warn(
                 f"{stage.name} learned nothing: no two attempts at a task were paid differently (see togi doctor)"
             )
@@ -173,7 +168,7 @@ class Training:
                 self._keep(work, rows, metrics)
             self._log_time(stage, clock.seconds, groups)
         self.watch.step(self.position.step, metrics, clock.seconds)
-        self.reward_check.look(play.scores, samples)
+        work.reward_check.look(play.scores, samples)
 
     def _check_until(self, stage: Stage, metrics: Mapping[str, float]) -> None:
         """Say at once when the metric that is to end the stage is not there: it would never end early."""
@@ -298,30 +293,6 @@ class Training:
     def _warn(self, text: str) -> None:
         self.folder.event("warning", text=text)
         self.watch.note(f"warning: {text}")
-
-
-@contextmanager
-def told(note: Callable[[str], None]) -> Iterator[None]:
-    """Pass on what judges warn of, which Python would print once and in its own form."""
-    with warnings.catch_warnings():
-        others = warnings.showwarning
-
-        def show(
-            message: Warning | str,
-            category: type[Warning],
-            filename: str,
-            lineno: int,
-            file: TextIO | None = None,
-            line: str | None = None,
-        ) -> None:
-            if issubclass(category, JudgeWarning):
-                note(f"warning: {message}")
-            else:
-                others(message, category, filename, lineno, file, line)
-
-        warnings.simplefilter("always", JudgeWarning)
-        warnings.showwarning = show
-        yield
 
 
 class Clock:

@@ -14,6 +14,7 @@ import torch
 from togi import batch
 from togi.data import Tasks, TaskStream, load_collected, split, stream
 from togi.engines import Mixture, NativeEngine
+from togi.evidence.standstill import RewardCheck
 from togi.folder import digest
 from togi.models.heads import load_scalar
 from togi.models.load import Loaded
@@ -70,6 +71,7 @@ class Workshop:
             seed=self.seed,
         )
         self.memory: Memory = {}
+        self.reward_check = RewardCheck(stage.name, stage.steps, taught=stage.algorithm.trains == "nothing")
         self._met = 0  # steps in a row that met the stage's ``until``
         self._references: References | None = None
         self.mark()
@@ -143,6 +145,7 @@ class Workshop:
             self.mix.restore(state["mix"])
         self.memory = dict(state["memory"])
         self._met = state["met"]
+        self.reward_check.taught = True  # steps made before have the benefit of the doubt
         torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["torch_rng"])), dtype=torch.uint8))
         self.mark()
 

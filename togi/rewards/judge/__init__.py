@@ -2,7 +2,7 @@
 
 from togi.rewards.judge.genrm import genrm
 from togi.rewards.judge.leaves import Judge, judge, preference
-from togi.rewards.judge.outage import JudgeOutage, JudgeWarning
+from togi.rewards.judge.outage import JudgeOutage, JudgeWarning, judge_warnings_to
 from togi.rewards.judge.rubric import rubric
 
-__all__ = ["Judge", "JudgeOutage", "JudgeWarning", "genrm", "judge", "preference", "rubric"]
+__all__ = ["Judge", "JudgeOutage", "JudgeWarning", "genrm", "judge", "judge_warnings_to", "preference", "rubric"]

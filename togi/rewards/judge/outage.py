@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
 
 from togi.rewards.judge.verdict import Verdict
 
@@ -60,3 +62,27 @@ class Losses:
                 "answers that a server gave are not asked for again."
             )
         warnings.warn(f"{said}. They are left out, not scored 0.", JudgeWarning, stacklevel=2)
+
+
+@contextmanager
+def judge_warnings_to(note: Callable[[str], None]) -> Iterator[None]:
+    """Pass on what judges warn of, which Python would print once and in its own form."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, JudgeWarning):
+                note(f"warning: {message}")
+            else:
+                others(message, category, filename, lineno, file, line)
+
+        warnings.simplefilter("always", JudgeWarning)
+        warnings.showwarning = show
+        yield
