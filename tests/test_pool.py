@@ -48,6 +48,13 @@ def chatter(lines):
     os.write(1, b"{}\\n" * 10)
     os.write(2, b"noise\\n" * 10)
     return "done"
+def deep():
+    return deep()
+def deep_value():
+    value = []
+    for _ in range(10_000):
+        value = [value]
+    return value
 def odd():
     return {1, 2}
 def huge():
@@ -174,26 +181,28 @@ def test_a_hundred_calls_with_hangs_among_them_all_get_verdicts(graders: str) ->
 
 
 @pytest.mark.parametrize(
-    ("function", "arguments", "note"),
+    ("function", "arguments", "status", "note"),
     [
-        ("leave", {"code": 0}, "ended with exit code 0"),
-        ("leave", {"code": 3}, "ended with exit code 3"),
-        ("segfault", {}, "killed by SIGSEGV"),
-        ("stop", {}, "SystemExit"),
-        ("fail", {}, "KeyError: 'what happened' (graders.py:"),
-        ("eat", {"megabytes": 1024}, "out of memory"),
-        ("odd", {}, "not JSON serializable"),
-        ("huge", {}, "larger than"),
-        ("forge", {}, "something other than the worker"),
-        ("absent", {}, "no function"),
-        ("add", {"c": 1}, "unexpected keyword"),
+        ("leave", {"code": 0}, "error", "ended with exit code 0"),
+        ("leave", {"code": 3}, "error", "ended with exit code 3"),
+        ("segfault", {}, "error", "killed by SIGSEGV"),
+        ("stop", {}, "error", "SystemExit"),
+        ("fail", {}, "error", "KeyError: 'what happened' (graders.py:"),
+        ("eat", {"megabytes": 1024}, "memory", "out of memory"),
+        ("deep", {}, "depth", "RecursionError"),
+        ("deep_value", {}, "depth", "RecursionError"),
+        ("odd", {}, "error", "not JSON serializable"),
+        ("huge", {}, "error", "larger than"),
+        ("forge", {}, "error", "something other than the worker"),
+        ("absent", {}, "error", "no function"),
+        ("add", {"c": 1}, "error", "unexpected keyword"),
     ],
 )
 def test_failures_have_a_status_and_a_reason(
-    pool: Pool, graders: str, function: str, arguments: dict[str, int], note: str
+    pool: Pool, graders: str, function: str, arguments: dict[str, int], status: str, note: str
 ) -> None:
     verdict = pool.call(f"{graders}:{function}", arguments)
-    assert verdict.status == "error"
+    assert verdict.status == status
     assert note in verdict.note
     assert pool.call(f"{graders}:add", {"a": 1}).value == 1
     assert pool.alive == 2
@@ -236,6 +245,14 @@ def test_workers_that_died_idle_are_replaced(graders: str) -> None:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         assert [verdict.value for verdict in pool.call_many(f"{graders}:add", [{"a": 1}] * 4)] == [1] * 4
+
+
+@pytest.mark.parametrize("fault", ["bytearray(2**30)", "f = lambda: f(); f()", "raise TimeoutError"])
+def test_what_fails_while_loading_is_an_error(pool: Pool, tmp_path: Path, fault: str) -> None:
+    (tmp_path / "loads.py").write_text(f"{fault.replace('; ', chr(10))}\ndef grade():\n    return 1\n")
+    verdict = pool.call(f"{tmp_path / 'loads.py'}:grade", {})
+    assert verdict.status == "error"
+    assert "cannot load" in verdict.note
 
 
 def test_threads_share_a_pool(pool: Pool, graders: str) -> None:

@@ -37,15 +37,21 @@ from togi.sandbox.probe import bait
 LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
 PROCESSES = 32  # of one jailed worker, with its threads
 REPLY_LIMIT = 4 * 2**20  # bytes of one result
+_Status = Literal["ok", "timeout", "memory", "depth", "error"]
+_SAID: dict[str, _Status] = {"ok": "ok", "memory": "memory", "depth": "depth"}  # by a worker, of a call
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The outcome of one call: ``value`` is JSON and only meaningful when ``status`` is ok; ``output`` is what it
-    printed, cut at a few thousand characters."""
+    printed, cut at a few thousand characters.
+
+    "timeout", "memory" and "depth" say that the call itself, once everything was loaded, ran over its clock, its memory
+    or Python's limit on recursion. "error" is anything else.
+    """
 
     value: Any = None
-    status: Literal["ok", "timeout", "error"] = "ok"
+    status: _Status = "ok"
     note: str = ""
     output: str = ""
 
@@ -268,15 +274,17 @@ class _Batch:
                 continue
             verdict = Verdict(
                 value=reply.get("value"),
-                status="ok" if reply.get("status") == "ok" else "error",
+                status=_SAID.get(str(reply.get("status")), "error"),
                 note=str(reply.get("note", "")),
                 output=str(reply.get("output", "")),
             )
             self._finish(worker, verdict, bool(reply.get("retire", False)))
 
     def _expire(self, worker: Worker) -> None:
-        note = f"took longer than {self.pool.seconds:g} s" if worker.running else f"did not load in {LOAD_SECONDS:g} s"
-        self._finish(worker, Verdict(status="timeout", note=note), True)
+        verdict = Verdict(status="error", note=f"did not load in {LOAD_SECONDS:g} s")
+        if worker.running:
+            verdict = Verdict(status="timeout", note=f"took longer than {self.pool.seconds:g} s")
+        self._finish(worker, verdict, True)
 
     def _died(self, worker: Worker) -> None:
         job = worker.job

@@ -95,11 +95,11 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:1000] + place
 
 
-def failure(stage: str, error: BaseException) -> dict[str, Any]:
+def failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, MemoryError):
         # Where memory ran out is chance, and what was half built is unknown: this process is not used again.
-        return {"status": "error", "note": f"{stage}out of memory (MemoryError)", "retire": True}
-    return {"status": "error", "note": f"{stage}{explain(error)}"}
+        return {"status": "memory", "note": "out of memory (MemoryError)", "retire": True}
+    return {"status": "depth" if isinstance(error, RecursionError) else "error", "note": explain(error)}
 
 
 def answer(call: Mapping[str, Any], replies: BinaryIO) -> dict[str, Any]:
@@ -109,13 +109,15 @@ def answer(call: Mapping[str, Any], replies: BinaryIO) -> dict[str, Any]:
         try:
             function, functions = load(call)
         except BaseException as error:
-            return failure(f'cannot load "{call["reference"]}": ', error) | {"output": output.text}
+            reply = failure(error)
+            note = f'cannot load "{call["reference"]}": {reply["note"]}'
+            return reply | {"status": "error", "note": note, "output": output.text}
         send(replies, {"began": True})
         try:
             reply = {"status": "ok", "value": function(**functions, **call["args"])}
             json.dumps(reply)
         except BaseException as error:
-            reply = failure("", error)
+            reply = failure(error)
     return reply | {"output": output.text}
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from togi.rewards.algebra import Leaf
 from togi.rewards.grade import answer_text
 from togi.sandbox.pool import Pool, Verdict, shared_pool
-from togi.types import Score, Task, Trajectory
+from togi.types import Score, Status, Task, Trajectory
 
 
 def completion_text(trajectory: Trajectory) -> str:
@@ -37,7 +37,8 @@ def first_answer(task: Task) -> str | None:
 
 def unscored(name: str, verdict: Verdict) -> Score:
     assert verdict.status != "ok"
-    return Score(value=mathematics.nan, status=verdict.status, note=f"{name}: {verdict.note}")
+    status: Status = "timeout" if verdict.status == "timeout" else "error"
+    return Score(value=mathematics.nan, status=status, note=f"{name}: {verdict.note}")
 
 
 @dataclass(frozen=True, kw_only=True)
