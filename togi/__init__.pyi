@@ -70,13 +70,15 @@ from .engines import (
 from .evidence.evaluate import (
     evaluate as evaluate,
 )
-from .models.load import (
+from .models.choices import (
     Lora as Lora,
+    Optimiser as Optimiser,
+)
+from .models.load import (
     load_model as load_model,
 )
 from .models.policy import (
     LocalPolicy as LocalPolicy,
-    Optimiser as Optimiser,
 )
 from .progress import (
     Live as Live,

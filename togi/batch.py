@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from togi.types import Batch, FloatArray, Group, Outputs, Sample, Score, Turn, Unit
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,6 +140,8 @@ def minibatches(samples: Sequence[Sample], count: int, unit: Unit) -> list[list[
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Pad samples on the right to one batch. What no sample carries (``old_logp``, ``value``, ...) stays None."""
+    import torch
+
     if not samples:
         raise ValueError("cannot make a batch of no samples: skip the update instead")
     shape = (len(samples), max(len(sample.ids) for sample in samples))
@@ -165,6 +170,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 def after(out: Outputs, batch: Batch) -> torch.Tensor:
     """What a scalar head says after each token [B, T]: after the last one, and where the policy wrote the next."""
+    import torch
+
     assert out.value_BT is not None
     assert out.score_B is not None
     last_B = torch.tensor([len(sample.ids) - 1 for sample in batch.samples], device=out.value_BT.device)
@@ -223,6 +230,8 @@ def _steps(turn: Turn, score: Score, length: int) -> FloatArray:
 
 
 def _padded(rows: Sequence[FloatArray | None], shape: tuple[int, int]) -> torch.Tensor | None:
+    import torch
+
     missing = sum(row is None for row in rows)
     assert missing in (0, len(rows)), "a field is set on all samples of a batch or on none"
     if missing:

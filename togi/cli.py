@@ -17,7 +17,8 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.text import Text
 
-# Commands import what they need themselves: `togi --help` must not wait for torch.
+# Commands import what they need themselves, and torch only once a recipe was found sound: neither `togi --help` nor a
+# mistake waits for it.
 
 FINDING, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 3, 130
 
@@ -49,10 +50,12 @@ def demo(
 @app.command(sort_key=2)
 def preview(recipe: RecipePath, *overrides: Overrides) -> int:
     """What will the model be asked, what will it be paid for, what will it cost?"""
-    from togi.evidence.preview import preview as look
     from togi.recipe import load_recipe
 
-    found = look(load_recipe(recipe, overrides).run)
+    plan = load_recipe(recipe, overrides).run
+    from togi.evidence.preview import preview as look
+
+    found = look(plan)
     found.render(Console())
     return FINDING if found.findings else 0
 
@@ -60,12 +63,13 @@ def preview(recipe: RecipePath, *overrides: Overrides) -> int:
 @app.command(sort_key=3)
 def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
     """Is the machine fit? Can the base model do the task at all?"""
-    from togi.evidence.doctor import doctor as check
-    from togi.evidence.redteam.command import keep
-    from togi.progress import Live
     from togi.recipe import load_recipe
 
     plan = load_recipe(recipe, overrides).run
+    from togi.evidence.doctor import doctor as check
+    from togi.evidence.redteam.command import keep
+    from togi.progress import Live
+
     with Live() as watch:
         watch.phase("attempts of the base model")
         found = check(plan, progress=watch.progress)
@@ -147,12 +151,13 @@ def evaluate(
     model: Annotated[str, Parameter(help="Stage whose model is measured.")] = "last",
 ) -> None:
     """Is it better, by how much, for sure? Base and trained model on the held-out tasks, with intervals."""
-    from togi.evidence.again import evaluate_run, pick_model, table
     from togi.recipe import load_recipe
 
     changes = {"attempts": attempts, "tasks": tasks}
     overrides = [f"evaluation.{name}={value}" for name, value in changes.items() if value is not None]
     plan = load_recipe(run, overrides).run
+    from togi.evidence.again import evaluate_run, pick_model, table
+
     stage = pick_model(run, [one.name for one in plan.stages if one.algorithm.trains == "policy"], model)
     Console().print(table(evaluate_run(plan, stage)))
 

@@ -20,9 +20,9 @@ import torch
 
 from togi.envs.constitution import Constitution
 from togi.folder import FolderError, RunFolder, digest, write_text
+from togi.models.files import file_sha256
 from togi.models.load import Loaded
 from togi.models.policy import probe_bf16
-from togi.models.weights import file_sha256
 from togi.rewards.algebra import leaves_of
 from togi.run import Run
 from togi.sandbox.box import AnyTier

@@ -1,4 +1,7 @@
-"""Everything a run is, as frozen nouns, and how its models are opened. Knows no recipe syntax and no training loop."""
+"""Everything a run is, as frozen nouns, and how its models are opened. Knows no recipe syntax and no training loop.
+
+What loads a model is imported where it is loaded, so that a run can be described and refused without torch.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,22 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from togi.data import Collected, Tasks
-from togi.engines.native import NativeEngine
 from togi.envs.chat import OneTurn
-from togi.models.load import Loaded, Lora, load_model
-from togi.models.policy import Optimiser
+from togi.models.choices import Lora, Optimiser
 from togi.protocols import Algorithm, Env, Reward
 from togi.rewards.algebra import Composable, Surroundings
-from togi.rollout import Episodes
-from togi.text import Chat
 from togi.types import Sampling, Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from togi.engines.native import NativeEngine
+    from togi.models.load import Loaded
+    from togi.rollout import Episodes
+    from togi.text import Chat
 
 BASE = "base"  # what the untrained model is called among a run's policies
 
@@ -156,6 +161,8 @@ def start_of(run: Run, number: int) -> str:
 
 def open_model(run: Run, policy: str) -> Loaded:
     """The float32 weights of a policy of the run: that of a finished stage, or "base", the run's own source."""
+    from togi.models.load import load_model
+
     source = run.model.source if policy == BASE else str(stage_model(run.folder, policy))
     return load_model(source, lora=run.model.lora)
 
@@ -169,6 +176,10 @@ def ready(reward: Reward | None, engine: NativeEngine, chat: Chat, folder: Path,
 
 def open_play(run: Run, loaded: Loaded, dtype: torch.dtype) -> Episodes:
     """Plays the evaluation's tasks with a model, in ``dtype``. Seeds depend on the run's seed, not on the model."""
+    from togi.engines.native import NativeEngine
+    from togi.rollout import Episodes
+    from togi.text import Chat
+
     assert run.evaluation is not None
     loaded.model.to(dtype)
     engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)

@@ -32,6 +32,10 @@ Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit"]
 Unit = Literal["sample", "group"]
 Heads = Literal["none", "shared", "own", "implicit"]
 Trains = Literal["policy", "scorer", "verifier", "nothing"]
+Estimator = Literal["k1", "k2", "k3", "k3_ratio"]
+"""Of a KL divergence, see ``losses.policy``."""
+Divergence = Literal["reverse_kl", "forward_kl", "js", "alpha"]
+"""Of f-DPO, see ``losses.preference``."""
 
 
 LOGP: frozenset[Output] = frozenset({"logp"})

@@ -1,4 +1,7 @@
-"""Algorithms, one page each, and their names. Nothing here knows where a name is read."""
+"""Algorithms, one page each, and their names. Nothing here knows where a name is read.
+
+A page imports torch where it calculates, so that a recipe is checked without it.
+"""
 
 from collections.abc import Mapping
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from typing import TYPE_CHECKING
 
 from togi.types import Batch, Outputs, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,8 @@ class Answers:
 
     def take(self, index: Sequence[int]) -> Answers:
         """The answers at these positions, in this order."""
+        import torch
+
         at = torch.tensor(index, dtype=torch.long, device=self.logp_AN.device)
         return Answers(
             logp_AN=self.logp_AN[at],
@@ -109,6 +111,8 @@ def answers(samples: Sequence[Sample]) -> dict[int, list[Answer]]:
 
 def side_by_side(answers: Sequence[Answer], out: Outputs, batch: Batch) -> Answers:
     """The answers' trained tokens, those of an answer's samples one after the other, padded on the right with 0."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
 
     def gathered(values_BT: Tensor) -> Tensor:
         # Selecting, unlike multiplying by the mask, keeps what stands outside of it out of the gradient too.

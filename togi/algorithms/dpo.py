@@ -12,13 +12,15 @@ RPO (https://arxiv.org/abs/2404.19733), whose iterations are stages that collect
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from togi import losses
 from togi.algorithms.answers import Answers
 from togi.algorithms.preference import Pairwise
 from togi.samplers import Groups
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

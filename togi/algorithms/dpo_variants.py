@@ -6,14 +6,15 @@ Left out of each is named in its class. All read the reference model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from togi import losses
 from togi.algorithms.answers import Answers
 from togi.algorithms.preference import Pairwise
-from togi.losses import Divergence
+from togi.types import Divergence
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +111,8 @@ class LDDPO(Pairwise):
             raise ValueError(f"alpha is the weight of tokens beyond the common length, from 0 to 1, got {self.alpha}")
 
     def pair_loss(self, chosen: Answers, rejected: Answers) -> Tensor:
+        import torch
+
         common_P = torch.minimum(chosen.length, rejected.length)
         h_w, h_l = (
             losses.length_desensitised(each.log_ratio_AN, each.mask_AN, common_P, alpha=self.alpha)

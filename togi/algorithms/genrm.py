@@ -16,8 +16,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from togi import losses
 from togi.advantages import token_mean
 from togi.algorithms.policy_gradient import mean
@@ -180,6 +178,8 @@ class GenRM(Algorithm):
         return [replace(sample, weight=weighted[row]) for row, sample in enumerate(samples)]
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
+        import torch
+
         nll_BT = losses.nll(out.logp_BT, batch.mask_BT)
         written_B = torch.tensor([kind_of(sample) == SOLUTION for sample in batch.samples], device=nll_BT.device)
         metrics = {

@@ -8,12 +8,14 @@ Left out: nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from togi import losses
 from togi.algorithms.answers import Answers
 from togi.algorithms.preference import Pairwise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

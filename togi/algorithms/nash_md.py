@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from togi.advantages import Array, sequence_sum
 from togi.algorithms.policy_gradient import PolicyGradient
 from togi.batch import Attempts
-from togi.losses import Estimator
 from togi.protocols import Sampler
 from togi.samplers.nash import Against
-from togi.types import Memory, Need, Sample
+from togi.types import Estimator, Memory, Need, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

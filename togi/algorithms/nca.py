@@ -9,13 +9,15 @@ step.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from togi import losses
 from togi.advantages import FLAT
 from togi.algorithms.answers import Answers
 from togi.algorithms.preference import Listwise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,19 +8,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from togi import losses
 from togi.advantages import Array, Average, constant_length, sequence_mean, sequence_sum, token_mean
 from togi.batch import Attempts, trajectories
-from togi.losses import Estimator
 from togi.protocols import Algorithm
-from togi.types import LOGP, Batch, Loss, Mean, Memory, Need, Output, Outputs, Sample
+from togi.types import LOGP, Batch, Estimator, Loss, Mean, Memory, Need, Output, Outputs, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,8 @@ def spread(values_n: Array, mask_T: NDArray[np.bool_]) -> Array:
 
 def mean(x: Tensor, mask: Tensor) -> Mean:
     """The entries where the mask is true, as a metric."""
+    import torch
+
     return Mean(total=float(torch.where(mask, x.detach(), 0.0).sum(dtype=torch.float64)), count=float(mask.sum()))
 
 

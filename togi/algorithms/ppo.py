@@ -15,20 +15,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from togi import losses
 from togi.advantages import Array, Average, gae, kl_coefficient, sequence_sum, token_mean, whiten
 from togi.algorithms.policy_gradient import Clipped, along, mean, spread
 from togi.batch import Attempts, trajectories
-from togi.losses import Estimator
 from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Batch, Heads, Loss, Memory, Need, Output, Outputs, Sample
+from togi.types import Batch, Estimator, Heads, Loss, Memory, Need, Output, Outputs, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +180,8 @@ class PPO(Clipped):
         return replace(found, metrics={**found.metrics, "loss/policy_avg": mean(loss_BT, batch.mask_BT)})
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
+        import torch
+
         recorded_B1 = torch.tensor([[sample.recorded] for sample in batch.samples], device=batch.mask_BT.device)
         sampled_BT, recorded_BT = batch.mask_BT & ~recorded_B1, batch.mask_BT & recorded_B1
         policy = super().loss(out, replace(batch, mask_BT=sampled_BT))

@@ -10,11 +10,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from togi.advantages import FLAT
 from togi.algorithms.answers import Answer, Answers, answers, left_out, side_by_side
@@ -22,6 +20,9 @@ from togi.algorithms.policy_gradient import mean
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Recorded
 from togi.types import Batch, Loss, Mean, Memory, Need, Outputs, Sample, Unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Comparison = tuple[Answer, ...]
 """Answers to one task, from the best to the worst."""
@@ -106,6 +107,8 @@ class Preference(Algorithm):
         ]
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
+        import torch
+
         known = {
             number: [each for each in group if each.length and batch.samples[each.rows[0]].weight]
             for number, group in answers(batch.samples).items()
@@ -126,21 +129,23 @@ class Preference(Algorithm):
         )
         return Loss(value=(loss_C * weight_C.to(loss_C)).sum(), metrics=metrics)
 
-    @torch.no_grad()
     def _metrics(self, chosen: Answers, rejected: Answers) -> dict[str, Mean]:
         """Of the best and the worst answer of each comparison, where it is known which is better; a margin of exactly
         0 is half right."""
+        import torch
+
         known_C = chosen.worth_A - rejected.worth_A >= FLAT
-        chosen_C, rejected_C = self.reward(chosen), self.reward(rejected)
-        margin_C = chosen_C - rejected_C
-        return {
-            "rewards/chosen": mean(chosen_C, known_C),
-            "rewards/rejected": mean(rejected_C, known_C),
-            "rewards/margins": mean(margin_C, known_C),
-            "rewards/accuracies": mean((margin_C > 0) + 0.5 * (margin_C == 0), known_C),
-            "logps/chosen": mean(chosen.logp, known_C),
-            "logps/rejected": mean(rejected.logp, known_C),
-        }
+        with torch.no_grad():
+            chosen_C, rejected_C = self.reward(chosen), self.reward(rejected)
+            margin_C = chosen_C - rejected_C
+            return {
+                "rewards/chosen": mean(chosen_C, known_C),
+                "rewards/rejected": mean(rejected_C, known_C),
+                "rewards/margins": mean(margin_C, known_C),
+                "rewards/accuracies": mean((margin_C > 0) + 0.5 * (margin_C == 0), known_C),
+                "logps/chosen": mean(chosen.logp, known_C),
+                "logps/rejected": mean(rejected.logp, known_C),
+            }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +216,8 @@ class Listwise(Preference):
         return [tuple(ranked)]
 
     def losses(self, table: Answers, comparisons: Sequence[Sequence[int]]) -> Tensor:
+        import torch
+
         return torch.stack([self.list_loss(table.take(places)) for places in comparisons])
 
 

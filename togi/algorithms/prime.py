@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from togi import losses
 from togi.advantages import Array, Average, implicit, sequence_mean
@@ -28,6 +27,9 @@ from togi.batch import trajectories
 from togi.protocols import Sampler
 from togi.samplers import Groups
 from togi.types import Batch, Heads, Loss, Mean, Memory, Need, Output, Outputs, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,8 @@ class PRIME(Clipped):
 
     def _outcome_loss(self, out: Outputs, batch: Batch) -> Loss:
         """Cross-entropy of the summed implicit rewards with the outcome."""
+        import torch
+
         assert out.implicit_BT is not None
         assert batch.ref_logp_BT is not None
         ratio_BT = torch.where(batch.mask_BT, out.implicit_BT - batch.ref_logp_BT, 0.0)
@@ -117,6 +121,8 @@ class PRIME(Clipped):
 
 
 def _metrics(loss_B: Tensor, reward_B: Tensor, outcome_B: Tensor) -> dict[str, Mean]:
+    import torch
+
     every, sided = torch.ones_like(outcome_B, dtype=torch.bool), outcome_B != 0.5
     right_B = ((reward_B > 0) == (outcome_B > 0.5)).to(reward_B.dtype)
     return {

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from togi import batch as batching, losses
 from togi.algorithms.policy_gradient import mean
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Stepwise
 from togi.types import Batch, Heads, Loss, Mean, Memory, Output, Outputs, Sample, Trains
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,8 @@ class ProcessRewardModel(Algorithm):
         return np.where(np.arange(len(sample.steps)) <= wrong[0], sample.steps, np.nan).astype(np.float32)
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
+        import torch
+
         logit_BT, label_BT = batching.after(out, batch), torch.full(batch.mask_BT.shape, torch.nan)
         for row, sample in enumerate(batch.samples):
             if sample.steps is not None:

@@ -6,12 +6,14 @@ What holds the policy instead is the likelihood of the chosen answer (``nll``), 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from togi import losses
 from togi.algorithms.answers import Answers
 from togi.algorithms.preference import ReferenceFree
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

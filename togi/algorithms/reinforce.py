@@ -22,10 +22,9 @@ from togi.advantages import Array, Average, reward_to_go, token_mean, whiten
 from togi.algorithms.grpo import GRPO, group_centred_whitened
 from togi.algorithms.policy_gradient import PolicyGradient, along, spread
 from togi.batch import Attempts
-from togi.losses import Estimator
 from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Sample
+from togi.types import Estimator, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

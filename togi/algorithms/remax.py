@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from togi.advantages import Array, Average, remax, reward_to_go, sequence_sum
 from togi.algorithms.policy_gradient import PolicyGradient, along, spread
 from togi.batch import Attempts
-from togi.losses import Estimator
 from togi.protocols import Sampler
 from togi.samplers.greedy import WithGreedy
-from togi.types import Sample
+from togi.types import Estimator, Sample
 
 
 @dataclass(frozen=True, kw_only=True)

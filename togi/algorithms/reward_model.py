@@ -16,11 +16,9 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from togi import batch as batching, losses
 from togi.advantages import FLAT
@@ -30,6 +28,9 @@ from togi.algorithms.preference import REASONS, reason
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Recorded
 from togi.types import Batch, Heads, Loss, Mean, Memory, Output, Outputs, Sample, Trains, Unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SUM_TO_ONE = 1e-6  # worths that were written as decimals
 
@@ -102,6 +103,8 @@ class RewardModel(Algorithm):
         return [replace(answers[index], weight=1 / len(used)) for index in sorted(compared)]
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
+        import torch
+
         assert out.score_B is not None
         score_B = out.score_B
         pairs = self._pairs(batch.samples)
@@ -165,6 +168,8 @@ def _shares(answers: Sequence[Sample], pairs: Sequence[tuple[int, int]], like: T
 
 
 def _floats(values: Sequence[float], like: Tensor) -> Tensor:
+    import torch
+
     return torch.tensor(values, dtype=like.dtype, device=like.device)
 
 
@@ -177,6 +182,8 @@ def _explained(samples: Sequence[Sample], used: Set[int]) -> dict[str, float]:
 
 def _metrics(score_B: Tensor, chosen_P: Tensor, rejected_P: Tensor, known_P: Tensor) -> dict[str, Mean]:
     """Means over pairs whose better answer is known, and over answers."""
+    import torch
+
     margin_P = (chosen_P - rejected_P).detach()
     right_P = (margin_P > 0) + 0.5 * (margin_P == 0)
     return {

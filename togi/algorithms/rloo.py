@@ -12,20 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from togi import losses
 from togi.advantages import Array, leave_one_out, sequence_sum
 from togi.algorithms.policy_gradient import PolicyGradient, clip_metrics, mean
 from togi.batch import Attempts
-from togi.losses import Estimator
 from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Batch, Loss, Sample
+from togi.types import Batch, Estimator, Loss, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

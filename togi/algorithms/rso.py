@@ -10,15 +10,16 @@ a stage of recorded pairs is what the paper did; and the tournament that chooses
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from togi import losses
 from togi.algorithms.answers import Answers
 from togi.algorithms.preference import Pairwise
 from togi.protocols import Sampler
 from togi.samplers import Rejection
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,16 +8,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from togi.algorithms.answers import answers, left_out, side_by_side
 from togi.algorithms.policy_gradient import mean
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Recorded
 from togi.types import Batch, Loss, Memory, Need, Outputs, Sample, Unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,8 @@ class Single(Algorithm):
         return worth >= self.desirable_from
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
+        import torch
+
         groups = answers(batch.samples).values()
         known = [each for group in groups for each in group if each.length and batch.samples[each.rows[0]].weight]
         if not known:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from togi.evidence.finding import Finding
 from togi.evidence.visible import shortened
 from togi.protocols import Reward
 from togi.rewards import Composable, Verifier, code, form
 from togi.rewards.verify import first_answer
-from togi.text import Chat
 from togi.types import Message, Score, Task, Trajectory
+
+if TYPE_CHECKING:
+    from togi.text import Chat
 
 Kind = Literal["gold", "empty", "wrong"]
 SAME = 1e-6

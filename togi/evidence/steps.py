@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
 from togi.evidence.record_file import read_record, write_record
-from togi.models.heads import ScalarModel
 from togi.statistics import wilson
 from togi.types import Sample
+
+if TYPE_CHECKING:
+    from togi.models.heads import ScalarModel
 
 
 class AnswerRecord(TypedDict):

@@ -8,12 +8,10 @@ nan in the value and in the gradient. Old and reference log-probabilities and ad
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Estimator = Literal["k1", "k2", "k3", "k3_ratio"]
+from togi.types import Estimator
 
 LOG_LIMIT = 20.0
 """Log-ratios are cut here: e^20 is far outside any trust region, and e^89 is infinite in float32."""

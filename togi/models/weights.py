@@ -1,14 +1,10 @@
-"""Reads weight files (a safetensors folder, a GGUF file) and hashes them. It knows no source but a local path.
-
-Only formats that hold nothing but numbers are read: a pickle can run code when it is opened.
-"""
+"""Reads a safetensors folder or a GGUF file to a model and its tokenizer. It knows no source but a local path."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -20,11 +16,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-
-
-class ModelError(ValueError):
-    """A model that cannot be had: what was asked for, what is wrong with it, what to do."""
+from togi.models.files import ModelError, weight_files
 
 
 def read_folder(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -53,33 +45,6 @@ def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
     return model, tokenizer
-
-
-def weight_files(path: Path) -> list[Path]:
-    """The safetensors files of a folder, sorted by name. Raises ModelError when there are none."""
-    found = sorted(path.glob("*.safetensors"))
-    if found:
-        return found
-    pickled = sorted(file.name for pattern in PICKLES for file in path.glob(pattern))
-    if pickled:
-        raise ModelError(
-            f"{path} holds its weights as a pickle ({pickled[0]}), which can run code when opened; "
-            "only safetensors are read: have the model's owner save it with save_pretrained"
-        )
-    raise ModelError(f"{path} holds no *.safetensors weights")
-
-
-def digest(files: Sequence[Path]) -> str:
-    """SHA-256 of one file, or of the names and hashes of several: the same on every machine, whatever the dtype."""
-    hashes = [(file.name, file_sha256(file)) for file in files]
-    if len(hashes) == 1:
-        return hashes[0][1]
-    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _splits_digits(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Recipes: TOML text to a Run. Importing this is quick; building a run needs torch, and is imported only then."""
+"""Recipes: TOML text to a Run. Nothing here imports torch, so that a mistake is told at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = (), *, folder: Path
         RecipeError: every problem found, each naming file, line and key.
     """
     reading = read_recipe(path, overrides)
-    from togi.recipe.build import build  # after reading: a mistake is told before torch is loaded
+    from togi.recipe.build import build  # after reading: `--help` and a misspelt key wait for no algorithm
 
     if folder is None and Path(path).is_dir():
         folder = Path(path)

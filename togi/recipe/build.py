@@ -16,8 +16,7 @@ from togi.data import Collected, Generated, Prompting, ReasoningGym, Rows, Sourc
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
 from togi.function import absolute
-from togi.models.load import Lora
-from togi.models.policy import Optimiser
+from togi.models.choices import Lora, Optimiser
 from togi.protocols import Algorithm, Env, Reward
 from togi.recipe import check
 from togi.recipe.errors import RecipeError, did_you_mean

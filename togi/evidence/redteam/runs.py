@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from togi.data import Tasks
-from togi.engines.native import NativeEngine
 from togi.evidence.redteam.attack import ASKED, FULL, SECONDS, Effort, NoAnswer, redteam
 from togi.evidence.redteam.card import Card
 from togi.evidence.redteam.grading import Make, asks_model
-from togi.manifest import choose_dtype
 from togi.protocols import Reward
 from togi.rewards.algebra import NotTrainedYet, leaves_of
 from togi.run import BASE, Run, open_model, ready
-from togi.text import Chat
 from togi.types import Message, Task, Trajectory
+
+if TYPE_CHECKING:
+    from togi.text import Chat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,11 @@ def attack_run(run: Run, effort: Effort = FULL, *, seconds: float = SECONDS, mod
 
 def _opened(run: Run, reward: Reward) -> tuple[Reward | None, Make]:
     """The reward with the models it asks, or None when one of them is not trained yet; and how attempts are made."""
+    # Here, since most rewards ask no model, and are attacked without torch.
+    from togi.engines.native import NativeEngine
+    from togi.manifest import choose_dtype
+    from togi.text import Chat
+
     loaded = open_model(run, BASE)
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
     dtype = choose_dtype(run)

@@ -1,0 +1,43 @@
+"""The files of a model: which hold its weights, and their hashes. It loads no model.
+
+Only formats that hold nothing but numbers are taken: a pickle can run code when it is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+class ModelError(ValueError):
+    """A model that cannot be had: what was asked for, what is wrong with it, what to do."""
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The safetensors files of a folder, sorted by name. Raises ModelError when there are none."""
+    found = sorted(path.glob("*.safetensors"))
+    if found:
+        return found
+    pickled = sorted(file.name for pattern in PICKLES for file in path.glob(pattern))
+    if pickled:
+        raise ModelError(
+            f"{path} holds its weights as a pickle ({pickled[0]}), which can run code when opened; "
+            "only safetensors are read: have the model's owner save it with save_pretrained"
+        )
+    raise ModelError(f"{path} holds no *.safetensors weights")
+
+
+def digest(files: Sequence[Path]) -> str:
+    """SHA-256 of one file, or of the names and hashes of several: the same on every machine, whatever the dtype."""
+    hashes = [(file.name, file_sha256(file)) for file in files]
+    if len(hashes) == 1:
+        return hashes[0][1]
+    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
