@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -265,6 +266,83 @@ def test_a_reward_that_is_not_a_number_is_refused(name: str) -> None:
 def test_shapes_that_do_not_match_are_refused() -> None:
     with pytest.raises(ValueError, match="one group number a reward"):
         adv.group_centred([1.0, 2], [0])
+
+
+# What carries no signal, and what is too large. Each group of a step is described by its rewards.
+
+COMPARING: dict[str, Rule] = {
+    **RULES,
+    "group_centred_whitened": adv.group_centred_whitened,
+    "opo_of_nothing": lambda r, g: adv.opo(r, g, np.zeros(len(r))),
+    "best_of_1": partial(adv.best_of_k, k=1),
+    "best_of_2": partial(adv.best_of_k, k=2),
+    "best_of_4": partial(adv.best_of_k, k=4),
+    "best_of_1_standardised": partial(adv.best_of_k_standardised, k=1),
+    "best_of_2_standardised": partial(adv.best_of_k_standardised, k=2),
+    "best_of_4_standardised": partial(adv.best_of_k_standardised, k=4),
+}
+_flat = st.builds(lambda value, n: [value] * n, st.floats(-adv.LARGEST, adv.LARGEST), st.integers(1, 7))
+_rounded = st.builds(lambda value, n: [value, *[float(np.float32(value))] * n], st.floats(-8, 8), st.integers(1, 6))
+_any = st.lists(st.floats(-adv.LARGEST, adv.LARGEST) | st.sampled_from([0.0, 1.0, 1e-300]), min_size=1, max_size=7)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", sorted(COMPARING))
+@given(st.lists(_flat | _rounded | _any, min_size=1, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_flat_groups_are_exactly_zero_and_all_is_finite(name: str, groups: list[list[float]]) -> None:
+    reward, index = np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    got = COMPARING[name](reward, index)
+    assert np.isfinite(got.astype(np.float32)).all()
+    for number, group in enumerate(groups):
+        if np.ptp(group) < adv.FLAT:
+            assert (got[index == number] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("n", "right", "k"), [(8, 5, 4), (8, 8, 3), (8, 0, 3), (5, 4, 2), (3, 1, 3), (7, 6, 2), (4, 2, 3)]
+)
+@pytest.mark.parametrize("worth", [1.0, 0.1, 1e9])
+def test_a_task_that_every_set_solves_is_exactly_zero(n: int, right: int, k: int, worth: float) -> None:
+    got = adv.best_of_k_standardised([worth] * right + [0.0] * (n - right), [0] * n, k=k)
+    assert (got == 0).all()
+
+
+def test_groups_with_more_sets_than_a_float_can_count() -> None:
+    reward, one = [1.0] + [0.0] * 1999, [0] * 2000
+    close(adv.best_of_k(reward, one, k=1000)[:2], [1000, 0])
+    # Half of all sets hold the right attempt, so the sets' bests have mean and deviation of 1/2.
+    close(adv.best_of_k_standardised(reward, one, k=1000)[0], 1)
+
+
+@pytest.mark.parametrize(
+    ("x", "want"),
+    [
+        ([0.1, 0.1, 0.1], [0, 0, 0]),
+        ([0.3, float(np.float32(0.3))], [0, 0]),
+        ([5.0], [0]),
+        ([1e15, 1e15, 1e15], [0, 0, 0]),
+    ],
+)
+def test_whitening_makes_nothing_of_rounding(x: list[float], want: list[float]) -> None:
+    assert adv.whiten(x).tolist() == want
+    assert adv.whiten(x, shift_mean=False).tolist() == pytest.approx([np.mean(x)] * len(x))
+
+
+def test_remax_makes_nothing_of_rounding() -> None:
+    assert adv.remax([0.3, 0.3, 0.3], [float(np.float32(0.3)), 0.3, 0.299]).tolist() == [0, 0, pytest.approx(0.001)]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300, -1.1e15])
+@pytest.mark.parametrize("name", [*sorted(COMPARING), "whiten", "remax", "gae"])
+def test_rewards_that_are_no_number_or_beyond_reason_are_refused(name: str, bad: float) -> None:
+    rules: dict[str, Rule] = {
+        "whiten": lambda r, g: adv.whiten(r),
+        "remax": adv.remax,
+        "gae": lambda r, v: adv.gae(r, v, np.ones(len(r), bool), gamma=1, lam=1),
+    }
+    with pytest.raises(ValueError, match=r"at most 1e\+15 in size, got .* at \[1\]"):
+        (COMPARING | rules)[name](np.array([0.0, bad, 1.0]), np.array([0, 0, 0]))
 
 
 # Averaging weights, on the clipped losses of two sequences and a third without any trained token.

@@ -29,9 +29,9 @@ from togi.algorithms import (
     PolicyGradient,
     ReinforcePP,
 )
-from togi.batch import collate, minibatches
+from togi.batch import collate, minibatches, samples
 from togi.protocols import Algorithm
-from togi.types import LOGP, Batch, Mean, Output, Outputs, Sample, Stop
+from togi.types import LOGP, Batch, Group, Mean, Output, Outputs, Sample, Score, Stop, Task, Trajectory, Turn
 
 VOCABULARY = 5
 PROMPT = 2
@@ -203,6 +203,40 @@ def test_alone_in_a_group_and_equal_in_a_group_carry_no_signal(name: str) -> Non
     algorithm = replace_fields(name, kl=0.0)
     rows = step([[1.0], [0.3, 0.3 + 3e-8], [0.0, 1.0]], [[3], [2, 2], [2, 2]])
     assert advantages(algorithm, rows)[:3] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("reward", [0.0, 0.1, 1.0, -0.3, 1e-30, 1e9])
+@pytest.mark.parametrize("name", POLICY_GRADIENTS)
+def test_a_step_of_equal_rewards_moves_nothing(name: str, reward: float) -> None:
+    """Not even by rounding, of which an optimiser that divides by the gradient's size makes a whole step."""
+    algorithm = replace_fields(name, kl=0.0)
+    rows = [replace(each, reward=reward, baseline=reward) for each in step()]
+    for each in algorithm.credit(rows, {}):
+        assert each.advantage is not None
+        assert not each.advantage.any()
+        assert each.weight == 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e200])
+@pytest.mark.parametrize("name", POLICY_GRADIENTS)
+def test_rewards_that_are_no_number_are_refused(name: str, bad: float) -> None:
+    rows = step()
+    with pytest.raises(ValueError, match="rewards must be finite and at most"), np.errstate(all="ignore"):
+        replace_fields(name, kl=0.0).credit([replace(rows[0], reward=bad), *rows[1:]], {})
+
+
+@pytest.mark.parametrize("name", POLICY_GRADIENTS)
+def test_attempts_without_a_score_change_no_credit(name: str) -> None:
+    def credited(rewards: Sequence[float | None]) -> list[list[float]]:
+        turn = Turn(prompt=(0,), completion=(1, 2), text="", stop="eos", logp=(-1.0, -1.0))
+        lost = Score(value=float("nan"), status="error")
+        scores = tuple(lost if reward is None else Score(value=reward) for reward in rewards)
+        attempts = (Trajectory(turns=(turn,), stop="eos"),) * len(scores)
+        group = Group(task=Task(id="t", prompt=()), trajectories=attempts, scores=scores, baseline=0.25)
+        found = replace_fields(name, kl=0.0).credit(samples([group]), {})
+        return [[*each.advantage.tolist(), each.weight] for each in found if each.advantage is not None]
+
+    assert credited([None, 1.0, 0.0, None, 0.0, 1.0, 0.5]) == credited([1.0, 0.0, 0.0, 1.0, 0.5])
 
 
 @pytest.mark.parametrize("name", POLICY_GRADIENTS)

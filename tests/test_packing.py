@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -315,3 +316,14 @@ def test_bfloat16_is_near_float32() -> None:
     narrow = PackedModel(model.to(torch.bfloat16))(batch).logp_BT
     assert narrow.dtype == torch.float32
     assert (wide - narrow).abs().mean().item() < 0.1
+
+
+@pytest.mark.parametrize("temperature", [0.7, 0.9, 1.3])
+def test_a_temperature_is_not_rounded_to_bfloat16(temperature: float) -> None:
+    """Rounded, it would be another temperature, and move every log-probability in the same direction."""
+    packed = PackedModel(tiny_model(dtype=torch.float32).to(torch.bfloat16))
+
+    def said(temperature: float) -> Tensor:
+        return packed(collate([replace(each, temperature=temperature) for each in mixed()])).logp_BT
+
+    assert not said(temperature).equal(said(float(torch.tensor(temperature).to(torch.bfloat16))))

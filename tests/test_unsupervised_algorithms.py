@@ -17,7 +17,7 @@ from togi.algorithms import RLPR, EntropyMinimisation, VeriFree
 from togi.rollout import Episodes
 from togi.samplers import Groups, Referenced
 from togi.text import Chat
-from togi.types import Batch, Group, Memory, Outputs, Sample, Sampling, Score, Task, Trajectory, Turn
+from togi.types import Batch, Group, Mean, Memory, Outputs, Sample, Sampling, Score, Task, Trajectory, Turn
 
 REWARDS = [0.432, 0.1, 0.3, 0.168]
 
@@ -101,6 +101,29 @@ def test_verifree_follows_the_exact_gradient_of_the_probability_of_the_answer() 
         (gradient,) = torch.autograd.grad(VeriFree().loss(table_outputs(weights, batch), batch).value, weights)
         mean += (p[0, pair[0]] * p[0, pair[1]]).detach() * gradient
     torch.testing.assert_close(-mean, exact, atol=1e-6, rtol=1e-5)
+
+
+def test_verifree_clips_the_ratios_of_later_updates() -> None:
+    """Every token is half as likely again: a gain counts at most 1.2 times, a loss in full."""
+    rows = [
+        replace(each, old_logp=np.where(each.mask, -1.0, 0).astype(np.float32)) for each in step([0.5, 0.1], [1, 2])
+    ]
+    batch = batching.collate(VeriFree().credit(rows, {}))
+    assert batch.old_logp_BT is not None
+    logp_BT = (batch.old_logp_BT + np.log(1.5)).where(batch.mask_BT, 0.0).requires_grad_()
+    loss = VeriFree().loss(Outputs(logp_BT=logp_BT), batch)
+    thoughts, references = -1.2 * 0.4 + 1.5 * 0.4, -1.2 * (0.5 + 0.1) * 2
+    assert loss.value.item() == pytest.approx((thoughts + references) / 2)
+    loss.value.backward()
+    assert logp_BT.grad is not None
+    # Rows: two thoughts, then two references. What was clipped has no gradient any more.
+    assert logp_BT.grad[1, 1] == pytest.approx(1.5 * 0.4 / 2)
+    assert int((logp_BT.grad != 0).sum()) == 1
+    assert loss.metrics["clip_ratio/high_mean"] == Mean(total=5, count=6)
+    wide = VeriFree(clip_high=1.0).loss(Outputs(logp_BT=logp_BT.detach()), batch)
+    assert wide.value.item() == pytest.approx((-1.5 * 0.4 + 1.5 * 0.4 - 1.5 * 1.2) / 2)
+    with pytest.raises(ValueError, match="clip_low=0"):
+        VeriFree(clip_low=0.0)
 
 
 def test_verifree_refuses_rewards_that_are_no_probability() -> None:

@@ -2,7 +2,7 @@
 
 Numpy in float64 throughout. Nothing here knows a model, a loss, a sample or a sampler. Axis legend: S attempts of a
 whole step (all groups, whatever the order), T tokens of one attempt. Groups are told apart by their number, never by
-position. Rewards must be finite: an attempt that got no score is left out before credit is given.
+position. Rewards must be finite numbers: an attempt that got no score is left out before credit is given.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ Average = Callable[[NDArray[np.int64]], Array]
 FLAT = 1e-6
 """Rewards of a group that differ by less carry no signal: dividing by their spread would only amplify rounding."""
 
+LARGEST = 1e15
+"""Rewards beyond it are a mistake: what is made of them, such as a critic's squared error, overflows float32."""
 
-# Baselines. All give one advantage an attempt; attempts that are alone in their group, and flat groups, get exactly 0.
+
+# Baselines. All give one advantage an attempt; attempts that are alone in their group, and flat groups, get exactly 0:
+# an optimiser that divides by the size of the gradient would make a full step of rounding.
 
 
 def group_mean_std(reward_S: ArrayLike, group_S: ArrayLike, *, eps: float = 1e-4, ddof: int = 1) -> Array:
@@ -36,6 +40,15 @@ def group_mean_std(reward_S: ArrayLike, group_S: ArrayLike, *, eps: float = 1e-4
 def group_centred(reward_S: ArrayLike, group_S: ArrayLike) -> Array:
     """Dr. GRPO: the reward less its group's mean (arXiv:2503.20783). Goes with ``constant_length``."""
     return _centred(*_groups(reward_S, group_S))
+
+
+def group_centred_whitened(reward_S: ArrayLike, group_S: ArrayLike) -> Array:
+    """REINFORCE++-Baseline: centred by the group, then standardised over the step's attempts (arXiv:2501.03262)."""
+    centred_S = group_centred(reward_S, group_S)
+    if not centred_S.any():
+        return centred_S
+    # The step's mean is 0 but for rounding, which must not reach attempts that have no advantage.
+    return np.where(centred_S == 0, 0.0, _white(centred_S, ddof=1))
 
 
 def leave_one_out(reward_S: ArrayLike, group_S: ArrayLike) -> Array:
@@ -63,8 +76,10 @@ def opo(reward_S: ArrayLike, group_S: ArrayLike, length_S: ArrayLike) -> Array:
 
 
 def remax(reward_S: ArrayLike, greedy_S: ArrayLike) -> Array:
-    """ReMax: the reward less that of the greedy answer to the same task (arXiv:2310.10505). Needs no group."""
-    return _finite(reward_S) - _finite(greedy_S)
+    """ReMax: the reward less that of the greedy answer to the same task (arXiv:2310.10505). Needs no group. Exactly 0
+    where the two differ by rounding only."""
+    advantage_S = _finite(reward_S) - _finite(greedy_S)
+    return np.where(np.abs(advantage_S) < FLAT, 0.0, advantage_S)
 
 
 # What an attempt was worth to the best of k. For evaluation by pass@k: attempts that only repeat what siblings do get
@@ -85,9 +100,8 @@ def best_of_k(reward_S: ArrayLike, group_S: ArrayLike, *, k: int) -> Array:
 
     def credit(rising: Array) -> Array:
         n = len(rising)
-        sets = np.array([math.comb(j, k - 2) for j in range(n)], np.float64)  # companions whose best has rank j
-        above = np.array([(sets[:i] * (rising[i] - rising[:i])).sum() for i in range(n)])
-        return above * k / math.comb(n - 1, k - 1)
+        chance = _chances(range(n), k - 2, math.comb(n - 1, k - 1))  # that the companions' best has rank j
+        return np.array([k * (chance[:i] * (rising[i] - rising[:i])).sum() for i in range(n)])
 
     return _by_rank(reward_S, group_S, k, credit)
 
@@ -97,20 +111,28 @@ def best_of_k_standardised(reward_S: ArrayLike, group_S: ArrayLike, *, k: int, e
     k-sets of the group (arXiv:2508.10751, section 3.3, which writes it for rewards of 0 and 1).
 
     A set counts as one attempt of GRPO, with the spread of the population. A task of which every k-set is solved gives
-    no signal. A group of fewer than ``k`` attempts gets 0.
+    no signal, and all its attempts exactly 0. A group of fewer than ``k`` attempts gets 0.
     """
 
     def credit(rising: Array) -> Array:
         n = len(rising)
-        share = np.array([math.comb(j, k - 1) for j in range(n)], np.float64) / math.comb(n, k)  # sets with best j
+        if rising[-1] - rising[k - 1] < FLAT:  # the best of the worst k-set is as good as the best of all
+            return np.zeros(n)
+        share = _chances(range(n), k - 1, math.comb(n, k))  # that a set's best has rank j
         mean = share @ rising
         spread = math.sqrt(share @ (rising - mean) ** 2)
-        others = np.array([math.comb(j - 1, k - 2) if j and k > 1 else 0 for j in range(n)], np.float64)
-        own = np.array([math.comb(i, k - 1) for i in range(n)], np.float64)
-        best = [own[i] * rising[i] + others[i + 1 :] @ rising[i + 1 :] for i in range(n)]
-        return (np.array(best) / math.comb(n - 1, k - 1) - mean) / (spread + eps)
+        own = _chances(range(n), k - 1, math.comb(n - 1, k - 1))
+        other = _chances(range(-1, n - 1), k - 2, math.comb(n - 1, k - 1))
+        best = [own[i] * rising[i] + other[i + 1 :] @ rising[i + 1 :] for i in range(n)]
+        return (np.array(best) - mean) / (spread + eps)
 
     return _by_rank(reward_S, group_S, k, credit)
+
+
+def _chances(below: range, chosen: int, sets: int) -> Array:
+    """The share of ``sets`` that choose ``chosen`` out of so many attempts below. Divided as whole numbers, since those
+    of large groups have no float."""
+    return np.array([math.comb(b, chosen) / sets if b >= 0 <= chosen else 0.0 for b in below])
 
 
 def _by_rank(reward_S: ArrayLike, group_S: ArrayLike, k: int, credit: Callable[[Array], Array]) -> Array:
@@ -170,9 +192,10 @@ def gae(
     ``bootstrap`` is the value of the state after the last token: 0 when the episode ended there, the critic's
     estimate when it was only cut off.
     """
-    reward_T, value_T = np.asarray(reward_T, np.float64), np.asarray(value_T, np.float64)
+    mask_T = np.asarray(mask_T, bool)
+    reward_T, value_T = _finite(np.where(mask_T, reward_T, 0.0)), np.asarray(value_T, np.float64)
     advantage_T, value_next, advantage_next = np.zeros_like(reward_T), bootstrap, 0.0
-    for t in reversed(np.flatnonzero(np.asarray(mask_T, bool))):
+    for t in reversed(np.flatnonzero(mask_T)):
         delta = reward_T[t] + gamma * value_next - value_T[t]
         advantage_next = advantage_T[t] = delta + gamma * lam * advantage_next
         value_next = value_T[t]
@@ -205,16 +228,22 @@ def whiten(x: ArrayLike, mask: ArrayLike | None = None, *, ddof: int = 1, shift_
     """``(x - mean) / sqrt(variance + 1e-8)`` over the whole step's valid entries; 0 where the mask is false.
 
     Give it everything the step holds at once: statistics of a part are another quantity. ``shift_mean=False`` only
-    scales, and puts the mean back. A single valid entry has no spread and is 0 after centring.
+    scales, and puts the mean back. Entries that differ by rounding only, and a single one, are centred to exactly 0.
     """
     x = np.asarray(x, np.float64)
     mask = np.ones(x.shape, bool) if mask is None else np.asarray(mask, bool)
     valid = _finite(x[mask])
     white = np.zeros_like(x)
     if valid.size:
-        variance = np.sum((valid - valid.mean()) ** 2) / max(valid.size - ddof, 1)
-        white[mask] = (valid - valid.mean()) / np.sqrt(variance + 1e-8) + (0.0 if shift_mean else valid.mean())
+        white[mask] = _white(valid, ddof) + (0.0 if shift_mean else valid.mean())
     return white
+
+
+def _white(x_N: Array, ddof: int) -> Array:
+    if np.ptp(x_N) < FLAT:
+        return np.zeros_like(x_N)
+    centred_N = x_N - x_N.mean()
+    return np.asarray(centred_N / np.sqrt(np.sum(centred_N**2) / max(len(x_N) - ddof, 1) + 1e-8))
 
 
 # Averaging weights. A loss is the sum over tokens of weight * loss, so how a step is split cannot change it. Lengths
@@ -267,10 +296,12 @@ def in_band(reward_G: ArrayLike, low: float, high: float) -> bool:
 
 def _finite(x: ArrayLike) -> Array:
     x = np.asarray(x, np.float64)
-    if not np.isfinite(x).all():
+    bad = ~(np.abs(x) <= LARGEST)
+    if bad.any():
         raise ValueError(
-            f"rewards must be finite, got {x[~np.isfinite(x)][0]} at {np.flatnonzero(~np.isfinite(x)).tolist()[:5]}: "
-            "leave out attempts that got no score before giving credit"
+            f"rewards must be finite and at most {LARGEST:g} in size, got {x[bad][0]} at "
+            f"{np.flatnonzero(bad).tolist()[:5]}: leave out attempts that got no score before giving credit, and scale "
+            "down what is larger"
         )
     return x
 

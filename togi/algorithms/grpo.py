@@ -20,11 +20,11 @@ from togi.advantages import (
     Array,
     Average,
     group_centred,
+    group_centred_whitened,
     group_mean_batch_std,
     group_mean_std,
     leave_one_out,
     sequence_mean,
-    whiten,
 )
 from togi.algorithms.policy_gradient import PolicyGradient
 from togi.batch import Attempts
@@ -34,11 +34,6 @@ from togi.types import Sample
 
 Baseline = Callable[[NDArray[np.float64], NDArray[np.int64]], Array]
 """Rewards [S] and group numbers [S] -> advantages [S]. An attempt alone in its group gets 0."""
-
-
-def group_centred_whitened(reward_S: NDArray[np.float64], group_S: NDArray[np.int64]) -> Array:
-    """Less the group's mean, then standardised over the step's attempts (REINFORCE++-Baseline)."""
-    return whiten(group_centred(reward_S, group_S))
 
 
 BASELINES: Mapping[str, Baseline] = {

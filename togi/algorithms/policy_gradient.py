@@ -79,11 +79,7 @@ class Clipped(Algorithm):
     entropy_bonus: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.clip_low <= 1 and self.clip_high > 0):
-            raise ValueError(
-                f"the clip range is [1 - clip_low, 1 + clip_high] with 0 < clip_low <= 1 and clip_high > 0, "
-                f"got clip_low={self.clip_low}, clip_high={self.clip_high}"
-            )
+        check_clip(self.clip_low, self.clip_high)
         if self.kl < 0:
             raise ValueError(f"kl rewards drifting away when it is below 0, got {self.kl}; 0 leaves the penalty out")
         if self.kl and (self.kl_estimator, self.kl_place) == ("k1", "loss"):
@@ -108,15 +104,9 @@ class Clipped(Algorithm):
     def outputs(self) -> frozenset[Output]:
         return frozenset({"logp", "entropy"}) if self.entropy_bonus else LOGP
 
-    def surrogate(self, logp_BT: Tensor, old_BT: Tensor, batch: Batch) -> Loss:
-        """PPO's clipped surrogate, token by token (https://arxiv.org/abs/1707.06347, equation 7)."""
-        adv_BT, mask_BT, low, high = batch.advantage_BT, batch.mask_BT, self.clip_low, self.clip_high
-        loss_BT = losses.ppo_clip(logp_BT, old_BT, adv_BT, mask_BT, low=low, high=high)
-        below, above = losses.clip_fraction(logp_BT, old_BT, adv_BT, mask_BT, low=low, high=high)
-        return Loss(
-            value=losses.weighted_sum(loss_BT, batch.weight_B, mask_BT),
-            metrics=clip_metrics(mean(below, mask_BT), mean(above, mask_BT)),
-        )
+    def surrogate(self, logp_BT: Tensor, batch: Batch) -> Loss:
+        """What the advantages say: a clipped surrogate of each token."""
+        return surrogate(logp_BT, batch, low=self.clip_low, high=self.clip_high)
 
     def penalty(self, sample: Sample) -> Array:
         """``kl`` k1 for each trained token [n], of the policy that sampled; 0 when no KL stands in the reward."""
@@ -145,14 +135,13 @@ class Clipped(Algorithm):
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
         logp_BT, mask_BT = out.logp_BT, batch.mask_BT
-        # Before the first update pi_old is pi itself, so its log-probabilities are at hand.
-        old_BT = logp_BT.detach() if batch.old_logp_BT is None else batch.old_logp_BT
-        surrogate = self.surrogate(logp_BT, old_BT, batch)
-        value, metrics = surrogate.value, dict(surrogate.metrics)
+        found = self.surrogate(logp_BT, batch)
+        value, metrics = found.value, dict(found.metrics)
         if self.kl:
             assert batch.ref_logp_BT is not None
             metrics["kl"] = mean(losses.k3(logp_BT, batch.ref_logp_BT, mask_BT), mask_BT)
             if self.kl_place == "loss":
+                old_BT = before_update(logp_BT, batch)
                 kl_BT = losses.kl(logp_BT, batch.ref_logp_BT, mask_BT, estimator=self.kl_estimator, old_logp=old_BT)
                 value = value + self.kl * losses.weighted_sum(kl_BT, batch.weight_B, mask_BT)
         if self.entropy_bonus:
@@ -198,6 +187,31 @@ class PolicyGradient(Clipped):
             acts = always or bool(advantage_T.any())
             credited.append(replace(sample, advantage=advantage_T, weight=float(weight) if acts else 0.0))
         return credited
+
+
+def check_clip(low: float, high: float) -> None:
+    """Raise ValueError for bounds of the ratio that hold no range around 1."""
+    if not (0 < low <= 1 and high > 0):
+        raise ValueError(
+            f"the clip range is [1 - clip_low, 1 + clip_high] with 0 < clip_low <= 1 and clip_high > 0, "
+            f"got clip_low={low}, clip_high={high}"
+        )
+
+
+def before_update(logp_BT: Tensor, batch: Batch) -> Tensor:
+    """log pi_old. Before the first update pi_old is pi itself, so its log-probabilities are at hand."""
+    return logp_BT.detach() if batch.old_logp_BT is None else batch.old_logp_BT
+
+
+def surrogate(logp_BT: Tensor, batch: Batch, *, low: float, high: float) -> Loss:
+    """PPO's clipped surrogate, token by token (https://arxiv.org/abs/1707.06347, equation 7)."""
+    old_BT, adv_BT, mask_BT = before_update(logp_BT, batch), batch.advantage_BT, batch.mask_BT
+    loss_BT = losses.ppo_clip(logp_BT, old_BT, adv_BT, mask_BT, low=low, high=high)
+    below, above = losses.clip_fraction(logp_BT, old_BT, adv_BT, mask_BT, low=low, high=high)
+    return Loss(
+        value=losses.weighted_sum(loss_BT, batch.weight_B, mask_BT),
+        metrics=clip_metrics(mean(below, mask_BT), mean(above, mask_BT)),
+    )
 
 
 def along(reward_bn: Sequence[Array], attempts: Attempts, credit: Callable[[Array, list[int]], Array]) -> list[Array]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from togi import losses
 from togi.advantages import Array, Average, gae, kl_coefficient, sequence_sum, token_mean, whiten
-from togi.algorithms.policy_gradient import Clipped, along, mean, spread
+from togi.algorithms.policy_gradient import Clipped, along, before_update, mean, spread
 from togi.batch import Attempts, trajectories
 from togi.protocols import Sampler
 from togi.samplers import Groups
@@ -172,8 +172,8 @@ class PPO(Clipped):
             for sample, zeros, row in zip(recorded, nothing, attempts.index, strict=True)
         ]
 
-    def surrogate(self, logp_BT: Tensor, old_BT: Tensor, batch: Batch) -> Loss:
-        found = super().surrogate(logp_BT, old_BT, batch)
+    def surrogate(self, logp_BT: Tensor, batch: Batch) -> Loss:
+        found, old_BT = super().surrogate(logp_BT, batch), before_update(logp_BT, batch)
         loss_BT = losses.ppo_clip(
             logp_BT, old_BT, batch.advantage_BT, batch.mask_BT, low=self.clip_low, high=self.clip_high
         )

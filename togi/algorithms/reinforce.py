@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from togi.advantages import Array, Average, reward_to_go, token_mean, whiten
-from togi.algorithms.grpo import GRPO, group_centred_whitened
+from togi.advantages import Array, Average, group_centred_whitened, reward_to_go, token_mean, whiten
+from togi.algorithms.grpo import GRPO
 from togi.algorithms.policy_gradient import PolicyGradient, along, spread
 from togi.batch import Attempts
 from togi.protocols import Sampler

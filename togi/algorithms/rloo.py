@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from togi import losses
 from togi.advantages import Array, leave_one_out, sequence_sum
-from togi.algorithms.policy_gradient import PolicyGradient, clip_metrics, mean
+from togi.algorithms.policy_gradient import PolicyGradient, before_update, clip_metrics, mean
 from togi.batch import Attempts
 from togi.protocols import Sampler
 from togi.samplers import Groups
@@ -45,9 +45,10 @@ class RLOO(PolicyGradient):
     def weights(self, length_S: NDArray[np.int64]) -> Array:
         return sequence_sum(length_S)
 
-    def surrogate(self, logp_BT: Tensor, old_BT: Tensor, batch: Batch) -> Loss:
+    def surrogate(self, logp_BT: Tensor, batch: Batch) -> Loss:
         """The clipped surrogate of whole sequences; the clip metrics count sequences."""
-        adv_BT, mask_BT, low, high = batch.advantage_BT, batch.mask_BT, self.clip_low, self.clip_high
+        old_BT, adv_BT, mask_BT = before_update(logp_BT, batch), batch.advantage_BT, batch.mask_BT
+        low, high = self.clip_low, self.clip_high
         loss_B = losses.sequence_ratio_clip(logp_BT, old_BT, adv_BT, mask_BT, low=low, high=high)
         # One column a sequence: its summed log-probabilities, its advantage, and whether anything of it is trained.
         trained_B1 = mask_BT.any(dim=1, keepdim=True)

@@ -44,7 +44,7 @@ class RLPR(GRPO):
         std_G = {int(g): float(attempts.reward_S[attempts.group_S == g].std()) for g in np.unique(attempts.group_S)}
         bound = self.beta * memory.get("rlpr/std", 0.0)
         memory.update(self._counts(list(std_G.values()), bound, memory))
-        return super().credit([sample for sample in samples if std_G[sample.group] >= bound], memory)
+        return super().credit([sample for sample in samples if not std_G[sample.group] < bound], memory)
 
     def _counts(self, std_G: Sequence[float], bound: float, memory: Memory) -> dict[str, float]:
         if not std_G:

@@ -5,8 +5,9 @@ would have written its own. Its exact gradient (equation 4) has two terms: the t
 the reference answer after it is learned with the weight R. A baseline is valid in the first term only: subtracted from
 the second it would unlearn right answers after poor thoughts.
 
-The reward of the stage has to be R: ``likelihood(form="product", debias=false)``. Left out: the logarithm as reward and
-the advantage as weight of the second term, which the official program offers and which follow another gradient.
+The reward of the stage has to be R: ``likelihood(form="product", debias=false)``. With several updates a step, the
+ratios of both terms' tokens are clipped as in PPO; with one, they are 1. Left out: the logarithm as reward and the
+advantage as weight of the second term, which the official program offers and which follow another gradient.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from togi import losses
 from togi.advantages import leave_one_out
+from togi.algorithms.policy_gradient import check_clip, surrogate
 from togi.batch import trajectories
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Referenced
@@ -27,9 +28,18 @@ from togi.types import Batch, Loss, Memory, Outputs, Sample
 
 @dataclass(frozen=True, kw_only=True)
 class VeriFree(Algorithm):
-    """Policy gradient on thoughts with RLOO's baseline, and likelihood of the reference answer weighted by R."""
+    """Policy gradient on thoughts with RLOO's baseline, and likelihood of the reference answer weighted by R.
+
+    ``clip_low`` and ``clip_high`` bound the ratio pi / pi_old of every token, those of the reference answer included:
+    R is its probability under pi_old.
+    """
 
     sampler: Sampler = field(default=Referenced(8))
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_clip(self.clip_low, self.clip_high)
 
     def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         """A thought's tokens get R less its siblings' mean R, a reference's tokens R. Raises ValueError for rewards
@@ -51,8 +61,7 @@ class VeriFree(Algorithm):
         return credited + [_credited(sample, sample.reward, weight) for sample in references.values()]
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
-        loss_BT = losses.policy_gradient(out.logp_BT, batch.advantage_BT, batch.mask_BT)
-        return Loss(value=losses.weighted_sum(loss_BT, batch.weight_B, batch.mask_BT))
+        return surrogate(out.logp_BT, batch, low=self.clip_low, high=self.clip_high)
 
 
 def _credited(sample: Sample, advantage: float, weight: float) -> Sample:

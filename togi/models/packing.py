@@ -113,7 +113,8 @@ class PackedModel:
         entropy_BT = certainty_BT = value_BT = score_B = None
         if outputs & PROJECTED:
             assert self._vocabulary is not None, "a model without a vocabulary was asked for log-probabilities"
-            x_MD = hidden_ND.index_select(0, scored.node_M) / scored.temperature_M[:, None].to(hidden_ND.dtype)
+            # Divided in full width: a rounded temperature would be that of another distribution.
+            x_MD = (hidden_ND.index_select(0, scored.node_M) / scored.temperature_M[:, None]).to(hidden_ND.dtype)
             weight_VD = self._vocabulary.weight
             tokens = min(self._tokens or len(weight_VD), len(weight_VD)) if "certainty" in outputs else 0
             logp_P, entropy_M, certainty_M = token_log_probs(
