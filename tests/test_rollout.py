@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -20,8 +20,11 @@ CONTEXT = 24
 class Letters:
     """One id a character; replies are appended in brackets."""
 
-    def __init__(self) -> None:
-        self.encoded = 0
+    def __init__(self, prefill: str = "") -> None:
+        self.encoded, self.prefill = 0, prefill
+
+    def opening(self, messages: Sequence[Message]) -> str:
+        return self.prefill
 
     def prompt(self, messages: Sequence[Message]) -> Ids:
         self.encoded += 1
@@ -119,6 +122,17 @@ def test_one_engine_call_one_prompt_a_task_and_each_encoded_once() -> None:
     assert first.stop == "eos"
     assert first.turns[0].version == 7
     assert groups[0].scores[0].value == int(first.turns[0].text) % 2
+
+
+def test_a_turn_says_what_the_template_began_it_with() -> None:
+    play, _, chat = episodes(reward=lambda task, trajectories: [Score(value=0.0)] * len(trajectories), env=Guess)
+    bare = play([task("a")], 1)[0].trajectories[0].turns
+    chat.prefill = "<think>"
+    (begun,) = replace(play, _played={})([task("a")], 1)[0].trajectories
+    (continued,) = play.continued([(task("a"), (120,))], 1)[0].trajectories
+    assert [turn.text for turn in begun.turns] == [f"<think>{turn.text}" for turn in bare]
+    assert [turn.completion for turn in begun.turns] == [turn.completion for turn in bare]
+    assert continued.turns[0].text.startswith("<think>x")
 
 
 def test_a_rollout_does_not_depend_on_its_neighbours() -> None:

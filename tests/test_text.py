@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from tiny_text import CHATML, SPECIALS, byte_level
+from tiny_text import CHATML, SPECIALS, THINKING, byte_level
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from togi.models.load import Loaded
 from togi.text import PLAIN_TEMPLATE, Chat
 from togi.types import Ids, Message, Role
-
-# Writes the opening of a thought into the generation prompt, and drops thoughts of answers that are not the last.
-THINKING = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
-    "{% if m['role'] == 'assistant' and not loop.last %}{{ m['content'].split('</think>')[-1] }}"
-    "{% else %}{{ m['content'] }}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
-)
 
 
 def spaced() -> PreTrainedTokenizerFast:
@@ -198,9 +190,38 @@ def test_prefilled_thought_belongs_to_the_prompt() -> None:
     for written in ("<think>\nso</think>5", "<think>so</think>5", "so</think>5"):
         (turn,) = chat.recorded([say("user", "x")], [say("assistant", written)])
         assert chat.show(turn.prompt + turn.completion).count("<think>") == 1
-        assert turn.text == "so</think>5"
+        assert chat.decode(turn.completion) == "so</think>5"
+        assert turn.text == "<think>\nso</think>5"
     assert CHAT.prefill == ""
     assert CHAT.recorded([say("user", "x")], [say("assistant", "<think>5")])[0].text == "<think>5"
+
+
+# As THINKING, and with an empty thought before every past answer that has none.
+EMPTY_THOUGHTS = THINKING.replace(
+    "{% else %}", "{% elif m['role'] == 'assistant' %}<think>\n\n</think>\n\n{{ m['content'] }}{% else %}"
+)
+CLOSED = THINKING.replace("<think>\n{% endif %}", "<think>\n\n</think>\n\n{% endif %}")
+
+
+@pytest.mark.parametrize(
+    ("template", "prefill"),
+    [
+        (THINKING, "<think>\n"),
+        (THINKING.replace("<think>\n", "<think>"), "<think>"),
+        (THINKING.replace("<think>", "<reasoning>"), "<reasoning>\n"),
+        (EMPTY_THOUGHTS, "<think>\n"),
+        (CLOSED, "<think>\n\n</think>\n\n"),
+        (CHATML, ""),
+        (None, ""),
+    ],
+)
+def test_every_turn_says_what_its_template_began_it_with(template: str | None, prefill: str) -> None:
+    chat = Chat(byte_level(template), frozenset({2}))
+    assert chat.prefill == chat.opening([say("user", "x")]) == prefill
+    assert chat.opening([say("text", "x")]) == ""
+    answer = [say("assistant", "5"), say("user", "y"), say("assistant", "6")]
+    assert [turn.text for turn in chat.recorded([say("user", "x")], answer)] == [f"{prefill}5", f"{prefill}6"]
+    assert [turn.text for turn in chat.recorded([say("text", "x")], answer[:1])] == ["5"]
 
 
 def test_thoughts_the_template_would_drop_stay_in_learned_turns() -> None:

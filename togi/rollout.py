@@ -19,13 +19,15 @@ from togi.types import Group, Ids, Message, Prompt, Sampling, Score, Stop, Task,
 @dataclass
 class _Episode:
     """One attempt being played. ``ids`` is what the model sees next; ``stop`` is set when it is over. ``begun`` is what
-    its first completion begins with, and ``salt`` sets its randomness apart from that of other beginnings."""
+    its first completion begins with, ``salt`` sets its randomness apart from that of other beginnings, and ``opening``
+    is the text that the chat template began the next turn with."""
 
     task: Task
     attempt: int
     begun: Ids = ()
     salt: str = ""
     ids: Ids = ()
+    opening: str = ""
     env: Env | None = None
     turns: list[Turn] = field(default_factory=list)
     stop: Stop | None = None
@@ -171,7 +173,7 @@ class Episodes:
                 continue
             if messages not in encoded:
                 encoded[messages] = self.chat.prompt(messages)
-            episode.ids = (*encoded[messages], *episode.begun)
+            episode.ids, episode.opening = (*encoded[messages], *episode.begun), self.chat.opening(messages)
 
     def _turn(self, live: Sequence[_Episode], number: int) -> None:
         shared: dict[Ids, list[_Episode]] = {}
@@ -190,15 +192,16 @@ class Episodes:
         return attempt_seed(self.seed, self.step, episode.task.id + episode.salt, episode.attempt, turn)
 
     def _whole(self, episode: _Episode, turn: Turn) -> Turn:
-        """The turn with what it began with as a part of its completion, which some other policy may have written."""
+        """The turn with all that it says, and with what it was to begin with, which some other policy may have written,
+        as a part of its completion."""
         if not episode.begun or episode.turns:
-            return turn
+            return replace(turn, text=episode.opening + turn.text) if episode.opening else turn
         completion, most = (*episode.begun, *turn.completion), self.sampling.max_tokens
         return replace(
             turn,
             prompt=turn.prompt[: -len(episode.begun)],
             completion=completion[:most],
-            text=self.chat.decode(completion[:most]),
+            text=episode.opening + self.chat.decode(completion[:most]),
             stop="length" if len(completion) > most else turn.stop,
             logp=(),
         )
@@ -224,6 +227,7 @@ class Episodes:
             episode.end(turn.stop)
         else:
             episode.ids = self.chat.extend(turn.prompt + turn.completion, replies)
+            episode.opening = self.chat.opening(replies)
 
 
 def attempt_seed(seed: int, step: int, task: str, attempt: int, turn: int) -> int:

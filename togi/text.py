@@ -4,9 +4,10 @@ Two rules hold everywhere. Ids that were once sampled or recorded are never toke
 appending to its ids, so what is learned from is what was seen. And text inside a message is data: a control token
 written in it (``<|im_end|>``) is encoded as ordinary characters and can end no turn.
 
-Templates that write the start of a thought into the generation prompt: ``Chat.prefill`` holds that text. It belongs to
-the prompt, so it is never learned from, and a recorded answer that repeats it has it removed. Templates that drop
-earlier thoughts: they do so in ``prompt``, where nothing is learned from; ``extend`` keeps earlier ids as they are.
+Templates that write the start of a thought into the generation prompt: ``Chat.prefill`` holds that text. Its ids
+belong to the prompt, so they are never learned from, and a recorded answer that repeats it has it removed; a turn's
+text begins with it, so that whoever reads tags sees the thought open. Templates that drop earlier thoughts: they do so
+in ``prompt``, where nothing is learned from; ``extend`` keeps earlier ids as they are.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ PLAIN_TEMPLATE = (
 _QUESTION = Message(role="user", content="x")
 # Noncharacters of Unicode: never assigned, so no text and no template has a reason to contain them.
 _ANSWER = "\ufdd2answer\ufdd3"
+_OPENED = re.compile(r"<(\w+)>\s*\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class Chat:
         before, _, after = self._render([_QUESTION, _answer()], generation=False).partition(_ANSWER)
         self.end, self._end_text = self._end_of_turn(after)
         self.eos_ids = eos_ids | {self.end}
-        self.prefill = self._anchor.removeprefix(before) if self._anchor.startswith(before) else ""
+        self.prefill = _prefill(self._anchor, before)
 
     def prompt(self, messages: Sequence[Message]) -> Ids:
         """The ids a model is to continue: the messages in the chat template, and the opening of its own turn.
@@ -91,6 +93,11 @@ class Chat:
                     "put that text into the user message"
                 )
         return (*(self._begin if self._template == PLAIN_TEMPLATE else ()), *self._encode(rendered, fence))
+
+    def opening(self, messages: Sequence[Message]) -> str:
+        """What a prompt of these messages, or replies, begins the model's turn with: ``prefill``, and nothing where
+        they are encoded as they stand."""
+        return "" if any(message.role == "text" for message in messages) else self.prefill
 
     def extend(self, ids: Ids, replies: Sequence[Message]) -> Ids:
         """The next turn's prompt: ``ids`` unchanged (prompt and completion), the turn's end if the model did not
@@ -125,7 +132,7 @@ class Chat:
             got = f"role {answer[0].role!r}" if answer else "no message"
             raise ValueError(f"a recorded answer starts with a message of role 'assistant', got {got}")
         raw = bool(prompt) and prompt[0].role == "text"
-        context = self.prompt(prompt)
+        context, opening = self.prompt(prompt), self.opening(prompt)
         turns = []
         starts = [index for index, message in enumerate(answer) if message.role == "assistant"]
         for start, following in zip(starts, [*starts[1:], len(answer)], strict=True):
@@ -134,9 +141,8 @@ class Chat:
                 raise ValueError("a conversation is either all of role 'text' and assistant, or has no 'text' at all")
             text = answer[start].content
             completion = self._raw_completion(prompt[0].content, text) if raw else self.completion(text)
-            turns.append(
-                Turn(prompt=context, completion=completion, text=self.decode(completion), stop="eos", replies=replies)
-            )
+            said = opening + self.decode(completion)
+            turns.append(Turn(prompt=context, completion=completion, text=said, stop="eos", replies=replies))
             if following < len(answer):
                 context = self.extend((*context, *completion), replies)
         return tuple(turns)
@@ -312,3 +318,15 @@ class _Fence:
 
 def _answer() -> Message:
     return Message(role="assistant", content=_ANSWER)
+
+
+def _prefill(anchor: str, before: str) -> str:
+    """What a generation prompt, which ends with ``anchor``, holds more than what stands ``before`` a past answer.
+
+    Some templates put an empty thought before past answers: there it is the tag that the prompt opens and they close.
+    """
+    if anchor.startswith(before):
+        return anchor.removeprefix(before)
+    tag = _OPENED.search(anchor)
+    closed = tag is not None and before.startswith(anchor) and f"</{tag[1]}>" in before[len(anchor) :]
+    return tag[0] if tag is not None and closed else ""

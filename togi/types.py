@@ -77,7 +77,8 @@ class Turn:
     """One uninterrupted piece of model output, and exactly what the model saw before it.
 
     ``prompt`` is the whole context (history included), ``completion`` the token ids the model emitted, the end token
-    included when it was emitted, ``text`` the completion decoded without special tokens. ``logp`` has one
+    included when it was emitted. ``text`` is what the turn says: the completion decoded without special tokens, behind
+    what the chat template itself began the turn with (``<think>``), which stands in ``prompt``. ``logp`` has one
     log-probability for each completion token, of the distribution really sampled from; for recorded text it is empty.
     ``temperature`` is the one sampled at. ``replies`` are the messages the environment answered with, ``version``
     counts the weight updates the sampling weights had seen.
