@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tiny_text import byte_level, tiny_folder
+from tiny_text import THINKING, byte_level, tiny_folder
 
 from togi.algorithms import GRPO, SFT
 from togi.data import Tasks
@@ -89,6 +89,15 @@ def test_an_answer_is_written_in_the_form_the_reward_demands(chat: Chat, express
     reward = parse_reward(expression, Path())
     cases = cases_of([ask(answer, "a")], reward, chat)
     assert cases[0].attempts[0].score.value == 1, cases
+
+
+@pytest.mark.parametrize("expression", ["gate(number(), by=form())", "gate(number(), by=form(answer=''))"])
+def test_a_thought_that_the_template_begins_is_seen_by_readers_of_tags(expression: str) -> None:
+    tasks, chat = some(7, 8, 9), Chat(byte_level(THINKING), frozenset({2}))
+    reward = parse_reward(expression, Path())
+    assert findings(tasks, reward, chat) == [("ok", "all 3 gold answers checked get full marks")]
+    cut = chat.recorded(tasks[0].prompt, (Message(role="assistant", content="so it is 7"),))
+    assert parse_reward("number()", Path())(tasks[0], [Trajectory(turns=cut, stop="length")])[0].value == 0
 
 
 def test_a_reward_that_works_is_found_to_work(chat: Chat) -> None:
@@ -213,6 +222,17 @@ def test_prompts_and_answers_that_do_not_fit_are_named(loaded: Loaded) -> None:
     short = preview(a_run(some(7, 8, written=True), max_tokens=5), loaded)
     titles = [finding.title for finding in short.looks[1].findings]
     assert any(title.startswith("2 of 2 recorded answers are longer than max_tokens = 5") for title in titles)
+
+
+@pytest.mark.parametrize(
+    ("stop", "told"),
+    [(("</answer>",), False), (("\n\n",), False), (("</think>",), True), (("answer>",), True), (("never", "7<"), True)],
+)
+def test_a_stop_that_cuts_right_answers_is_told(loaded: Loaded, stop: tuple[str, ...], told: bool) -> None:
+    run = a_run(some(7, 8, written=True))
+    run = replace(run, stages=tuple(replace(one, sampling=replace(one.sampling, stop=stop)) for one in run.stages))
+    titles = [finding.title for finding in preview(run, loaded).looks[1].findings]
+    assert any(title.startswith(f"stop = {list(stop)} cuts") for title in titles) == told
 
 
 def test_the_estimate_adds_up(chat: Chat) -> None:

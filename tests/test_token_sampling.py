@@ -182,3 +182,7 @@ def test_stop_strings_over_pieces_and_across_special_tokens() -> None:
 def test_cut() -> None:
     assert cut("one two three", ("three", "two")) == "one "
     assert cut("one", ("two",)) == "one"
+    assert cut("<answer>4</answer> so", ("</answer>",)) == "<answer>4</answer>"
+    assert cut("<a>4</a>\nso", ("so", "</a>\n")) == "<a>4</a>\n"
+    assert cut("x <answer>4", ("<answer>",)) == "x "
+    assert cut("x\n```\ny", ("```",)) == "x\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
+CLOSING = re.compile(r"\s*</[\w.-]+>\s*")
 _PENDING = 8  # tokens held back at most: a UTF-8 character has four bytes
 
 
@@ -42,6 +44,10 @@ class StopStrings:
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string; the whole text when there is none."""
-    places = [place for place in (text.find(each) for each in stop) if place >= 0]
-    return text[: min(places)] if places else text
+    """The text before the first stop string, and with it where it is a closing tag (``</answer>``), which readers of
+    tags need; the whole text when there is none."""
+    places = [(text.find(each), each) for each in stop if each in text]
+    if not places:
+        return text
+    begin, found = min(places)
+    return text[:begin] + (found if CLOSING.fullmatch(found) else "")

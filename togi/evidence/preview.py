@@ -18,6 +18,7 @@ from rich.text import Text
 
 from togi.data import Tasks
 from togi.engines.native import NativeEngine
+from togi.engines.stopping import cut
 from togi.evidence import machine
 from togi.evidence.doctor import MARKS, run_size
 from togi.evidence.estimate import Estimate, Rates, estimate, rates
@@ -194,7 +195,21 @@ def _lengths(
             title = f"{len(cut)} of {len(cases)} recorded answers are longer than max_tokens = {sampling.max_tokens}"
             detail = f"the first is task {shortened(cut[0].task.id, 60)}; the longest has {most} tokens"
             found.append(Finding(level="warn", title=title, detail=detail, advice="raise max_tokens"))
+        found += _stopped(cases, sampling.stop)
     return found
+
+
+def _stopped(cases: Sequence[Case], stop: Sequence[str]) -> list[Finding]:
+    """Whether a stop string cuts right answers."""
+    golds = [(case, gold.text) for case in cases if (gold := case.get("gold"))]
+    left = [(case, cut(text, stop), text) for case, text in golds if cut(text, stop).strip() != text.strip()]
+    if not left:
+        return []
+    case, kept, text = left[0]
+    title = f"stop = {list(stop)} cuts {len(left)} of {len(golds)} right answers"
+    detail = f"task {shortened(case.task.id, 60)}: of {shortened(text, 120)!r} it leaves {shortened(kept, 120)!r}"
+    advice = "leave out the text that stands within an answer; a closing tag such as </answer> is kept"
+    return [Finding(level="warn", title=title, detail=detail, advice=advice)]
 
 
 def _look(look: Look, shown: Set[str]) -> Padding:

@@ -123,7 +123,7 @@ class SamplingTable(Table):
     min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Leave out tokens less likely than this share of the likeliest; 0 keeps all."""
     stop: Strings = ()
-    """Texts that end a completion."""
+    """Texts that end a completion. A closing tag (`</answer>`) stays in it; any other such text is left out."""
     ignore_eos: bool = False
     """Go on past the end token up to `max_tokens`."""
 
