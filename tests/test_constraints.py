@@ -55,6 +55,19 @@ CASES: list[tuple[dict[str, Any], str, list[str]]] = [
     ({"kind": "no_commas"}, "one two", ["one, two", "一，二"]),
     ({"kind": "script", "name": "cyrillic"}, "Привет, 5!", ["Привет abc", "hello", "123"]),
     ({"kind": "script", "name": "cjk"}, "你好", ["こんにちは"]),
+    ({"kind": "script", "name": "japanese"}, "東京タワーへ行く。", ["Tokyo タワー"]),
+    ({"kind": "words", "min": 3, "max": 6}, "私は猫が好き", ["猫", "私は猫がとても好き", "a\u200bb c"]),
+    ({"kind": "sentences", "min": 2, "max": 2}, "猫です。好きです！", ["猫です"]),
+    ({"kind": "characters", "min": 4}, "猫が好き", ["猫\u200b\u200b\u3164好", "e\u0301e\u0301"]),
+    ({"kind": "include", "words": ["猫"]}, "私は猫が好き", ["私は犬が好き"]),
+    ({"kind": "include", "words": ["cat"]}, "ｃａｔ", ["cаt"]),
+    ({"kind": "exclude", "words": ["very"]}, "every", ["vеry", "v\u200bery", "ｖｅｒｙ", "𝓿𝓮𝓻𝔂", "ᴠᴇʀʏ", "v̶e̶r̶y̶"]),
+    ({"kind": "exclude", "words": ["猫"]}, "私は犬が好き", ["私は猫が好き"]),
+    ({"kind": "letter", "letter": "e", "max": 0}, "nothing", ["bеd", "bｅd"]),
+    ({"kind": "numbered", "min": 2}, "１．猫\n２．犬", ["１．猫\n３．犬"]),
+    ({"kind": "quoted"}, "「猫です」", ["「猫」です"]),
+    ({"kind": "no_commas"}, "一 二", ["一、二", "a‚ b", "a، b", "a﹐b"]),
+    ({"kind": "capitals", "max": 0}, "i am big", ["I am B\u200bIG"]),
 ]  # fmt: skip
 
 
@@ -66,7 +79,7 @@ def test_every_kind_has_a_case() -> None:
     ("constraint", "kept", "broken"), CASES, ids=lambda x: x["kind"] if isinstance(x, dict) else ""
 )
 def test_kinds(pool: Pool, constraint: dict[str, Any], kept: str, broken: list[str]) -> None:
-    scores = grade(follows(pool=pool), [constraint], kept, *broken, "", f"<think>{kept}")
+    scores = grade(follows(pool=pool), [constraint], kept, *broken, "\u200b\u3164", f"<think>{kept}")
     assert all(score.status == "ok" for score in scores), scores
     assert [score.value for score in scores] == [1] + [0] * (len(broken) + 2)
     assert [score.parts["parsed"] for score in scores] == [1] * (len(broken) + 1) + [0, 0]
@@ -108,6 +121,8 @@ def test_constraints_gate_a_right_answer(pool: Pool) -> None:
         ([{"kind": "exclude"}], "it lacks words"),
         ([{"kind": "starts"}], "it lacks text"),
         ([{"kind": "case", "form": "small"}], "one of upper, lower, title"),
+        ([{"kind": "script", "name": "klingon"}], "a script of Unicode, as latin, greek"),
+        ([{"kind": "script", "name": "japnese"}], 'did you mean "japanese"'),
     ],
 )
 def test_constraints_that_are_none_are_refused(constraints: Any, message: str) -> None:

@@ -15,6 +15,7 @@ FLOORS = {
     "advantages": 1,
     "statistics": 1,
     "function": 1,
+    "unicode_words": 1,
     "batch": 1,
     "text": 2,
     "data": 2,

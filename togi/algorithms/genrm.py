@@ -26,6 +26,7 @@ from togi.rewards.judge.prompts import VERIFY, verification_prompt
 from togi.rewards.judge.verdict import MARK, read_text
 from togi.samplers.group import draw
 from togi.types import Batch, Group, Loss, Memory, Message, Outputs, Sample, Score, Task, Trains, Trajectory, Turn
+from togi.unicode_words import WORD
 
 YES, NO = YES_NO
 SOLUTION = "solution of "
@@ -233,8 +234,8 @@ def _keys(task: Task) -> list[str]:
 
 def _opening(text: str) -> str:
     """A quarter of an answer's words, from its start; nothing of a short one, which might be an answer still."""
-    words = text.split()
-    return " ".join(words[: len(words) // 4]) if len(words) >= 8 else ""
+    ends = [word.end() for word in WORD.finditer(text)]
+    return text[: ends[len(ends) // 4 - 1]] if len(ends) >= 8 else ""
 
 
 def _said(text: str) -> Trajectory:

@@ -10,7 +10,6 @@ draws is known exactly (rarefaction, Hurlbert 1971), so nothing is left to chanc
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +21,12 @@ from numpy.typing import NDArray
 from togi.evidence.evaluation import EvaluationRecord, TaskRecord
 from togi.evidence.summary import same_tasks
 from togi.statistics import Interval, Paired, bootstrap_mean, paired_difference
+from togi.unicode_words import pieces
 
 Words = tuple[str, ...]
 Sizes = Mapping[int, int]
 """How many n-grams each task gives, by n."""
 
-WORD = re.compile(r"\w+|[^\w\s]")
 DISTINCT = (1, 2, 3)
 ENTROPY = (1, 2)
 TOO_SHORT = 0.1
@@ -157,7 +156,7 @@ def jaccard(a: set[Words], b: set[Words]) -> float:
 
 
 def words(text: str) -> Words:
-    return tuple(WORD.findall(text.casefold()))
+    return tuple(pieces(text))
 
 
 def _texts(task: TaskRecord) -> list[str]:

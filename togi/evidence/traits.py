@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from togi.unicode_words import WORD
+
 Array = NDArray[np.float64]
 FIRST_WORDS = 20
 _LIST = re.compile(r"\n[ \t]*(?:[-*•]|\d+[.)])\s")  # a literal first character lets the scan skip ahead
 _NUMBER = re.compile(r"\d+")
 _REFUSAL = re.compile(r"\b(?:sorry|apologi[sz]e|cannot|can't|can’t|unable|as an ai)\b")
 _OPENING = 200  # characters in which a refusal shows
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ def traits_of(answers: Sequence[str]) -> tuple[list[Trait], Array]:
 
 def first_word(text: str) -> str:
     """The first word in small letters, or nothing."""
-    found = _WORD.search(text)
+    found = WORD.search(text)
     return found[0].lower()[:30] if found else ""
 
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from togi.unicode_words import blank, ink
+
 Mark = Mapping[str, Any]
 
 WRONG: Mark = {"value": 0.0, "parsed": 1.0}
@@ -49,7 +51,7 @@ def answer_text(text: str, *, tag: str = "answer", marker: str = "") -> str | No
         if tail.count(marker) != 1:
             return None
         tail = tail.partition(marker)[2]
-    return tail.strip() or None
+    return None if blank(tail) else tail.strip()
 
 
 def parse_number(text: str) -> Fraction | None:
@@ -134,15 +136,15 @@ def exact(*, text: str, gold: Any, tag: str, marker: str, case: bool) -> Mark:
 
 def form(*, text: str, think: str, answer: str, min_think: int) -> Mark:
     """1 for exactly ``<think>…</think><answer>…</answer>`` with white space around, or ``<think>…</think>…`` when
-    ``answer`` is empty; each tag once, nothing outside, both bodies non-empty."""
+    ``answer`` is empty; each tag once, nothing outside, and something to see in both."""
     body = r"(?P<rest>.+)" if not answer else f"<{answer}>(?P<rest>.+)</{answer}>"
     match = re.fullmatch(rf"\s*<{think}>(?P<thought>.+)</{think}>\s*{body}\s*", text, re.DOTALL)
     tags = [f"<{slash}{name}>" for name in (think, answer) if name for slash in ("", "/")]
     well_formed = (
         match is not None
         and all(text.count(tag) == 1 for tag in tags)
-        and bool(match["rest"].strip())
-        and len("".join(match["thought"].split())) >= max(1, min_think)
+        and not blank(match["rest"])
+        and ink(match["thought"]) >= max(1, min_think)
     )
     return {"value": float(well_formed), "parsed": 1.0}
 

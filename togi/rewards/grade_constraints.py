@@ -1,7 +1,8 @@
 """Checks of instructions that a program can check, one function a kind; they run in workers and know no task.
 
 A constraint is an object: ``{"kind": "words", "min": 10, "max": 50}``. A kind's keys are its function's parameters;
-a text is what follows the thinking, as it stands, and is never empty.
+a text is what follows the thinking, without what nobody sees, and is never blank. Of what has to be there only what
+surely is counts; of what must not be there, letters that look like it count too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from togi import unicode_words
 from togi.rewards.grade import UNPARSED, Mark, answer_text
 from togi.rewards.grade_text import parse_json
 
@@ -26,13 +28,15 @@ CASES: Mapping[str, Callable[[str], bool]] = {
 
 
 def words(text: str, *, min: int = 0, max: int = ENDLESS) -> bool:
-    return min <= len(_words(text)) <= max
+    """As ``unicode_words`` tells words apart: in scripts without spaces each letter is one."""
+    return min <= len(unicode_words.words(text)) <= max
 
 
 def sentences(text: str, *, min: int = 0, max: int = ENDLESS) -> bool:
-    """A sentence ends with . ! ? … or 。 before white space or the end; what stands after the last end is one more."""
-    pieces = re.split(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])", text.strip())
-    return min <= sum(bool(_words(piece)) for piece in pieces) <= max
+    """A sentence ends with . ! ? … ؟ before white space, with 。 ！ ？ । or at the end; what stands after the last end
+    is one more."""
+    pieces = re.split(r"(?<=[.!?…؟])[\"'”’)\]]*\s+|(?<=[。！？｡।])", text.strip())
+    return min <= sum(bool(unicode_words.words(piece)) for piece in pieces) <= max
 
 
 def paragraphs(text: str, *, min: int = 0, max: int = ENDLESS) -> bool:
@@ -40,7 +44,8 @@ def paragraphs(text: str, *, min: int = 0, max: int = ENDLESS) -> bool:
 
 
 def characters(text: str, *, min: int = 0, max: int = ENDLESS) -> bool:
-    return min <= len(text.strip()) <= max
+    """As many as a reader counts: a letter with its marks is one."""
+    return min <= unicode_words.characters(text) <= max
 
 
 def lines(text: str, *, min: int = 0, max: int = ENDLESS) -> bool:
@@ -48,16 +53,18 @@ def lines(text: str, *, min: int = 0, max: int = ENDLESS) -> bool:
 
 
 def include(text: str, *, words: Sequence[str], min: int = 1, max: int = ENDLESS) -> bool:
-    """Each of the words or phrases stands there, whole, so many times; case does not count."""
-    return all(min <= _times(word, text) <= max for word in words)
+    """Each of the words or phrases stands there, whole, so many times; case and width do not count."""
+    counts = [unicode_words.times(word, text) for word in words]
+    return all(min <= sure and most <= max for sure, most in counts)
 
 
 def exclude(text: str, *, words: Sequence[str]) -> bool:
-    return not any(_times(word, text) for word in words)
+    return not any(most for _, most in (unicode_words.times(word, text) for word in words))
 
 
 def letter(text: str, *, letter: str, min: int = 0, max: int = ENDLESS) -> bool:
-    return min <= text.casefold().count(letter.casefold()) <= max
+    sure, most = unicode_words.letters(letter, text)
+    return min <= sure and most <= max
 
 
 def bullets(text: str, *, min: int = 1, max: int = ENDLESS) -> bool:
@@ -66,8 +73,8 @@ def bullets(text: str, *, min: int = 1, max: int = ENDLESS) -> bool:
 
 
 def numbered(text: str, *, min: int = 1, max: int = ENDLESS) -> bool:
-    """Lines that begin with 1. or 1), counted up from 1."""
-    found = re.findall(r"^[ \t]*(\d{1,4})[.)][ \t]+\S", text, re.MULTILINE)
+    """Lines that begin with 1. or 1), counted up from 1; full-width marks need no space behind them."""
+    found = re.findall(r"^[ \t\u3000]*(\d{1,4})(?:[.)][ \t]+|[．）、][ \t\u3000]*)\S", text, re.MULTILINE)
     return min <= len(found) <= max and [int(n) for n in found] == list(range(1, len(found) + 1))
 
 
@@ -99,7 +106,7 @@ def json(text: str) -> bool:
 def quoted(text: str) -> bool:
     """All of it in one pair of double quotation marks."""
     text = text.strip()
-    return len(text) > 2 and text[0] + text[-1] in ('""', "“”", "«»", "„“")
+    return len(text) > 2 and text[0] + text[-1] in ('""', "“”", "«»", "„“", "「」", "『』")
 
 
 def starts(text: str, *, text_: str) -> bool:
@@ -112,23 +119,24 @@ def ends(text: str, *, text_: str) -> bool:
 
 def case(text: str, *, form: str) -> bool:
     """``form`` is "upper", "lower" or "title": of letters that know case, of which there is at least one."""
-    cased = [word for word in _words(text) if word.upper() != word.lower()]
+    cased = [word for word in unicode_words.words(text) if word.upper() != word.lower()]
     return bool(cased) and all(CASES[form](word) for word in cased)
 
 
 def capitals(text: str, *, min: int = 0, max: int = ENDLESS) -> bool:
     """Words of at least two letters that are all capitals."""
-    return min <= sum(len(word) > 1 and word.isupper() for word in _words(text)) <= max
+    return min <= sum(len(word) > 1 and word.isupper() for word in unicode_words.words(text)) <= max
 
 
 def no_commas(text: str) -> bool:
-    return not any(comma in text for comma in ",，、،")
+    """No comma of any script, nor a low quotation mark that looks like one."""
+    return not any(each == "‚" or "COMMA" in unicodedata.name(each, "") for each in set(text))
 
 
 def script(text: str, *, name: str) -> bool:
-    """All letters are of the script by its Unicode name: "latin", "cyrillic", "greek", "arabic", "cjk", "hangul" …"""
-    letters = [character for character in text if character.isalpha()]
-    return bool(letters) and all(unicodedata.name(each, "").startswith(name.upper()) for each in letters)
+    """There are letters, all of the script: one of Unicode's, or "cjk", "chinese", "korean", "japanese" (three)."""
+    known = unicode_words.script(name)
+    return known is not None and any(map(str.isalpha, text)) and known.fullmatch(text) is not None
 
 
 CHECKS: Mapping[str, Check] = {
@@ -141,8 +149,8 @@ CHECKS: Mapping[str, Check] = {
 
 
 def follows(*, text: str, constraints: Sequence[Mapping[str, Any]], partial: bool) -> Mark:
-    """Each kind is a part; of several constraints of one kind the least. An empty answer keeps none of them."""
-    answer = answer_text(text, tag="") or ""
+    """Each kind is a part; of several constraints of one kind the least. A blank answer keeps none of them."""
+    answer = unicode_words.visible(answer_text(text, tag="") or "")
     parts: dict[str, float] = {}
     kept = 0
     for constraint in constraints:
@@ -156,11 +164,3 @@ def follows(*, text: str, constraints: Sequence[Mapping[str, Any]], partial: boo
         return {**UNPARSED, "parts": parts}
     value = kept / len(constraints) if partial else float(kept == len(constraints))
     return {"value": value, "parsed": 1.0, "parts": parts}
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+(?:['’\-]\w+)*", text)
-
-
-def _times(word: str, text: str) -> int:
-    return len(re.findall(rf"(?<!\w){re.escape(word.casefold())}(?!\w)", text.casefold()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from togi.rewards.algebra import Composable, Leaf, Surroundings, combine
 from togi.rewards.verify import completion_text
 from togi.types import Score, Task, Trajectory
+from togi.unicode_words import pieces
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class novelty(Leaf):
 
 def _grams(text: str, n: int) -> frozenset[tuple[str, ...]]:
     """The n-grams of a text's words; of a text with fewer, all its words as one."""
-    words = text.casefold().split()
+    words = pieces(text)
     return frozenset(tuple(words[start : start + n]) for start in range(max(1, len(words) - n + 1)))
 
 

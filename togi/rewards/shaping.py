@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from togi.rewards.algebra import Composable, Leaf, Surroundings, combine
 from togi.types import Score, Task, Trajectory
+from togi.unicode_words import pieces
 
 
 def completion_tokens(trajectory: Trajectory) -> int:
@@ -173,7 +174,8 @@ class adaptive_length(Leaf):
 @dataclass(frozen=True)
 class repetition(Leaf):
     """``distinct / all - 1`` of the text's word ``n``-grams (arXiv 2502.03373, section 4.3), between 0 and -1: add it.
-    0 for a text of fewer than ``n`` words."""
+    0 for a text of fewer than ``n`` words. Each punctuation mark counts as a word, and in scripts without spaces each
+    letter."""
 
     n: int = 3
     name: str = "repetition"
@@ -190,7 +192,7 @@ class repetition(Leaf):
         return [_score(self.name, self._value(" ".join(turn.text for turn in t.turns))) for t in trajectories]
 
     def _value(self, text: str) -> float:
-        words = text.casefold().split()
+        words = pieces(text)
         grams = [tuple(words[start : start + self.n]) for start in range(len(words) - self.n + 1)]
         return len(set(grams)) / len(grams) - 1.0 if grams else 0.0
 

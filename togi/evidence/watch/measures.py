@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -11,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from togi.unicode_words import pieces
+
 Row = Mapping[str, Any]
 
 JUDGES = ("judge", "preference", "rubric", "genrm", "reward_model", "ensemble")
 """How the names of parts begin that a model gave."""
-WORD = re.compile(r"\w+|[^\w\s]")
 GROUPS, EACH, WORDS = 16, 6, 400
 """Groups, attempts of each and words of each attempt that are compared: enough for a mean, and cheap."""
 SAME = 1e-6
@@ -127,7 +127,7 @@ def similarity(group: Sequence[Row]) -> float:
 
 
 def _word_pairs(text: str) -> Iterator[tuple[str, str]]:
-    words = WORD.findall(text.casefold())[:WORDS]
+    words = pieces(text)[:WORDS]
     return zip(["", *words], words, strict=False)
 
 

@@ -12,6 +12,7 @@ from togi.rewards.grade import answer_text
 from togi.rewards.grade_constraints import CHECKS
 from togi.rewards.verify.verifier import Verifier
 from togi.types import Task
+from togi.unicode_words import SCRIPTS, script
 
 CHOICES = {"form": ("upper", "lower", "title")}
 
@@ -22,7 +23,7 @@ class follows(Verifier):
 
     The row's ``column`` is a list of objects, each with a ``kind`` and that kind's keys (docs/verifiers.md has the
     table): ``[{"kind": "words", "max": 50}, {"kind": "exclude", "words": ["very"]}]``. Each kind is a part,
-    ``follows/KIND``. What follows ``</think>`` is checked; an empty answer keeps nothing. Raises ValueError for
+    ``follows/KIND``. What follows ``</think>`` is checked; a blank answer keeps nothing. Raises ValueError for
     constraints that are none, naming the task.
     """
 
@@ -74,6 +75,9 @@ def _problem(constraint: Any) -> str:
             return f'"{key}" is {value!r}; wanted {hint}'
         if key in CHOICES and value not in CHOICES[key]:
             return f'"{key}" is one of {", ".join(CHOICES[key])}'
+        if constraint["kind"] == "script" and key == "name" and script(value) is None:
+            close = difflib.get_close_matches(value.casefold(), SCRIPTS, n=1)
+            return f'did you mean "{close[0]}"?' if close else f'"name" is a script of Unicode, as {", ".join(SCRIPTS)}'
     lacking = [key for key, each in wanted.items() if each.default is each.empty and key not in constraint]
     if lacking:
         return f"it lacks {', '.join(lacking)}"
