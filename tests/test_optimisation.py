@@ -101,6 +101,16 @@ def test_bins_average_steps_in_a_row() -> None:
     assert len(bins(series(lambda t: t, lambda t: t, steps=2, noise=0.0))) == 1
 
 
+def test_an_interval_has_the_spread_of_a_sample() -> None:
+    """Of 1, 2 and 6: mean 3, squares about it 4 + 1 + 9 over n - 1, and 1.96 times the root of 7 / 3."""
+    told = Course(step=np.arange(3.0), proxy=np.array([1.0, 2.0, 6.0]), gold=np.zeros(3), kl=np.full(3, np.nan))
+    [found] = bins(told)
+    assert (found.proxy.point, found.proxy.high - 3) == pytest.approx((3, 1.96 * np.sqrt(7 / 3)))
+    assert found.proxy.point - found.proxy.low == pytest.approx(found.proxy.high - 3)
+    [lone] = bins(series(lambda t: t, lambda t: t, steps=1, noise=0.0))
+    assert np.isnan([lone.proxy.low, lone.gold.high]).all()
+
+
 def series(
     proxy: Callable[[Array], Array], gold: Callable[[Array], Array], *, steps: int, noise: float, seed: int = 0
 ) -> Course:

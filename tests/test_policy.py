@@ -19,6 +19,7 @@ from togi.batch import collate
 from togi.models.heads import ScalarHead, ScalarModel, load_scalar
 from togi.models.load import load_model
 from togi.models.microbatch import microbatches
+from togi.models.optimiser import Trained
 from togi.models.policy import LocalPolicy, NonFinite, Optimiser, probe_bf16
 from togi.models.save import save_model
 from togi.models.trie import packed_length
@@ -136,6 +137,14 @@ def test_metrics_are_exact_means() -> None:
     apart = np.concatenate([np.abs(s.old_logp - s.logp)[s.mask] for s in fresh if s.old_logp is not None])
     assert metrics["sampling/sampling_logp_difference/mean"] == pytest.approx(apart.mean(), rel=1e-5)
     assert metrics["sampling/sampling_logp_difference/max"] == pytest.approx(apart.max(), rel=1e-5)
+
+
+def test_the_mismatch_is_that_of_the_weights_that_sampled() -> None:
+    """Sampled at -4; the trainer said -4.5 then, and says another thing now that it has moved."""
+    made = [replace(s, old_logp=np.where(s.mask, -4.5, 0).astype(np.float32)) for s in samples()]
+    metrics = policy(tokens_per_microbatch=30).learn(made, Likelihood())
+    assert metrics["sampling/sampling_logp_difference/mean"] == 0.5
+    assert metrics["sampling/sampling_logp_difference/max"] == 0.5
 
 
 def test_recorded_text_has_no_sampling_metrics() -> None:
@@ -393,6 +402,22 @@ def test_a_critic_of_its_own_leaves_the_policy_alone() -> None:
     assert all(a.equal(b) for a, b in zip(weights(shared), weights(headed("shared")), strict=True))
     shared.learn(made, Valued(likelihood=0.0))
     assert not any(a.equal(b) for a, b in zip(weights(shared), weights(headed("shared")), strict=True) if a.ndim > 1)
+
+
+def test_policy_and_critic_are_clipped_each_by_its_own_norm() -> None:
+    """After one update AdamW's first moment is a tenth of the clipped gradient."""
+
+    def moment(parts: Sequence[Trained]) -> float:
+        moments = [part.adam.state[p]["exp_avg"] for part in parts for p in part.master.values()]
+        return math.sqrt(sum(float((each.double() ** 2).sum()) for each in moments))
+
+    own, shared = headed("own", clip_norm=1e-3), headed("shared", clip_norm=1e-3)
+    metrics = own.learn(samples(), Valued())
+    assert min(metrics["grad_norm"], metrics["critic_grad_norm"]) > 1e-3
+    assert moment(own._parts[:1]) == pytest.approx(1e-4, rel=1e-3)
+    assert moment(own._parts[1:]) == pytest.approx(1e-4, rel=1e-3)
+    shared.learn(samples(), Valued())
+    assert moment(shared._parts) == pytest.approx(1e-4, rel=1e-3)
 
 
 def test_a_critic_has_its_own_learning_rate() -> None:

@@ -174,6 +174,9 @@ def fixture(
         ("infonca", {"beta": 0.1}, [0.620957, 0.620957]),
         ("pl_dpo", {}, [0.620957, 0.620957]),
         ("exo", {}, [2.50552, 2.50552]),
+        ("exo_reward", {"beta": 0.2, "beta_reward": 0.5}, [0.29602, 0.29602]),
+        ("orpo", {}, [2.104206, 2.064641]),
+        ("orpo", {"beta": 0.25}, [2.260514, 2.161602]),
         ("sppo", {"beta": 0.1}, [18.125, 23.125]),
         ("f_dpo", {"divergence": "reverse_kl"}, [0.620957, 0.620957]),
         ("bco", {"beta": 0.1}, [1.3166 / 2, 1.3166 / 2]),
@@ -591,6 +594,11 @@ def test_rejection_keeps_what_was_scored_with_its_score_and_counts_the_rest() ->
         assert told[2][0] == 4
     assert play.counts["rejection/reward"] == pytest.approx(0.65)
     assert play.counts["rejection/rounds"] >= 1
+
+
+def test_rejection_keeps_no_more_than_asked_of_those_that_pass_together() -> None:
+    assert Rejection(4, keep=3)._accepted([1.0] * 4, 0) == ([0, 1, 2], 1)
+    assert [len(each) for each in kept(Rejection(4, keep=2), Paid([1.0] * 4), 3)] == [2, 2, 2]
 
 
 def test_rejection_depends_on_the_group_alone() -> None:

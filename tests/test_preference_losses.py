@@ -66,6 +66,11 @@ def test_bradley_terry_with_a_soft_label_is_cross_entropy() -> None:
     close(best, [0])
 
 
+def test_a_margin_holds_for_either_answer_of_a_soft_label() -> None:
+    """0.7 times -log sigmoid(0.9 - 0.5), and 0.3 times -log sigmoid(-0.9 - 0.5)."""
+    close(losses.bradley_terry(tensor([1.2]), tensor([0.3]), margin=0.5, label=0.7), [0.845236])
+
+
 def test_plackett_luce() -> None:
     close(losses.plackett_luce(tensor([2, 1, 0.5])), 0.938446)
     pairs = [losses.bradley_terry(tensor(a), tensor(b)).item() for a, b in ((2, 1), (2, 0.5), (1, 0.5))]

@@ -206,8 +206,10 @@ def test_steps_are_worth_what_becomes_of_them(labels: str) -> None:
             assert first == 1.0 if labels == "hard" else 0.1 < first < 0.9
     assert play.counts["step_labels/steps"] == 3
     assert play.counts["step_labels/unlabelled"] == 0
-    # Equal beginnings are continued once, and a label does not depend on who else was asked.
-    assert [len(prompt.seeds) for prompt in play.engine.calls[1]] == [16] * 6  # type: ignore[attr-defined]
+    # Equal beginnings are continued once, from the end of a step on, and a label does not depend on who else was asked.
+    begun = play.engine.calls[1]  # type: ignore[attr-defined]
+    assert [len(prompt.seeds) for prompt in begun] == [16] * 6
+    assert sorted("".join(map(chr, prompt.ids)).split("?")[1] for prompt in begun) == ["p|"] * 3 + ["p|q|"] * 3
     [alone] = sampler(cycle(ASKED[1:]), 1, walk())
     assert [score.steps for score in alone.scores] == [score.steps for score in groups[1].scores]
 

@@ -107,6 +107,16 @@ def test_logits_that_are_not_finite_give_no_finite_log_probability(sampling: Sam
     assert logp_B.isfinite().tolist() == [False, False, True]
 
 
+@pytest.mark.parametrize("also", [{}, {"top_p": 0.9}, {"top_k": 3}, {"temperature": 2.0}])
+def test_a_min_p_of_1_keeps_only_the_likeliest(also: dict[str, float]) -> None:
+    logits = torch.tensor([0.0, 1.0, 0.999, -1.0]).expand(8, -1)
+    token_B, logp_B = draw(logits, np.linspace(0, 0.999, 8), Sampling(min_p=1.0, **also))  # type: ignore[arg-type]
+    assert token_B.tolist() == [1] * 8
+    assert logp_B.tolist() == [0.0] * 8
+    tied = draw(torch.tensor([1.0, 0.0, 1.0]).expand(8, -1), np.linspace(0, 0.999, 8), Sampling(min_p=1.0))
+    assert tied[0].tolist() == [0] * 4 + [2] * 4
+
+
 def test_uniform_numbers() -> None:
     first = uniform(np.zeros(1, dtype=np.uint64), np.arange(3))
     assert first.tolist() == uniform(np.zeros(3, dtype=np.uint64), np.arange(3)).tolist()
