@@ -1,7 +1,7 @@
 """What a step leaves behind: its metrics and its rollouts as rows. Knows no algorithm, no model and no file.
 
 Names follow TRL where the thing is the same; docs/metrics.md defines each. A score that was not given counts nowhere
-but in ``unscored/STATUS``.
+but in ``unscored/STATUS``; a completion that kept its grader from grading it counts as 0, and in ``own_fault/KIND``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
 
 
 def reward_metrics(scores: Sequence[Score]) -> dict[str, float]:
-    """Mean reward, mean of each named part, and the share of each status that is not ``ok``."""
+    """Mean reward, mean of each named part, and the share of each kind of own fault and of each status that is not
+    ``ok``."""
     values: dict[str, float] = {}
     good = [score for score in scores if score.status == "ok"]
     if good:
@@ -48,6 +49,8 @@ def reward_metrics(scores: Sequence[Score]) -> dict[str, float]:
         for part in sorted({name for score in good for name in score.parts}):
             given = [score.parts[part] for score in good if part in score.parts]
             values[f"rewards/{part}/mean"] = float(np.mean(given))
+    faults = Counter(score.own_fault for score in good if score.own_fault)
+    values |= {f"own_fault/{kind}": count / len(scores) for kind, count in sorted(faults.items())}
     lost = Counter(score.status for score in scores if score.status != "ok")
     return values | {f"unscored/{status}": count / len(scores) for status, count in sorted(lost.items())}
 
@@ -161,6 +164,7 @@ def score_row(score: Score) -> dict[str, Any]:
         "shares": dict(score.shares),
         **({"steps": list(score.steps)} if score.steps else {}),
         "status": score.status,
+        **({"own_fault": score.own_fault} if score.own_fault else {}),
         "note": score.note,
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from togi.protocols import Asked, Batched, Engine, Env, Reward
@@ -237,7 +237,8 @@ def attempt_seed(seed: int, step: int, task: str, attempt: int, turn: int) -> in
 
 
 def score(reward: Reward, asked: Sequence[Asked]) -> list[tuple[Score, ...]]:
-    """One score a trajectory. The reward is not asked about failed ones: their scores have status ``error``.
+    """One score a trajectory. The reward is not asked about failed ones: their scores have status ``error``. One that
+    kept its grader from grading it earns 0, and no more than any sibling that was graded.
 
     Raises ValueError, naming the reward, when it gives something other than one finite Score a trajectory. What a
     reward raises is not caught: graders that may fail run in workers, which turn a failure into a status.
@@ -248,7 +249,7 @@ def score(reward: Reward, asked: Sequence[Asked]) -> list[tuple[Score, ...]]:
     rest: list[Score] = []
     for (task, trajectories), given in zip(put, answers, strict=True):
         _check(reward, task, trajectories, given)
-        rest += given
+        rest += _grounded(given)
     following = iter(rest)
     return [
         tuple(
@@ -257,6 +258,22 @@ def score(reward: Reward, asked: Sequence[Asked]) -> list[tuple[Score, ...]]:
         )
         for _, trajectories in asked
     ]
+
+
+def _grounded(scores: Sequence[Score]) -> Iterator[Score]:
+    """The scores, those of own faults lowered: a bonus beside a failed part, a cost that was never counted, or a reward
+    whose wrong answers are worth less than 0 would otherwise pay for not being graded."""
+    graded = [each.value for each in scores if each.status == "ok" and each.own_fault is None]
+    most = min([0.0, *graded])
+    for each in scores:
+        if each.status != "ok" or each.own_fault is None:
+            yield each
+            continue
+        value = min(each.value, most)
+        shares = {**each.shares, "own_fault": value - each.value} if each.shares and value < each.value else each.shares
+        parts = {**each.parts, "correct": 0.0} if "correct" in each.parts else each.parts
+        dense = tuple(min(token, 0.0) for token in each.dense)
+        yield replace(each, value=value, parts=parts, shares=shares, dense=dense)
 
 
 def _check(reward: Reward, task: Task, trajectories: Sequence[Trajectory], scores: object) -> None:

@@ -26,6 +26,7 @@ Ids = tuple[int, ...]
 FloatArray = NDArray[np.float32]
 Role = Literal["system", "developer", "user", "assistant", "tool", "text"]
 Status = Literal["ok", "unparseable", "timeout", "error", "abstain"]
+Fault = Literal["time", "memory", "depth", "length", "construct", "empty", "error"]
 Stop = Literal["eos", "stop_string", "length", "context", "done", "error"]
 Need = Literal["old_logp", "ref_logp", "old_value", "implicit_logp"]
 Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit"]
@@ -121,8 +122,12 @@ class Trajectory:
 class Score:
     """What a reward said of one trajectory.
 
-    ``status`` other than ``ok`` means no score could be given: ``value`` is then nan, the trajectory is never trained
-    on and never counted as 0, but always counted and shown. ``parts`` holds the named components before weighting,
+    ``status`` other than ``ok`` means no score could be given, by the doing of the grader or the machine: ``value`` is
+    then nan, the trajectory is never trained on and never counted as 0, but always counted and shown. ``own_fault``
+    says that the completion itself kept its grader from grading it, and how: by the time or memory that reading it
+    takes, how deep or long it is, a construct that is refused, nothing in it, or an error that it alone raises. Such a
+    score is given: ``status`` is ``ok`` and ``value`` 0 (``rollout.score`` lowers it where 0 would be good pay).
+    ``parts`` holds the named components before weighting,
     ``shares`` what each of them added to ``value`` after weights, gates and limits: they sum to it. ``dense`` is an
     optional reward for each completion token, of all turns one after the other. ``steps`` says what each step of the
     last turn was found worth, from 0 to 1 (nan: not said), and ``step_ends`` which of that turn's completion tokens is
@@ -136,6 +141,7 @@ class Score:
     steps: tuple[float, ...] = ()
     step_ends: tuple[int, ...] = ()
     status: Status = "ok"
+    own_fault: Fault | None = None
     note: str = ""
 
 

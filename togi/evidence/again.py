@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -92,7 +92,12 @@ def table(records: Sequence[EvaluationRecord]) -> Table:
     result.add_row("well-formed", *(_share(one.well_formed) for one in summaries))
     result.add_row("cut short", *(_share(one.truncated) for one in summaries))
     result.add_row("mean length", *(f"{one.length_mean:.0f} tokens" for one in summaries))
-    result.add_row("without a score", *(_unscored(one) for one in summaries))
+    if any(one.own_faults for one in summaries):
+        result.add_row("own fault, earned 0", *(_counts(one.own_faults) for one in summaries))
+    result.add_row("without a score", *(_counts(one.unscored) for one in summaries))
+    if any(one.unscored for one in summaries):
+        for name, value in (("pass@1", _pass_bound), ("mean reward", _reward_bound)):
+            result.add_row(f"{name}, those as wrong", *map(value, summaries))
     result.caption = "\n".join(in_words(compare(records[0], record)) for record in records[1:])
     return result
 
@@ -101,5 +106,13 @@ def _share(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}%"
 
 
-def _unscored(one: Summary) -> str:
-    return ", ".join(f"{count} {status}" for status, count in sorted(one.unscored.items())) or "0"
+def _counts(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "0"
+
+
+def _pass_bound(one: Summary) -> str:
+    return _share(one.pass_as_wrong.get(1))
+
+
+def _reward_bound(one: Summary) -> str:
+    return "–" if one.reward_as_wrong is None else f"{one.reward_as_wrong:.3f}"

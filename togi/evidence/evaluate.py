@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from togi.batch import collate, samples
-from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, ScoreRecord, TaskRecord
+from togi.evidence.evaluation import AttemptRecord, Bounds, EvaluationRecord, ScoreRecord, TaskRecord
 from togi.evidence.standstill import why_unscored
+from togi.evidence.summary import reward_as_wrong
 from togi.models.microbatch import microbatches
 from togi.protocols import Model, Play
-from togi.records import completion_tokens, conversation
+from togi.records import completion_tokens, conversation, group_rewards
 from togi.types import Group, Sampling, Score, Task, Trajectory
 
 
@@ -72,6 +73,7 @@ def from_groups(
 ) -> EvaluationRecord:
     """Groups that were already played, as an evaluation."""
     tasks = [_task_record(group) for group in groups]
+    means = [float(np.mean(rewards)) for rewards in map(group_rewards, groups) if rewards.size]
     return EvaluationRecord(
         model=model,
         step=step,
@@ -81,6 +83,7 @@ def from_groups(
         tasks=tasks,
         seconds=seconds,
         tokens=sum(attempt["tokens"] for task in tasks for attempt in task["attempts"]),
+        mean=Bounds(left_out=float(np.mean(means)) if means else None, as_wrong=reward_as_wrong(tasks)),
     )
 
 
@@ -111,14 +114,17 @@ def _task_record(group: Group) -> TaskRecord:
 
 
 def _attempt_record(trajectory: Trajectory, score: Score) -> AttemptRecord:
+    record = ScoreRecord(
+        value=float(score.value) if score.status == "ok" else None,
+        parts={name: float(value) for name, value in score.parts.items() if np.isfinite(value)},
+        status=score.status,
+        note=score.note,
+    )
+    if score.own_fault:
+        record["own_fault"] = score.own_fault
     return AttemptRecord(
         completion=conversation(trajectory),
         tokens=completion_tokens(trajectory),
         stop=trajectory.stop,
-        score=ScoreRecord(
-            value=float(score.value) if score.status == "ok" else None,
-            parts={name: float(value) for name, value in score.parts.items() if np.isfinite(value)},
-            status=score.status,
-            note=score.note,
-        ),
+        score=record,
     )

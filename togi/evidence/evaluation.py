@@ -15,7 +15,19 @@ class ScoreRecord(TypedDict):
     value: float | None
     parts: dict[str, float]
     status: str
+    own_fault: NotRequired[str]
     note: str
+
+
+SCORE = ("value", "parts", "status", "note")  # what every score must have
+
+
+class Bounds(TypedDict):
+    """The mean score over tasks, with the attempts that have no score left out, and with all of them counted as wrong;
+    null where nothing was scored."""
+
+    left_out: float | None
+    as_wrong: float | None
 
 
 class AttemptRecord(TypedDict):
@@ -41,7 +53,7 @@ class TaskRecord(TypedDict):
     attempts: list[AttemptRecord]
 
 
-class EvaluationRecord(TypedDict):
+class _Evaluation(TypedDict):
     """``model`` names what was evaluated, ``step`` its updates, ``seconds`` is wall time, ``tokens`` completions."""
 
     model: str
@@ -54,9 +66,15 @@ class EvaluationRecord(TypedDict):
     tokens: int
 
 
+class EvaluationRecord(_Evaluation, total=False):
+    """``mean`` says between which bounds the mean score lies."""
+
+    mean: Bounds
+
+
 def read_evaluation(path: Path) -> EvaluationRecord:
     """Read and check one evaluation; ``ValueError`` says what is wrong with the file."""
-    return cast(EvaluationRecord, read_record(path, "evaluation", EvaluationRecord, _faults, "evaluate again"))
+    return cast(EvaluationRecord, read_record(path, "evaluation", _Evaluation, _faults, "evaluate again"))
 
 
 def _faults(data: Mapping[str, Any]) -> Iterator[str]:
@@ -74,8 +92,8 @@ def _attempt_fault(attempt: Any) -> str | None:
     if not isinstance(attempt, dict) or any(key not in attempt for key in ATTEMPT):
         return f"an attempt needs {', '.join(ATTEMPT)}"
     score = attempt["score"]
-    if not isinstance(score, dict) or any(key not in score for key in ScoreRecord.__annotations__):
-        return f"a score needs {', '.join(ScoreRecord.__annotations__)}"
+    if not isinstance(score, dict) or any(key not in score for key in SCORE):
+        return f"a score needs {', '.join(SCORE)}"
     if score["status"] == "ok" and not isinstance(score["value"], int | float):
         return f"a score that is ok needs a number, got {score['value']!r}"
     if attempt.get("kl") is not None and not isinstance(attempt["kl"], int | float):

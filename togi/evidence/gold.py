@@ -11,6 +11,7 @@ from togi.evidence.finding import Finding
 from togi.evidence.visible import shortened
 from togi.protocols import Reward
 from togi.rewards import Composable, Verifier, code, form
+from togi.rewards.blame import ran_over
 from togi.rewards.verify import first_answer
 from togi.types import Message, Score, Task, Trajectory
 
@@ -56,7 +57,7 @@ def cases_of(tasks: Sequence[Task], reward: Reward | None, chat: Chat) -> tuple[
     timeouts = 0
     for index in range(len(tasks)):
         cases.append(_case(index, tasks, golds, reward, chat))
-        timeouts += sum(attempt.score.status == "timeout" for attempt in cases[-1].attempts)
+        timeouts += sum(ran_over(attempt.score) for attempt in cases[-1].attempts)
         if timeouts >= PATIENCE:
             break
     return tuple(cases)
@@ -125,12 +126,18 @@ def judge(cases: Sequence[Case], *, blind: bool = False) -> list[Finding]:
         title = f"the reward never differs: right, empty and wrong answers all get {scored[0]:g}"
         found.append(Finding(level="fail", title=title, advice="nothing can be learnt from it: pay for what you want"))
         return found
-    lost = Counter(a.score.status for a in attempts if a.kind != "gold" and a.score.status not in ("ok", "abstain"))
+    others = [attempt.score for attempt in attempts if attempt.kind != "gold"]
+    lost = Counter(score.status for score in others if score.status not in ("ok", "abstain"))
     if lost:
-        first = next(a.score.note for a in attempts if a.kind != "gold" and a.score.status in lost)
+        first = next(score.note for score in others if score.status in lost)
         title = ", ".join(f"{count} empty or wrong answers ended in {status}" for status, count in lost.items())
         advice = "such attempts are never trained on; make the grader answer 0 where it can"
         found.append(Finding(level="warn", title=title, detail=shortened(first, 300), advice=advice))
+    broken = [score for score in others if score.own_fault]
+    if broken:
+        title = f"the grader failed at {len(broken)} empty or wrong answers, which earn 0 for it"
+        advice = "make the grader answer 0 itself: a failure takes time, and hides faults of its own"
+        found.append(Finding(level="warn", title=title, detail=shortened(broken[0].note, 300), advice=advice))
     return found + _cheap(cases, ("empty",) if blind else ("empty", "wrong"))
 
 

@@ -2,8 +2,8 @@
 
 An attempt passes if its score is at least the evaluation's ``pass_mark`` (1.0 unless told otherwise), under the
 evaluation's own reward. A score whose status is not ``ok`` is neither a pass nor a failure: it leaves the statistics
-and is counted by status beside them. Intervals treat tasks as the unit of sampling, since attempts at one task are
-not independent (Miller 2024, arXiv 2411.00640).
+and is counted by status beside them; what they would be had all such attempts been wrong is said as a bound. Intervals
+treat tasks as the unit of sampling, since attempts at one task are not independent (Miller 2024, arXiv 2411.00640).
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ class Summary:
     (Wilson's where all tasks agree); None where nothing could be counted.
 
     ``pass_at`` maps k to the unbiased estimate (Chen et al. 2021, arXiv 2107.03374, eq. 1), averaged over the tasks
-    that have at least k scored attempts; ``pass_tasks`` says how many those are. ``well_formed`` is the share of
+    that have at least k scored attempts; ``pass_tasks`` says how many those are. ``pass_as_wrong`` and
+    ``reward_as_wrong`` count every attempt without a score as one that failed, and earned 0 or the least that any
+    earned. ``own_faults`` counts, by kind, the attempts that earned nothing since they kept their grader from grading
+    them; they are scored. ``well_formed`` is the share of
     scored attempts whose part ``form`` is 1, None when the reward has no such part. ``graded`` is true when a score is
     neither 0 nor 1, so that passing says little. ``kl`` is the mean divergence from the base model in nats an attempt,
     None where it was not measured. ``truncated`` is the share of all
@@ -43,7 +46,10 @@ class Summary:
     unscored: Mapping[str, int]
     pass_at: Mapping[int, Interval]
     pass_tasks: Mapping[int, int]
+    pass_as_wrong: Mapping[int, float]
     reward: Interval | None
+    reward_as_wrong: float | None
+    own_faults: Mapping[str, int]
     graded: bool
     kl: Interval | None
     parts: Mapping[str, float]
@@ -111,6 +117,7 @@ def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
     scored = [attempt for attempt in everything if attempt["score"]["status"] == "ok"]
     rewards = [[value_of(attempt) for attempt in _scored(task)] for task in evaluation["tasks"]]
     means = [float(np.mean(values)) for values in rewards if values]
+    faults = [a["score"].get("own_fault") for a in scored]
     names = sorted({name for attempt in scored for name in attempt["score"]["parts"]})
     columns = {name: [a["score"]["parts"][name] for a in scored if name in a["score"]["parts"]] for name in names}
     forms = columns.get("form")
@@ -125,7 +132,10 @@ def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
         unscored=dict(Counter(a["score"]["status"] for a in everything if a["score"]["status"] != "ok")),
         pass_at=pass_at,
         pass_tasks=pass_tasks,
+        pass_as_wrong=_pass_as_wrong(evaluation),
         reward=_mean(means, seed) if means else None,
+        reward_as_wrong=reward_as_wrong(evaluation["tasks"]),
+        own_faults=dict(Counter(fault for fault in faults if fault)),
         graded=any(min(abs(value), abs(value - 1)) > TOLERANCE for values in rewards for value in values),
         kl=_kl(evaluation, seed),
         parts={name: float(np.mean(values)) for name, values in columns.items()},
@@ -136,6 +146,26 @@ def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
         seconds=evaluation["seconds"],
         tokens=evaluation["tokens"],
     )
+
+
+def reward_as_wrong(tasks: Sequence[TaskRecord]) -> float | None:
+    """The mean score over tasks with every attempt that has none counted as 0, or as the least of all scores where that
+    is lower; None where nothing was scored."""
+    scores = [[attempt["score"]["value"] for attempt in task["attempts"]] for task in tasks if task["attempts"]]
+    given = [value for values in scores for value in values if value is not None]
+    if not given:
+        return None
+    least = min([0.0, *given])
+    return float(np.mean([np.mean([least if value is None else value for value in values]) for values in scores]))
+
+
+def _pass_as_wrong(evaluation: EvaluationRecord) -> dict[int, float]:
+    counted = [
+        (len(task["attempts"]), passed)
+        for task, (_, passed) in zip(evaluation["tasks"], _tally(evaluation), strict=True)
+    ]
+    found = {k: [float(pass_at_k(n, c, k)) for n, c in counted if n >= k] for k in powers(evaluation["attempts"])}
+    return {k: float(np.mean(estimates)) for k, estimates in found.items() if estimates}
 
 
 def _kl(evaluation: EvaluationRecord, seed: int) -> Interval | None:

@@ -75,6 +75,7 @@ def figures(rows: Sequence[Json], sampled: bool) -> list[Figure]:
     for title, prefix in PAIRED:
         found.append(_lines(rows, title, [(f"{prefix}{side}", side) for side in ("chosen", "rejected")], number))
     found.append(_bundle(rows, "Attempts without a score", "unscored/", "", share))
+    found.append(_bundle(rows, "Attempts that earned 0 by their own fault", "own_fault/", "", share))
     return [figure for figure in found if figure is not None]
 
 

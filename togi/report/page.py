@@ -139,10 +139,28 @@ def length_figures(summaries: Sequence[Summary]) -> list[tuple[str, str, Markup]
 
 
 def unscored_table(summaries: Sequence[Summary]) -> list[tuple[str, list[str]]]:
-    """Attempts by status; the first row is what was scored."""
+    """Attempts by status: what was scored, which of those earned 0 by their own fault, what was not, and what the means
+    would be had all of the last been wrong."""
+    faults = sorted({fault for one in summaries for fault in one.own_faults})
     statuses = sorted({status for one in summaries for status in one.unscored})
     rows = [("scored", [str(one.scored) for one in summaries])]
-    return rows + [(text(status), [str(one.unscored.get(status, 0)) for one in summaries]) for status in statuses]
+    rows += [
+        (f"of these 0 by own fault: {text(fault)}", [str(one.own_faults.get(fault, 0)) for one in summaries])
+        for fault in faults
+    ]
+    rows += [
+        (f"no score: {text(status)}", [str(one.unscored.get(status, 0)) for one in summaries]) for status in statuses
+    ]
+    if statuses:
+        rows.append(
+            ("mean score, those left out", [_mean(one.reward.point if one.reward else None) for one in summaries])
+        )
+        rows.append(("mean score, those as wrong", [_mean(one.reward_as_wrong) for one in summaries]))
+    return rows
+
+
+def _mean(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def data_entry(entry: Any) -> tuple[str, str]:

@@ -192,10 +192,26 @@ def _evaluation_doubts(one: Summary) -> list[str]:
     if one.unscored:
         kinds = ", ".join(f"{count} {status}" for status, count in sorted(one.unscored.items()))
         left = one.pass_tasks.get(1, 0)
+        words = f"{one.model}: {sum(one.unscored.values())} of {total} attempts got no score ({kinds}); they count "
+        words += f"neither way, and {left} of {one.tasks} tasks remain."
+        found.append(words + _bounds(one))
+    if one.own_faults:
+        kinds = ", ".join(f"{count} by {fault}" for fault, count in sorted(one.own_faults.items()))
         found.append(
-            f"{one.model}: {sum(one.unscored.values())} of {total} attempts got no score ({kinds}); they count neither "
-            f"way, and {left} of {one.tasks} tasks remain."
+            f"{one.model}: {sum(one.own_faults.values())} of {total} attempts earned 0 since they kept the grader from "
+            f"grading them ({kinds})."
         )
     if one.truncated > 0.05:
         found.append(f"{one.model}: {percent(one.truncated)} of attempts were cut short, which may hide right answers.")
     return found
+
+
+def _bounds(one: Summary) -> str:
+    """What the numbers are with attempts without a score left out, and with all of them as wrong."""
+    if one.reward is None or one.reward_as_wrong is None or one.pass_at_1 is None:
+        return ""
+    least, point = percent(one.pass_as_wrong[1]), percent(one.pass_at_1.point)
+    return (
+        f" If they all were wrong, pass@1 would be {least} and not {point}, and the mean score "
+        f"{one.reward_as_wrong:.3f} and not {one.reward.point:.3f}."
+    )

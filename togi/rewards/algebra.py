@@ -229,8 +229,8 @@ class clip(Composable):
 def combine(
     scores: Sequence[Score], value: float, *, shares: Mapping[str, float], dense: tuple[float, ...] = ()
 ) -> Score:
-    """One score with all parts and all notes, and the steps of the first that has any; the first status that is not ok
-    wins and makes the value nan."""
+    """One score with all parts and all notes, the steps of the first that has any, and the first own fault; the first
+    status that is not ok wins and makes the value nan."""
     parts: dict[str, float] = {}
     for score in scores:
         for name, part in score.parts.items():
@@ -240,7 +240,8 @@ def combine(
             return Score(value=math.nan, parts=parts, status=score.status, note=score.note)
     note = "\n".join(dict.fromkeys(score.note for score in scores if score.note))
     stepwise = next((score for score in scores if score.steps), Score(value=value))
-    return replace(stepwise, value=value, parts=parts, shares=shares, dense=dense, note=note)
+    fault = next((score.own_fault for score in scores if score.own_fault), None)
+    return replace(stepwise, value=value, parts=parts, shares=shares, dense=dense, own_fault=fault, note=note)
 
 
 def _shares(term: Composable, score: Score) -> Mapping[str, float]:

@@ -1,18 +1,26 @@
-"""A user's own function as a reward, called in a worker; what it returns is checked there (grade_user.py)."""
+"""A user's own function as a reward, asked in workers (grade_user.py), and who is to blame where that fails.
+
+What is asked together and fails is asked again one by one, so that one completion costs its siblings nothing.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from togi.function import absolute, with_imports
+from togi.protocols import Asked
 from togi.rewards.algebra import Leaf
-from togi.rewards.verify import completion_text, unscored
+from togi.rewards.blame import Graded, failed
+from togi.rewards.printed import tell
+from togi.rewards.verify import completion_text, first_answer
 from togi.sandbox.pool import Pool, Verdict, shared_pool
-from togi.types import Message, Score, Task, Trajectory
+from togi.types import Score, Task, Trajectory
+
+AT_ONCE = 16  # questions to an async function that a worker awaits together
 
 
 @dataclass(frozen=True)
@@ -20,9 +28,10 @@ class python(Leaf):
     """A function of the user's own, "file.py:function" or "module:function", called in a worker.
 
     Togi's signature is ``(task, completion) -> float``, called once a completion; TRL's is
-    ``(completions, **columns) -> list of float``, called once a group with ``prompts``, ``completions``, ``answer``
-    and the data's further columns. True and False are 1 and 0, None abstains; text, nan, infinities and a wrong count
-    are errors that name the function. ``base`` is the folder a file is relative to.
+    ``(completions, **columns) -> list of float``, called once a group with ``prompts``, ``completions``,
+    ``completion_ids``, ``answer`` and the data's further columns. Arrays and tensors are read as lists. An ``async``
+    function is awaited for many questions at once. True and False are 1 and 0, None abstains; text, nan, infinities and
+    a wrong count are errors that name the function. ``base`` is the folder a file is relative to.
     """
 
     function: str
@@ -41,47 +50,167 @@ class python(Leaf):
         return with_imports(Path(place)) if place.endswith(".py") else ()
 
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
-        given = {"function": self.function}
-        kind = self.pool.call("togi.rewards.grade_user:signature", {}, given)
-        if kind.status != "ok":
-            return [unscored(self.name, kind)] * len(trajectories)
-        texts = [completion_text(trajectory) for trajectory in trajectories]
-        if kind.value == "togi":
-            plain = {
-                "id": task.id,
-                "prompt": [_plain(message) for message in task.prompt],
-                "answer": task.answer,
-                "info": dict(task.info),
-            }
-            calls = [{"task": plain, "completion": text} for text in texts]
-            return [self._score(v) for v in self.pool.call_many("togi.rewards.grade_user:one", calls, given)]
-        verdict = self.pool.call("togi.rewards.grade_user:many", _trl_arguments(task, texts), given)
-        if verdict.status != "ok":
-            return [unscored(self.name, verdict)] * len(trajectories)
-        return [self._score(Verdict(value=value)) for value in verdict.value]
+        return self.many([(task, trajectories)])[0]
 
-    def _score(self, verdict: Verdict) -> Score:
-        if verdict.status != "ok":
-            return unscored(self.name, verdict)
-        if verdict.value is None:
+    def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
+        """All attempts at all tasks in one go, so that every worker has something to do."""
+        told = self.pool.call("togi.rewards.grade_user:signature", {"name": self.name}, {"function": self.function})
+        tell(self.name, told.output)
+        if told.status != "ok":
+            return [[failed(self.name, Graded(verdict=told))] * len(played) for _, played in asked]
+        asking = _Asking(self, awaited=bool(told.value["awaited"]))
+        groups = [_question(task, played) for task, played in asked]
+        questions = [[group] if told.value["kind"] == "trl" else group.alone() for group in groups]
+        answers = iter(asking.answers([each for part in questions for each in part]))
+        given = [[answer for _ in part for answer in next(answers)] for part in questions]
+        return [
+            [self._score(each) for each in asking.blamed(group.task, part)]
+            for group, part in zip(groups, given, strict=True)
+        ]
+
+    def _score(self, each: Graded) -> Score:
+        if each.verdict.status != "ok":
+            return failed(self.name, each)
+        if each.verdict.value is None:
             return Score(value=math.nan, status="abstain", note=f"{self.name}: abstained")
-        if isinstance(verdict.value, bool) or not isinstance(verdict.value, int | float):
-            # Checked in the worker already: a function that runs answers may have had its reply forged by one.
-            note = f"{self.name}: its worker replied {str(verdict.value)[:100]!r}; a number was wanted"
-            return Score(value=math.nan, status="error", note=note)
-        return Score(value=verdict.value, parts={self.name: verdict.value})
+        return Score(value=each.verdict.value, parts={self.name: each.verdict.value})
 
 
-def _trl_arguments(task: Task, texts: Sequence[str]) -> Mapping[str, Any]:
-    """TRL's shapes: strings for raw text, lists of messages for chats."""
-    columns = {**task.info, "answer": task.answer}
-    if all(message.role == "text" for message in task.prompt):
-        prompt: Any = "".join(message.content for message in task.prompt)
-        return {"prompt": prompt, "completions": list(texts), "columns": columns}
-    prompt = [_plain(message) for message in task.prompt]
-    completions = [[{"role": "assistant", "content": text}] for text in texts]
-    return {"prompt": prompt, "completions": completions, "columns": columns}
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """Completions at one task that the function is asked about together, with their token ids."""
+
+    task: Task
+    completions: tuple[str, ...]
+    ids: tuple[tuple[int, ...], ...] = ((),)
+
+    def plain(self) -> Mapping[str, Any]:
+        task = self.task
+        prompt = [{"role": message.role, "content": message.content} for message in task.prompt]
+        return {
+            "task": {"id": task.id, "prompt": prompt, "answer": task.answer, "info": dict(task.info)},
+            "completions": self.completions,
+            "completion_ids": self.ids,
+            "columns": {**task.info, "answer": task.answer},
+        }
+
+    def some(self, places: Sequence[int]) -> _Question:
+        return replace(
+            self,
+            completions=tuple(self.completions[place] for place in places),
+            ids=tuple(self.ids[place] for place in places),
+        )
+
+    def alone(self) -> list[_Question]:
+        return [self.some([place]) for place in range(len(self.completions))]
 
 
-def _plain(message: Message) -> Mapping[str, str]:
-    return {"role": message.role, "content": message.content}
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What the function said of a question, or of one completion. ``blameless``: no completion is to blame for a
+    failure, since the function waited for something, reached the network, or was asked too much at once."""
+
+    verdict: Verdict
+    blameless: bool = False
+
+    def split(self) -> list[_Answer]:
+        """The answer to each completion of a question that was answered."""
+        return [replace(self, verdict=Verdict(value=value)) for value in self.verdict.value]
+
+
+class _Asking:
+    """One round of questions to a function: calls, and who is to blame for those that failed."""
+
+    def __init__(self, own: python, *, awaited: bool) -> None:
+        self.own, self.awaited = own, awaited
+        self.jailed = own.pool.tier == "bubblewrap"
+
+    def answers(self, questions: Sequence[_Question]) -> list[list[_Answer]]:
+        """One answer a completion of each question."""
+        said = self._ask(questions, AT_ONCE if self.awaited else 1)
+        return [
+            each.split() if each.verdict.status == "ok" else self._one_by_one(question, each)
+            for question, each in zip(questions, said, strict=True)
+        ]
+
+    def blamed(self, task: Task, answers: Sequence[_Answer]) -> list[Graded]:
+        """The answers to all attempts at a task. Where one failed, another one's answer is the control; where there is
+        none, the task's own answer and an empty completion are asked for."""
+        if all(each.verdict.status == "ok" or each.blameless for each in answers):
+            return [Graded(verdict=each.verdict) for each in answers]
+        control = _sound(answers)
+        if control is None:
+            texts = dict.fromkeys((first_answer(task) or "", ""))
+            control = _sound(self._ask([_Question(task=task, completions=(text,)) for text in texts]))
+        return [
+            Graded(verdict=each.verdict, control=None if each.blameless or control is None else control.verdict)
+            for each in answers
+        ]
+
+    def _one_by_one(self, question: _Question, whole: _Answer) -> list[_Answer]:
+        """Find out which completion a question failed at, and ask about the others together."""
+        if len(question.completions) == 1:
+            return [whole]
+        answers = self._ask(question.alone())
+        sound = [place for place, each in enumerate(answers) if each.verdict.status == "ok"]
+        if len(sound) == len(answers):
+            note = f"{whole.verdict.note}, for {len(answers)} completions; each of them alone is answered"
+            return [_Answer(verdict=replace(whole.verdict, note=note), blameless=True)] * len(answers)
+        answers = [each if each.verdict.status != "ok" else each.split()[0] for each in answers]
+        if sound:
+            rest = self._ask([question.some(sound)])[0]
+            again = rest.split() if rest.verdict.status == "ok" else []
+            for place, each in zip(sound, again, strict=False):
+                answers[place] = each
+        return answers
+
+    def _ask(self, questions: Sequence[_Question], at_once: int = 1) -> list[_Answer]:
+        parts = [questions[start : start + at_once] for start in range(0, len(questions), at_once)]
+        shared = {"name": self.own.name, "jailed": self.jailed, "seconds": self.own.pool.seconds}
+        calls = [shared | {"questions": [each.plain() for each in part]} for part in parts]
+        found: list[_Answer] = []
+        verdicts = self.own.pool.call_many("togi.rewards.grade_user:ask", calls, {"function": self.own.function})
+        for part, verdict in zip(parts, verdicts, strict=True):
+            tell(self.own.name, verdict.output)
+            if verdict.status == "ok":
+                found += self._read(part, verdict.value)
+            else:
+                found += self._ask(part) if len(part) > 1 else [_Answer(verdict=verdict)]
+        return found
+
+    def _read(self, part: Sequence[_Question], value: Any) -> list[_Answer]:
+        outside = bool(value["reached"]) and not self.jailed
+        return [
+            _Answer(verdict=reply, blameless=outside or reply.status == "timeout")
+            for reply in (
+                _verdict(said, len(question.completions)) for question, said in zip(part, value["replies"], strict=True)
+            )
+        ]
+
+
+def _question(task: Task, played: Sequence[Trajectory]) -> _Question:
+    return _Question(
+        task=task,
+        completions=tuple(map(completion_text, played)),
+        ids=tuple(each.turns[-1].completion if each.turns else () for each in played),
+    )
+
+
+def _verdict(reply: Mapping[str, Any], count: int) -> Verdict:
+    """A reply as a verdict. It was checked in the worker already: but a function that runs answers may have had its
+    reply forged by one."""
+    if "values" not in reply:
+        return Verdict(status=reply["status"], note=str(reply["note"]))
+    values = reply["values"]
+    if isinstance(values, list) and len(values) == count and all(map(_is_mark, values)):
+        return Verdict(value=values)
+    return Verdict(status="error", note=f"its worker replied {str(values)[:100]!r}; {count} numbers were wanted")
+
+
+def _is_mark(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+
+
+def _sound(answers: Sequence[_Answer]) -> _Answer | None:
+    """An answer that shows the function to be at work, and to need nothing from outside."""
+    return next((each for each in answers if each.verdict.status == "ok" and not each.blameless), None)

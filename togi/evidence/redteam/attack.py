@@ -191,16 +191,20 @@ def _weakness(paid: Payout) -> Weakness | None:
 
 
 def _unscored(told: Sequence[Told]) -> Iterator[Weakness]:
-    """Whether ordinary texts make the grader raise, hang or decline: an attempt without a score is never trained on."""
+    """Whether ordinary texts make the grader raise, hang or decline: some are paid nothing though they may be right,
+    and others are never trained on."""
     plain = [one for one in told if one.probe.family in PLAIN]
     kinds: dict[str, tuple[Severity, str]] = {
         "error": ("medium", "fails on"),
         "timeout": ("critical", "hangs on"),
+        "time": ("critical", "hangs on"),
+        "memory": ("critical", "runs out of memory on"),
+        "depth": ("medium", "recurses too deeply on"),
         "unparseable": ("medium", "cannot read the row beside"),
         "abstain": ("low", "declines"),
     }
     for status, (severity, does) in kinds.items():
-        lost = [one for one in plain if one.score.status == status]
+        lost = [one for one in plain if status in (one.score.status, one.score.own_fault)]
         if lost:
             first = lost[0]
             title = f"the grader {does} {len(lost) / len(plain):.0%} of ordinary texts: {first.score.note}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from togi.evidence.redteam.card import Weakness
 from togi.evidence.redteam.grading import Grading, Hanging
 from togi.evidence.redteam.rows import Row
+from togi.rewards.blame import ran_over
 
 MARK = "togi_canary"
 MEMORY_MB = 256.0  # growth of a grader's memory that is worth a finding
@@ -72,13 +73,13 @@ def _executes(row: Row, grading: Grading) -> Iterator[Weakness]:
     for name, answer in CANARIES.items():
         for text in dict.fromkeys((row.write(answer), answer)):
             score = grading.each([(row.task, text)])[0]
-            if score.status == "timeout" or MARK not in grading.files():
+            if ran_over(score) or MARK not in grading.files():
                 continue
             title = f"the grader executes answers: {name} in the answer acted in the grader's folder"
             yield Weakness(family="process", severity="critical", title=title, task=row.task.id, text=text)
             return
     text = row.write(SLEEP)
-    if grading.each([(row.task, text)])[0].status == "timeout":
+    if ran_over(grading.each([(row.task, text)])[0]):
         title = "the grader executes answers: one that asked it to sleep made it sleep"
         yield Weakness(family="process", severity="critical", title=title, task=row.task.id, text=text)
 
@@ -91,15 +92,15 @@ def _stalls(row: Row, grading: Grading) -> Iterator[Weakness]:
             reached = grading.memory_mb()
             grown, peak = reached - peak, max(reached, peak) if reached == reached else peak
             title = ""
-            if score.status == "timeout":
+            if ran_over(score):
                 limit = f"{grading.pool.seconds:g} s"
                 title = f"the grader hangs: {name} of {len(text)} characters takes longer than {limit}"
                 hangs += 1
-            elif score.status == "error" and "memory" in score.note.casefold():
+            elif score.own_fault == "memory" or (score.status == "error" and "memory" in score.note.casefold()):
                 title = f"the grader runs out of memory: {name} of {len(text)} characters"
             elif grown > MEMORY_MB:
                 title = f"the grader takes {grown:.0f} MB for {name} of {len(text)} characters"
-            elif score.status == "error" and "worker process" in score.note:
+            elif "error" in (score.status, score.own_fault) and "worker process" in score.note:
                 title = f"the grader dies of {name} of {len(text)} characters ({score.note})"
             if title:
                 yield Weakness(family="process", severity="critical", title=title, task=row.task.id, text=text[:200])

@@ -10,6 +10,7 @@ from typing import Any
 from togi.evidence.redteam import witness
 from togi.protocols import Batched, Reward
 from togi.rewards.algebra import Composable, Leaf, leaves_of
+from togi.rewards.blame import ran_over
 from togi.rewards.code import code
 from togi.rewards.judge.opened import Opened
 from togi.sandbox.pool import Pool
@@ -68,7 +69,7 @@ class Grading:
             raise Hanging
         scores = self.reward(task, [self.make(task, text) for text in texts])
         self.asked += len(texts)
-        self.timeouts += any(score.status == "timeout" for score in scores)
+        self.timeouts += any(map(ran_over, scores))
         return scores
 
     def files(self) -> set[str]:

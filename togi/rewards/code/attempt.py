@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from togi.rewards.code.cases import Tests
 from togi.rewards.code.same import same, same_text
 from togi.sandbox.box import Calls, Outcome, Ran, Script
 from togi.sandbox.codec import NoValue, encode
+from togi.types import Fault
+
+LIMITS: Mapping[str, Fault] = {"timeout": "time", "memory": "memory", "output": "length"}
 
 
 @dataclass(kw_only=True)
@@ -43,6 +46,22 @@ class Attempt:
     def check_broken(self) -> bool:
         """Whether the row's own check never said a word, having been asked."""
         return self.verdicts is not None and self.verdicts.status == "error" and not self.verdicts.outcomes
+
+    def control(self) -> Calls | Script:
+        """What a box that can run anything runs: where the check broke, the check with nothing to look at, else a
+        program that does nothing."""
+        if self.check_broken:
+            return replace(self.asking(), arguments=())
+        if not self.tests.function:
+            return Script(source="")
+        return Calls(
+            source=f"def {self.tests.function}():\n    return None\n", function=self.tests.function, arguments=()
+        )
+
+    @property
+    def ran_over(self) -> Fault | None:
+        """The first limit that a run went beyond."""
+        return next((LIMITS[ran.status] for ran in self.ran if ran.status in LIMITS), None)
 
     @property
     def whole(self) -> bool:

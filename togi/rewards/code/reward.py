@@ -22,7 +22,7 @@ from togi.rewards.code.program import program
 from togi.rewards.verify import completion_text
 from togi.sandbox.box import Box, Limits, Tier
 from togi.sandbox.tiers import open_box
-from togi.types import Score, Status, Task, Trajectory
+from togi.types import Fault, Score, Status, Task, Trajectory
 
 PAYS = ("all", "fraction")
 
@@ -36,8 +36,9 @@ class code(Leaf):
     says nothing of it. ``seconds`` and ``memory_mb`` limit one program with all its calls. ``box`` is a place to run
     them in, or the name of its tier.
 
-    A program that hangs, crashes or floods its output earned 0, since that is the model's doing. Status "unparseable"
-    means that the row's tests could not be read or made, "error" that no program could be run at all. Parts beside
+    A program that hangs, crashes, floods its output or needs what the box does not speak earned 0, since that is the
+    model's doing. Status "unparseable" means that the row's tests could not be read or made, "error" that no program
+    could be run at all. Parts beside
     ``correct`` (all tests passed) and ``parsed`` (a program was found): NAME/passed, the share of tests passed, and
     NAME/ran, whether the program ended by itself within its limits.
     """
@@ -85,7 +86,8 @@ class code(Leaf):
         attempts = [attempt for group in groups for attempt in group if attempt is not None]
         self._run(box, attempts)
         return [
-            [self._score(tests, attempt) for attempt in group] for (tests, _), group in zip(plans, groups, strict=True)
+            [self._score(tests, attempt, box) for attempt in group]
+            for (tests, _), group in zip(plans, groups, strict=True)
         ]
 
     def _open(self) -> Box:
@@ -119,22 +121,34 @@ class code(Leaf):
         for attempt, verdict in zip(checked, verdicts, strict=True):
             attempt.verdicts = verdict
 
-    def _score(self, tests: Tests | BadTests, attempt: Attempt | None) -> Score:
+    def _score(self, tests: Tests | BadTests, attempt: Attempt | None, box: Box) -> Score:
         if isinstance(tests, BadTests):
             return self._unscored("unparseable", str(tests))
         if attempt is None:
             return Score(value=0.0, parts=self._parts(0.0, 0.0, parsed=False, ran=False), note="no program was found")
-        failed = attempt.failed
-        if failed is not None:
-            return self._unscored("error", failed.note)
-        if attempt.check_broken:
-            return self._unscored("unparseable", 'the row\'s "check" cannot be called')
+        if attempt.failed is not None or attempt.check_broken:
+            return self._not_judged(attempt, box)
         marks = attempt.passed(self.tolerance)
         correct = float(all(marks) and attempt.whole)
         share = sum(marks) / len(marks)
         value = share if self.pay == "fraction" and (attempt.whole or share < 1.0) else correct
         note = "" if correct else f"{self.name}: {attempt.said(marks)}"
-        return Score(value=value, parts=self._parts(value, correct, share, ran=attempt.whole), note=note)
+        parts = self._parts(value, correct, share, ran=attempt.whole)
+        return Score(value=value, parts=parts, own_fault=None if value else attempt.ran_over, note=note)
+
+    def _not_judged(self, attempt: Attempt, box: Box) -> Score:
+        """The box refused the program, or its output ended the row's check: the completion's own fault, unless the
+        box, or the check, does not run at all."""
+        (control,) = box.run([attempt.control()], self._limits)
+        refused = attempt.failed
+        if refused is None and control.status != "ok":
+            return self._unscored("unparseable", 'the row\'s "check" cannot be called')
+        if refused is not None and (refused is attempt.verdicts or not control.judged):
+            return self._unscored("error", refused.note)
+        note = refused.note if refused is not None else 'its output ended the row\'s "check"'
+        parts = self._parts(0.0, 0.0, ran=attempt.whole)
+        fault: Fault = "error" if refused is None else "construct"
+        return Score(value=0.0, parts=parts, own_fault=fault, note=f"{self.name}: {note}")
 
     def _parts(
         self, value: float, correct: float, passed: float = 0.0, *, parsed: bool = True, ran: bool

@@ -4,7 +4,7 @@ from togi.rewards.verify.answers import choice, exact, form, math, number, score
 from togi.rewards.verify.constraints import follows
 from togi.rewards.verify.quantities import bag_of, interval, list_of, quantity, set_of
 from togi.rewards.verify.texts import field, fields, json_schema, matches
-from togi.rewards.verify.verifier import Answer, Verifier, completion_text, first_answer, need, unscored
+from togi.rewards.verify.verifier import Answer, Verifier, completion_text, first_answer, need
 
 __all__ = [
     "Answer",
@@ -28,5 +28,4 @@ __all__ = [
     "quantity",
     "scorer",
     "set_of",
-    "unscored",
 ]

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from togi.rewards import grade_text
-from togi.rewards.algebra import Composable, Leaf, Surroundings
-from togi.rewards.verify.verifier import Answer, Verifier, completion_text, need, unscored
+from togi.rewards.algebra import LEAST, Composable, Leaf, Surroundings, combine
+from togi.rewards.blame import failed, graded
+from togi.rewards.verify.verifier import Answer, Verifier, completion_text, need
 from togi.sandbox.pool import Pool, shared_pool
 from togi.types import Score, Task, Trajectory, Turn
 
@@ -42,7 +43,7 @@ def matches(
     pattern: str = "", tag: str = "answer", marker: str = "", name: str = "matches", pool: Pool | None = None
 ) -> Verifier:
     """1 when the whole answer matches the regular expression ``pattern`` (Python's), or the task's answer where none
-    is given. A pattern that backtracks for ever is a time-out. The answer is found as by ``number``."""
+    is given. A text that makes the pattern backtrack for ever earns 0. The answer is found as by ``number``."""
     return _Matches(pattern=pattern, tag=tag, marker=marker, name=name, pool=pool or shared_pool())
 
 
@@ -57,6 +58,9 @@ class _Schema(Answer):
         if task.answer is None or isinstance(task.answer, str):
             return task.answer
         return json.dumps(task.answer, ensure_ascii=False)
+
+    def control(self, task: Task) -> str:
+        return super().control(task) or "{}"  # an empty completion never meets the schema
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -129,15 +133,15 @@ class field(Leaf):
             return [Score(value=float("nan"), status="unparseable", note=why)] * len(trajectories)
         place = {"tag": self.tag, "marker": self.marker, "key": self.key}
         calls = [{"text": completion_text(trajectory), **place} for trajectory in trajectories]
-        verdicts = self.pool.call_many("togi.rewards.grade_text:object_fields", calls)
-        found = [None if verdict.status != "ok" else verdict.value["field"] for verdict in verdicts]
+        read = graded(self.pool, "togi.rewards.grade_text:object_fields", calls, [{"text": "{}", **place}] * len(calls))
+        found = [each.verdict.value["field"] if each.verdict.status == "ok" else None for each in read]
         inner = replace(task, answer=task.answer[self.key])
         texts = [_said(text) for text in found if text is not None]
         marks = iter(self.by(inner, texts) if texts else [])
         scores = []
-        for verdict, text in zip(verdicts, found, strict=True):
-            if verdict.status != "ok":
-                scores.append(unscored(self.name, verdict))
+        for each, text in zip(read, found, strict=True):
+            if each.verdict.status != "ok":
+                scores.append(failed(self.name, each, LEAST))
             else:
                 scores.append(self._score(next(marks) if text is not None else None))
         return scores
@@ -148,7 +152,8 @@ class field(Leaf):
         if mark.status != "ok":
             return replace(mark, note=f"{self.name}: {mark.note}", parts={})
         parts = {self.name: mark.value, "correct": mark.parts.get("correct", mark.value)}
-        return Score(value=mark.value, parts={**parts, "parsed": mark.parts.get("parsed", 1.0)}, note=mark.note)
+        parts["parsed"] = mark.parts.get("parsed", 1.0)
+        return Score(value=mark.value, parts=parts, own_fault=mark.own_fault, note=mark.note)
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ class Fields(Leaf):
         parts = {name: part for score in row for name, part in score.parts.items()}
         parts |= {"correct": float(all(right)), "parsed": min(score.parts["parsed"] for score in row)}
         value = sum(right) / len(right) if self.partial else float(all(right))
-        return Score(value=value, parts={**parts, self.name: value})
+        return replace(combine(row, value, shares={}), parts={**parts, self.name: value})
 
 
 def fields(*checks: field, partial: bool = False, name: str = "fields") -> Fields:

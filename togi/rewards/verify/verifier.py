@@ -1,9 +1,10 @@
 """Verifiers: rewards that compare a completion with the task's answer, each graded in a worker of a pool.
 
 A completion in which no answer can be found earned 0, and ``parts["parsed"]`` counts it: were it left unscored, a
-model could dodge every loss by babbling. The status "unparseable" is for the task's own answer that cannot be read,
-and a grader that hung, crashed or raised has the status "timeout" or "error": those are failures of ours, not the
-model's, and are never trained on. Parts: the reward's name, ``correct`` (the same mark) and ``parsed``.
+model could dodge every loss by babbling. So did a completion that alone made its grader hang, crash or raise
+(``blame.py``); ``Score.own_fault`` says so. The status "unparseable" is for the task's own answer that cannot be read,
+"timeout" and "error" for a grader that fails at right answers too: those are failures of ours, not the model's, and are
+never trained on. Parts: the reward's name, ``correct`` (the same mark) and ``parsed``.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from togi.rewards.algebra import Leaf
+from togi.protocols import Asked
+from togi.rewards.algebra import LEAST, Leaf
+from togi.rewards.blame import Graded, failed, graded
 from togi.rewards.grade import answer_text
-from togi.sandbox.pool import Pool, Verdict, shared_pool
-from togi.types import Score, Status, Task, Trajectory
+from togi.sandbox.pool import Pool, shared_pool
+from togi.types import Score, Task, Trajectory
 
 
 def completion_text(trajectory: Trajectory) -> str:
@@ -33,12 +36,6 @@ def first_answer(task: Task) -> str | None:
     if isinstance(answer, dict):
         return json.dumps(answer, ensure_ascii=False)
     return None if answer is None else str(answer)
-
-
-def unscored(name: str, verdict: Verdict) -> Score:
-    assert verdict.status != "ok"
-    status: Status = "timeout" if verdict.status == "timeout" else "error"
-    return Score(value=mathematics.nan, status=status, note=f"{name}: {verdict.note}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,17 +76,32 @@ class Verifier(Leaf):
         """The task's answer as text; None when no answer that gets full marks can be told from the task."""
         return first_answer(task)
 
-    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
-        arguments = self.arguments(task)
-        calls = [{"text": completion_text(trajectory), **arguments} for trajectory in trajectories]
-        return [self._score(verdict) for verdict in self.pool.call_many(self.grader, calls, self.library)]
+    def control(self, task: Task) -> str:
+        """A completion that no sound grader fails at: the task's own answer as it is read, or nothing."""
+        right = self.right(task)
+        return "" if right is None else self.write(right)
 
-    def _score(self, verdict: Verdict) -> Score:
-        if verdict.status != "ok":
-            return unscored(self.name, verdict)
-        mark = verdict.value
-        if "bad_gold" in mark:
-            return Score(value=mathematics.nan, status="unparseable", note=f"{self.name}: {mark['bad_gold']}")
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        return self.many([(task, trajectories)])[0]
+
+    def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
+        """All attempts at all tasks in one go, so that every worker has something to do."""
+        calls, controls = [], []
+        for task, played in asked:
+            arguments = self.arguments(task)
+            calls += [{"text": completion_text(each), **arguments} for each in played]
+            controls += [{"text": self.control(task), **arguments}] * len(played)
+        marks = iter(graded(self.pool, self.grader, calls, controls, self.library))
+        return [[self._score(next(marks)) for _ in played] for _, played in asked]
+
+    def _score(self, each: Graded) -> Score:
+        said = each.verdict if each.verdict.status == "ok" else each.control
+        if said is not None and said.status == "ok" and "bad_gold" in said.value:
+            note = f"{self.name}: {said.value['bad_gold']}"
+            return Score(value=mathematics.nan, status="unparseable", note=note)
+        if each.verdict.status != "ok":
+            return failed(self.name, each, LEAST if self.judges else ())
+        mark = each.verdict.value
         value = float(mark["value"])
         parts = {self.name: value} | {f"{self.name}/{part}": float(x) for part, x in mark.get("parts", {}).items()}
         if self.judges:

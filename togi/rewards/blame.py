@@ -1,0 +1,70 @@
+"""Who is to blame for a call that failed: the completion that was graded, or the grader and its machine.
+
+The grader is asked again with a control in place of the completion: the task's own answer, or an empty one. When it
+answers for the control within its limits, the completion alone made it fail: it earns 0 and is counted as its own
+fault, since an attempt that left the means by breaking its grader would be paid for breaking it. When the control
+fails too, the attempt is left unscored. It knows no grader.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from togi.sandbox.pool import Pool, Verdict
+from togi.types import Fault, Score, Status
+
+FAULTS: Mapping[str, Fault] = {"timeout": "time", "memory": "memory", "depth": "depth", "error": "error"}
+Call = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graded:
+    """What came of one call, and of its control where that was asked: where the call failed."""
+
+    verdict: Verdict
+    control: Verdict | None = None
+
+    @property
+    def own_fault(self) -> Fault | None:
+        """How the completion made its grader fail; None where it did not."""
+        failed = self.verdict.status != "ok" and self.control is not None and self.control.status == "ok"
+        return FAULTS[self.verdict.status] if failed else None
+
+
+def graded(
+    pool: Pool, grader: str, calls: Sequence[Call], controls: Sequence[Call], library: Mapping[str, str] | None = None
+) -> list[Graded]:
+    """Call ``grader`` for each of ``calls``, and for the control of each that fails. Equal controls are asked once."""
+    verdicts = pool.call_many(grader, calls, library)
+    pairs = list(zip(verdicts, map(_key, controls), controls, strict=True))
+    asked = {key: control for verdict, key, control in pairs if verdict.status != "ok"}
+    said = dict(zip(asked, pool.call_many(grader, list(asked.values()), library) if asked else [], strict=True))
+    return [Graded(verdict=verdict, control=None if verdict.status == "ok" else said[key]) for verdict, key, _ in pairs]
+
+
+def failed(name: str, each: Graded, parts: Sequence[str] = ()) -> Score:
+    """The score of a call that failed. A completion at fault has 0 in each of ``parts`` beside ``name``."""
+    assert each.verdict.status != "ok"
+    if each.own_fault:
+        return own_fault(name, each.own_fault, each.verdict.note, parts)
+    status: Status = "timeout" if each.verdict.status == "timeout" else "error"
+    return Score(value=math.nan, status=status, note=f"{name}: {each.verdict.note}")
+
+
+def own_fault(name: str, fault: Fault, note: str, parts: Sequence[str] = ()) -> Score:
+    """Nothing for a completion that kept its grader from grading it."""
+    note = f"{name}: {note} (the completion's own fault: {fault})"
+    return Score(value=0.0, parts=dict.fromkeys((name, *parts), 0.0), own_fault=fault, note=note)
+
+
+def ran_over(score: Score) -> bool:
+    """Whether a grader took all its time, by whoever's doing."""
+    return score.status == "timeout" or score.own_fault == "time"
+
+
+def _key(call: Call) -> str:
+    return json.dumps(call, sort_keys=True)
