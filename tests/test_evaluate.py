@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -79,6 +81,38 @@ def test_an_unscored_attempt_is_no_failure_and_is_counted() -> None:
     assert one.scored == 6
     assert one.reward is not None
     assert one.reward.point == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "left_out", "as_wrong", "pass_as_wrong"),
+    [
+        ({"a": [1, 0]}, 0.5, 0.5, {1: 0.5, 2: 1.0}),
+        ({"a": [1, "timeout", "error", 1]}, 1.0, 0.5, {1: 0.5, 2: 1 - 1 / 6, 4: 1.0}),
+        ({"a": [1, 1], "b": ["error", "error"]}, 1.0, 0.5, {1: 0.5, 2: 0.5}),
+        ({"a": [-2, "timeout"], "b": [1, 1]}, -0.5, -0.5, {1: 0.5, 2: 0.5}),
+        ({"a": [2, "timeout"]}, 2.0, 1.0, {1: 0.5, 2: 1.0}),
+        ({"a": ["error", "error"]}, None, None, {1: 0.0, 2: 0.0}),
+    ],
+)
+def test_attempts_without_a_score_are_shown_as_a_bound(
+    rows: dict[str, list[Any]], left_out: float | None, as_wrong: float | None, pass_as_wrong: dict[int, float]
+) -> None:
+    made = record(rows)
+    assert made["mean"] == {"left_out": left_out, "as_wrong": as_wrong}
+    one = summary(made)
+    assert (None if one.reward is None else one.reward.point) == left_out
+    assert one.reward_as_wrong == as_wrong
+    assert one.pass_as_wrong == pytest.approx(pass_as_wrong)
+
+
+def test_bounds_and_own_faults_are_shown_in_the_terminal() -> None:
+    screen = Console(file=io.StringIO(), width=120)
+    lost = record({"a": [1, "timeout"]})
+    lost["tasks"][0]["attempts"][0]["score"]["own_fault"] = "time"
+    screen.print(table([lost]))
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    for words in ("1 timeout", "own fault, earned 0", "1 time", "pass@1, those as wrong", "50.0%", "0.500"):
+        assert words in shown
 
 
 def test_a_shaped_reward_passes_by_its_mark_alone() -> None:

@@ -140,12 +140,13 @@ def test_a_solved_task_set_is_not_without_signal() -> None:
     assert states(flat(20, **dead))["no signal"] == "warning"
 
 
-def test_an_alarm_is_raised_once_and_again_when_it_turns_critical() -> None:
+@pytest.mark.parametrize(("signal", "metric"), [("no score", "unscored/timeout"), ("own fault", "own_fault/time")])
+def test_an_alarm_is_raised_once_and_again_when_it_turns_critical(signal: str, metric: str) -> None:
     watching, raised = Watching("s"), []
     for at in range(40):
         lost = 0.0 if at < 10 else 0.1 if at < 25 else 0.4
-        raised += watching.look({"stage": "s", "step": at + 1, "reward": 0.5, "unscored/timeout": lost})
-    assert [(alarm.signal, alarm.severity) for alarm in raised] == [("no score", "warning"), ("no score", "critical")]
+        raised += watching.look({"stage": "s", "step": at + 1, "reward": 0.5, metric: lost})
+    assert [(alarm.signal, alarm.severity) for alarm in raised] == [(signal, "warning"), (signal, "critical")]
 
 
 def test_numbers_that_are_not_finite_are_told_at_once() -> None:

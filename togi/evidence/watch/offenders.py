@@ -107,6 +107,10 @@ def _without_score(rows: Sequence[Row], _: str) -> list[Row]:
     return [row for row in rows if row["score"]["status"] != "ok"]
 
 
+def _at_fault(rows: Sequence[Row], _: str) -> list[Row]:
+    return [row for row in rows if row["score"].get("own_fault")]
+
+
 def _without_answer(rows: Sequence[Row], _: str) -> list[Row]:
     return [row for row in rows if row["score"]["parts"].get("parsed") == 0.0]
 
@@ -128,6 +132,7 @@ ORDERS: dict[str, Order] = {
     "likeness": _alike,
     "entropy": _surest,
     "no score": _without_score,
+    "own fault": _at_fault,
     "no answer": _without_answer,
     "no signal": _without_signal,
 }

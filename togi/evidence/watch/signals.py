@@ -164,19 +164,12 @@ def entropy(table: Table) -> Reading:
 
 def unscored(table: Table) -> Reading:
     """More than a twentieth of attempts get no score; critical above a fifth."""
-    if not (table.has("reward") or table.between("unscored/")):
-        return UNMEASURED
-    statuses = table.between("unscored/")
-    share = sum((np.nan_to_num(table.column(f"unscored/{name}")) for name in statuses), np.zeros(len(table.steps)))
-    moved = shift(share)
-    if moved is None:
-        return TOO_FEW
-    if moved.least < 0.05:
-        return QUIET
-    recent = {name: float(np.nan_to_num(table.column(f"unscored/{name}"))[-RECENT:].mean()) for name in statuses}
-    most = max(recent, key=lambda name: recent[name])
-    text = f"{moved.now:.0%} of attempts get no score, mostly {most}; they are neither paid nor learned from."
-    return _told("critical" if moved.least > 0.2 else "warning", text)
+    return _lost(table, "unscored/", "of attempts get no score, mostly {}; they are neither paid nor learned from.")
+
+
+def own_fault(table: Table) -> Reading:
+    """More than a twentieth of attempts keep their grader from grading them; critical above a fifth."""
+    return _lost(table, "own_fault/", "of attempts keep the grader from grading them, mostly by {}; they earn 0.")
 
 
 def unread(table: Table) -> Reading:
@@ -246,6 +239,7 @@ SIGNALS: Mapping[str, Callable[[Table], Reading]] = {
     "likeness": likeness,
     "entropy": entropy,
     "no score": unscored,
+    "own fault": own_fault,
     "no answer": unread,
     "no signal": no_signal,
     "numbers": broken,
@@ -259,6 +253,22 @@ def _told(state: State, text: str, about: str = "") -> Reading:
 def _unit(spread: Array) -> float:
     """What counts as one: the usual spread over the attempts of a step."""
     return max(float(spread.mean()), 1e-6) if len(spread) else 1e-6
+
+
+def _lost(table: Table, prefix: str, words: str) -> Reading:
+    """A share of attempts that is counted by kind; ``words`` has a place for the most frequent."""
+    kinds = table.between(prefix)
+    if not (table.has("reward") or kinds):
+        return UNMEASURED
+    share = sum((np.nan_to_num(table.column(f"{prefix}{kind}")) for kind in kinds), np.zeros(len(table.steps)))
+    moved = shift(share)
+    if moved is None:
+        return TOO_FEW
+    if moved.least < 0.05:
+        return QUIET
+    recent = {kind: float(np.nan_to_num(table.column(f"{prefix}{kind}"))[-RECENT:].mean()) for kind in kinds}
+    most = max(recent, key=lambda kind: recent[kind])
+    return _told("critical" if moved.least > 0.2 else "warning", f"{moved.now:.0%} {words.format(most)}")
 
 
 def _moved(table: Table, name: str, scale: Callable[[Array], Array]) -> Shift | Reading:
