@@ -22,6 +22,7 @@ BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40
 PHASES = {
     "sample": "sampling",
+    "grade": "grading",
     "annotate": "annotating",
     "gold": "measuring",
     "credit": "crediting",

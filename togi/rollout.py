@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from togi.protocols import Asked, Batched, Engine, Env, Reward
@@ -37,13 +38,19 @@ class _Episode:
         self.stop, self.error = stop, error
 
 
+def untimed(phase: str) -> AbstractContextManager[None]:
+    """Measures nothing."""
+    return nullcontext()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Episodes:
     """Plays tasks through an environment each, with one engine call a turn for all of them.
 
     ``at(step)`` gives the play of one step, with fresh ``counts`` and ``scores`` (all that were given, of attempts
     that a sampler drops as well); a task that is played again within a step gets the seeds of further attempts. Runs
-    of stages that share a seed and step numbers sample alike: give each its own seed.
+    of stages that share a seed and step numbers sample alike: give each its own seed. ``timed("grade")`` is entered
+    while scores are given.
     ``opponent`` makes the engine that has so much of the reference mixed into the policy.
     """
 
@@ -56,13 +63,19 @@ class Episodes:
     seed: int = 0
     step: int = 0
     progress: Callable[[int, int], None] | None = None
+    timed: Callable[[str], AbstractContextManager[None]] = untimed
     counts: dict[str, float] = field(default_factory=dict)
     scores: list[Score] = field(default_factory=list, repr=False)
     _played: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def at(self, step: int, progress: Callable[[int, int], None] | None = None) -> Episodes:
+    def at(
+        self,
+        step: int,
+        progress: Callable[[int, int], None] | None = None,
+        timed: Callable[[str], AbstractContextManager[None]] = untimed,
+    ) -> Episodes:
         """The same play at another step; ``progress`` is told of finished turns."""
-        return replace(self, step=step, progress=progress, counts={}, scores=[], _played={})
+        return replace(self, step=step, progress=progress, timed=timed, counts={}, scores=[], _played={})
 
     def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
         """Attempt every task ``n`` times and score. Raises ValueError when there is no reward, or a wrong one."""
@@ -128,7 +141,8 @@ class Episodes:
 
     def _scored(self, tasks: Sequence[Task], attempts: Sequence[tuple[Trajectory, ...]]) -> list[Group]:
         assert self.reward is not None
-        scores = score(self.reward, list(zip(tasks, attempts, strict=True)))
+        with self.timed("grade"):
+            scores = score(self.reward, list(zip(tasks, attempts, strict=True)))
         self.scores.extend(each for given in scores for each in given)
         return [
             Group(task=task, trajectories=trajectories, scores=given)

@@ -24,6 +24,7 @@ import torch
 from togi.checkpoint import newest_good, save_checkpoint, sha256
 from togi.evidence.evaluate import add_kl, evaluate
 from togi.evidence.held_out import measure_stage
+from togi.evidence.reward_log import RewardLog
 from togi.evidence.standstill import Standstill
 from togi.evidence.watch import watch_metrics, watched
 from togi.folder import RunFolder, digest, dumps, read_lines, write_text
@@ -43,6 +44,7 @@ from togi.records import (
     rollout_rows,
 )
 from togi.rewards.judge import JudgeOutage, judge_warnings_to
+from togi.rewards.printed import printed_to
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
 from togi.types import Group, Score
@@ -67,7 +69,9 @@ def train(run: Run, watch: Watch, *, allow_changes: bool = False) -> None:
     belongs to another recipe, or its disk is full.
     """
     with RunFolder(run.folder) as folder, Interrupts(watch.note) as interrupts, judge_warnings_to(watch.note):
-        Training(run, folder, watch, interrupts, claim(run, folder, allow_changes)).go()
+        training = Training(run, folder, watch, interrupts, claim(run, folder, allow_changes))
+        with printed_to(training.reward_log):
+            training.go()
 
 
 class Training:
@@ -78,6 +82,7 @@ class Training:
         self.checkpoints = folder.path / "checkpoints"
         self.position = Position()
         self.watching = watched("", [])
+        self.reward_log = RewardLog(folder.path)
         self._saved = 0
 
     def go(self) -> None:
@@ -142,7 +147,8 @@ class Training:
     def _step(self, work: Workshop) -> None:
         """One turn of the loop. From learning to the log nothing can be cut in two by a signal."""
         stage, algorithm, policy, clock = work.stage, work.stage.algorithm, work.policy, Clock(self.watch)
-        play = work.play.at(self.position.step, self.watch.progress)
+        self.reward_log.place = f"{stage.name} {self.position.step + 1}"
+        play = work.play.at(self.position.step, clock.progress, clock)
         with clock("sample"):
             groups = algorithm.sampler(work.stream, stage.tasks_per_step, play)
         with clock("annotate"):
@@ -168,6 +174,8 @@ class Training:
                 self._keep(work, rows, metrics)
             self._log_time(stage, clock.seconds, groups)
         self.watch.step(self.position.step, metrics, clock.seconds)
+        if advice := work.grading_time.look(clock.seconds):
+            self._warn(f"{stage.name}: {advice}")
         work.reward_check.look(play.scores, samples)
 
     def _check_until(self, stage: Stage, metrics: Mapping[str, float]) -> None:
@@ -248,6 +256,7 @@ class Training:
             if path.exists():
                 continue
             self.watch.phase(f"evaluate {name}")
+            self.reward_log.place = f"evaluate {name}"
             played: list[Group] = []
             result = evaluate(
                 open_play(self.run, self._open(name), self.dtype).at(0, self.watch.progress),
@@ -296,20 +305,41 @@ class Training:
 
 
 class Clock:
-    """Seconds by phase of one step."""
+    """Seconds by phase of one step. The time of a phase within another one is its own alone."""
 
     def __init__(self, watch: Watch) -> None:
         self.seconds: dict[str, float] = {}
         self._watch = watch
+        self._open: list[str] = []
+        self._told = ""
+        self._since = 0.0
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        self._watch.phase(phase)
-        start = time.perf_counter()
+        self._count()
+        self._open.append(phase)
+        self._tell()
         try:
             yield
         finally:
-            self.seconds[phase] = time.perf_counter() - start
+            self._count()
+            self._open.pop()
+
+    def progress(self, done: int, total: int) -> None:
+        """Progress of the innermost phase, which may be at work again after one within it."""
+        self._tell()
+        self._watch.progress(done, total)
+
+    def _count(self) -> None:
+        now = time.perf_counter()
+        if self._open:
+            self.seconds[self._open[-1]] = self.seconds.get(self._open[-1], 0.0) + now - self._since
+        self._since = now
+
+    def _tell(self) -> None:
+        if self._open and self._told != self._open[-1]:
+            self._told = self._open[-1]
+            self._watch.phase(self._told)
 
 
 def rollout_file(folder: Path, stage: Stage, step: int) -> Path:

@@ -14,6 +14,7 @@ import torch
 from togi import batch
 from togi.data import Tasks, TaskStream, load_collected, split, stream
 from togi.engines import Mixture, NativeEngine
+from togi.evidence.grading_time import GradingTime
 from togi.evidence.standstill import RewardCheck
 from togi.folder import digest
 from togi.models.heads import load_scalar
@@ -72,6 +73,7 @@ class Workshop:
         )
         self.memory: Memory = {}
         self.reward_check = RewardCheck(stage.name, stage.steps, taught=stage.algorithm.trains == "nothing")
+        self.grading_time = GradingTime(stage.reward)
         self._met = 0  # steps in a row that met the stage's ``until``
         self._references: References | None = None
         self.mark()

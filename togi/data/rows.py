@@ -74,14 +74,17 @@ def make_task(
     *,
     answer_column: str = "answer",
 ) -> Task:
-    """The task of a row. Raises RowError, and RowSkipped for a comparison that compares nothing."""
+    """The task of a row. Raises RowError, and RowSkipped for a comparison that compares nothing.
+
+    An answer from a column of another name stands under that name too: a reward written for the data asks for it so.
+    """
     read = _read(row, prompting, judged=demonstrate is None)
     prompt, recorded = read.prompt, read.recorded
     if demonstrate is not None:
         recorded = ((text_answer(_demonstration(demonstrate, row), "demonstrate"),),)
     if prompting.system is not None and prompt and prompt[0].role not in ("system", "developer", "text"):
         prompt = (Message(role="system", content=prompting.system), *prompt)
-    taken = {*COLUMNS, *read.columns, answer_column}
+    taken = {*COLUMNS, *read.columns, "answer"}
     return Task(
         id=identity,
         prompt=prompt,

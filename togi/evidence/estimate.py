@@ -6,7 +6,7 @@ to read, 6·N to learn, N being the parameters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
@@ -17,6 +17,7 @@ from togi.samplers import Against, Dynamic, Groups, Referenced, Rejection, Revis
 from togi.text import Chat
 from togi.types import Sampling, Task
 
+EVALUATION = ""  # what no stage is named
 LOOKED_AT = 200  # tasks whose prompts and recorded answers are measured
 # Shares of the matrix rate that were reached on two CPU cores in bfloat16, 64 sequences at a time. On an accelerator
 # sampling is bound by memory instead, and the estimate is too low.
@@ -35,11 +36,12 @@ class Rates:
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """Tokens and seconds, from (answers as long as the recorded ones, no group drawn again) to (every answer as long as
-    allowed, and as many groups drawn as a step may draw)."""
+    allowed, and as many groups drawn as a step may draw). ``grading`` is the part of the seconds that graders take."""
 
     sampled: tuple[int, int]
     learned: int
     seconds: tuple[float, float]
+    grading: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +62,14 @@ def rates(parameters: int, flops_per_second: float) -> Rates:
     )
 
 
-def estimate(run: Run, chat: Chat, speed: Rates) -> Estimate:
-    """Add up all stages and all evaluations (one of the base model, one after every stage that trains a policy)."""
+def estimate(run: Run, chat: Chat, speed: Rates, grading: Mapping[str, float] | None = None) -> Estimate:
+    """Add up all stages and all evaluations (one of the base model, one after every stage that trains a policy).
+
+    ``grading`` has the seconds that one attempt's score takes, by the name of a stage, and of the evaluation under
+    ``EVALUATION``; what is not there takes none.
+    """
+    of = grading or {}
+    graded = [0.0, 0.0]
     sampled = [0.0, 0.0]
     seconds = [0.0, 0.0]
     learned = 0.0
@@ -75,6 +83,7 @@ def estimate(run: Run, chat: Chat, speed: Rates) -> Estimate:
             written = groups * drawn * answer
             learning = learns * groups * ((attempts.kept or 1) * answer + size.prompt)
             sampled[index] += written
+            graded[index] += groups * drawn * of.get(stage.name, 0.0)
             seconds[index] += written / speed.sample + reads * groups * size.prompt / speed.read
             seconds[index] += learning / speed.learn + (reads - 1) * groups * attempts.kept * answer / speed.read
         learned += learning
@@ -85,9 +94,13 @@ def estimate(run: Run, chat: Chat, speed: Rates) -> Estimate:
         for index, answer in enumerate((size.answer, size.most)):
             written = played * run.evaluation.attempts * answer
             sampled[index] += written
+            graded[index] += played * run.evaluation.attempts * of.get(EVALUATION, 0.0)
             seconds[index] += written / speed.sample + played * size.prompt / speed.read
     return Estimate(
-        sampled=(round(sampled[0]), round(sampled[1])), learned=round(learned), seconds=(seconds[0], seconds[1])
+        sampled=(round(sampled[0]), round(sampled[1])),
+        learned=round(learned),
+        seconds=(seconds[0] + graded[0], seconds[1] + graded[1]),
+        grading=(graded[0], graded[1]),
     )
 
 

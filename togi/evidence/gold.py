@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,12 +37,14 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One task's attempts; ``recorded`` says that its gold text was written before training, ``tokens`` its length."""
+    """One task's attempts; ``recorded`` says that its gold text was written before training, ``tokens`` its length,
+    ``seconds`` how long it took to score them."""
 
     task: Task
     attempts: tuple[Attempt, ...]
     recorded: bool
     tokens: int
+    seconds: float = 0.0
 
     def get(self, kind: Kind) -> Attempt | None:
         return next((attempt for attempt in self.attempts if attempt.kind == kind), None)
@@ -90,13 +93,15 @@ def _case(index: int, tasks: Sequence[Task], golds: Sequence[str | None], reward
     if wrong is not None:
         texts["wrong"] = wrong
     turns = {kind: chat.recorded(task.prompt, (Message(role="assistant", content=texts[kind]),)) for kind in texts}
+    begun = time.perf_counter()
     scores = reward(task, [Trajectory(turns=turn, stop="eos") for turn in turns.values()])
+    seconds = time.perf_counter() - begun
     attempts = [
         Attempt(kind=kind, text=texts[kind], read=_read(reward, texts[kind]), score=score)
         for kind, score in zip(texts, scores, strict=True)
     ]
     tokens = len(turns["gold"][0].completion) if "gold" in turns else 0
-    return Case(task=task, attempts=tuple(attempts), recorded=bool(task.recorded), tokens=tokens)
+    return Case(task=task, attempts=tuple(attempts), recorded=bool(task.recorded), tokens=tokens, seconds=seconds)
 
 
 def _wrong(index: int, tasks: Sequence[Task], golds: Sequence[str | None]) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from rich.console import Console, Group
@@ -21,9 +22,10 @@ from togi.engines.native import NativeEngine
 from togi.engines.stopping import cut
 from togi.evidence import machine
 from togi.evidence.doctor import MARKS, run_size
-from togi.evidence.estimate import Estimate, Rates, estimate, rates
+from togi.evidence.estimate import EVALUATION, Estimate, Rates, estimate, rates
 from togi.evidence.finding import Finding
 from togi.evidence.gold import Case, cases_of, judge
+from togi.evidence.grading_time import advice, cores
 from togi.evidence.pairing import pair_findings
 from togi.evidence.redteam.attack import GLANCE, NoAnswer, redteam
 from togi.evidence.redteam.runs import asks, is_blind
@@ -34,6 +36,7 @@ from togi.models.load import Loaded
 from togi.models.probe import probe_bf16
 from togi.protocols import Reward
 from togi.rewards.algebra import NotTrainedYet
+from togi.rewards.printed import printed_to
 from togi.run import BASE, Run, open_model, ready
 from togi.text import Chat
 from togi.types import Sampling, Score, Task
@@ -41,13 +44,15 @@ from togi.types import Sampling, Score, Task
 SHOWN, CHECKED = 2, 1000
 GLANCE_SECONDS = 1.0  # of a grader's call while a reward is attacked at a glance
 LONGEST = 1500  # characters of a prompt that are shown
+PRINTED, LONGEST_LINE = 10, 200  # lines that own rewards printed, and characters of each
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """One stage, or the evaluation. ``cases`` hold the scored answers, the first ``SHOWN`` are shown; empty for a
     stage without a reward. ``prompts`` are the first prompts as the model sees them. ``attacked`` says in a line what
-    the reward pays for besides right answers; empty where that was not asked."""
+    the reward pays for besides right answers; empty where that was not asked. ``printed`` is what own rewards printed,
+    ``grading`` the seconds that the score of one answer took."""
 
     title: str
     tasks: int
@@ -56,15 +61,19 @@ class Look:
     cases: tuple[Case, ...]
     findings: tuple[Finding, ...]
     attacked: str = ""
+    printed: tuple[str, ...] = ()
+    grading: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """Everything a user should see before spending anything. ``memory`` is in bytes, without the program itself."""
+    """Everything a user should see before spending anything. ``memory`` is in bytes, without the program itself,
+    ``advice`` what to do where graders take much of the time."""
 
     looks: tuple[Look, ...]
     estimate: Estimate
     memory: float
+    advice: str = ""
 
     @property
     def findings(self) -> list[Finding]:
@@ -79,10 +88,12 @@ class Preview:
         time = _range(*(_duration(seconds) for seconds in self.estimate.seconds))
         sampled = _range(*(f"{tokens:,}" for tokens in self.estimate.sampled))
         console.print(Text("Estimate", style="bold"))
-        for line in (
-            f"{self.estimate.learned:,} tokens to learn from at most; {sampled} to sample",
-            f"about {time} on this machine, {self.memory / 1e9 + 1:.1f} GB memory",
-        ):
+        lines = [f"{self.estimate.learned:,} tokens to learn from at most; {sampled} to sample"]
+        lines += [f"about {time} on this machine, {self.memory / 1e9 + 1:.1f} GB memory"]
+        if self.estimate.grading[1] >= 1.0:
+            lines.append(f"of that {_range(*map(_duration, self.estimate.grading))} to grade")
+        lines += [self.advice] if self.advice else []
+        for line in lines:
             console.print(Text(f"  {line}"))
         bad = len(self.findings)
         verdict = (
@@ -123,13 +134,17 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
     attacked: list[tuple[Reward | None, str]] = []  # a reward of several stages is attacked once
     for each in asked:
         attacked.append((each.reward, "" if each.reward in [reward for reward, _ in attacked] else _attack(each)))
+    looks = tuple(
+        _make_look(each, chat, loaded.context, checked, words) for each, (_, words) in zip(asked, attacked, strict=True)
+    )
+    names = [*(stage.name for stage in run.stages), EVALUATION]
+    expected = estimate(run, chat, speed, {name: look.grading for name, look in zip(names, looks, strict=False)})
+    slowest = max(zip(looks, asked, strict=True), key=lambda pair: pair[0].grading)[1].reward
     return Preview(
-        looks=tuple(
-            _make_look(each, chat, loaded.context, checked, words)
-            for each, (_, words) in zip(asked, attacked, strict=True)
-        ),
-        estimate=estimate(run, chat, speed),
+        looks=looks,
+        estimate=expected,
         memory=machine.memory_needed(run_size(run, loaded, compute)),
+        advice=advice(slowest, expected.grading[0] / max(expected.seconds[0], 1e-9), cores()) if slowest else "",
     )
 
 
@@ -156,7 +171,9 @@ def _attack(asked: Asked) -> str:
 
 def _make_look(asked: Asked, chat: Chat, context: int, checked: int, attacked: str) -> Look:
     some = asked.tasks[:checked]
-    cases = cases_of(some, asked.reward, chat)
+    printed: list[str] = []
+    with printed_to(lambda name, text: printed.extend(f"{name}: {line}" for line in text.splitlines()[:PRINTED])):
+        cases = cases_of(some, asked.reward, chat)
     findings = _lengths(some, asked.sampling if asked.reward else None, cases, chat, context)
     if asked.reward is not None:
         findings += judge(cases, blind=is_blind(asked.reward))
@@ -171,6 +188,8 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int, attacked: s
         cases=cases,
         findings=tuple(findings),
         attacked=attacked,
+        printed=tuple(line for line in printed if line.strip())[:PRINTED],
+        grading=median([case.seconds / len(case.attempts) for case in cases]) if cases else 0.0,
     )
 
 
@@ -224,6 +243,9 @@ def _look(look: Look, shown: Set[str]) -> Padding:
             rows.append(Panel(answer, title="the recorded answer it learns from"))
         elif index < len(look.cases):
             rows.append(_scores(look.cases[index]))
+    if look.printed:
+        rows.append(Text("own rewards printed, at first:", style="dim"))
+        rows += [Padding(Text(shortened(line, LONGEST_LINE), style="dim"), (0, 0, 0, 2)) for line in look.printed]
     if look.attacked:
         words = f"red team, at a glance: {look.attacked} (togi redteam shows more)"
         rows.append(Text(visible(words), style="dim" if "nothing pays" in words else "yellow"))

@@ -35,11 +35,13 @@ def cost_view(data: RunData, hourly_price: float | None) -> dict[str, Any]:
 
 
 def cost_facts(spent: Cost, logged: bool) -> list[tuple[str, str]]:
+    graded = spent.seconds.get("grade", 0.0)
     speed, memory, flops = spent.sampling_tokens_per_second, spent.memory_gb, spent.flops
     rows = [
         ("Time in logged steps and evaluations", duration(spent.total_seconds) if spent.total_seconds else MISSING),
         ("Completion tokens learned from", f"{spent.tokens:,}" if logged else MISSING),
         ("Completion tokens of evaluations", f"{spent.evaluation_tokens:,}" if spent.evaluation_tokens else MISSING),
+        ("Grading", percent(graded / spent.total_seconds) + " of the time" if graded else MISSING),
         ("Sampling speed in training", MISSING if speed is None else f"{speed:,.0f} tokens a second"),
         ("Most memory held", MISSING if memory is None else f"{memory:.2f} GB"),
         ("Arithmetic, at least", MISSING if flops is None else f"{power(flops)} operations (2·N and 6·N a token)"),
