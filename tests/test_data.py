@@ -96,7 +96,7 @@ def test_trl_columns(write: Write, row: dict[str, Any], prompt: tuple[Message, .
 
 def test_another_answer_column(write: Write) -> None:
     (task,) = load(write({"prompt": "a", "solution": 7}), answer_column="solution")
-    assert (task.answer, task.info) == (7, {})
+    assert (task.answer, task.info) == (7, {"solution": 7})
     with pytest.raises(DataError, match='no column "result"; the columns are prompt, solution'):
         load(write({"prompt": "a", "solution": 7}), answer_column="result")
 

@@ -231,7 +231,7 @@ def _values(result: Any, count: int, name: str) -> list[float | None]:
     values = list(islice(listed, count + 1))
     if len(values) != count:
         got = f"{len(values)}" if len(values) < count else "more"
-        raise ValueError(f"{name} returned {got} numbers for {count} completions")
+        raise ValueError(f"{name} returned {got} numbers for {count} completion{'s' * (count > 1)}")
     plain = [_single(value) for value in values]
     return [None if isinstance(each, float) and math.isnan(each) else _number(each, name) for each in plain]
 

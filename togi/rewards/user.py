@@ -153,15 +153,15 @@ class _Asking:
             return [whole]
         answers = self._ask(question.alone())
         sound = [place for place, each in enumerate(answers) if each.verdict.status == "ok"]
+        if not sound:
+            return [whole] * len(answers)
         if len(sound) == len(answers):
             note = f"{whole.verdict.note}, for {len(answers)} completions; each of them alone is answered"
             return [_Answer(verdict=replace(whole.verdict, note=note), blameless=True)] * len(answers)
         answers = [each if each.verdict.status != "ok" else each.split()[0] for each in answers]
-        if sound:
-            rest = self._ask([question.some(sound)])[0]
-            again = rest.split() if rest.verdict.status == "ok" else []
-            for place, each in zip(sound, again, strict=False):
-                answers[place] = each
+        rest = self._ask([question.some(sound)])[0]
+        for place, each in zip(sound, rest.split() if rest.verdict.status == "ok" else [], strict=False):
+            answers[place] = each
         return answers
 
     def _ask(self, questions: Sequence[_Question], at_once: int = 1) -> list[_Answer]:
