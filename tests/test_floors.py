@@ -16,6 +16,7 @@ FLOORS = {
     "statistics": 1,
     "function": 1,
     "unicode_words": 1,
+    "credentials": 1,
     "batch": 1,
     "text": 2,
     "data": 2,

@@ -94,7 +94,7 @@ def test_lines_of_finds_every_key_whatever_spreads_over_lines() -> None:
     [
         ("learning_rate = 1e-6", 'learning_rate = "1e-6"', 'toml:35: stage.hone.learning_rate: got "1e-6" (text)'),
         ("learning_rate = 1e-6", "learning_rat = 1e-6", "learning_rat: unknown key; did you mean 'learning_rate'?"),
-        ("learning_rate = 1e-6", "lr = 1e-6", "here it is called 'learning_rate'"),
+        ("learning_rate = 1e-6", "lr = 1e-6", "here it is learning_rate in [[stage]]"),
         ("learning_rate = 1e-6", "learning_rate = -1", "got -1, wanted a number above 0"),
         ("learning_rate = 1e-6", "learning_rate = nan", "got nan, wanted a finite number"),
         ("learning_rate = 1e-6", "learning_rate = true", "got true (true/false), wanted a number"),
@@ -163,7 +163,7 @@ def test_overrides_by_name_and_index() -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("stage.hon.steps=3", "command line: stage.hon.steps=3: no 'hon'; did you mean 'hone'?"),
+        ("stage.hon.steps=3", "command line: stage.hon.steps: no 'hon'; did you mean 'hone'?"),
         ("stage.2.steps=3", "no number 2; they go from 0 to 1"),
         ("stage.hone.stps=3", "command line: stage.hone.stps: unknown key; did you mean 'steps'?"),
         ("stage.hone.steps=three", 'command line: stage.hone.steps: got "three" (text), wanted a whole number'),

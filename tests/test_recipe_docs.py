@@ -30,7 +30,7 @@ def kind(field: dict[str, Any]) -> str:
         return "table"
     if field["type"] == "array":
         return "tables" if "$ref" in field.get("items", {}) else "list"
-    bounds = [text.format(f"{field[name]:g}") for name, text in BOUNDS.items() if name in field]
+    bounds = [text.format(f"{field[name]:,}".removesuffix(".0")) for name, text in BOUNDS.items() if name in field]
     return " ".join([KINDS[field["type"]], *bounds])
 
 

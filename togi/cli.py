@@ -13,14 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, Token, UnknownOptionError
 from rich.console import Console
 from rich.text import Text
+
+from togi.credentials import without_secrets
+from togi.evidence.visible import shortened, visible
 
 # Commands import what they need themselves, and torch only once a recipe was found sound: neither `togi --help` nor a
 # mistake waits for it.
 
 FINDING, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 3, 130
+LONGEST = 20_000  # characters of an error
 
 app = App(
     name="togi",
@@ -125,7 +129,7 @@ def train(
     if as_json and not dry_run:
         raise ValueError("--json says how --dry-run prints: add --dry-run")
     if as_json:
-        print(json.dumps(origins(loaded.reading, loaded.run.recipe), indent=1, ensure_ascii=False))
+        print(json.dumps(origins(loaded.reading, loaded.run.recipe), indent=1))
         return
     if dry_run:
         show(loaded.reading, loaded.run.recipe, Console())
@@ -136,10 +140,10 @@ def train(
     from togi.train import train as run_all
 
     held = standing(asked_tier(loaded.run))
-    Console().print(Text(f"graders run in: {held['graders']} · programs in: {held['programs']}"), soft_wrap=True)
+    _say(f"graders run in: {held['graders']} · programs in: {held['programs']}")
     with Live() as watch:
         run_all(loaded.run, watch, allow_changes=allow_changes)
-    Console().print(Text(f"The run is in {loaded.run.folder}. Next: togi report {loaded.run.folder}"), soft_wrap=True)
+    _say(f"The run is in {loaded.run.folder}. Next: togi report {loaded.run.folder}")
 
 
 @app.command(sort_key=5, name="eval")
@@ -167,7 +171,7 @@ def report(run: RunPath) -> None:
     """One self-contained HTML page: what was trained, whether it worked, and how sure that is."""
     from togi.report import write_report
 
-    Console().print(Text(str(write_report(run))), soft_wrap=True)
+    _say(str(write_report(run)))
 
 
 @app.command(sort_key=7)
@@ -190,7 +194,7 @@ def export(
     drift = (
         "" if saved.difference is None else f"; logits differ from base and adapter by {saved.difference:.2g} at most"
     )
-    Console().print(Text(f"{saved.path}{drift}"), soft_wrap=True)
+    _say(f"{saved.path}{drift}")
 
 
 @app.command(sort_key=8)
@@ -231,6 +235,8 @@ def run_command(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments or os.environ.get("TOGI_DEBUG", "") not in ("", "0")
     try:
         code = app([word for word in arguments if word != "--debug"], exit_on_error=False, print_error=False)
+    except UnknownOptionError as error:
+        return _tell(f"{error}{_usual(error.token)}", debug, BAD_INPUT)
     except (CycloptsError, ValueError) as error:
         return _tell(str(error), debug, BAD_INPUT)
     except KeyboardInterrupt:
@@ -247,9 +253,25 @@ def run_command(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _usual(option: Token) -> str:
+    """What an option of another trainer is here."""
+    from togi.recipe.elsewhere import ELSEWHERE
+
+    name = (option.keyword or option.value).partition("=")[0].lstrip("-").replace("-", "_")
+    there = ELSEWHERE.get(name.rpartition(".")[2])
+    return "" if there is None else f"\n{there}. A recipe is changed by KEY=VALUE, as in stage.grpo.steps=50"
+
+
 def _tell(message: str, debug: bool, code: int) -> int:
+    """Tell an error. It may repeat what others wrote: without secrets, harmless to a terminal, and not for ever."""
     if debug:
-        traceback.print_exc()
-    told = Text("error: ", style="bold red").append(message, style="not bold default")
+        sys.stderr.write(shortened(without_secrets(traceback.format_exc()), LONGEST))
+    told = Text("error: ", style="bold red").append(
+        shortened(without_secrets(message), LONGEST), style="not bold default"
+    )
     Console(stderr=True).print(told, soft_wrap=True)
     return code
+
+
+def _say(line: str) -> None:
+    Console().print(Text(visible(line)), soft_wrap=True)

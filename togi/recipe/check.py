@@ -22,6 +22,7 @@ from togi.samplers import Stepwise
 from togi.types import Sample, Task
 
 Problem = tuple[Key, str]
+MOST = 1_000_000  # completions of one step
 
 
 def recipe(recipe: Recipe, names: Sequence[str]) -> Iterator[Problem]:
@@ -126,6 +127,11 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
     units = table.tasks_per_step * (1 if algorithm.unit == "group" or attempts is None else attempts)
     if table.minibatches > units:
         yield ("minibatches",), f"a step has {units} {algorithm.unit}s, which cannot be split in {table.minibatches}"
+    if table.tasks_per_step * (attempts or 1) > MOST:
+        yield (
+            ("attempts",),
+            f"{table.tasks_per_step:,} tasks with {attempts:,} attempts each: a step has at most {MOST:,} completions",
+        )
     if attempts is None:
         if table.sampling.model_fields_set:
             yield ("sampling",), f"{table.algorithm} learns from recorded answers and samples nothing: remove it"

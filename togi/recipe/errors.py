@@ -7,38 +7,29 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from togi.evidence.visible import shortened
+from togi.recipe.elsewhere import ELSEWHERE
 from togi.recipe.locate import Key
 from togi.recipe.schema import Recipe, StageTable
 
 COMMAND_LINE = "command line"
 DEFAULT = "default"
-# What the same thing is called by trainers that people come from.
-KNOWN_ELSEWHERE = {
-    "lr": "learning_rate",
-    "num_generations": "attempts",
-    "max_completion_length": "sampling.max_tokens",
-    "max_new_tokens": "sampling.max_tokens",
-    "max_steps": "steps",
-    "max_grad_norm": "clip_norm",
-    "model_name_or_path": "model.source",
-    "lr_scheduler_type": "schedule",
-    "torch_dtype": "model.dtype",
-    "save_steps": "checkpoint.every",
-}
+SHOWN = 20  # problems told at once
 
 
 class RecipeError(ValueError):
-    """A recipe cannot be read or built; every problem stands on a line of its own."""
+    """A recipe cannot be read or built; every problem stands on a line of its own, of many the first ones."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        more = len(self.problems) - SHOWN
+        super().__init__("\n".join([*self.problems[:SHOWN], *([f"… and {more} more"] if more > 0 else [])]))
 
 
 def dotted(key: Key, values: Mapping[str, Any]) -> str:
@@ -48,7 +39,7 @@ def dotted(key: Key, values: Mapping[str, Any]) -> str:
         stage = stages[key[1]] if isinstance(stages, list) and key[1] < len(stages) else None
         if isinstance(stage, Mapping):
             key = ("stage", stage_name(stage) or key[1], *key[2:])
-    return ".".join(str(part) for part in key)
+    return shortened(".".join(str(part) for part in key), 200)
 
 
 def stage_name(stage: Mapping[str, Any]) -> str | None:
@@ -58,10 +49,10 @@ def stage_name(stage: Mapping[str, Any]) -> str | None:
 
 def where(key: Key, origins: Mapping[Key, str]) -> str:
     """The origin of the key: its own, else that of the first key within it, else of the closest table around it."""
-    for other, origin in [(key, origins.get(key)), *origins.items()]:
-        if origin is not None and other[: len(key)] == key:
-            return origin
-    return where(key[:-1], origins)
+    if key in origins:
+        return origins[key]
+    inside = (origin for other, origin in origins.items() if other[: len(key)] == key)
+    return next(inside, None) or where(key[:-1], origins)
 
 
 def tell(place: str, name: str, message: str) -> str:
@@ -78,27 +69,42 @@ def did_you_mean(got: str, known: Iterable[str]) -> str:
 
 
 def _nearest(got: str, known: Iterable[str]) -> str | None:
-    """The known word that ``got`` is a misspelling or the usual name of, if any."""
-    near = difflib.get_close_matches(got, list(known), n=1, cutoff=0.6)
-    return near[0] if near else KNOWN_ELSEWHERE.get(got)
+    """The known word that ``got`` is a misspelling of, if any."""
+    near = difflib.get_close_matches(got[:100], list(known), n=1, cutoff=0.6)
+    return near[0] if near else None
 
 
 def explain_all(errors: Sequence[ErrorDetails]) -> list[tuple[Key, str]]:
     """All complaints but those that only follow from another: a list whose members are wrong is not too short, and a
     key that was misspelt is not missing as well."""
     keys = [tuple(error["loc"]) for error in errors]
+    around = {key[:length] for key in keys for length in range(len(key))}
     misspelt = {
-        (*key[:-1], _nearest(str(key[-1]), fields_at(key[:-1])))
+        (*key[:-1], _meant(str(key[-1]), fields_at(key[:-1])))
         for key, error in zip(keys, errors, strict=True)
         if error["type"] == "extra_forbidden"
     }
     kept = []
     for key, error in zip(keys, errors, strict=True):
-        inner = any(other[: len(key)] == key and other != key for other in keys)
-        follows = (error["type"] == "too_short" and inner) or (error["type"] == "missing" and key in misspelt)
-        if not follows:
+        follows = (error["type"] == "too_short" and key in around) or (error["type"] == "missing" and key in misspelt)
+        if error["type"] == "extra_forbidden" and (inner := list(_known_inside(key, error["input"]))):
+            kept += inner
+        elif not follows:
             kept.append(explain(error))
     return kept
+
+
+def _known_inside(key: Key, value: Any) -> Iterator[tuple[Key, str]]:
+    """Whatever another trainer's table holds that has a name here."""
+    for name, inner in value.items() if isinstance(value, Mapping) else ():
+        found = list(_known_inside((*key, name), inner))
+        yield from found
+        if not found and name in ELSEWHERE:
+            yield (*key, name), f"unknown key; {ELSEWHERE[name]}"
+
+
+def _meant(got: str, known: Iterable[str]) -> str | None:
+    return ELSEWHERE[got].key if got in ELSEWHERE else _nearest(got, known)
 
 
 def explain(error: ErrorDetails) -> tuple[Key, str]:
@@ -129,7 +135,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return f"{str(value).lower()} (true/false)"
     if isinstance(value, str):
-        return f'"{value}" (text)'
+        return f'"{shortened(value, 80)}" (text)'
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, list | tuple):
@@ -140,28 +146,33 @@ def shown(value: Any) -> str:
 
 
 BOUNDS = {
-    "greater_than": "a number above {gt:g}",
-    "greater_than_equal": "a number of at least {ge:g}",
-    "less_than": "a number below {lt:g}",
-    "less_than_equal": "a number of at most {le:g}",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
     "string_too_long": "text of at most {max_length} characters",
+    "too_long": "a list of at most {max_length}",
 }
 KINDS = {"int": "a whole number", "float": "a number", "string": "text", "bool": "true or false", "tuple": "a list"}
 
 
 def _wanted(kind: str, context: Mapping[str, Any]) -> str:
     if kind in BOUNDS:
-        return BOUNDS[kind].format(**context)
+        return BOUNDS[kind].format(**{name: _plain(bound) for name, bound in context.items()})
     if kind == "finite_number":
         return "a finite number"
     return KINDS.get(kind.split("_")[0], "text, a number, true/false, a list or a table")
 
 
+def _plain(bound: Any) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else f"{bound:,}" if isinstance(bound, int) else str(bound)
+
+
 def _unknown(key: Key) -> str:
     name, table = str(key[-1]), key[:-1]
     here = fields_at(table)
-    if name in KNOWN_ELSEWHERE:
-        return f"here it is called {KNOWN_ELSEWHERE[name]!r}"
+    if name in ELSEWHERE:
+        return str(ELSEWHERE[name])
     if _nearest(name, here):
         return did_you_mean(name, here)
     for home in ("sampling", "model", "data", "prompt", "checkpoint", "evaluation", "stage"):

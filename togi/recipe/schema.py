@@ -15,7 +15,10 @@ Beta = Annotated[float, Strict(), Field(ge=0, lt=1)]
 StageName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100)]
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
-Strings = Annotated[tuple[Annotated[str, Strict()], ...], Strict(False)]
+# What is held in memory at once is bounded, so that a typing error is told and not tried.
+Attempts = Annotated[int, Field(ge=1, le=10_000)]
+Tasks = Annotated[int, Field(ge=1, le=100_000)]
+Strings = Annotated[tuple[Annotated[str, Strict(), Field(max_length=1000)], ...], Strict(False), Field(max_length=1000)]
 
 
 class Table(BaseModel):
@@ -25,7 +28,7 @@ class Table(BaseModel):
 
 
 class LoraTable(Table):
-    rank: Count = 16
+    rank: Annotated[int, Field(ge=1, le=10_000)] = 16
     """Rank of the adapter matrices."""
     alpha: Annotated[float, Field(gt=0)] = 32.0
     """Scale: the adapter's output is multiplied by alpha / rank."""
@@ -64,7 +67,7 @@ class SourceTable(Table):
     """Column of the file that graders compare with."""
     config: dict[str, JsonValue] = Field(default_factory=dict)
     """Settings of the reasoning-gym data set."""
-    size: Count | None = None
+    size: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     """How many tasks to make; needed with `generate` and `reasoning_gym`, not used with `file`."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of generated tasks; training and test data must not share source and seed."""
@@ -101,18 +104,18 @@ class RewardTable(Table):
 
 
 class GradingTable(Table):
-    workers: Count = 2
+    workers: Annotated[int, Field(ge=1, le=1000)] = 2
     """Worker processes that score completions."""
-    seconds: Annotated[float, Field(gt=0)] = 10.0
+    seconds: Annotated[float, Field(gt=0, le=86_400)] = 10.0
     """Wall clock of one grader call; a call that runs over is a time-out, never a score of 0."""
-    memory_mb: Annotated[int, Field(ge=64)] = 2048
+    memory_mb: Annotated[int, Field(ge=64, le=1_000_000)] = 2048
     """Memory of one worker."""
     tier: Literal["auto", "bubblewrap", "landlock", "subset", "process"] = "auto"
     """What keeps in graders and programs: the strongest that holds here, or one by name; `process`, nothing, unsafe."""
 
 
 class SamplingTable(Table):
-    max_tokens: Count = 256
+    max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 256
     """Most tokens of one completion."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
     """Softmax temperature; 0 always takes the likeliest token."""
@@ -158,9 +161,9 @@ class StageTable(Table):
     """Stage whose reward model a critic of its own starts from; left out, a copy of the policy."""
     critic_learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Learning rate of a critic of its own, or of PRIME's implicit model; left out, the policy's."""
-    tasks_per_step: Count = 16
+    tasks_per_step: Tasks = 16
     """Tasks in one step."""
-    attempts: Count | None = None
+    attempts: Attempts | None = None
     """Completions sampled for each task; the algorithm's own number when left out."""
     minibatches: Count = 1
     """Optimiser updates made from one step's samples, in each epoch."""
@@ -192,14 +195,14 @@ class StageTable(Table):
     """Rounds of critique and revision."""
     mix: SourceTable | None = None
     """Tasks whose recorded answers are learned beside what is sampled (PPO's pretraining mix)."""
-    mix_per_step: Count = 8
+    mix_per_step: Tasks = 8
     """Tasks of `mix` in one step."""
     reward: RewardTable | None = None
     """Reward of this stage instead of `[reward]`."""
 
 
 class EvaluationTable(Table):
-    attempts: Count = 4
+    attempts: Attempts = 4
     """Completions sampled for each held-out task."""
     tasks: Count | None = None
     """Measure on the first so many held-out tasks; all when left out."""
@@ -239,7 +242,7 @@ class Recipe(Table):
     """The limits that graders run under."""
     sampling: SamplingTable = SamplingTable()
     """How completions are drawn, in every stage and in the evaluation unless they say otherwise."""
-    stage: Annotated[tuple[StageTable, ...], Strict(False), Field(min_length=1)]
+    stage: Annotated[tuple[StageTable, ...], Strict(False), Field(min_length=1, max_length=100)]
     """The stages in order; each starts from the newest policy, unless it names another `start`."""
     evaluation: EvaluationTable | None = None
     """Measure on `[data.test]` before the first and after every stage."""

@@ -14,9 +14,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from togi.algorithms import AVERAGES, BASELINES, ConstantLength
 from togi.protocols import Algorithm, Sampler
+from togi.recipe.elsewhere import ELSEWHERE
 from togi.recipe.errors import did_you_mean, explain, shown
 from togi.recipe.locate import Key
 from togi.samplers import Groups
+
+MOST_DRAWN = 10_000
 
 
 class SettingError(ValueError):
@@ -50,9 +53,12 @@ def configured(
         elif name in own:
             changes[name] = _checked(own[name], name, value)
         elif name in of_sampler:
-            sampler_changes[name] = _checked(of_sampler[name], name, value)
+            sampler_changes[name] = _bounded(name, _checked(of_sampler[name], name, value))
         else:
-            advice = did_you_mean(name, [*own, *of_sampler])
+            there = ELSEWHERE.get(name)
+            known = [*own, *of_sampler]
+            usual = there is not None and (not there.is_setting or there.key in known)
+            advice = str(there) if usual else did_you_mean(name, known)
             raise SettingError(("settings", name), f"no such setting of this algorithm; {advice}")
     if attempts is not None:
         if attempts_of(algorithm) is not None:
@@ -130,6 +136,13 @@ def _checked(hint: Any, name: str, value: Any) -> Any:
     except ValidationError as error:
         detail = error.errors()[0]
         raise SettingError(("settings", name), explain({**detail, "loc": ("settings", name)})[1]) from None
+
+
+def _bounded(name: str, value: Any) -> Any:
+    """A sampler's whole numbers count what is drawn: rounds, votes, continuations."""
+    if isinstance(value, int) and value > MOST_DRAWN:
+        raise SettingError(("settings", name), f"got {value}, wanted a number of at most {MOST_DRAWN}")
+    return value
 
 
 def _replaced(instance: Any, changes: Mapping[str, Any], key: Key) -> Any:

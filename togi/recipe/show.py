@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from togi.evidence.visible import ACTIVE, visible
 from togi.recipe.errors import DEFAULT, dotted
 from togi.recipe.locate import Key
 from togi.recipe.read import Reading
+
+BARE = re.compile(r"[A-Za-z0-9_-]+")  # keys that TOML takes without quotes
 
 
 def origins(reading: Reading, resolved: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -34,9 +38,11 @@ def _lines(table: Mapping[str, Any], reading: Reading, key: Key) -> Iterator[Tex
         if name not in inner:
             origin = reading.origin((*key, name))
             style = "dim" if origin == DEFAULT else ""
-            yield Text(f"{f'{name} = {_text(value)}':<39} ", style=style).append(f"# {origin}", style="dim cyan")
+            yield Text(f"{f'{_name(name)} = {_text(value)}':<39} ", style=style).append(
+                f"# {visible(origin)}", style="dim cyan"
+            )
     for name, value in inner.items():
-        path = ".".join(part for part in (*key, name) if isinstance(part, str))
+        path = ".".join(_name(part) for part in (*key, name) if isinstance(part, str))
         for index, item in enumerate(value if _is_tables(value) else [value]):
             if not _is_tables(value) and all(map(_is_table, item.values())) and item:
                 yield from _lines(item, reading, (*key, name))
@@ -48,10 +54,15 @@ def _lines(table: Mapping[str, Any], reading: Reading, key: Key) -> Iterator[Tex
 def _text(value: Any) -> str:
     """A value as TOML writes it, on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name} = {_text(inner)}" for name, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{_name(name)} = {_text(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_text, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    # What would act on a terminal is written as its number, which reads back as the same.
+    return ACTIVE.sub(lambda found: f"\\U{ord(found[0]):08X}", json.dumps(value, ensure_ascii=False))
+
+
+def _name(key: str) -> str:
+    return key if BARE.fullmatch(key) else _text(key)
 
 
 def _is_table(value: Any) -> bool:

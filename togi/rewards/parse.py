@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from togi.credentials import without_secrets
 from togi.rewards.algebra import Composable, clip, gate
 from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
@@ -46,6 +47,7 @@ from togi.sandbox.box import AnyTier
 from togi.sandbox.pool import Pool, shared_pool
 
 LONGEST = 2000  # characters of an expression
+LARGEST = 1e15  # what a float holds to the last unit
 INJECTED = ("pool", "base", "box")  # given by the recipe's place, never by its text
 
 REWARDS: Mapping[str, Callable[..., Composable]] = {
@@ -103,19 +105,20 @@ def parse_reward(expression: str, base: Path, pool: Pool | None = None, tier: An
     """
     if len(expression) > LONGEST:
         raise ValueError(f"a reward of {len(expression)} characters; the longest is {LONGEST}: write it in Python")
+    shown = repr(without_secrets(expression))
     try:
         tree = ast.parse(expression.strip(), mode="eval")
         reward = _Reader(base, pool or shared_pool(), tier).read(tree.body)
     except SyntaxError as error:
         own = re.search(r"[\w./-]+:[A-Za-z_]\w*", expression)
         hint = f'; your own function is written python("{own[0]}")' if own and "python(" not in expression else ""
-        raise ValueError(f"reward = {expression!r}: this cannot be read: {error.msg}{hint}") from error
+        raise ValueError(f"reward = {shown}: this cannot be read: {error.msg}{hint}") from error
     except RecursionError as error:
-        raise ValueError(f"reward = {expression[:80]!r}…: this is nested too deeply") from error
+        raise ValueError(f"reward = {shown[:80]}…: this is nested too deeply") from error
     except ValueError as error:
-        raise ValueError(f"reward = {expression!r}: {error}") from error
+        raise ValueError(f"reward = {shown}: {error}") from error
     if not isinstance(reward, Composable):
-        raise ValueError(f"reward = {expression!r}: this is a constant; name a reward: {', '.join(REWARDS)}")
+        raise ValueError(f"reward = {shown}: this is a constant; name a reward: {', '.join(REWARDS)}")
     return reward
 
 
@@ -131,8 +134,10 @@ class _Reader:
 
     def read(self, node: ast.expr) -> Any:
         match node:
-            case ast.Constant(value=bool() | int() | float() | str() as value):
+            case ast.Constant(value=bool() | str() as value):
                 return value
+            case ast.Constant(value=int() | float() as value):
+                return _bounded(value)
             case ast.Name(id="true" | "false" as name):
                 return name == "true"
             case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -140,11 +145,11 @@ class _Reader:
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return self._term(operand)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
-                return self._term(left) + self._term(right)
+                return _bounded(self._term(left) + self._term(right))
             case ast.BinOp(left=left, op=ast.Sub(), right=right):
-                return self._term(left) - self._term(right)
+                return _bounded(self._term(left) - self._term(right))
             case ast.BinOp(left=left, op=ast.Mult(), right=right):
-                return self._term(left) * self._term(right)
+                return _bounded(self._term(left) * self._term(right))
             case ast.Call(func=ast.Name(id=name)):
                 return self._call(name, node)
             case ast.Name(id=name) if name in REWARDS:
@@ -186,6 +191,12 @@ class _Reader:
             key: value for key, value in self.injected.items() if key in inspect.signature(REWARDS[name]).parameters
         }
         return REWARDS[name](*bound.args, **bound.kwargs, **injected)
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, int | float) and not abs(value) <= LARGEST:
+        raise ValueError(f"a number is at most {LARGEST:g}")
+    return value
 
 
 def usage(name: str) -> str:

@@ -19,8 +19,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from togi.credentials import VARIABLE
 from togi.types import Status
 
 LONGEST = 4 << 20
@@ -61,18 +62,12 @@ class Server:
     """
 
     def __init__(self, base_url: str, *, key_env: str = "", patience: Patience | None = None) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError('base_url is an address such as "https://host/v1" or "http://127.0.0.1:8000/v1"')
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("base_url holds more than an address; name the variable that holds the key in key_env")
-        if key_env and parts.scheme == "http" and not is_local(parts.hostname):
-            raise ValueError(f"a key would travel unencrypted to {parts.hostname}: use an https address")
+        parts = address(base_url, key_env)
         self.patience = patience or Patience()
         self.stopped = threading.Event()
-        self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
+        self._secure, self._host, self._port = parts.scheme == "https", parts.hostname or "", parts.port
         self._path = parts.path.rstrip("/") + "/chat/completions"
-        self._key = _key(key_env)
+        self._key = key_of(key_env)
 
     def ask(self, payload: dict[str, Any], read: Callable[[Any], Answer]) -> Answer:
         """Post one request and give what ``read`` makes of the answer. Raises Fault, also one that ``read`` raised."""
@@ -146,6 +141,24 @@ class Server:
         return text.replace(self._key, "[key]") if self._key else text
 
 
+def address(base_url: str, key_env: str = "") -> SplitResult:
+    """The parts of a server's address. Raises ValueError for one that cannot be used; it is never repeated."""
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not base_url.isascii() or not base_url.isprintable() or " " in base_url:
+        raise ValueError('base_url is an address such as "https://host/v1" or "http://127.0.0.1:8000/v1"')
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("base_url holds more than an address; name the variable that holds the key in key_env")
+    if key_env:
+        _check_name(key_env)
+        if parts.scheme == "http" and not is_local(parts.hostname or ""):
+            raise ValueError(f"a key would travel unencrypted to {parts.hostname}: use an https address")
+    return parts
+
+
 def is_local(host: str) -> bool:
     """Whether an address is this machine's own."""
     try:
@@ -163,18 +176,26 @@ def _cut(sock: socket.socket, late: threading.Event) -> None:
         return
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """The key that an environment variable holds; no name, no key. Raises ValueError."""
     if not name:
         return ""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        # What was given may be the key itself: it is not repeated.
-        raise ValueError("key_env is the name of an environment variable, never the key; what was given is no name")
+    _check_name(name)
     key = os.environ.get(name, "").strip()
     if not key:
         raise ValueError(f"key_env: the environment variable {name} is not set")
     if len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError(f"key_env: what {name} holds is no key: 8 or more printable ASCII characters are wanted")
     return key
+
+
+def _check_name(name: str) -> None:
+    if not VARIABLE.fullmatch(name):
+        # What was given may be the key itself: it is not repeated.
+        raise ValueError(
+            "key_env is the name of an environment variable in capital letters, such as JUDGE_KEY, and never the key; "
+            "what was given is no such name"
+        )
 
 
 def _retry_after(text: str | None) -> float | None:

@@ -65,6 +65,11 @@ class Judge(Leaf):
         money = (self.most_money, self.input_price, self.output_price)
         if min(self.max_tokens, self.most_tokens) < 0 or not all(0 <= number < math.inf for number in money):
             raise ValueError(f"{self.name}: numbers of tokens and money are at least 0")
+        if self.base_url:
+            # Workers that grade import this file, and start without the libraries of servers.
+            from togi.rewards.judge.client import address
+
+            address(self.base_url, self.key_env)
         if self.concurrency < 1 or not 0 < self.seconds < math.inf:
             raise ValueError(f"{self.name}: concurrency is at least 1, and seconds more than 0")
 
