@@ -13,8 +13,10 @@ import pytest
 from togi import rewards
 from togi.data import ReasoningGym, load_tasks
 from togi.rewards import Composable, brevity, choice, concise, exact, form, gate, number, overlong, python, scorer
-from togi.rewards.grade import answer_text, parse_choice, parse_number
+from togi.rewards.grade import answer_text
+from togi.rewards.grade_choice import read_choice
 from togi.rewards.grade_gym import EXECUTING
+from togi.rewards.grade_number import parse_number
 from togi.sandbox.box import AnyTier
 from togi.sandbox.pool import Pool, why_no_jail
 from togi.types import Message, Score, Task, Trajectory, Turn
@@ -174,14 +176,14 @@ def test_number_tolerance(pool: Pool) -> None:
     ["B", "b", "(B)", "B.", "B)", "**B**", "$B$", "B. Paris", "(B) Paris", "B: x", "The answer is B.", "Answer: (B)"],
 )
 def test_choices(text: str) -> None:
-    assert parse_choice(text, "ABCDE") == "B"
+    assert read_choice(text, "ABCDE") == "B"
 
 
 @pytest.mark.parametrize(
     "text", ["", "A dog", "A or B", "(A) (B)", "A) x, B) y", "BD", "F", "not B", "is A or is B", "Better"]
 )
 def test_doubtful_choices_are_no_answer(text: str) -> None:
-    assert parse_choice(text, "ABCDE") is None
+    assert read_choice(text, "ABCDE") is None
 
 
 def test_choice_pays_for_the_right_letter(pool: Pool) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from togi.rewards.grade import UNPARSED, Mark, answer_text
+from togi.rewards.grade import UNPARSED, Mark
+from togi.rewards.place import place_of
 
 LIBRARY = {"create": "reasoning_gym:create_dataset"}  # imported before the clock of a call starts
 EXECUTING = frozenset(
@@ -49,10 +50,10 @@ def score(
     entry = _entry(create, origin["name"], config, origin["index"])
     if entry["question"] != question:
         return {"bad_gold": f"{origin['name']} does not make the same question again from its seed"}
-    answer = answer_text(text, tag=tag, marker=marker)
-    if answer is None:
+    place = place_of(text, tag=tag, marker=marker, box=False)
+    if place is None:
         return UNPARSED
-    value = float(_dataset(create, origin["name"], config).score_answer(answer, entry))
+    value = float(_dataset(create, origin["name"], config).score_answer(place.text, entry))
     if value < 1.0 and not partial:
         value = 0.0
     return {"value": value, "parsed": 1.0}

@@ -12,7 +12,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from togi.rewards.grade import DOUBT, UNPARSED, WRONG, Mark, answer_text, parse_number
+from togi.rewards.grade import DOUBT, UNPARSED, WRONG, Mark, answer_text
+from togi.rewards.grade_number import parse_number
 
 LIBRARY = {"registry": "pint:UnitRegistry"}  # imported before the clock of a call starts
 AMOUNT = re.compile(r"[+\-−]?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d{1,3})?(?:/\d+)?|[+\-−]?\.\d+")

@@ -7,7 +7,8 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any, Literal
 
-from togi.rewards.grade import DOUBT, UNPARSED, Mark, answer_text, normal, parse_number
+from togi.rewards.grade import DOUBT, UNPARSED, Mark, answer_text, normal
+from togi.rewards.grade_number import parse_number
 
 Piece = tuple[Fraction | float, bool, Fraction | float, bool]
 """Low end, whether it belongs to the interval, high end, whether it does."""

@@ -1,13 +1,15 @@
-"""Graders of patterns and of JSON answers; they run in workers, whose clock ends a pattern that backtracks for ever."""
+"""Graders of texts, patterns and JSON; they run in workers, whose clock ends a pattern that backtracks for ever."""
 
 from __future__ import annotations
 
 import json
+import math as mathematics
 import re
 from collections.abc import Callable
 from typing import Any
 
-from togi.rewards.grade import UNPARSED, Mark, answer_text
+from togi.rewards.grade import UNPARSED, Mark, answer_text, normal
+from togi.rewards.place import place_of
 
 SCHEMA = {  # what the grader of schemas is given: imported before the clock of a call starts
     "validator": "jsonschema:Draft202012Validator",
@@ -29,15 +31,27 @@ def parse_json(text: str) -> tuple[Any, bool]:
         return None, False
 
 
+def exact(*, text: str, gold: Any, tag: str, marker: str, case: bool) -> Mark:
+    golds = [_as_text(each) for each in (gold if isinstance(gold, list) else [gold])]
+    if not golds or not all(each and each.strip() for each in golds):
+        return {"bad_gold": f"the answer {gold!r} is no text, nor a list of texts"}
+    place = place_of(text, tag=tag, marker=marker, box=False)
+    if place is None:
+        return UNPARSED
+    return {"value": float(normal(place.text, case) in {normal(str(each), case) for each in golds}), "parsed": 1.0}
+
+
 def matches(*, text: str, gold: Any, tag: str, marker: str, pattern: str) -> Mark:
     """1 when the whole answer matches the pattern, the task's own where none is given."""
     wanted = pattern or gold
+    if not isinstance(wanted, str):
+        return {"bad_gold": f"{wanted!r} is no regular expression: it is no text"}
     try:
         compiled = re.compile(wanted)
-    except (TypeError, re.error) as error:
+    except re.error as error:
         return {"bad_gold": f"{wanted!r} is no regular expression: {error}"}
-    answer = answer_text(text, tag=tag, marker=marker)
-    return UNPARSED if answer is None else {"value": float(compiled.fullmatch(answer) is not None), "parsed": 1.0}
+    place = place_of(text, tag=tag, marker=marker, box=False)
+    return UNPARSED if place is None else {"value": float(compiled.fullmatch(place.text) is not None), "parsed": 1.0}
 
 
 def schema(
@@ -60,6 +74,15 @@ def object_fields(*, text: str, tag: str, marker: str, key: str) -> dict[str, An
     if not isinstance(value, dict) or key not in value:
         return {"field": None}
     return {"field": value[key] if isinstance(value[key], str) else json.dumps(value[key], ensure_ascii=False)}
+
+
+def _as_text(answer: Any) -> str | None:
+    """One answer of a task as text, a truth value as JSON writes it; None for what is no text and no number."""
+    if isinstance(answer, bool):
+        return json.dumps(answer)
+    if isinstance(answer, float) and not mathematics.isfinite(answer):
+        return None
+    return str(answer) if isinstance(answer, str | int | float) else None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from togi.evidence.redteam.grading import Grading
 from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.rewards.code import code
-from togi.rewards.grade import parse_number
+from togi.rewards.grade_number import parse_number
 from togi.rewards.verify import Verifier, first_answer, form
 from togi.types import Task
 

@@ -38,7 +38,7 @@ class number(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.grade:number"
+        return "togi.rewards.grade_number:number"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {**self.place(task), "tolerance": self.tolerance, "percent": self.percent}
@@ -58,7 +58,7 @@ class choice(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.grade:choice"
+        return "togi.rewards.grade_choice:choice"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {**self.place(task), "options": self.options}
@@ -69,12 +69,13 @@ class exact(Answer):
     """1 when the answer is the task's, up to white space, and up to case unless ``case``. A list of answers accepts
     any of them. The answer is found as by ``number``."""
 
+    reads_box = False
     case: bool = False
     name: str = "exact"
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.grade:exact"
+        return "togi.rewards.grade_text:exact"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {**self.place(task), "case": self.case}
@@ -164,6 +165,7 @@ class scorer(Answer):
     extra ``togi[tasks]``.
     """
 
+    reads_box = False
     partial: bool = False
     name: str = "scorer"
 

@@ -19,6 +19,7 @@ from togi.types import Score, Task, Trajectory, Turn
 
 @dataclass(frozen=True, kw_only=True)
 class _Matches(Answer):
+    reads_box = False
     pattern: str = ""
     name: str = "matches"
 
@@ -49,6 +50,7 @@ def matches(
 
 @dataclass(frozen=True, kw_only=True)
 class _Schema(Answer):
+    reads_box = False
     column: str
     schema: str = ""  # JSON text: a dictionary could not be compared by hash
     file: Path | None = None

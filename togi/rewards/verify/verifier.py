@@ -15,12 +15,12 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 from togi.protocols import Asked
 from togi.rewards.algebra import LEAST, Leaf
 from togi.rewards.blame import Graded, failed, graded
-from togi.rewards.grade import answer_text
+from togi.rewards.place import place_of
 from togi.sandbox.pool import Pool, shared_pool
 from togi.types import Score, Task, Trajectory
 
@@ -111,14 +111,16 @@ class Verifier(Leaf):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(Verifier):
-    """A verifier of the answer that stands in ``<tag>``, else after ``</think>``, else everywhere, and of it only what
-    follows ``marker`` ("####"), written once, when one is given."""
+    """A verifier of the answer that stands in ``<tag>``, else in a box, else after ``</think>``, else everywhere,
+    and of it only what follows ``marker`` ("####"), written once, when one is given."""
 
+    reads_box: ClassVar[bool] = True  # whether what stands in a box is the answer
     tag: str = "answer"
     marker: str = ""
 
     def read(self, text: str) -> str | None:
-        return answer_text(text, tag=self.tag, marker=self.marker)
+        place = place_of(text, tag=self.tag, marker=self.marker, box=self.reads_box)
+        return place.text if place else None
 
     def write(self, answer: str) -> str:
         return f"{self.marker} {answer}".strip()

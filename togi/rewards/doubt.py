@@ -1,0 +1,126 @@
+"""Whether what stands around an answer leaves it as it is; it knows no kind of answer.
+
+In prose an unknown word is a noun, and changes nothing; what is known to change an answer is doubt. In a place of the
+answer's own, such as a tag, whatever is not known to change nothing is doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from togi.rewards.lexemes import UNITS, Lexeme
+
+ANYWHERE = {"denial", "alternative", "hedge", "numeral", "unread"}
+BELONGING = {"sign", "scale", "operator", "bound", "percent"}
+SHORTENED = {"sign", "scale", "bound", "near"}  # what may be written with a full stop: "ca."
+PLAIN_LETTERS = ("a", "à", "y", "I")  # words of one letter; any other may be the name of a number
+BEFORE = frozenset("$€£¥₹₩₽([\"“”«「『'`:=,;.。!?¿¡→∴✅✓✔🎉") | {"---"}
+AFTER = frozenset("$€£¥₹₩₽)]\"“”»」』'`.,;:。、°✅✓✔🎉(-—") | {"---"}
+QUOTES = frozenset("\"'”»」』")
+WINDOW = 3  # words after an answer that may be its unit or its scale
+
+
+def changed(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
+    """Whether prose around an answer changes it, denies it or gives another."""
+    if any(each.effect in ANYWHERE for each in (*before, *after)):
+        return True
+    return changed_before(before) or _changed_after(before, after)
+
+
+def alone(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
+    """Whether in a place of its own an answer stands among neutral words and marks only. What it is a number of may
+    follow it, in one word, and what it is called may begin the place: "Cost: 42 plums"."""
+    if changed(before, after):
+        return False
+    named = len(before) > 1 and before[0].kind == "word" and before[1].text in ("=", ":")
+    counted = next((each for each in after if not _neutral(each)), None)
+    if counted and any(each.kind == "mark" and each.text not in "$°" for each in after[: after.index(counted)]):
+        return False
+    rest = [*before[named:], *(each for each in after if each is not counted)]
+    return all(map(_neutral, rest)) and (counted is None or counted.kind == "word")
+
+
+def _neutral(each: Lexeme) -> bool:
+    if each.kind == "word":
+        return each.effect in ("neutral", "copula") or each.text.casefold() in UNITS
+    return each.kind == "mark" and (each.text in BEFORE or each.text in AFTER) and each.text not in "-—?"
+
+
+def ends(each: Lexeme, following: Lexeme | None) -> bool:
+    """Whether a sentence ends with a mark."""
+    return each.text in "!?。" or (each.text == "." and (following is None or not following.follows(each)))
+
+
+def changed_before(before: Sequence[Lexeme]) -> bool:
+    """Whether what leads to an answer changes it, up to what says something else: "the root of x is 42"."""
+    touching = True  # nothing but marks stands between this lexeme and the answer
+    said_of_it = True  # no "=" does either
+    following: Lexeme | None = None
+    for at in range(len(before) - 1, -1, -1):
+        each = before[at]
+        if each.kind == "mark":
+            if touching and each.text not in BEFORE:
+                return True
+            if touching and each.text in "([" and _called(before, each):
+                return True
+            if ends(each, following) and not (at and before[at - 1].effect in SHORTENED):
+                return False
+            said_of_it &= each.text not in ("=", ":", "→", "∴")
+        elif not said_of_it or each.effect == "copula":
+            return False
+        elif each.kind == "number":
+            return touching
+        else:
+            if each.effect in BELONGING or (touching and (each.effect == "near" or _variable(each))):
+                return True
+            touching = False
+        following = each
+    return False
+
+
+def _variable(each: Lexeme) -> bool:
+    return each.letter and each.text not in PLAIN_LETTERS
+
+
+def _called(before: Sequence[Lexeme], bracket: Lexeme) -> bool:
+    """Whether a bracket is that of a function: "f(42)"."""
+    return any(bracket.follows(each) and each.kind == "word" and each.text.isascii() for each in before)
+
+
+def _changed_after(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
+    touching, near, first = True, True, True
+    words = 0
+    for index, each in enumerate(after):
+        following = after[index + 1] if index + 1 < len(after) else None
+        if each.effect == "revision" or (near and each.text == "?"):
+            return True
+        if each.kind == "mark":
+            if touching and not harmless(each, following, before, first):
+                return True
+            if ends(each, following):
+                touching = near = False
+        elif touching and each.kind == "number":
+            return True
+        else:
+            words += 1
+            near &= words <= WINDOW
+            if near and (
+                each.effect in BELONGING or (_variable(each) and not (index and after[index - 1].text == "°"))
+            ):
+                return True
+            if first and (each.effect == "suffix" or (each.letter and following is None)):
+                return True
+            touching = False
+        first = False
+    return False
+
+
+def harmless(each: Lexeme, following: Lexeme | None, before: Sequence[Lexeme], first: bool) -> bool:
+    """Whether a mark after an answer, with nothing but such marks between them, says nothing of it."""
+    if each.text in ("-", "—"):
+        return following is not None and following.kind == "word" and not (following.letter or following.follows(each))
+    if each.text in QUOTES:
+        return not first or any(other.kind == "mark" and other.text in "\"'“«「『" for other in before)
+    if each.text == "." and following is not None and following.follows(each):
+        return following.kind == "mark" and following.text in AFTER
+    return each.text in AFTER

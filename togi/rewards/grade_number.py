@@ -1,0 +1,80 @@
+"""The grader of one number, exactly, and the reading of numbers that others build on; it runs in workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from togi.rewards.doubt import alone, changed
+from togi.rewards.grade import UNPARSED, WRONG, Mark, gold_text
+from togi.rewards.lexemes import UNITS, Lexeme, fold, lexemes, value
+from togi.rewards.place import place_of
+
+
+class Number(NamedTuple):
+    """A number as it was written: 42% is 42 and a percentage."""
+
+    value: Fraction
+    percent: bool
+
+
+def read_number(text: str, *, own: bool = False) -> Number | None:
+    """The only number of a text; None when there is none, more than one, or a doubt about it.
+
+    Reads signs, thousands commas, decimals, exponents, fractions, percent, currencies, LaTeX, and decimal digits of any
+    script. In prose an unknown word is a noun ("Anna has 42 plums"), in a place of its ``own`` it is a doubt.
+    """
+    found = amount(lexemes(fold(text)))
+    if found is None:
+        return None
+    before, number, after = found
+    percent = bool(after) and (after[0].text == "%" or after[0].effect == "percent")
+    doubtful = not alone(before, after[percent:]) if own else changed(before, after[percent:])
+    return None if doubtful else Number(number, percent)
+
+
+def amount(found: Sequence[Lexeme]) -> tuple[Sequence[Lexeme], Fraction, Sequence[Lexeme]] | None:
+    """The only number, with what precedes and what follows it; None also where letters are joined to it: "3x"."""
+    places = [at for at, each in enumerate(found) if each.kind == "number"]
+    if len(places) != 1:
+        return None
+    at = places[0]
+    number, before, after = value(found[at].text), found[:at], found[at + 1 :]
+    if number is None or (
+        found[at].text[0].isdecimal() and before and found[at].follows(before[-1]) and _joined(before[-1])
+    ):
+        return None
+    if after and after[0].follows(found[at]) and _joined(after[0]) and after[0].text.casefold() not in UNITS:
+        return None
+    return before, number, after
+
+
+def _joined(each: Lexeme) -> bool:
+    """Whether it is a word of a script with spaces."""
+    return each.kind == "word" and each.text[0] < "\u3000"
+
+
+def parse_number(text: str) -> Fraction | None:
+    """The only number of a text; 42% is 0.42."""
+    found = read_number(text)
+    return found and (found.value / 100 if found.percent else found.value)
+
+
+def number(*, text: str, gold: Any, tag: str, marker: str, tolerance: float, percent: str) -> Mark:
+    """``percent``: "fraction" reads 42% as 0.42, "unit" lets only a percentage equal a percentage, "drop" reads 42."""
+    right = read_number((gold_text(gold) or "").rpartition("####")[2])
+    if right is None:
+        return {"bad_gold": f"the answer {gold!r} is not one number"}
+    place = place_of(text, tag=tag, marker=marker)
+    given = read_number(place.text, own=place.own) if place else None
+    if given is None:
+        return UNPARSED
+    if percent == "unit" and given.percent != right.percent:
+        return WRONG
+    off = abs(_meant(given, percent) - _meant(right, percent))
+    return {"value": float(off <= Fraction(tolerance)), "parsed": 1.0}
+
+
+def _meant(said: Number, percent: str) -> Fraction:
+    return said.value / 100 if said.percent and percent != "drop" else said.value
