@@ -20,6 +20,11 @@ QUOTES = frozenset("\"'”»」』")
 WINDOW = 3  # words after an answer that may be its unit or its scale
 
 
+def doubtful(before: Sequence[Lexeme], after: Sequence[Lexeme], *, own: bool) -> bool:
+    """Whether an answer is in doubt by what stands around it, in a place of its ``own`` or in prose."""
+    return changed(before, after) or (own and not _alone(before, after))
+
+
 def changed(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
     """Whether prose around an answer changes it, denies it or gives another."""
     if any(each.effect in ANYWHERE for each in (*before, *after)):
@@ -27,11 +32,9 @@ def changed(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
     return changed_before(before) or _changed_after(before, after)
 
 
-def alone(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
+def _alone(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
     """Whether in a place of its own an answer stands among neutral words and marks only. What it is a number of may
     follow it, in one word, and what it is called may begin the place: "Cost: 42 plums"."""
-    if changed(before, after):
-        return False
     named = len(before) > 1 and before[0].kind == "word" and before[1].text in ("=", ":")
     counted = next((each for each in after if not _neutral(each)), None)
     if counted and any(each.kind == "mark" and each.text not in "$°" for each in after[: after.index(counted)]):

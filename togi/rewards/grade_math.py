@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-from togi.rewards.grade import DOUBT, UNPARSED, WRONG, Mark
+from togi.rewards.answer_words import listed
+from togi.rewards.grade import UNPARSED, WRONG, Mark, gold_text
+from togi.rewards.lexemes import NUMERAL, Lexeme, fold, lexemes
+from togi.rewards.place import boxes, place_of
 
 LIBRARY = {  # what the graders are given: imported before the clock of a call starts
     "parse": "math_verify:parse",
@@ -27,41 +31,46 @@ Library = Callable[..., Any]
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
 
-BEFORE = re.compile(rf"(?:{DOUBT.pattern})[\s:$*(\[\\]*$", re.IGNORECASE)
-AFTER = re.compile(r"[\s,;.$*)\]\\]*(?:or|maybe|perhaps|(?:is|was)(?: not|n['’]t| wrong| false))\b", re.IGNORECASE)
+FUNCTIONS = """sin, cos, tan, cot, sec, csc, arcsin, arccos, arctan, sinh, cosh, tanh, log, ln, lg, exp, sqrt, gcd, lcm, pi,
+    inf, infinity, mod, floor, ceil, abs"""
+SYMBOLS = frozenset("°∞√×÷·±∓≤≥≠∈∉∪∩∅∖⊂⊆∀∃∠△⊥∥→∑∏∫∂∇⟨⟩⌊⌋⌈⌉′″∧∨¬")
+DROPPED = ("?", ":", "_", "#", "@", "&", "...", r"\ldots", r"\dots", r"\cdots", r"\approx", r"\sim")  # by math-verify
+ASIDE = ("denial", "alternative", "hedge", "numeral", "sign", "scale", "operator", "bound", "near", "revision", "percent")
 
 
-def boxed(text: str) -> list[str]:
-    """The contents of every ``\\boxed{}`` or ``\\fbox{}`` after the last ``</think>``, braces matched; a box that is
-    not closed counts as empty."""
-    text = text.rpartition("</think>")[2]
-    return [text[begin : end - 1].strip() if end else "" for begin, end in _boxes(text)]
+def boxed(text: str) -> str | None:
+    """The content of the one ``\\boxed{}`` after the thinking; None where there is none, or it is in doubt."""
+    place = place_of(text, tag="")
+    return tidy(place.text) if place and place.own else None
 
 
-def _boxes(text: str) -> list[tuple[int, int]]:
-    """Where each box's content begins, and the character after its brace; 0 for a box that is not closed."""
-    found: list[tuple[int, int]] = []
-    for opening in re.finditer(r"\\(?:boxed|fbox)\{", text):
-        if found and opening.start() < found[-1][1]:
-            continue  # a box in a box is content
-        depth, end = 1, opening.end()
-        while end < len(text) and depth:
-            depth += {"{": 1, "}": -1}.get(text[end], 0) if text[end - 1] != "\\" else 0
-            end += 1
-        found.append((opening.end(), 0 if depth else end))
-        if depth:
-            break  # all that follows is within it; looking on would take forever for a text of nothing but openings
-    return found
+def tidy(content: str) -> str:
+    """A content with one width and one minus, without colours, dollars around it and a full stop after it."""
+    content = re.sub(r"\\(?:text)?color\s*\{\s*[a-zA-Z]+\s*\}", "", fold(content)).strip()
+    content = re.sub(r"^\$+(?=[^$]*[^$\\]\$+$)|(?<!\\)\$+$|(?:(?<=[^.])\.|。)$", "", content)
+    return content.strip()
 
 
-def denied(text: str) -> bool:
-    """Whether the words right beside a box take it back: "not \\boxed{42}", "\\boxed{42}, or maybe not"."""
-    text = text.rpartition("</think>")[2]
-    return any(
-        BEFORE.search(text[max(0, begin - 60) : text.rindex("\\", 0, begin)])
-        or (end and AFTER.match(text[end : end + 60]))
-        for begin, end in _boxes(text)
+def odd(content: str, gold: str) -> bool:
+    """Whether a content says something that is no mathematics, and that the right answer does not say too: words that
+    change an answer, marks and letters of no formula, two numbers side by side."""
+    known = {each.text.casefold() for each in lexemes(gold)}
+    found = lexemes(content)
+    beside = any(
+        first.kind == second.kind == "number" and not (first.follows(second) or second.follows(first))
+        for first, second in zip(found, found[1:], strict=False)
     )
+    return beside or any(_odd(each) for each in found if each.text.casefold() not in known)
+
+
+def _odd(each: Lexeme) -> bool:
+    if each.kind == "word":
+        text = each.text.casefold()
+        greek = len(text) == 1 and unicodedata.name(text, "").startswith("GREEK")
+        return not greek and not each.letter and (each.effect in ("unread", *ASIDE)) and text not in listed(FUNCTIONS)
+    if each.kind == "number":
+        return any(mark in each.text for mark in (NUMERAL, ":", "_"))
+    return each.text in DROPPED or not (each.text.isascii() or each.text in SYMBOLS)
 
 
 def mathematics(*, text: str, gold: Any, parse: Library, verify: Library, config: Library, rational: type) -> Mark:
@@ -75,32 +84,40 @@ def mathematics(*, text: str, gold: Any, parse: Library, verify: Library, config
         )
         return found if content else []
 
-    content = (boxed(str(gold)) or [str(gold).strip().strip("$")])[0]
+    written = gold_text(gold)
+    content = _content(written or "")
     right = read(content)
     if not right:
         return {"bad_gold": f"math-verify cannot read the answer {gold!r}"}
-    answers = boxed(text) if "<think>" not in text.rpartition("</think>")[2] else []
-    if not answers or denied(text):
+    answer = boxed(text)
+    if not answer or odd(answer, content):
         return UNPARSED
-    if len(set(answers)) > 1:
-        return WRONG
-    given = read(answers[0]) if _bounded(answers[0]) else []
+    given = read(answer) if _bounded(answer) else []
     if not given:
         return UNPARSED
     exact = [value if isinstance(value, str) else value.doit() for value in (right[0], given[0])]
     numbers = all(isinstance(value, rational) for value in exact)
-    if not _same_kind(answers[0], content, numbers=numbers):
+    if not _same_kind(answer, content, numbers=numbers):
         return WRONG
     if numbers:  # compared as decimals, 1/2004! and 0 would be equal
         return {"value": float(exact[0] == exact[1]), "parsed": 1.0}
-    equal = verify(right, given, float_rounding=12, numeric_precision=30, strict=True, timeout_seconds=None)
+    equal = verify(
+        right,
+        given,
+        float_rounding=12,
+        numeric_precision=30,
+        strict=True,
+        allow_set_relation_comp=True,
+        timeout_seconds=None,
+    )
     return {"value": float(bool(equal)), "parsed": 1.0}
 
 
 def permissive(*, text: str, gold: Any, parse: Library, verify: Library) -> Mark:
     """math-verify's default reading of everything after the thinking."""
-    content = (boxed(str(gold)) or [str(gold).strip().strip("$")])[0]
-    right = parse(f"${content}$", parsing_timeout=None) or parse(str(gold), parsing_timeout=None)
+    written = gold_text(gold) or ""
+    content = _content(written)
+    right = content and parse(f"${content}$", parsing_timeout=None) or parse(written, parsing_timeout=None)
     if not right:
         return {"bad_gold": f"math-verify cannot read the answer {gold!r}"}
     tail = text.rpartition("</think>")[2]
@@ -108,6 +125,12 @@ def permissive(*, text: str, gold: Any, parse: Library, verify: Library) -> Mark
     if not given:
         return UNPARSED
     return {"value": float(bool(verify(right, given, timeout_seconds=None))), "parsed": 1.0}
+
+
+def _content(gold: str) -> str:
+    """What a task's own answer says, in a box or bare."""
+    found = boxes(gold)
+    return tidy(gold[found[0][0] : found[0][1]] if found else gold)
 
 
 def _bounded(content: str) -> bool:
@@ -127,7 +150,8 @@ def _same_kind(answer: str, gold: str, *, numbers: bool) -> bool:
     left, *rights = answer.split("=")
     if "=" not in gold and rights and not (len(rights) == 1 and _letters(left)):
         return False
-    if {_bracket(answer), _bracket(gold)} == {"(", "{"}:
+    opening = {_bracket(answer), _bracket(gold)}
+    if opening == {"(", "{"} or ("," not in answer + gold and len(opening & {"{", "["}) == 1 and len(opening) == 2):
         return False
     return not numbers or "=" in answer or _letters(answer) == _letters(gold)
 

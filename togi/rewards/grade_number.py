@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from togi.rewards.doubt import alone, changed
+from togi.rewards.doubt import doubtful
 from togi.rewards.grade import UNPARSED, WRONG, Mark, gold_text
 from togi.rewards.lexemes import UNITS, Lexeme, fold, lexemes, value
 from togi.rewards.place import place_of
@@ -30,8 +30,7 @@ def read_number(text: str, *, own: bool = False) -> Number | None:
         return None
     before, number, after = found
     percent = bool(after) and (after[0].text == "%" or after[0].effect == "percent")
-    doubtful = not alone(before, after[percent:]) if own else changed(before, after[percent:])
-    return None if doubtful else Number(number, percent)
+    return None if doubtful(before, after[percent:], own=own) else Number(number, percent)
 
 
 def amount(found: Sequence[Lexeme]) -> tuple[Sequence[Lexeme], Fraction, Sequence[Lexeme]] | None:
@@ -42,22 +41,22 @@ def amount(found: Sequence[Lexeme]) -> tuple[Sequence[Lexeme], Fraction, Sequenc
     at = places[0]
     number, before, after = value(found[at].text), found[:at], found[at + 1 :]
     if number is None or (
-        found[at].text[0].isdecimal() and before and found[at].follows(before[-1]) and _joined(before[-1])
+        found[at].text[0].isdecimal() and before and found[at].follows(before[-1]) and joined(before[-1])
     ):
         return None
-    if after and after[0].follows(found[at]) and _joined(after[0]) and after[0].text.casefold() not in UNITS:
+    if after and after[0].follows(found[at]) and joined(after[0]) and after[0].text.casefold() not in UNITS:
         return None
     return before, number, after
 
 
-def _joined(each: Lexeme) -> bool:
+def joined(each: Lexeme) -> bool:
     """Whether it is a word of a script with spaces."""
     return each.kind == "word" and each.text[0] < "\u3000"
 
 
-def parse_number(text: str) -> Fraction | None:
+def parse_number(text: str, *, own: bool = False) -> Fraction | None:
     """The only number of a text; 42% is 0.42."""
-    found = read_number(text)
+    found = read_number(text, own=own)
     return found and (found.value / 100 if found.percent else found.value)
 
 

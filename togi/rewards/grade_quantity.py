@@ -12,15 +12,17 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from togi.rewards.grade import DOUBT, UNPARSED, WRONG, Mark, answer_text
-from togi.rewards.grade_number import parse_number
+from togi.rewards.doubt import doubtful
+from togi.rewards.grade import UNPARSED, WRONG, Mark, gold_text
+from togi.rewards.grade_number import joined
+from togi.rewards.lexemes import CURRENCY, fold, lexemes, plain, value
+from togi.rewards.place import place_of
 
 LIBRARY = {"registry": "pint:UnitRegistry"}  # imported before the clock of a call starts
-AMOUNT = re.compile(r"[+\-−]?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d{1,3})?(?:/\d+)?|[+\-−]?\.\d+")
-ATOM = r"(?:°?[^\W\d_]+|[°%])(?:(?:\^|\*\*)?-?\d|⁻?[¹²³])?"  # a unit's name and its power
+ATOM = r"(?:°?[^\W\d_]+|[°%‰])(?:(?:\^|\*\*)?-?\d)?"  # a unit's name and its power
 UNIT = re.compile(rf"(?:{ATOM}(?:(?:\s*[*·/]\s*\(?|\s+){ATOM}\)?)*)?")
-SIGNS = {"°C": "degC", "°F": "degF", "°": "deg", "%": "percent", "·": "*"}
-POWERS = {"⁻¹": "**-1", "⁻²": "**-2", "⁻³": "**-3", "²": "**2", "³": "**3"}
+SIGNS = {"°C": "degC", "°F": "degF", "°": "deg", "%": "percent", "‰": "permille", "·": "*"}
+CLOSING = re.compile(r"(?:です|である|だ)?[.,;:*`。\s]*$")
 LONGEST = 60  # characters of a unit
 
 
@@ -30,33 +32,47 @@ def _units(registry: Callable[..., Any]) -> Any:
     return registry(non_int_type=Fraction)
 
 
-def parse_quantity(text: str) -> tuple[Fraction, str] | None:
+def parse_quantity(text: str, *, own: bool = False) -> tuple[Fraction, str] | None:
     """The only number of a text and the unit after it, in pint's spelling ("" for none); None where there is a doubt.
 
     "3 m", "3m", "The distance is 3 m.", "1,500 km/h", "9.8 m/s^2", "20 °C", "42%". What follows the number is a unit
-    or the end; a word before it is passed over, another number is a doubt.
+    or the end; what precedes it is read as by ``read_number``.
     """
-    text = text.strip().strip("*`$ \n").strip()
-    found = AMOUNT.search(text)
-    if found is None or DOUBT.search(text) or re.search(r"[\w.]$", text[: found.start()]):
+    text = fold(text)
+    found = lexemes(text)
+    at = next((at for at, each in enumerate(found) if each.kind == "number"), None)
+    if at is None:
         return None
-    value, unit = parse_number(found[0]), text[found.end() :].strip().rstrip(".,;:!*`$ ")
-    if value is None or len(unit) > LONGEST or not UNIT.fullmatch(unit):
+    number, before = found[at], found[:at]
+    amount = value(number.text)
+    if amount is None or (before and number.follows(before[-1]) and joined(before[-1])) or _is_money(number.text, text):
         return None
-    for written, meant in {**POWERS, **SIGNS}.items():
+    if doubtful(before, (), own=own):
+        return None
+    unit = re.sub(r"\s*\^\s*\{?(-?\d)\}?", r"^\1", plain(text[number.end :]))
+    unit = CLOSING.sub("", unit).strip()
+    unit = unit.rstrip("!").rstrip() if unit[:1] != "!" else unit
+    if len(unit) > LONGEST or not UNIT.fullmatch(unit):
+        return None
+    for written, meant in SIGNS.items():
         unit = unit.replace(written, meant)
-    return value, re.sub(r"(?<=[^\W\d_])(?:\^|\*\*)?(-?\d)", r"**\1", unit)
+    return amount, re.sub(r"(?<=[^\W\d_])(?:\^|\*\*)?(-?\d)", r"**\1", unit)
+
+
+def _is_money(number: str, text: str) -> bool:
+    """Whether a number has a currency; a pair of dollars is LaTeX's."""
+    return re.search(CURRENCY, number) is not None and not ("$" in number and text.count("$") % 2 == 0)
 
 
 def quantity(
     *, text: str, gold: Any, tag: str, marker: str, tolerance: float, percent: str, registry: Callable[..., Any]
 ) -> Mark:
     units = _units(registry)
-    right = _read(str(gold).rpartition("####")[2], units, percent)
+    right = _base(parse_quantity((gold_text(gold) or "").rpartition("####")[2]), units, percent)
     if right is None:
         return {"bad_gold": f"the answer {gold!r} is not one number with a unit"}
-    answer = answer_text(text, tag=tag, marker=marker)
-    given = None if answer is None else _read(answer, units, percent)
+    place = place_of(text, tag=tag, marker=marker)
+    given = _base(parse_quantity(place.text, own=place.own), units, percent) if place else None
     if given is None:
         return UNPARSED
     if given[1] != right[1]:
@@ -65,9 +81,8 @@ def quantity(
     return {"value": float(off <= Fraction(tolerance) * abs(Fraction(right[0]))), "parsed": 1.0}
 
 
-def _read(text: str, units: Any, percent: str) -> tuple[Any, Any] | None:
+def _base(found: tuple[Fraction, str] | None, units: Any, percent: str) -> tuple[Any, Any] | None:
     """The amount in base units, and what it is an amount of: its dimensions, or "percent" where that is its own."""
-    found = parse_quantity(text)
     if found is None:
         return None
     value, unit = found

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 from togi.rewards import answer_words
 from togi.rewards.answer_words import Effect, listed, table
 
+DEEPEST = 4  # fonts and boxes within each other that are taken away
 LONGEST = 400  # characters of a number; beyond, arithmetic on it would be the model's way to stall the grader
 UNITS = frozenset(listed(answer_words.UNITS))
 NUMERAL = "\ue000"  # stands for a numeral that is no decimal digit: ² ½ ④ Ⅻ
@@ -87,6 +88,18 @@ def fold(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).translate(FOLDED)
     text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)", "°", text)
     return re.sub(r"(?<=\d)(?:\{,\}|,\\!)(?=\d)", ",", text)
+
+
+def plain(text: str) -> str:
+    """A folded text without LaTeX's fonts, colours, boxes, spaces and dollars, and without emphasis around it."""
+    text = text.replace(r"\{", "\ue001").replace(r"\}", "\ue002")
+    text = re.sub(r"\\(?:text)?color\s*\{\s*[a-zA-Z]+\s*\}", "", text)
+    for _ in range(DEEPEST):
+        text, count = re.subn(rf"\\(?:{WRAPPERS})\s*\{{([^{{}}]*)\}}", r" \1 ", text)
+        if not count:
+            break
+    text = re.sub(rf"\\(?:{WRAPPERS})(?![a-zA-Z])|\\[,;:!\s()\[\]]|\\?\$", " ", text)
+    return text.replace("\ue001", "{").replace("\ue002", "}").strip().strip("*`_ \n").strip()
 
 
 def _is_numeral(character: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from togi.rewards import grade_gym, grade_math
 from togi.rewards.grade import answer_text
+from togi.rewards.place import boxes
 from togi.rewards.verify.verifier import Answer, Verifier, need
 from togi.types import Task
 
@@ -104,10 +105,10 @@ class math(Verifier):
     def read(self, text: str) -> str | None:
         if not self.strict:
             return answer_text(text, tag="")
-        return next(iter(dict.fromkeys(grade_math.boxed(text))), None)
+        return grade_math.boxed(text)
 
     def write(self, answer: str) -> str:
-        return answer if grade_math.boxed(answer) else rf"\boxed{{{answer}}}"
+        return answer if boxes(answer) else rf"\boxed{{{answer}}}"
 
     @property
     def grader(self) -> str:
