@@ -118,6 +118,6 @@ def test_the_permissive_reading_finds_answers_without_a_box(pool: Pool) -> None:
     assert grade(pool, "42", "<think>42", strict=False).parts["parsed"] == 0
 
 
-def test_a_tower_of_powers_is_a_time_out_in_the_permissive_reading() -> None:
+def test_a_tower_of_powers_is_the_completion_s_own_fault_in_the_permissive_reading() -> None:
     with Pool(workers=1, seconds=1.0) as pool:
-        assert grade(pool, "25", "$5^{5^{5^{5^{5}}}}$", strict=False).status == "timeout"
+        assert grade(pool, "25", "$5^{5^{5^{5^{5}}}}$", strict=False).own_fault == "time"

@@ -12,9 +12,11 @@ import logging
 import re
 import unicodedata
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from togi.rewards.answer_words import listed
+from togi.rewards.doubt import ANYWHERE, BELONGING
 from togi.rewards.grade import UNPARSED, WRONG, Mark, gold_text
 from togi.rewards.lexemes import NUMERAL, Lexeme, fold, lexemes
 from togi.rewards.place import boxes, place_of
@@ -31,11 +33,11 @@ Library = Callable[..., Any]
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
 
-FUNCTIONS = """sin, cos, tan, cot, sec, csc, arcsin, arccos, arctan, sinh, cosh, tanh, log, ln, lg, exp, sqrt, gcd, lcm, pi,
-    inf, infinity, mod, floor, ceil, abs"""
+FUNCTIONS = """sin, cos, tan, cot, sec, csc, arcsin, arccos, arctan, sinh, cosh, tanh, log, ln, lg, exp, sqrt, gcd, lcm,
+    pi, inf, infinity, mod, floor, ceil, abs"""
 SYMBOLS = frozenset("°∞√×÷·±∓≤≥≠∈∉∪∩∅∖⊂⊆∀∃∠△⊥∥→∑∏∫∂∇⟨⟩⌊⌋⌈⌉′″∧∨¬")
-DROPPED = ("?", ":", "_", "#", "@", "&", "...", r"\ldots", r"\dots", r"\cdots", r"\approx", r"\sim")  # by math-verify
-ASIDE = ("denial", "alternative", "hedge", "numeral", "sign", "scale", "operator", "bound", "near", "revision", "percent")
+DROPPED = ("?", ":", "_", "#", "@", "&", "...", r"\ldots", r"\dots", r"\cdots")  # silently
+CHANGING = ANYWHERE | BELONGING | {"near", "revision"}
 
 
 def boxed(text: str) -> str | None:
@@ -56,10 +58,7 @@ def odd(content: str, gold: str) -> bool:
     change an answer, marks and letters of no formula, two numbers side by side."""
     known = {each.text.casefold() for each in lexemes(gold)}
     found = lexemes(content)
-    beside = any(
-        first.kind == second.kind == "number" and not (first.follows(second) or second.follows(first))
-        for first, second in zip(found, found[1:], strict=False)
-    )
+    beside = any(one.kind == other.kind == "number" and not other.follows(one) for one, other in pairwise(found))
     return beside or any(_odd(each) for each in found if each.text.casefold() not in known)
 
 
@@ -67,7 +66,7 @@ def _odd(each: Lexeme) -> bool:
     if each.kind == "word":
         text = each.text.casefold()
         greek = len(text) == 1 and unicodedata.name(text, "").startswith("GREEK")
-        return not greek and not each.letter and (each.effect in ("unread", *ASIDE)) and text not in listed(FUNCTIONS)
+        return not greek and not each.letter and each.effect in CHANGING and text not in listed(FUNCTIONS)
     if each.kind == "number":
         return any(mark in each.text for mark in (NUMERAL, ":", "_"))
     return each.text in DROPPED or not (each.text.isascii() or each.text in SYMBOLS)
@@ -117,7 +116,7 @@ def permissive(*, text: str, gold: Any, parse: Library, verify: Library) -> Mark
     """math-verify's default reading of everything after the thinking."""
     written = gold_text(gold) or ""
     content = _content(written)
-    right = content and parse(f"${content}$", parsing_timeout=None) or parse(written, parsing_timeout=None)
+    right = (parse(f"${content}$", parsing_timeout=None) or parse(written, parsing_timeout=None)) if written else []
     if not right:
         return {"bad_gold": f"math-verify cannot read the answer {gold!r}"}
     tail = text.rpartition("</think>")[2]
@@ -158,7 +157,8 @@ def _same_kind(answer: str, gold: str, *, numbers: bool) -> bool:
 
 def _bracket(content: str) -> str:
     """The bracket that a content opens with, without LaTeX's sizes."""
-    return re.sub(r"\\left|\\[bB]igg?l?|[\\\s]", "", content)[:1]
+    found = re.match(r"(?:\\left|\\[bB]igg?l?|\s)*(\\\{|[(\[])", content)
+    return found[1][-1] if found else ""
 
 
 def _letters(content: str) -> str:
