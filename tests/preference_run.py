@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sealed import seal
 
 from togi.evidence.evaluate import from_groups
 from togi.evidence.evaluation import EvaluationRecord, write_evaluation
 from togi.evidence.pairs import PairRecord, PairsRecord, write_pairs
-from togi.folder import RunFolder, dumps
+from togi.folder import dumps
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
 
 RECIPE = """
@@ -137,6 +138,5 @@ def preference_run(folder: Path, *, healthy: bool = False) -> Path:
             path = folder / "rollouts" / f"{stage}-{step:06d}.jsonl"
             path.write_text("".join(json.dumps(row) + "\n" for row in rollouts(stage, step)))
     (folder / "manifest.json").write_text(json.dumps({"name": "made-up-preferences", "seed": 7}))
-    with RunFolder(folder) as open_folder:
-        open_folder.event("finished", steps=102)
+    seal(folder, steps=102)
     return folder

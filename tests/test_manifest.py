@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from togi.folder import FolderError, RunFolder
+from togi.folder import FolderError, RunFolder, read_lines, write_text
+from togi.integrity import check
+from togi.links import PARTS
 from togi.manifest import claim, files_read
 from togi.recipe.build import build
 from togi.recipe.read import read_recipe
@@ -56,9 +58,15 @@ def run_of(recipe: Path, folder: Path) -> Run:
     return build(read_recipe(recipe), folder)
 
 
+def claim_and_learn(recipe: Path, folder: RunFolder) -> None:
+    """A run that has taken its first step."""
+    claim(run_of(recipe, folder.path), folder, allow_changes=False)
+    folder.append("metrics.jsonl", {"stage": "revise", "step": 1})
+
+
 def test_a_changed_reward_is_refused_naming_its_file(recipe: Path, tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
-        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        claim_and_learn(recipe, folder)
         claim(run_of(recipe, folder.path), folder, allow_changes=False)
         (recipe.parent / "reward.py").write_text("def pay(task, completion):\n    return 2.0\n")
         with pytest.raises(FolderError, match=r"files\.grpo\.reward\.py: '\w+' -> '\w+'"):
@@ -78,7 +86,7 @@ def test_what_a_reward_imports_from_its_own_folder_is_part_of_it(recipe: Path, t
     with RunFolder(tmp_path / "run") as open_folder:
         run = run_of(recipe, open_folder.path)
         assert list(files_read(run)["grpo"]) == ["reward.py", "marks.py", "grades/other.py", "grades/top.py"]
-        claim(run, open_folder, allow_changes=False)
+        claim_and_learn(recipe, open_folder)
         (folder / "grades" / "top.py").write_text("best = 2.0\n")
         with pytest.raises(FolderError, match=r"files\.grpo\.grades/top\.py"):
             claim(run_of(recipe, open_folder.path), open_folder, allow_changes=False)
@@ -86,7 +94,7 @@ def test_what_a_reward_imports_from_its_own_folder_is_part_of_it(recipe: Path, t
 
 def test_a_changed_constitution_is_refused(recipe: Path, tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
-        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        claim_and_learn(recipe, folder)
         (recipe.parent / "rules.txt").write_text(RULES.replace("Was it kind?", "Was it short?"))
         with pytest.raises(FolderError, match=r"files\.revise\.principles"):
             claim(run_of(recipe, folder.path), folder, allow_changes=False)
@@ -94,7 +102,7 @@ def test_a_changed_constitution_is_refused(recipe: Path, tmp_path: Path) -> None
 
 def test_a_recipe_that_was_moved_with_its_files_goes_on(recipe: Path, tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
-        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        claim_and_learn(recipe, folder)
         moved = recipe.parent.rename(tmp_path / "elsewhere") / recipe.name
         claim(run_of(moved, folder.path), folder, allow_changes=False)
 
@@ -115,3 +123,57 @@ def test_every_reward_says_which_files_it_reads(recipe: Path, tmp_path: Path) ->
         "rules.txt": True,
         "schema.json": False,
     }
+
+
+def test_a_folder_without_a_step_gives_way_to_a_corrected_recipe(recipe: Path, tmp_path: Path) -> None:
+    """What the old one made is put away, told in the events, and the folder is whole."""
+    with RunFolder(tmp_path / "run") as folder:
+        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        write_text(folder.path / "evaluations" / "base.json", "{}")
+        folder.event("evaluated", files=folder.marks(folder.path / "evaluations" / "base.json"))
+        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        assert (folder.path / "evaluations" / "base.json").exists()
+        recipe.write_text(RECIPE.replace("learning_rate = 1e-6", "learning_rate = 2e-6"))
+        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        assert not (folder.path / "evaluations" / "base.json").exists()
+        assert "2e-06" in (folder.path / "recipe.toml").read_text()
+    assert check(folder.path).faults == ()
+
+
+@pytest.mark.parametrize("name", [*PARTS, "metrics.jsonl"])
+def test_what_is_no_run_folder_is_left_alone(name: str, recipe: Path, tmp_path: Path) -> None:
+    """A user's own folder may hold models, and is named by mistake."""
+    mine = tmp_path / "run" / name / "mine" if name in PARTS else tmp_path / "run" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    refused = pytest.raises(FolderError, match=f"holds {name} but no manifest.json")
+    with RunFolder(tmp_path / "run") as folder, refused:
+        claim(run_of(recipe, folder.path), folder, allow_changes=False)
+    assert mine.read_text() == "mine"
+
+
+DAMAGE = [
+    pytest.param(b"", "cannot be read", id="empty"),
+    pytest.param(b'{"recipe": {', "cannot be read", id="cut"),
+    pytest.param(b"\xff\xfe\x00", "cannot be read", id="binary"),
+    pytest.param(b"[" * 100_000, "cannot be read", id="deep"),
+    pytest.param(b"[1]", "a JSON object was wanted, this is list", id="list"),
+    pytest.param(b"null", "a JSON object was wanted", id="null"),
+    pytest.param(b"{}", "recipe is wanted as dict", id="keys"),
+    pytest.param(b'{"recipe": 3}', "recipe is wanted as dict", id="types"),
+]
+
+
+@pytest.mark.parametrize(("content", "words"), DAMAGE)
+def test_a_damaged_manifest_is_told_and_nothing_is_lost(
+    content: bytes, words: str, recipe: Path, tmp_path: Path
+) -> None:
+    with RunFolder(tmp_path / "run") as folder:
+        claim_and_learn(recipe, folder)
+        (folder.path / "manifest.json").write_bytes(content)
+        with pytest.raises(FolderError, match=words) as told:
+            claim(run_of(recipe, folder.path), folder, allow_changes=False)
+        assert str(folder.path / "manifest.json") in str(told.value)
+        assert len(str(told.value).splitlines()) == 1
+        assert read_lines(folder.path / "metrics.jsonl") == [{"stage": "revise", "step": 1}]
+        assert (folder.path / "manifest.json").read_bytes() == content

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from preference_run import preference_run
+from sealed import seal
 
 from togi.evidence.cost import cost
 from togi.evidence.evaluate import from_groups
@@ -138,7 +139,7 @@ def made_up_run(folder: Path, text: str | None = None) -> Path:
     with RunFolder(folder) as open_folder:
         open_folder.event("started", recipe=digest)
         open_folder.event("stage_done", name="grpo", model=digest)
-        open_folder.event("finished", steps=56)
+    seal(folder, steps=56)
     return folder
 
 
@@ -196,6 +197,7 @@ def test_a_model_is_set_against_the_one_it_was_trained_from(tmp_path: Path) -> N
     other = stage.replace('"grpo"', '"other"', 1) + 'start = "cold_start"\nreward = { score = "exact()" }\n'
     (folder / "recipe.toml").write_text(recipe + other)
     write_evaluation(folder, evaluation("other", 0.55, 0.99, np.random.default_rng(1)))
+    seal(folder)
     lines = verdict(folder)
     assert any(line.startswith("grpo improved on cold_start") for line in lines)
     assert any(line.startswith("other improved on cold_start") for line in lines)
@@ -213,8 +215,8 @@ def test_the_verdict_is_also_told_in_the_terminal(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_is_judged_so_far(tmp_path: Path) -> None:
     folder = made_up_run(tmp_path / "run")
-    events = (folder / "events.jsonl").read_text().splitlines(keepends=True)
-    (folder / "events.jsonl").write_text("".join(events[:-1]))
+    (folder / "events.jsonl").unlink()
+    seal(folder, "stage_done")
     lines = verdict(folder)
     assert lines[0].startswith("Training worked so far")
     assert lines[1].startswith("This run has not finished: 56 of 56 steps")
@@ -299,6 +301,7 @@ def test_few_steps_and_damaged_pairs_prove_nothing(tmp_path: Path) -> None:
     rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (folder / "metrics.jsonl").write_text("".join(rows[:50]))
     (folder / "preferences" / "scorer.json").write_text("{")
+    seal(folder)
     page = render(folder)
     assert "ppo: 8 steps with reward and truth are too few" in page
     assert "But the reward was over-optimised" not in page
@@ -321,6 +324,7 @@ def test_alarms_are_shown_with_their_attempts_and_said_in_the_headline(tmp_path:
         alarm("grpo", "critical", f"Reward up. {HOSTILE}", [row, {"no": 1}]),
     ]
     (folder / "alarms.jsonl").write_text("".join(dumps(one) + "\n" for one in rows) + '{"stage": "grpo"}\n')
+    seal(folder)
     page = render(folder)
     for words in (
         "2 alarms in 40 steps",
@@ -432,6 +436,7 @@ def test_damaged_files_are_named_and_left_out(tmp_path: Path) -> None:
     (folder / "manifest.json").write_bytes(b"\xff\xfe{")
     text = (folder / "metrics.jsonl").read_text()
     (folder / "metrics.jsonl").write_text("garbage\n[1]\n" + text + '{"stage": "gr')
+    seal(folder)
     data = read_run(folder)
     assert [problem.split(":")[0].rsplit("/")[-1] for problem in data.problems] == [
         "grpo.json",
@@ -446,7 +451,49 @@ def test_an_edited_event_log_is_told(tmp_path: Path) -> None:
     folder = made_up_run(tmp_path / "run")
     events = folder / "events.jsonl"
     events.write_text(events.read_text().replace('"steps": 56', '"steps": 57'))
-    assert "entry 3 does not fit its chain" in render(folder)
+    page = render(folder)
+    assert "This run folder is not as it was written" in page
+    assert "events.jsonl was changed after it was written: line 3 does not fit the chain of events." in page
+    assert "broken at line 3" in page
+
+
+def test_a_changed_evaluation_is_told_and_not_believed(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run")
+    write_evaluation(folder, evaluation("grpo", 0.99, 0.99, np.random.default_rng(1)))
+    data = read_run(folder)
+    assert [one["model"] for one in data.evaluations] == ["base", "cold_start"]
+    assert data.distrust == ["evaluations/grpo.json was changed after it was written."]
+    assert verdict(folder)[1] == data.distrust[0]
+    assert verdict(folder)[0].endswith("But this folder is not as it was written.")
+    page = render(folder)
+    assert "This run folder is not as it was written" in page
+    assert data.distrust[0] in page
+
+
+def test_files_that_no_event_names_prove_nothing(tmp_path: Path) -> None:
+    """A model that was never evaluated, rollouts that nobody sampled."""
+    folder = made_up_run(tmp_path / "run")
+    write_evaluation(folder, evaluation("better", 0.99, 0.99, np.random.default_rng(1)))
+    (folder / "rollouts" / "grpo-000041.jsonl").write_text(dumps(rollouts("grpo", 41)[0]) + "\n")
+    data = read_run(folder)
+    assert [one["model"] for one in data.evaluations] == ["base", "cold_start", "grpo"]
+    assert ("grpo", 41) not in data.rollouts
+    assert [told.split()[0] for told in data.distrust] == ["rollouts/grpo-000041.jsonl", "evaluations/better.json"]
+
+
+def test_without_events_a_page_says_that_nothing_vouches_for_it(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run")
+    (folder / "events.jsonl").unlink()
+    assert "events.jsonl is missing: nothing vouches for this folder." in render(folder)
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run")
+    (folder / "evaluations").rename(tmp_path / "evaluations")
+    (folder / "evaluations").symlink_to(tmp_path / "evaluations")
+    page = render(folder)
+    assert "is a symbolic link" in page
+    assert "Nothing is proven yet" in page
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:

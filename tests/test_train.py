@@ -39,9 +39,13 @@ class At(Silent):
 
     def __init__(self, phase: str, n: int, act: Callable[[], None]) -> None:
         self.wanted, self.left, self.act, self.notes = phase, n, act, list[str]()
+        self.before = ""
 
     def phase(self, name: str) -> None:
-        if name == self.wanted:
+        # A step's sampling goes on after each round of grading: it began once.
+        goes_on = (self.before, name) == ("grade", "sample")
+        self.before = name
+        if name == self.wanted and not goes_on:
             self.left -= 1
             if self.left == 0:
                 self.act()

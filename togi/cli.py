@@ -1,6 +1,7 @@
 """The command line: each command reads its arguments and calls into lower floors. It decides nothing itself.
 
-Exit codes: 0 well, 1 a finding (doctor, preview), 2 bad input, 3 a fault of Togi's own, 128 + n stopped by signal n.
+Exit codes: 0 well, 1 a finding (doctor, preview, verify), 2 bad input, 3 a fault of Togi's own, 128 + n stopped by
+signal n.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+HEAD_FOUND = "✓ the head is that of event {}: nothing before it was changed since"
+HEAD_LOST = "✗ no event has this head: the events were changed, cut or written anew since it was noted"
 Overrides = Annotated[str, Parameter(help="KEY=VALUE changes to the recipe, as in stage.grpo.learning_rate=1e-6.")]
 RecipePath = Annotated[Path, Parameter(help="Recipe file, or a run folder.")]
 RunPath = Annotated[Path, Parameter(help="Run folder.")]
@@ -175,6 +178,27 @@ def report(run: RunPath) -> None:
 
 
 @app.command(sort_key=7)
+def verify(
+    run: RunPath,
+    *,
+    head: Annotated[str, Parameter(help="A head that was noted earlier: was anything before it changed?")] = "",
+) -> int:
+    """Is the run folder as it was written? Holds every file against the events, and prints their head."""
+    from togi.evidence.visible import visible
+    from togi.integrity import check, find_head, refuse_no_run
+
+    refuse_no_run(run)
+    found = check(run)
+    number = find_head(found.chain, head) if head else None
+    lines = found.lines()
+    if head:
+        lines.append(HEAD_FOUND.format(number) if number else HEAD_LOST)
+    lines.append(f"head: {found.chain.head}")
+    Console().print(Text(visible("\n".join(lines))), soft_wrap=True)
+    return FINDING if found.faults or (head and not number) else 0
+
+
+@app.command(sort_key=8)
 def export(
     source: Annotated[str, Parameter(help="Run folder, or any model source.")],
     folder: Annotated[Path, Parameter(help="New folder to write.")],
@@ -197,7 +221,7 @@ def export(
     _say(f"{saved.path}{drift}")
 
 
-@app.command(sort_key=8)
+@app.command(sort_key=9)
 def chat(
     source: Annotated[str, Parameter(help="Run folder, bundled name, model folder, .gguf file or hub id.")],
     *,
@@ -212,7 +236,7 @@ def chat(
     talk(source, prompt, Sampling(temperature=temperature, max_tokens=max_tokens))
 
 
-@app.command(sort_key=9)
+@app.command(sort_key=10)
 def schema() -> None:
     """The JSON schema of recipes, for editors and programs."""
     from togi.recipe.schema import Recipe

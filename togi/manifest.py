@@ -19,7 +19,9 @@ import tomli_w
 import torch
 
 from togi.envs.constitution import Constitution
-from togi.folder import FolderError, RunFolder, digest, write_text
+from togi.folder import FolderError, RunFolder, digest, mark, remove, write_text, writing
+from togi.integrity import read_chain, vouched
+from togi.links import LOGS, PARTS
 from togi.models.files import file_sha256
 from togi.models.load import Loaded
 from togi.models.policy import probe_bf16
@@ -28,35 +30,40 @@ from togi.run import Run
 from togi.sandbox.box import AnyTier
 from togi.sandbox.tiers import standing
 
+MANIFEST, RECIPE, CARDS = "manifest.json", "recipe.toml", "redteam.json"
+FORM = {"recipe": dict, "files": dict, "data": dict, "model": dict, "dtype": str, "started": str}
+"""What a run that goes on reads of a manifest."""
+
 PACKAGES = ("togi", "torch", "transformers", "safetensors", "numpy")
 
 
 def claim(run: Run, folder: RunFolder, allow_changes: bool) -> torch.dtype:
     """Make the folder this run's, or make sure that it already is; gives the run's arithmetic.
 
-    Raises ``FolderError`` naming every recipe key and data set that differs from the folder's own, unless changes are
-    allowed; then they are recorded as an event.
+    A folder in which nothing was learned yet gives way to another recipe. Else raises ``FolderError`` naming every
+    recipe key and data set that differs from the folder's own, unless changes are allowed; then they are recorded as
+    an event.
     """
-    path = folder.path / "manifest.json"
     mine = describe(run)
-    if not path.exists():
-        if (folder.path / "checkpoints").exists():
+    learned = next((name for name in (LOGS[0], "checkpoints", "models") if _holds(folder.path / name)), None)
+    if not (folder.path / MANIFEST).exists():
+        made = learned or next((name for name in PARTS if _holds(folder.path / name)), None)
+        if made:
             raise FolderError(
-                f"{folder.path} holds checkpoints but no manifest.json: not a run folder that can be continued"
+                f"{folder.path} holds {made} but no {MANIFEST}: not a run folder that can be continued. Name another "
+                "folder with --folder."
             )
-        dtype = choose_dtype(run)
-        write_text(path, json.dumps({**mine, "dtype": str(dtype).removeprefix("torch.")}, indent=1))
-        write_text(folder.path / "recipe.toml", tomli_w.dumps(run.recipe))
-        folder.event("started", recipe=mine["recipe_digest"])
-        return dtype
-    theirs = json.loads(path.read_text(encoding="utf-8"))
-    # Where the recipe lies is no change: what is read from there is compared.
-    old, new = ({**manifest["recipe"], "relative_to": None} for manifest in (theirs, mine))
-    changes = [
-        *recipe_changes(old, new),
-        *recipe_changes(theirs["files"], mine["files"], "files"),
-        *data_changes(theirs["data"], mine["data"]),
-    ]
+        return _begin(run, folder, mine)
+    if learned is None:
+        return _begin(run, folder, mine)
+    theirs = read_manifest(folder.path)
+    told = vouched(read_chain(folder.path).events).files.get(MANIFEST)
+    if told != mark(folder.path / MANIFEST) and not allow_changes:
+        raise FolderError(
+            f"{folder.path / MANIFEST} was changed after it was written. Put the file back, name another folder with "
+            "--folder, or continue on purpose with --allow-changes."
+        )
+    changes = changes_between(theirs, mine)
     if changes and not allow_changes:
         listing = "\n  ".join(changes)
         raise FolderError(
@@ -65,16 +72,63 @@ def claim(run: Run, folder: RunFolder, allow_changes: bool) -> torch.dtype:
         )
     if changes:
         kept = {name: theirs[name] for name in ("dtype", "started", "model")}
-        write_text(path, json.dumps({**mine, **kept}, indent=1))
-        write_text(folder.path / "recipe.toml", tomli_w.dumps(run.recipe))
-        folder.event("changed", changes=changes)
+        folder.event("changed", changes=changes, files=_write(folder.path, {**mine, **kept}))
     return run_dtype(theirs)
+
+
+def _holds(path: Path) -> bool:
+    """Whether there is anything in a folder, or in a file."""
+    return any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size > 0
+
+
+def _begin(run: Run, folder: RunFolder, mine: dict[str, Any]) -> torch.dtype:
+    """Write down what the run is. What another recipe made before its first step ended is put away."""
+    try:
+        theirs = read_manifest(folder.path)
+        told = vouched(read_chain(folder.path).events).files.get(MANIFEST)
+        if told == mark(folder.path / MANIFEST) and not changes_between(theirs, mine):
+            return run_dtype(theirs)
+    except FolderError:
+        pass  # what cannot be read is written again: nothing was learned under it
+    made = [f"{name}/{entry.name}" for name in PARTS for entry in sorted((folder.path / name).glob("*"))]
+    dtype = choose_dtype(run)
+    with writing(folder.path, "the run folder"):
+        for path in made:
+            remove(folder.path / path)
+        folder.cut(dict.fromkeys(LOGS, 0))
+    files = _write(folder.path, {**mine, "dtype": str(dtype).removeprefix("torch.")})
+    if (folder.path / CARDS).exists():
+        files |= folder.marks(folder.path / CARDS)
+    folder.event("started", recipe=mine["recipe_digest"], removed=made, cut=dict.fromkeys(LOGS, 0), files=files)
+    return dtype
+
+
+def _write(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Write manifest and recipe; gives their marks."""
+    return {
+        MANIFEST: write_text(folder / MANIFEST, json.dumps(manifest, indent=1)),
+        RECIPE: write_text(folder / RECIPE, tomli_w.dumps(manifest["recipe"])),
+    }
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A run folder's manifest. Raises FolderError for one that is missing, damaged or of another form."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes().decode())
+    except (OSError, ValueError, RecursionError) as error:
+        raise FolderError(f"{path} cannot be read ({error}): bring the file back, or name another folder.") from error
+    if not isinstance(manifest, dict):
+        raise FolderError(f"{path} is no manifest: a JSON object was wanted, this is {type(manifest).__name__}.")
+    for name, kind in FORM.items():
+        if not isinstance(manifest.get(name), kind):
+            raise FolderError(f"{path} is no manifest: {name} is wanted as {kind.__name__}. Bring the file back.")
+    return manifest
 
 
 def record_model(folder: RunFolder, loaded: Loaded) -> None:
     """Note the weights a run starts from. Raises ``FolderError`` when the folder was begun from other weights."""
-    path = folder.path / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest = read_manifest(folder.path)
     model = {"source": loaded.source, "digest": loaded.digest, "parameters": loaded.parameters}
     known = manifest["model"].get("digest", loaded.digest)
     if known != loaded.digest:
@@ -83,7 +137,8 @@ def record_model(folder: RunFolder, loaded: Loaded) -> None:
             f"{loaded.digest[:12]}. Bring the old weights back, or name another folder with --folder."
         )
     if manifest["model"] != model:
-        write_text(path, json.dumps({**manifest, "model": model}, indent=1))
+        text = json.dumps({**manifest, "model": model}, indent=1)
+        folder.event("model", digest=loaded.digest, files={MANIFEST: write_text(folder.path / MANIFEST, text)})
 
 
 def run_dtype(manifest: Mapping[str, Any]) -> torch.dtype:
@@ -171,6 +226,17 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
+
+
+def changes_between(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
+    """Every recipe key, file and data set in which two manifests differ. Where the recipe lies is no change: what is
+    read from there is compared."""
+    old, new = ({**manifest["recipe"], "relative_to": None} for manifest in (theirs, mine))
+    return [
+        *recipe_changes(old, new),
+        *recipe_changes(theirs["files"], mine["files"], "files"),
+        *data_changes(theirs["data"], mine["data"]),
+    ]
 
 
 def recipe_changes(old: Any, new: Any, key: str = "") -> Iterator[str]:

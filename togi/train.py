@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import gc
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from togi.checkpoint import newest_good, save_checkpoint, sha256
+from togi.checkpoint import save_checkpoint
 from togi.evidence.evaluate import add_kl, evaluate
 from togi.evidence.held_out import measure_stage
 from togi.evidence.reward_log import RewardLog
 from togi.evidence.standstill import Standstill
 from togi.evidence.watch import watch_metrics, watched
-from togi.folder import RunFolder, digest, dumps, read_lines, write_text
+from togi.folder import RunFolder, dumps, read_lines, write_text
 from togi.interrupt import Interrupted, Interrupts
+from togi.links import LOGS
 from togi.manifest import claim, record_model
 from togi.models.allocator import release_freed_memory
 from togi.models.load import Loaded
@@ -43,6 +42,7 @@ from togi.records import (
     rollout_metrics,
     rollout_rows,
 )
+from togi.resume import Position, rollout_file, steps_taken, take_up
 from togi.rewards.judge import JudgeOutage, judge_warnings_to
 from togi.rewards.printed import printed_to
 from togi.rollout import score
@@ -50,28 +50,17 @@ from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model
 from togi.types import Group, Score
 from togi.workshop import Workshop
 
-LOGS = ("metrics.jsonl", "timings.jsonl", "alarms.jsonl")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Position:
-    """How far a run is: the stage at work, steps done in it, and steps done in all."""
-
-    stage: int = 0
-    step: int = 0
-    total: int = 0
-
 
 def train(run: Run, watch: Watch, *, allow_changes: bool = False) -> None:
     """Run every stage, from wherever the run's folder says it is, to the end.
 
     Raises ``Interrupted`` after saving when a signal asks the run to stop, ``FolderError`` when the folder is in use,
-    belongs to another recipe, or its disk is full.
+    belongs to another recipe, is not as it was written, or its disk is full.
     """
     with RunFolder(run.folder) as folder, Interrupts(watch.note) as interrupts, judge_warnings_to(watch.note):
         training = Training(run, folder, watch, interrupts, claim(run, folder, allow_changes))
         with printed_to(training.reward_log):
-            training.go()
+            training.go(allow_changes=allow_changes)
 
 
 class Training:
@@ -85,28 +74,33 @@ class Training:
         self.reward_log = RewardLog(folder.path)
         self._saved = 0
 
-    def go(self) -> None:
-        found = newest_good(self.checkpoints, self._warn, self._model_fault)
-        state: dict[str, Any] = found[1] if found else {"position": {}, "sizes": dict.fromkeys(LOGS, 0), "work": None}
-        self.position = Position(**state["position"])
-        self._forget_later_steps(state["sizes"])
-        if found:
-            self.folder.event("resumed", checkpoint=found[0].name)
+    def go(self, *, allow_changes: bool) -> None:
+        found = take_up(self.run, self.folder, self._warn, allow_changes=allow_changes)
+        self.position = found.position
+        if found.checkpoint:
             self.watch.note(f"resuming after step {self.position.total}")
         self._evaluate_what_is_due()
+        state = found.work
         while self.position.stage < len(self.run.stages):
             torch.manual_seed(self.run.seed)
             work = Workshop(
                 self.run, self.position.stage, self._open(start_of(self.run, self.position.stage)), self.dtype
             )
-            work.prepare(self.watch)
-            if found and state["work"]:
-                work.restore(found[0], state["work"])
-            found = None
+            self._prepare(work)
+            if state is not None:
+                assert found.checkpoint is not None
+                work.restore(found.checkpoint, state)
+                state = None
             self._stage(work)
             del work
             self._evaluate_what_is_due()
         self.folder.event("finished", steps=self.position.total)
+
+    def _prepare(self, work: Workshop) -> None:
+        """Compute what the stage needs of its starting weights; what is kept of it is vouched for."""
+        made = work.prepare(self.watch)
+        if made:
+            self.folder.event("prepared", name=work.stage.name, files=self.folder.marks(made))
 
     def _open(self, policy: str) -> Loaded:
         """The weights of a policy of the run; whatever model was in memory makes room first."""
@@ -171,8 +165,9 @@ class Training:
             work.mark()
             self._check_until(stage, metrics)
             with clock("keep"):
-                self._keep(work, rows, metrics)
+                kept = self._keep(work, rows, metrics)
             self._log_time(stage, clock.seconds, groups)
+            self.folder.event("step", **self._place(work), files=kept, logs=self.folder.grown())
         self.watch.step(self.position.step, metrics, clock.seconds)
         if advice := work.grading_time.look(clock.seconds):
             self._warn(f"{stage.name}: {advice}")
@@ -194,14 +189,16 @@ class Training:
     def _place(self, work: Workshop) -> dict[str, Any]:
         return {"stage": work.stage.name, "step": self.position.step}
 
-    def _keep(self, work: Workshop, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> None:
-        path = rollout_file(self.folder.path, work.stage, self.position.step)
-        write_text(path, "".join(dumps(row) + "\n" for row in rows))
+    def _keep(self, work: Workshop, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> dict[str, str]:
+        """Write down a step; gives the mark of its rollouts."""
+        name = rollout_file(work.stage, self.position.step)
+        kept = {name: write_text(self.folder.path / name, "".join(dumps(row) + "\n" for row in rows))}
         row = self._place(work) | dict(metrics)
         self.folder.append("metrics.jsonl", row)
         for alarm in self.watching.look(row, rows):
             self.folder.append("alarms.jsonl", asdict(alarm))
             self.watch.note(f"{alarm.severity}: {alarm.text}")
+        return kept
 
     def _log_time(self, stage: Stage, seconds: Mapping[str, float], groups: Sequence[Group]) -> None:
         tokens = sum(completion_tokens(trajectory) for group in groups for trajectory in group.trajectories)
@@ -215,15 +212,18 @@ class Training:
             self.position.total,
             self._state(work.state),
             work.policy.save,
+            self._announce,
             keep=self.run.keep,
             needed=work.policy.saved_bytes,
         )
         self._saved = self.position.total
-        self.folder.event("checkpoint", step=self.position.total)
 
     def _state(self, work: dict[str, Any] | None) -> dict[str, Any]:
-        models = {stage.name: fingerprint(stage_model(self.folder.path, stage.name)) for stage in self._done()}
-        return {"position": asdict(self.position), "sizes": self.folder.sizes(*LOGS), "work": work, "models": models}
+        return {"position": asdict(self.position), "sizes": self.folder.sizes(*LOGS), "work": work}
+
+    def _announce(self, mark: str) -> None:
+        name = f"checkpoints/{self.position.total:06d}"
+        self.folder.event("checkpoint", step=self.position.total, files={name: mark})
 
     def _finish(self, work: Workshop) -> None:
         """Keep the stage's weights, then move on; the checkpoint that says so needs no weights of its own."""
@@ -235,10 +235,13 @@ class Training:
                 save_model(model, work.tokenizer, path)
         if stage.algorithm.trains == "scorer":
             work.policy.save_heads(path)
-        measure_stage(self.run, work, path, step=self.position.total, dtype=self.dtype, watch=self.watch)
+        measured = measure_stage(self.run, work, path, step=self.position.total, dtype=self.dtype, watch=self.watch)
+        made = self.folder.marks(*(one for one in (path, measured) if one and one.exists()))
+        self.folder.event("stage_done", name=stage.name, files=made)
         self.position = Position(stage=self.position.stage + 1, step=0, total=self.position.total)
-        save_checkpoint(self.checkpoints, self.position.total, self._state(None), lambda _: None, keep=self.run.keep)
-        self.folder.event("stage_done", name=stage.name, model=fingerprint(path))
+        save_checkpoint(
+            self.checkpoints, self.position.total, self._state(None), lambda _: None, self._announce, keep=self.run.keep
+        )
 
     def _done(self) -> Sequence[Stage]:
         return self.run.stages[: self.position.stage]
@@ -263,7 +266,7 @@ class Training:
                 evaluation.tasks,
                 evaluation.attempts,
                 model=name,
-                step=self.position.total,
+                step=steps_taken(self.run, name),
                 sampling=evaluation.sampling,
                 keep=played.extend,
             )
@@ -272,32 +275,7 @@ class Training:
                 base = self._open(BASE).model.to(self.dtype)
                 add_kl(result, played, PackedModel(base))
             write_text(path, dumps(result))
-            self.folder.event("evaluated", model=name, digest=digest(result))
-
-    def _forget_later_steps(self, sizes: Mapping[str, int]) -> None:
-        """Remove what was written after the position: it will be written again."""
-        self.folder.cut(sizes)
-        kept = {rollout_file(self.folder.path, stage, step + 1) for stage, step in self._steps_done()}
-        for path in (self.folder.path / "rollouts").glob("*.jsonl"):
-            if path not in kept:
-                path.unlink()
-        done = {stage.name for stage in self._done()}
-        for stage in self.run.stages:
-            if stage.name not in done:
-                shutil.rmtree(stage_model(self.folder.path, stage.name), ignore_errors=True)
-                (self.folder.path / "evaluations" / f"{stage.name}.json").unlink(missing_ok=True)
-
-    def _steps_done(self) -> Iterator[tuple[Stage, int]]:
-        for number, stage in enumerate(self.run.stages[: self.position.stage + 1]):
-            for step in range(stage.steps if number < self.position.stage else self.position.step):
-                yield stage, step
-
-    def _model_fault(self, state: dict[str, Any]) -> str | None:
-        """Whether the stage weights that a checkpoint builds on are as they were written."""
-        for name, expected in state["models"].items():
-            if fingerprint(stage_model(self.folder.path, name)) != expected:
-                return f"models/{name} has other bytes than were written"
-        return None
+            self.folder.event("evaluated", model=name, files=self.folder.marks(path))
 
     def _warn(self, text: str) -> None:
         self.folder.event("warning", text=text)
@@ -340,17 +318,6 @@ class Clock:
         if self._open and self._told != self._open[-1]:
             self._told = self._open[-1]
             self._watch.phase(self._told)
-
-
-def rollout_file(folder: Path, stage: Stage, step: int) -> Path:
-    return folder / "rollouts" / f"{stage.name}-{step:06d}.jsonl"
-
-
-def fingerprint(model: Path) -> str:
-    """One digest over a model folder's files; empty when there is none."""
-    if not model.exists():
-        return ""
-    return digest({file.name: sha256(file) for file in sorted(model.iterdir()) if file.is_file()})
 
 
 def peak_memory() -> float:

@@ -85,13 +85,15 @@ class Workshop:
         engine.sync(self.policy)
         return engine
 
-    def prepare(self, watch: Watch) -> None:
-        """Compute what an offline stage needs of its starting weights. To be called before ``restore``."""
+    def prepare(self, watch: Watch) -> Path | None:
+        """Compute what an offline stage needs of its starting weights, and give the file that keeps it, if any. To be
+        called before ``restore``."""
         if not (self._offline and "ref_logp" in self.needs):
-            return
+            return None
         watch.phase("reference")
         path = self.folder / "references" / f"{self.stage.name}.safetensors"
         self._references = references(path, self._samples_to_come(), self.policy, watch.progress)
+        return path
 
     def _samples_to_come(self) -> Iterator[Sample]:
         tasks, algorithm = stream(self.stage.tasks, self.seed), self.stage.algorithm

@@ -5,8 +5,6 @@ It knows no recipe: the run says which tasks, how they are sampled and what they
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,8 +13,9 @@ from rich.table import Table
 from togi.evidence.evaluate import evaluate
 from togi.evidence.evaluation import EvaluationRecord, write_evaluation
 from togi.evidence.summary import Comparison, Summary, compare, summary
-from togi.folder import read_lines
-from togi.manifest import run_dtype
+from togi.folder import append_event, mark, refuse_links
+from togi.manifest import read_manifest, run_dtype
+from togi.resume import steps_taken
 from togi.run import BASE, Run, open_model, open_play
 from togi.statistics import Interval
 
@@ -41,20 +40,21 @@ def evaluate_run(run: Run, stage: str) -> tuple[EvaluationRecord, EvaluationReco
     """
     if run.evaluation is None:
         raise ValueError(f"{run.folder}: its recipe has no [evaluation]: nothing says which tasks are held out")
-    number = [one.name for one in run.stages].index(stage) + 1
-    dtype = run_dtype(json.loads((run.folder / "manifest.json").read_text(encoding="utf-8")))
-    taken = Counter(str(row["stage"]) for row in read_lines(run.folder / "metrics.jsonl"))
+    refuse_links(run.folder)
+    dtype = run_dtype(read_manifest(run.folder))
     records: list[EvaluationRecord] = []
-    for name, stages in ((BASE, 0), (stage, number)):
+    for name in (BASE, stage):
         record = evaluate(
             open_play(run, open_model(run, name), dtype),
             run.evaluation.tasks,
             run.evaluation.attempts,
             model=f"eval-{name}",
-            step=sum(taken[one.name] for one in run.stages[:stages]),
+            step=steps_taken(run, name),
             sampling=run.evaluation.sampling,
         )
-        write_evaluation(run.folder, record)
+        written = write_evaluation(run.folder, record)
+        place = str(written.relative_to(run.folder))
+        append_event(run.folder, "evaluated", model=record["model"], files={place: mark(written)})
         records.append(record)
     return records[0], records[1]
 

@@ -18,37 +18,37 @@ from togi.run import Run, Watch
 from togi.workshop import Workshop
 
 
-def measure_stage(run: Run, work: Workshop, path: Path, *, step: int, dtype: torch.dtype, watch: Watch) -> None:
+def measure_stage(run: Run, work: Workshop, path: Path, *, step: int, dtype: torch.dtype, watch: Watch) -> Path | None:
     """Measure a scorer or a verifier that a stage has trained, whose weights are at ``path``, after ``step`` steps of
-    the run; nothing where no task was held out."""
+    the run; gives the file of what was measured, None where no task was held out."""
     trains = work.stage.algorithm.trains
     if trains not in ("scorer", "verifier") or not work.held_out:
-        return
+        return None
     watch.phase("measure")
     if trains == "verifier":
-        _verifier(run, work, step)
-    elif any(task.step_worth for task in work.held_out):
+        return _verifier(run, work, step)
+    if any(task.step_worth for task in work.held_out):
         groups = work.stage.algorithm.sampler(iter(work.held_out), len(work.held_out), work.play)
         model = load_scalar(path, dtype=dtype)
         record = measure_steps(model, answers(samples(groups)), name=work.stage.name, step=step)
-        write_steps(run.folder, record)
         watch.note(said(record))
-    else:
-        _reward_model(run, work, path, step, dtype)
+        return write_steps(run.folder, record)
+    return _reward_model(run, work, path, step, dtype)
 
 
-def _reward_model(run: Run, work: Workshop, path: Path, step: int, dtype: torch.dtype) -> None:
+def _reward_model(run: Run, work: Workshop, path: Path, step: int, dtype: torch.dtype) -> Path:
     """On pairs. The scores are shifted so that their mean there is 0, since preferences say nothing of where 0 is
     (InstructGPT, appendix C.2)."""
     model = load_scalar(path, dtype=dtype)
     record = measure_reward_model(model, work.chat, work.held_out, name=work.stage.name, step=step)
-    write_pairs(run.folder, record)
+    written = write_pairs(run.folder, record)
     scores = [score for pair in record["pairs"] for score in (pair["chosen_score"], pair["rejected_score"])]
     if scores:
         work.policy.save_heads(path, shift=statistics.fmean(scores))
+    return written
 
 
-def _verifier(run: Run, work: Workshop, step: int) -> None:
+def _verifier(run: Run, work: Workshop, step: int) -> Path:
     """On attempts, and on answers that say nothing."""
     stage, engine = work.stage, work.engine
     paid = {each.name: each.reward for each in run.stages}
@@ -61,4 +61,4 @@ def _verifier(run: Run, work: Workshop, step: int) -> None:
         name=stage.name,
         step=step,
     )
-    write_verification(run.folder, record)
+    return write_verification(run.folder, record)

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from togi.evidence.visible import visible
-from togi.folder import FolderError, enough_space
+from togi.folder import FolderError, writing
 
 LARGEST = 1 << 20  # bytes; then the log is kept as rewards.log.old and begun anew
 NAME = "rewards.log"
@@ -26,7 +26,7 @@ class RewardLog:
         """A listener of ``printed_to``. Raises FolderError where the log is a link or a folder, or the disk is full."""
         head = f"[{self.place}] {name}: " if self.place else f"{name}: "
         lines = "".join(f"{head}{line}\n" for line in visible(text).splitlines() if line.strip())
-        with enough_space(self.path.parent, NAME), os.fdopen(self._open(), "ab") as file:
+        with writing(self.path.parent, NAME), os.fdopen(self._open(), "ab") as file:
             file.write(lines.encode())
             size = file.tell()
         if size > LARGEST:

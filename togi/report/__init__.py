@@ -55,7 +55,7 @@ def verdict(folder: Path) -> list[str]:
     """What the run proves, in sentences for a terminal: the headline, the evidence, and how far it has come."""
     data = read_run(folder)
     said = words.verdict(data, [summary(one) for one in data.evaluations], preferences(data))
-    return [visible(line) for line in (said.headline, *said.sentences)]
+    return [visible(line) for line in (said.headline, *data.distrust, *said.sentences)]
 
 
 def _harmless(value: Any) -> Any:

@@ -82,6 +82,8 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
         "events": [event_row(event) for event in data.events[-EVENTS:]],
         "more_events": max(0, len(data.events) - EVENTS),
         "chain": chain(data),
+        "head": data.integrity.chain.head,
+        "distrust": data.distrust,
         "problems": data.problems,
     }
 
@@ -240,6 +242,7 @@ def event_row(event: Json) -> tuple[str, str, str]:
 
 
 def chain(data: RunData) -> str:
-    if not data.events:
+    chain = data.integrity.chain
+    if not chain.events:
         return MISSING
-    return "unbroken" if data.chain is None else f"broken at entry {data.chain + 1}"
+    return f"unbroken, {len(chain.events)} events" if chain.broken is None else f"broken at line {chain.broken}"

@@ -1,11 +1,12 @@
-"""Run folder -> plain data. Whatever is missing stays missing, whatever is damaged is named. It knows no page."""
+"""Run folder -> plain data. Whatever is missing stays missing, whatever is damaged is named, and what was changed after
+it was written is left out where it would prove something. It knows no page."""
 
 from __future__ import annotations
 
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +16,10 @@ from togi.evidence.pairs import PairsRecord, read_pairs
 from togi.evidence.redteam.card import FILE
 from togi.evidence.steps import StepsRecord, read_steps
 from togi.evidence.verification import VerificationRecord, read_verification
-from togi.folder import broken_link
+from togi.integrity import UNCHECKED, Integrity, check
 
 Json = dict[str, Any]
+Record = TypeVar("Record", EvaluationRecord, PairsRecord, VerificationRecord, StepsRecord)
 Measured = TypeVar("Measured", VerificationRecord, StepsRecord)
 ROWS = 20_000  # rows of one log that are read; a longer log is thinned evenly
 ALARM = {"stage": str, "step": int, "signal": str, "severity": str, "text": str, "rollouts": list}
@@ -26,9 +28,12 @@ ROLLOUT_FILES = re.compile(r"(?P<stage>.+)-(?P<step>\d+)\.jsonl")
 
 @dataclass(frozen=True, kw_only=True)
 class RunData:
-    """What a run folder holds. ``rollouts`` are those of each stage's first and last step, keyed (stage, step)."""
+    """What a run folder holds. ``rollouts`` are those of each stage's first and last step, keyed (stage, step);
+    ``events`` are those that are more than one of many steps. Files that ``integrity`` doubts are not in it, but for
+    recipe, manifest and logs, which would leave nothing to show."""
 
     folder: Path
+    integrity: Integrity = UNCHECKED
     recipe: Json | None = None
     recipe_text: str | None = None
     manifest: Json | None = None
@@ -57,9 +62,9 @@ class RunData:
         return any(event.get("event") == "finished" for event in self.events)
 
     @property
-    def chain(self) -> int | None:
-        """The first event whose hash does not fit, None when all do."""
-        return broken_link(list(self.events))
+    def distrust(self) -> list[str]:
+        """What is not as it was written, a sentence each."""
+        return [f"{fault}." for fault in self.integrity.faults]
 
 
 def planned_stages(recipe: Json | None) -> list[Json]:
@@ -75,29 +80,34 @@ def read_run(folder: Path) -> RunData:
     known = ("recipe.toml", "manifest.json", "metrics.jsonl", "evaluations")
     if not any((folder / name).exists() for name in known):
         raise ValueError(f"{folder}: not a run folder, it holds none of {', '.join(known)}")
+    integrity = check(folder)
+    doubted = integrity.doubted
+    if "." in doubted:  # what a link leads to is not read
+        return RunData(folder=folder, integrity=integrity)
     problems: list[str] = []
     recipe_text = _text(folder / "recipe.toml", problems)
     recipe = _toml(recipe_text, problems)
-    evaluations = _evaluations(folder, problems)
+    evaluations = _records(_trusted(folder / "evaluations", doubted), read_evaluation, problems)
     order = ["base", *(str(stage.get("name")) for stage in planned_stages(recipe))]
     own = [one for one in evaluations if not one["model"].startswith("eval-")]
     own.sort(key=lambda one: (order.index(one["model"]) if one["model"] in order else len(order), one["step"]))
     return RunData(
         folder=folder,
+        integrity=integrity,
         recipe=recipe,
         recipe_text=recipe_text,
         manifest=_object(folder / "manifest.json", problems),
         metrics=tuple(_rows(folder / "metrics.jsonl", problems, {"stage": str, "step": int})),
         timings=tuple(_rows(folder / "timings.jsonl", problems, {"stage": str, "seconds": dict, "tokens": int})),
-        events=tuple(_rows(folder / "events.jsonl", problems, {})),
+        events=tuple(event for event in integrity.chain.events if event.get("event") != "step"),
         evaluations=tuple(own),
         later=tuple(one for one in evaluations if one["model"].startswith("eval-")),
-        pairs=tuple(_pairs(folder / "preferences", problems)),
-        cards=_cards(folder / FILE, problems),
-        verifications=tuple(_in_order(folder / "verification", read_verification, problems)),
-        steps=tuple(_in_order(folder / "steps", read_steps, problems)),
+        pairs=tuple(_records(_trusted(folder / "preferences", doubted), read_pairs, problems)),
+        cards=() if FILE in doubted else _cards(folder / FILE, problems),
+        verifications=tuple(_in_order(_trusted(folder / "verification", doubted), read_verification, problems)),
+        steps=tuple(_in_order(_trusted(folder / "steps", doubted), read_steps, problems)),
         alarms=tuple(_rows(folder / "alarms.jsonl", problems, ALARM)),
-        rollouts=_rollouts(folder / "rollouts", problems),
+        rollouts=_rollouts(_trusted(folder / "rollouts", doubted), problems),
         problems=tuple(problems),
     )
 
@@ -165,40 +175,29 @@ def _rows(path: Path, problems: list[str], shape: dict[str, type]) -> Iterator[J
         problems.append(f"{path.name}: {len(damaged)} damaged rows left out, the first in line {damaged[0]}")
 
 
-def _evaluations(folder: Path, problems: list[str]) -> list[EvaluationRecord]:
+def _trusted(folder: Path, doubted: Collection[str]) -> list[Path]:
+    """The files of a folder in order of their names, but for those that are not to be trusted."""
+    return [path for path in sorted(folder.glob("[!.]*.json*")) if f"{folder.name}/{path.name}" not in doubted]
+
+
+def _records(paths: Sequence[Path], read: Callable[[Path], Record], problems: list[str]) -> list[Record]:
     found = []
-    for path in sorted((folder / "evaluations").glob("*.json")):
-        try:
-            found.append(read_evaluation(path))
-        except ValueError as error:
-            problems.append(str(error))
-    return found
-
-
-def _pairs(folder: Path, problems: list[str]) -> list[PairsRecord]:
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            found.append(read_pairs(path))
-        except ValueError as error:
-            problems.append(str(error))
-    return found
-
-
-def _in_order(folder: Path, read: Callable[[Path], Measured], problems: list[str]) -> list[Measured]:
-    """What the folder's files say, in the order it was measured."""
-    found = []
-    for path in folder.glob("*.json"):
+    for path in paths:
         try:
             found.append(read(path))
         except ValueError as error:
             problems.append(str(error))
-    return sorted(found, key=lambda record: (record["step"], record["name"]))
+    return found
 
 
-def _rollouts(folder: Path, problems: list[str]) -> dict[tuple[str, int], list[Json]]:
+def _in_order(paths: Sequence[Path], read: Callable[[Path], Measured], problems: list[str]) -> list[Measured]:
+    """What the files say, in the order it was measured."""
+    return sorted(_records(paths, read, problems), key=lambda record: (record["step"], record["name"]))
+
+
+def _rollouts(paths: Sequence[Path], problems: list[str]) -> dict[tuple[str, int], list[Json]]:
     steps: dict[str, list[tuple[int, Path]]] = {}
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in paths:
         found = ROLLOUT_FILES.fullmatch(path.name)
         if found:
             steps.setdefault(found["stage"], []).append((int(found["step"]), path))

@@ -89,6 +89,9 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
         tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But the reward was over-optimised."
     elif any(alarm["severity"] == "critical" and alarm["stage"] in way for alarm in data.alarms):
         tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But an alarm was raised on the way."
+    if data.distrust:
+        tone = "unclear" if tone == "good" else tone
+        headline = f"{headline} But this folder is not as it was written."
     sentences = [*state, _evidence(result, how)]
     if graded:
         sentences.append(won(win_rate(last, first)))
@@ -178,8 +181,7 @@ def doubts(data: RunData, summaries: Sequence[Summary]) -> list[str]:
     ]
     for one in summaries:
         found += _evaluation_doubts(one)
-    if data.chain is not None:
-        found.append(f"The event log was changed after it was written: entry {data.chain + 1} does not fit its chain.")
+    found += [f"{path} is named by no event yet, and left out." for path in data.integrity.pending]
     found += [f"Left out because it could not be read: {problem}." for problem in data.problems]
     return found
 

@@ -14,6 +14,8 @@ from togi.evidence.redteam.attack import FULL, redteam, resized
 from togi.evidence.redteam.card import FILE, Card, write_cards
 from togi.evidence.redteam.runs import attack_run
 from togi.evidence.redteam.show import render
+from togi.folder import append_event, mark
+from togi.links import EVENTS
 from togi.rewards import parse_reward
 from togi.run import Run
 
@@ -39,6 +41,8 @@ def keep(folder: Path, cards: Sequence[Card]) -> None:
     """Write the cards to a run's folder, where the report finds them."""
     if cards:
         write_cards(folder / FILE, cards)
+        if (folder / EVENTS).exists():
+            append_event(folder, "attacked", files={FILE: mark(folder / FILE)})
 
 
 def bare(text: str, data: Path | None, gym: str, rows: int, seconds: float, console: Console) -> list[Card]:

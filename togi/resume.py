@@ -1,0 +1,146 @@
+"""Where a run folder stands, and what is put away before its run goes on. It trains nothing.
+
+What is put away is what a later step of the same run writes again, to the bit; what is kept is held against the events
+first, so that nothing is built on a file that was changed, and nothing is deleted by a run that then cannot go on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from togi.checkpoint import checkpoints, newest_good
+from togi.folder import FolderError, RunFolder, mark, read_lines, remove, writing
+from togi.integrity import Fault, Vouched, chain_faults, file_faults, log_faults, read_chain, vouched
+from togi.links import LOGS
+from togi.run import BASE, Run, Stage, stage_model
+
+MADE_BY_STAGES = ("models/{}", "evaluations/{}.json", "preferences/{}.json", "verification/{}.json", "steps/{}.json")
+SHOWN = 5  # files named in one message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """How far a run is: the stage at work, steps done in it, and steps done in all."""
+
+    stage: int = 0
+    step: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a run goes on: after ``checkpoint``, with the state ``work`` of the stage at work; None at a start."""
+
+    position: Position
+    checkpoint: Path | None
+    work: Mapping[str, Any] | None
+
+
+def take_up(run: Run, folder: RunFolder, warn: Callable[[str], None], *, allow_changes: bool) -> Standing:
+    """Find where the run stands, and remove what was written after that.
+
+    Raises FolderError, before anything is removed, when what is kept is not as it was written (unless changes are
+    allowed: they are told again whenever the folder is looked at), or when no checkpoint can be used.
+    """
+    chain = read_chain(folder.path)
+    known = vouched(chain.events)
+    root = folder.path / "checkpoints"
+    found = newest_good(root, known.checkpoints, warn, lambda state: _model_fault(run, folder.path, known, state))
+    if found is None and checkpoints(root):
+        raise FolderError(
+            f"no checkpoint in {root} can be used, and starting again would delete what is there. Bring back what is "
+            "damaged or missing, or name another folder with --folder."
+        )
+    state: dict[str, Any] = found[1] if found else {"position": {}, "sizes": dict.fromkeys(LOGS, 0), "work": None}
+    position = Position(**state["position"])
+    later = sorted({*_later(run, folder.path, position), *_unmarked(run, folder.path, known)})
+    kept = _kept(known, later, state["sizes"])
+    faults = [*chain_faults(folder.path, chain), *file_faults(folder.path, kept), *log_faults(folder.path, kept)]
+    faults = [fault for fault in faults if not _measured_again(run, folder.path / fault.path)]
+    if faults and not allow_changes:
+        raise FolderError(_not_as_written(folder.path, faults))
+    cut = {name: size for name, size in state["sizes"].items() if folder.sizes(name)[name] > size}
+    if found or later or cut:
+        folder.event("resumed", checkpoint=found[0].name if found else None, removed=later, cut=cut)
+    with writing(folder.path, "the run folder"):
+        folder.cut(cut)
+        for path in later:
+            remove(folder.path / path)
+    return Standing(position=position, checkpoint=found[0] if found else None, work=state["work"])
+
+
+def steps_taken(run: Run, policy: str) -> int:
+    """Steps of the whole run up to the end of the stage that made a policy; 0 for the base."""
+    names = [stage.name for stage in run.stages]
+    taken = Counter(str(row.get("stage")) for row in read_lines(run.folder / LOGS[0]))
+    return 0 if policy == BASE else sum(taken[name] for name in names[: names.index(policy) + 1])
+
+
+def rollout_file(stage: Stage, step: int) -> str:
+    """Where a step's rollouts are kept in the run folder."""
+    return f"rollouts/{stage.name}-{step:06d}.jsonl"
+
+
+def _later(run: Run, folder: Path, position: Position) -> Iterator[str]:
+    """What was written after a position, by its path in the run folder."""
+    kept = {rollout_file(stage, step + 1) for stage, step in _steps_done(run, position)}
+    yield from (path for file in (folder / "rollouts").glob("*") if (path := f"rollouts/{file.name}") not in kept)
+    yield from (
+        f"checkpoints/{path.name}" for path in checkpoints(folder / "checkpoints") if int(path.name) > position.total
+    )
+    for stage in run.stages[position.stage :]:
+        made = [path.format(stage.name) for path in MADE_BY_STAGES]
+        yield from (path for path in made if (folder / path).exists())
+
+
+def _steps_done(run: Run, position: Position) -> Iterator[tuple[Stage, int]]:
+    for number, stage in enumerate(run.stages[: position.stage + 1]):
+        for step in range(stage.steps if number < position.stage else position.step):
+            yield stage, step
+
+
+def _unmarked(run: Run, folder: Path, known: Vouched) -> Iterator[str]:
+    """Evaluations and references that a kill left between their writing and their event."""
+    names = [BASE, *(stage.name for stage in run.stages)]
+    for path in (
+        *(f"evaluations/{name}.json" for name in names),
+        *(f"references/{name}.safetensors" for name in names),
+    ):
+        if (folder / path).exists() and path not in known.files:
+            yield path
+
+
+def _kept(known: Vouched, later: Sequence[str], sizes: Mapping[str, int]) -> Vouched:
+    """What is known of the files that stay."""
+    return Vouched(
+        files={path: told for path, told in known.files.items() if path not in later},
+        logs={name: [seal for seal in seals if seal[0] <= sizes[name]] for name, seals in known.logs.items()},
+    )
+
+
+def _model_fault(run: Run, folder: Path, known: Vouched, state: Mapping[str, Any]) -> str | None:
+    """Whether the stage weights that a checkpoint builds on are as they were written."""
+    for stage in run.stages[: int(state["position"]["stage"])]:
+        path = stage_model(folder, stage.name)
+        if stage.algorithm.trains != "nothing" and known.files.get(f"models/{stage.name}") != mark(path):
+            return f"models/{stage.name} has other bytes than were written"
+    return None
+
+
+def _measured_again(run: Run, path: Path) -> bool:
+    """Whether a file is an evaluation of the run's own that is not there, and so will be."""
+    own = {BASE, *(stage.name for stage in run.stages)}
+    return path.parent.name == "evaluations" and path.stem in own and not path.exists()
+
+
+def _not_as_written(folder: Path, faults: Sequence[Fault]) -> str:
+    listing = "; ".join(str(fault) for fault in faults[:SHOWN])
+    more = f"; and {len(faults) - SHOWN} more (togi verify {folder})" if len(faults) > SHOWN else ""
+    return (
+        f"{folder} is not as it was written: {listing}{more}. Put the files back, name another folder with --folder, "
+        "or go on with --allow-changes: togi verify and the report will keep saying so."
+    )
