@@ -152,6 +152,17 @@ def ended(mark: str) -> bool:
     return False
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended, after a while (Linux)."""
+    for _ in range(1000):
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                threading.Event().wait(0.01)
+                continue
+        return True
+    return False
+
+
 def test_verdicts_come_in_order(pool: Pool, graders: str) -> None:
     verdicts = pool.call_many(f"{graders}:add", [{"a": index, "b": 1} for index in range(50)])
     assert verdicts == [Verdict(value=index + 1) for index in range(50)]
@@ -277,8 +288,7 @@ def test_closing_ends_the_workers_and_a_later_call_starts_them(graders: str) -> 
     pool.close()
     assert pool.alive == 0
     assert not Path(seen["cwd"]).exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(seen["pid"], 0)
+    assert gone(seen["pid"])
     assert pool.call(f"{graders}:add", {"a": 2}).value == 2
     pool.close()
 
@@ -296,12 +306,7 @@ def test_a_worker_ends_with_a_parent_that_is_killed_in_the_middle_of_a_call(grad
     pid = int((tmp_path / "pid").read_text())
     parent.kill()
     parent.wait()
-    for _ in range(1000):
-        stat = Path(f"/proc/{pid}/stat")
-        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX":
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError(f"worker {pid} outlived its parent")
+    assert gone(pid)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -362,7 +367,8 @@ def test_a_jailed_worker_reads_and_writes_what_it_must(jailed: Pool, graders: st
         assert jailed.call(f"{graders}:write", {"path": str(path), "count": 1}).value[0] in ERRORS
     verdict = jailed.call(f"{graders}:write", {"path": "mark", "count": 1})
     assert verdict.value == ["", 1]
-    assert [path.name for path in jailed.folders() for path in path.iterdir() if path.name == "mark"] == ["mark"]
+    assert "mark" in jailed.traces.left
+    assert jailed.call(f"{graders}:read", {"path": "mark"}).value == "FileNotFoundError"
     assert jailed.call("json:dumps", {"obj": 1}).value == "1"  # and the next call finds it alive
 
 

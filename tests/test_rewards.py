@@ -339,7 +339,7 @@ def test_what_an_answer_writes_stays_in_the_jail(tmp_path: Path) -> None:
     outside = f"[open('{tmp_path / 'mark'}', 'w')]"
     with Pool(workers=1, seconds=5.0, tier="bubblewrap") as pool:
         scorer(pool=pool)(task, [attempt(outside), attempt("__import__('os').mkdir('mark')")])
-        assert [path.name for folder in pool.folders() for path in folder.glob("mark")] == ["mark"]
+        assert "mark" in pool.traces.left
     assert not (tmp_path / "mark").exists()
 
 

@@ -36,13 +36,20 @@ class Graded:
 
 
 def graded(
-    pool: Pool, grader: str, calls: Sequence[Call], controls: Sequence[Call], library: Mapping[str, str] | None = None
+    pool: Pool,
+    grader: str,
+    calls: Sequence[Call],
+    controls: Sequence[Call],
+    library: Mapping[str, str] | None = None,
+    *,
+    fresh: bool = False,
 ) -> list[Graded]:
     """Call ``grader`` for each of ``calls``, and for the control of each that fails. Equal controls are asked once."""
-    verdicts = pool.call_many(grader, calls, library)
+    verdicts = pool.call_many(grader, calls, library, fresh=fresh)
     pairs = list(zip(verdicts, map(_key, controls), controls, strict=True))
     asked = {key: control for verdict, key, control in pairs if verdict.status != "ok"}
-    said = dict(zip(asked, pool.call_many(grader, list(asked.values()), library) if asked else [], strict=True))
+    again = pool.call_many(grader, list(asked.values()), library, fresh=fresh) if asked else []
+    said = dict(zip(asked, again, strict=True))
     return [Graded(verdict=verdict, control=None if verdict.status == "ok" else said[key]) for verdict, key, _ in pairs]
 
 

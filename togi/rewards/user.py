@@ -31,11 +31,13 @@ class python(Leaf):
     ``(completions, **columns) -> list of float``, called once a group with ``prompts``, ``completions``,
     ``completion_ids``, ``answer`` and the data's further columns. Arrays and tensors are read as lists. An ``async``
     function is awaited for many questions at once. True and False are 1 and 0, None abstains; text, nan, infinities and
-    a wrong count are errors that name the function. ``base`` is the folder a file is relative to.
+    a wrong count are errors that name the function. ``fresh`` makes each call in a process of its own, for a function
+    that runs answers. ``base`` is the folder a file is relative to.
     """
 
     function: str
     name: str = ""
+    fresh: bool = field(default=False, kw_only=True)
     base: Path = field(default_factory=Path, kw_only=True, compare=False, repr=False)
     pool: Pool = field(default_factory=shared_pool, kw_only=True, compare=False, repr=False)
 
@@ -169,7 +171,8 @@ class _Asking:
         shared = {"name": self.own.name, "jailed": self.jailed, "seconds": self.own.pool.seconds}
         calls = [shared | {"questions": [each.plain() for each in part]} for part in parts]
         found: list[_Answer] = []
-        verdicts = self.own.pool.call_many("togi.rewards.grade_user:ask", calls, {"function": self.own.function})
+        given = {"function": self.own.function}
+        verdicts = self.own.pool.call_many("togi.rewards.grade_user:ask", calls, given, fresh=self.own.fresh)
         for part, verdict in zip(parts, verdicts, strict=True):
             tell(self.own.name, verdict.output)
             if verdict.status == "ok":

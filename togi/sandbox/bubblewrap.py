@@ -1,7 +1,7 @@
 """The strongest tier: bubblewrap, which gives each program namespaces of its own. It knows no reward.
 
-Inside there is the base Python's standard library, the system's shared libraries, three devices and an empty folder in
-memory; no network, no other process, no installed package, no file of any person, no shell. Where Togi runs as root,
+Inside there is the base Python's standard library, the shared libraries that it needs, two devices and an empty folder
+in memory; no network, no other process, no installed package, no file of any person, no shell. Where Togi runs as root,
 the program starts as root with no right but to change its user, and the harness does so before foreign code runs:
 for root itself the kernel counts no processes.
 """
@@ -15,16 +15,20 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
+from togi.sandbox import seccomp
 from togi.sandbox.box import Calls, Limits, Ran, Script, Tier
-from togi.sandbox.child import Place, run_child
-from togi.sandbox.slots import side_by_side
+from togi.sandbox.child import LIBRARIES, Place, run_child
+from togi.sandbox.libraries import interpreter, libraries, loader, shared_python
+from togi.sandbox.side_by_side import side_by_side
 
 PYTHON = "/python"
 NOBODY = 65534
-USERS = 0x5000_0000  # the first of the users that slots become, where this machine has so many
-SLOTS = 64  # users of one process of Togi
+USERS = 0x5000_0000  # the first of the users that programs become, where this machine has so many
+OWN_USERS = 64  # of one process of Togi
+_started = count()
 INSTALL = "install bubblewrap (Debian: apt install bubblewrap)"
 
 
@@ -37,15 +41,14 @@ class Bubblewrap:
     tier: Tier = field(default="bubblewrap", init=False)
 
     def run(self, programs: Sequence[Calls | Script], limits: Limits) -> list[Ran]:
-        def one(program: Calls | Script, slot: int) -> Ran:
-            user = slot_user(slot)
-
-            def start(job_fd: int, reply_fd: int) -> Sequence[str]:
+        def one(program: Calls | Script) -> Ran:
+            def start(job_fd: int, reply_fd: int, filter_fd: int) -> Sequence[str]:
                 inside = ["/python/bin/python3", "-E", "-s", "-S", "-X", "utf8", "/box/harness.pyc"]
-                wall = [*jail(), *python(), "--ro-bind", str(self.folder), "/box", *scratch(limits)]
+                wall = [*jail(filter_fd), *python(), "--ro-bind", str(self.folder), "/box", *scratch(limits.file_mb)]
                 return [*wall, "--", *inside, str(job_fd), str(reply_fd)]
 
-            place = Place(folder=self.folder, environment={}, user=user, counts=True)
+            most = {"RLIMIT_NPROC": limits.processes}
+            place = Place(folder=self.folder, environment={}, user=fresh_user(), most=most)
             return run_child(program, limits, start, place)
 
         return side_by_side(one, programs, self.workers)
@@ -55,21 +58,21 @@ def missing() -> str:
     """Why bubblewrap cannot be started here; empty when it is installed."""
     if sys.platform != "linux":
         return "bubblewrap is for Linux"
-    return "" if shutil.which("bwrap") else f"there is no bwrap: {INSTALL}"
+    return seccomp.missing() if shutil.which("bwrap") else f"there is no bwrap: {INSTALL}"
 
 
-def slot_user(slot: int) -> int | None:
-    """The user a program becomes when Togi runs as root; one a slot, that none counts another's processes."""
+def fresh_user() -> int | None:
+    """The user that foreign code becomes when Togi runs as root, another each time: none counts another's processes."""
     if os.geteuid() != 0:
         return None
-    user = USERS + os.getpid() * SLOTS + slot % SLOTS
+    user = USERS + os.getpid() * OWN_USERS + next(_started) % OWN_USERS
     spans = [line.split() for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()]
-    held = any(int(first) <= user < int(first) + int(count) for first, _, count in spans)
+    held = any(int(first) <= user < int(first) + int(size) for first, _, size in spans)
     return user if held else NOBODY
 
 
-def jail() -> list[str]:
-    """The wall itself: nothing shared, nothing inherited, an end with the parent's end."""
+def jail(filter_fd: int) -> list[str]:
+    """The wall itself: nothing shared, nothing inherited, the system calls of a filter, an end with the parent's."""
     bwrap = shutil.which("bwrap")
     assert bwrap is not None
     wall = [bwrap, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
@@ -77,78 +80,66 @@ def jail() -> list[str]:
         wall += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         wall += ["--unshare-user", "--disable-userns", "--uid", str(NOBODY), "--gid", str(NOBODY)]
-    return [*wall, "--die-with-parent", "--new-session", "--clearenv", "--hostname", "box"]
+    return [*wall, "--die-with-parent", "--new-session", "--hostname", "box", "--seccomp", str(filter_fd)]
 
 
-def scratch(limits: Limits) -> list[str]:
+def scratch(megabytes: int, place: str = "/tmp") -> list[str]:
     """A folder in memory to work in, and nothing else that can be written."""
-    size = str(limits.file_mb * 2**20)
-    return ["--perms", "1777", "--size", size, "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"]
+    size = str(megabytes * 2**20)
+    return ["--perms", "1777", "--size", size, "--tmpfs", place, "--chdir", place, "--remount-ro", "/"]
 
 
 def python() -> list[str]:
-    """The base interpreter and its standard library at a neutral place, the shared libraries, and three devices."""
+    """The base interpreter and its standard library at a neutral place, the loader, and two devices."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     library = Path(sysconfig.get_path("stdlib"))
     inside = f"{PYTHON}/{sys.platlibdir}/{version}"
-    folders = [PYTHON, f"{PYTHON}/bin", f"{PYTHON}/lib", f"{PYTHON}/{sys.platlibdir}"]
     # Made on the way to a mount, a folder would be root's alone.
-    binds = [word for folder in dict.fromkeys(folders) for word in ("--dir", folder)]
+    folders = [PYTHON, f"{PYTHON}/bin", f"{PYTHON}/lib", f"{PYTHON}/{sys.platlibdir}"]
+    binds = ["--clearenv", *(word for folder in dict.fromkeys(folders) for word in ("--dir", folder))]
     binds += ["--ro-bind", str(interpreter()), f"{PYTHON}/bin/python3", "--ro-bind", str(library), inside]
     if (library / "site-packages").is_dir():
         binds += ["--tmpfs", f"{inside}/site-packages"]
-    shared = _shared_python()
+    shared = shared_python()
     if shared is not None:
         binds += ["--ro-bind", str(shared), f"{PYTHON}/lib/{shared.name}"]
-    binds += ["--setenv", "LD_LIBRARY_PATH", f"{PYTHON}/lib"]
-    return [*binds, *_system()]
+    return [*binds, "--setenv", "LD_LIBRARY_PATH", f"/box/{LIBRARIES}:{PYTHON}/lib", *_system()]
 
 
 def _system() -> list[str]:
-    """The shared libraries and three devices."""
-    binds = ["--dir", "/usr", "--dir", "/dev"]
-    for name in ("/usr/lib", "/usr/lib64", "/lib", "/lib64"):
-        place = Path(name)
-        if place.is_symlink():
-            binds += ["--symlink", str(place.readlink()), name]
-        elif place.is_dir():
-            binds += ["--ro-bind", name, name]
-    for device in ("/dev/null", "/dev/zero", "/dev/urandom"):
+    """The loader and two devices."""
+    binds = ["--dir", "/dev"]
+    place = loader()
+    if place is not None:
+        binds += [word for folder in reversed(place.parents) for word in ("--dir", str(folder))]
+        binds += ["--ro-bind", str(place.resolve()), str(place)]
+    for device in ("/dev/null", "/dev/urandom"):
         binds += ["--dev-bind", device, device]
     return binds
 
 
-def interpreter() -> Path:
-    """The program file of the Python that a virtual environment was made from."""
-    bin_folder = Path(sys.base_prefix) / "bin"
-    return (bin_folder / f"python{sys.version_info.major}.{sys.version_info.minor}").resolve()
-
-
-def _shared_python() -> Path | None:
-    folder, name = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("INSTSONAME")
-    shared = Path(str(folder)) / str(name)
-    return shared if str(name).startswith("libpython") and ".so" in str(name) and shared.is_file() else None
-
-
-def worker_jail(folder: Path, readable: Sequence[Path]) -> list[str]:
-    """The wall around a worker of a pool: its own folder to write in, the Python it was made for with what is
+def worker_jail(folder: Path, readable: Sequence[Path], megabytes: int, filter_fd: int) -> list[str]:
+    """The wall around a worker of a pool: ``folder``, in memory, to write in, the Python it was made for with what is
     installed there and ``readable`` to read, all where they are outside, no network and no other process."""
     own = Path(__file__).resolve().parents[1]
     asked = [Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    named = [Path(sys.base_prefix), Path(sys.prefix), own, *_installed(own.parent), *asked, *readable]
+    named = [*_python_here(), own, *_installed(own.parent), *asked, *readable]
+    named += [Path("/etc/ld.so.cache"), Path("/etc/localtime")]
     places = dict.fromkeys(place for name in named if name.exists() for place in (name.resolve(), name.absolute()))
     kept = [place for place in places if not any(other in place.parents for other in places)]
-    inside = [*_system(), "--proc", "/proc"]
-    for name in ("/etc/ld.so.cache", "/etc/localtime"):
-        inside += ["--ro-bind-try", name, name]
     parents = [parent for place in [*kept, folder] for parent in reversed(place.parents)]
-    inside += [word for parent in dict.fromkeys(parents) for word in ("--dir", str(parent))]
+    inside = [word for parent in dict.fromkeys(parents) for word in ("--dir", str(parent))]
     inside += [word for place in kept for word in ("--ro-bind", str(place), str(place))]
-    inside += ["--bind", str(folder), str(folder), "--chdir", str(folder), "--remount-ro", "/", "--"]
-    wall = [word for word in jail() if word != "--clearenv"]
-    if os.geteuid() == 0:  # files of this user's alone are read by a worker that is no longer root
-        wall += ["--cap-add", "CAP_DAC_READ_SEARCH"]
-    return [*wall, *inside]
+    return [*jail(filter_fd), *inside, *_system(), *scratch(megabytes, str(folder)), "--"]
+
+
+def _python_here() -> list[Path]:
+    """The interpreter, its standard library, the folders that their shared libraries lie in, and the virtual
+    environment."""
+    found = [interpreter(), Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("platstdlib"))]
+    found += [Path(sys.base_prefix) / "bin" / name for name in ("python3", interpreter().name)]
+    found += [library.parent for library in libraries()]
+    return [*found, Path(sys.prefix)] if sys.prefix != sys.base_prefix else [*found, Path(sys.executable)]
 
 
 def _installed(checkout: Path) -> list[Path]:

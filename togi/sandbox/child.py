@@ -11,54 +11,63 @@ import py_compile
 import selectors
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from togi.sandbox import seccomp
 from togi.sandbox.box import Calls, Limits, Outcome, Ran, Script
 from togi.sandbox.codec import NoValue, decode, encode
+from togi.sandbox.libraries import copy_libraries
 
 FILES = 64  # open files of a program
-PARTS = ("harness", "codec")
+PARTS = ("harness", "codec", "rights")
+LIBRARIES = "lib"  # beside the harness
 
 
 class Start(Protocol):
-    """How a tier starts a child: the command for this job's and this reply's file descriptor."""
+    """How a tier starts a child: the command for the file descriptors of this job, its replies, and the filter of
+    system calls."""
 
-    def __call__(self, job_fd: int, reply_fd: int) -> Sequence[str]: ...
+    def __call__(self, job_fd: int, reply_fd: int, filter_fd: int) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a child starts: its folder, its environment, and the user it becomes (None: it stays who it is)."""
+    """Where a child starts: its folder, its environment, the user it becomes (None: it stays who it is), and limits
+    beside those that every tier sets, by their names in ``resource``."""
 
     folder: Path
     environment: dict[str, str]
     user: int | None = None
-    counts: bool = False  # whether the limit on processes counts this program's alone
+    most: Mapping[str, int] = field(default_factory=dict)
     stdin: str = ""  # a file that becomes standard input, where it cannot be handed over
-    surrender: bool = False  # whether the harness gives up the rights of root, but stays who it is
+    filter: bytes = b""  # of system calls, where the harness has to set it
 
 
 def write_harness(folder: Path) -> Path:
-    """Compile the harness and the codec into ``folder``; gives the file to start."""
+    """Compile the harness and the codec into ``folder``, and copy what Python needs of the system beside them; gives
+    the file to start."""
     for part in PARTS:
         source = Path(__file__).with_name(f"{part}.py")
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
         py_compile.compile(str(source), cfile=str(folder / f"{part}.pyc"), doraise=True, invalidation_mode=mode)
         (folder / f"{part}.pyc").chmod(0o644)
+    if sys.platform == "linux":
+        copy_libraries(folder / LIBRARIES)
     return folder / "harness.pyc"
 
 
 def write_job(program: Calls | Script, limits: Limits, place: Place) -> str:
     """The job as the harness reads it. Raises ValueError for arguments that the codec cannot write."""
-    job: dict[str, Any] = {"source": program.source, "user": place.user, "limits": _rlimits(limits, place.counts)}
-    job |= {"stdin": place.stdin, "surrender": place.surrender}
+    job: dict[str, Any] = {"source": program.source, "user": place.user, "stdin": place.stdin}
+    job |= {"limits": {**_rlimits(limits), **place.most}, "filter": place.filter.hex()}
     if isinstance(program, Calls):
         try:
             arguments = [encode(tuple(each)) for each in program.arguments]
@@ -68,15 +77,14 @@ def write_job(program: Calls | Script, limits: Limits, place: Place) -> str:
     return json.dumps(job)
 
 
-def _rlimits(limits: Limits, counts: bool) -> dict[str, int]:
-    most = {
+def _rlimits(limits: Limits) -> dict[str, int]:
+    return {
         "RLIMIT_AS": limits.memory_mb * 2**20,
         "RLIMIT_CPU": ceil(limits.seconds) + 1,
         "RLIMIT_FSIZE": limits.file_mb * 2**20,
         "RLIMIT_NOFILE": FILES,
         "RLIMIT_CORE": 0,
     }
-    return most | ({"RLIMIT_NPROC": limits.processes} if counts else {})
 
 
 def run_child(program: Calls | Script, limits: Limits, start: Start, place: Place) -> Ran:
@@ -86,15 +94,16 @@ def run_child(program: Calls | Script, limits: Limits, start: Start, place: Plac
     with ExitStack() as stack:
         job_fd = _readable(stack, job.encode("ascii"))
         stdin = _readable(stack, program.stdin.encode("utf-8", "replace") if isinstance(program, Script) else b"")
+        filter_fd = _readable(stack, b"" if seccomp.missing() else seccomp.program())
         reply_read, reply_write = os.pipe()
         stack.callback(os.close, reply_read)
         try:
             child = subprocess.Popen(
-                start(job_fd, reply_write),
+                start(job_fd, reply_write, filter_fd),
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(job_fd, reply_write),
+                pass_fds=(job_fd, reply_write, filter_fd),
                 cwd=place.folder,
                 env=place.environment,
                 start_new_session=True,

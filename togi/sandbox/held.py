@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
-import shutil
+import select
 import signal
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from togi.sandbox.scratch import remove
 
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
@@ -24,6 +27,7 @@ class Worker:
     read_fd: int
     folder: Path
     job: int | None = None
+    secret: str = ""  # of the call it makes; a reply without it is not to this call
     running: bool = False
     deadline: float = 0.0
     unsent: bytes = b""
@@ -34,15 +38,19 @@ class Worker:
         """What it said before its first call; beside its folder, where no graded code can put something else."""
         return self.folder.with_suffix(".log")
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing came of it since its last call's end: no word before the next call is a reply to it."""
+        return not self.received and not select.select([self.read_fd], [], [], 0)[0]
 
-def parse(line: bytes) -> dict[str, Any]:
-    try:
-        reply = json.loads(line)
-    except (ValueError, RecursionError):
-        reply = None
-    if isinstance(reply, dict):
-        return reply
-    return {"status": "error", "note": "something other than the worker wrote to its pipe", "retire": True}
+    def reply(self, line: bytes) -> dict[str, Any]:
+        """What the worker says in a line to its call."""
+        secret, _, body = line.partition(b" ")
+        if hmac.compare_digest(secret, self.secret.encode("ascii")):
+            with suppress(ValueError, RecursionError):
+                reply: dict[str, Any] = json.loads(body)
+                return reply
+        return {"status": "error", "note": "something other than the worker wrote to its pipe", "retire": True}
 
 
 def feed(worker: Worker) -> None:
@@ -67,7 +75,7 @@ def discard(worker: Worker) -> None:
     kill(worker)
     os.close(worker.write_fd)
     os.close(worker.read_fd)
-    shutil.rmtree(worker.folder, ignore_errors=True)
+    remove(worker.folder)
     worker.log.unlink(missing_ok=True)
 
 

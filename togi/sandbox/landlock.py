@@ -1,33 +1,37 @@
 """The tier without namespaces: Landlock and seccomp, by the library sandlock. It knows no reward.
 
 A program sees the host's files by name but opens only Python's, the system's libraries, and a folder of its own; it has
-no network, and signals nobody outside. It keeps the user it was started by. Needs Linux 6.7 and the extra
-``togi[sandbox]``.
+no network, and signals nobody outside. It runs as the user who runs Togi, or, where that is root, as one without any
+right. Needs Linux 6.7 and the extra ``togi[sandbox]``.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from togi.sandbox import seccomp
 from togi.sandbox.box import Calls, Limits, Ran, Script, Tier
-from togi.sandbox.bubblewrap import interpreter
-from togi.sandbox.child import Place, follow, write_job
-from togi.sandbox.slots import side_by_side
+from togi.sandbox.bubblewrap import fresh_user
+from togi.sandbox.child import LIBRARIES, Place, follow, write_job
+from togi.sandbox.libraries import interpreter, loader, shared_python
+from togi.sandbox.scratch import remove
+from togi.sandbox.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from sandlock.sandbox import Process
 
 INSTALL = "install togi[sandbox]"
-SYSTEM = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/zero", "/dev/urandom")
+DEVICES = ("/dev/null", "/dev/urandom")
 
 
 def missing() -> str:
@@ -36,6 +40,8 @@ def missing() -> str:
         return "Landlock is for Linux"
     if find_spec("sandlock") is None:
         return f"there is no sandlock: {INSTALL}"
+    if seccomp.missing():
+        return seccomp.missing()
     from sandlock import landlock_abi_version, min_landlock_abi
 
     if landlock_abi_version() < min_landlock_abi():
@@ -52,18 +58,26 @@ class Landlock:
     tier: Tier = field(default="landlock", init=False)
 
     def run(self, programs: Sequence[Calls | Script], limits: Limits) -> list[Ran]:
-        def one(program: Calls | Script, slot: int) -> Ran:
+        def one(program: Calls | Script) -> Ran:
             scratch = Path(tempfile.mkdtemp(prefix="togi-box-"))
             try:
-                return self._one(program, limits, scratch)
+                return self._one(program, limits, scratch, fresh_user())
             finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+                remove(scratch)
 
         return side_by_side(one, programs, self.workers)
 
-    def _one(self, program: Calls | Script, limits: Limits, scratch: Path) -> Ran:
+    def _one(self, program: Calls | Script, limits: Limits, scratch: Path, user: int | None) -> Ran:
         job, reply, stdin = (scratch / name for name in (".job", ".reply", ".stdin"))
-        place = Place(folder=scratch, environment={}, stdin=str(stdin), surrender=os.geteuid() == 0)
+        most = limits.processes if user is not None else _tasks() + limits.processes * (self.workers + 1)
+        place = Place(
+            folder=scratch,
+            environment={},
+            user=user,
+            most={"RLIMIT_NPROC": most},
+            stdin=str(stdin),
+            filter=seccomp.program(metadata=False),
+        )
         job.write_text(write_job(program, limits, place), encoding="ascii")
         stdin.write_bytes(program.stdin.encode("utf-8", "replace") if isinstance(program, Script) else b"")
         os.mkfifo(reply, 0o600)
@@ -80,19 +94,30 @@ def _start(harness: Path, scratch: Path, limits: Limits, arguments: list[str]) -
     from sandlock import Sandbox
     from sandlock.sandbox import StdioMode
 
-    readable = [str(harness), sys.base_prefix, *(name for name in SYSTEM if Path(name).exists())]
+    needed = [harness, interpreter(), Path(sysconfig.get_path("stdlib")), shared_python(), loader()]
+    readable = [*DEVICES, *(str(path.resolve()) for path in needed if path is not None)]
     jail = Sandbox(
         fs_readable=readable,
         fs_writable=[str(scratch)],
         max_memory=limits.memory_mb * 2**20,
         max_processes=limits.processes,
         clean_env=True,
-        env={"TMPDIR": str(scratch)},
+        env={"TMPDIR": str(scratch), "LD_LIBRARY_PATH": str(harness / LIBRARIES)},
         cwd=str(scratch),
         no_coredump=True,
     )
     command = [str(interpreter()), "-E", "-s", "-S", "-X", "utf8", str(harness / "harness.pyc"), *arguments]
     return jail.popen(command, stdin=StdioMode.NULL, stdout=StdioMode.PIPED, stderr=StdioMode.PIPED)
+
+
+def _tasks() -> int:
+    """Threads that run as this user: the kernel's limit on an ordinary user's counts them all."""
+    found = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            said = dict(line.partition(":")[::2] for line in status.read_text("utf-8", "replace").splitlines())
+            found += int(said["Threads"]) * (said["Uid"].split()[0] == str(os.getuid()))
+    return found
 
 
 class _Confined:

@@ -1,10 +1,12 @@
 """A pool of worker processes that call functions under a clock; it does not know what the functions do.
 
-In every tier a call has its own process, session, working directory, limits and a cleared environment, so that
-hanging, crashing, or eating memory harms nobody and secrets in environment variables stay out. In the tier "bubblewrap"
-a worker also has no network, sees no process but its own, reads only Python, installed packages and the folders of the
-files that are called, and writes only its own folder. In the tier "process" it can do what this user can. In either,
-code that a grader runs can forge that grader's result, if it tries.
+In every tier calls are made by processes that a worker forks once it imported what they need, in an empty working
+directory, with limits and a cleared environment, so that hanging, crashing, or eating memory harms nobody, and secrets
+in environment variables stay out. What a call leaves running is ended before the next, and a fresh call has a process
+of its own. In the tier "bubblewrap" a worker also has no rights, no
+network, sees no process but its own, reads only Python, installed packages and the folders of the files that are
+called, and writes only its own folder, in memory. In the tier "process" it can do what this user can. In either, code
+that a grader runs can forge that grader's result, if it tries.
 """
 
 from __future__ import annotations
@@ -12,55 +14,33 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import selectors
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
-from togi.sandbox import bubblewrap
+from togi.sandbox import bubblewrap, seccomp
 from togi.sandbox.box import AnyTier, Tier
-from togi.sandbox.held import Worker, discard, environment, feed, kill, parse
+from togi.sandbox.dispatch import Crew, Dispatch, Traces, Verdict
+from togi.sandbox.held import Worker, discard, environment
 from togi.sandbox.probe import bait
+from togi.sandbox.scratch import remove
 
-LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
-PROCESSES = 32  # of one jailed worker, with its threads
-REPLY_LIMIT = 4 * 2**20  # bytes of one result
-_Status = Literal["ok", "timeout", "memory", "depth", "error"]
-_SAID: dict[str, _Status] = {"ok": "ok", "memory": "memory", "depth": "depth"}  # by a worker, of a call
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """The outcome of one call: ``value`` is JSON and only meaningful when ``status`` is ok; ``output`` is what it
-    printed, cut at a few thousand characters.
-
-    "timeout", "memory" and "depth" say that the call itself, once everything was loaded, ran over its clock, its memory
-    or Python's limit on recursion. "error" is anything else.
-    """
-
-    value: Any = None
-    status: _Status = "ok"
-    note: str = ""
-    output: str = ""
+PROCESSES = 16  # of one jailed worker, with their threads
+FOLDER_MB = 32  # that a jailed call may write
+__all__ = ["Pool", "Verdict", "shared_pool", "why_no_jail"]
 
 
 class Pool:
     """``workers`` processes, started at first use, each call limited to ``seconds`` of wall clock and ``memory_mb``.
 
-    A worker that runs over its time, dies, or runs out of memory is killed with its whole process group and replaced;
-    the call gets a status. Time for imports is not counted in ``seconds``. Safe to use from several threads.
+    The process of a call that runs over its time, dies, or runs out of memory is ended with all it started, and the
+    call gets a status. Time for imports is not counted in ``seconds``. Safe to use from several threads.
 
     ``tier`` "auto" takes "bubblewrap" where it holds and else "process"; asking for "bubblewrap" where it does not hold
     raises ValueError at the first call. The tiers in between are for programs: workers are then plain processes.
@@ -74,8 +54,8 @@ class Pool:
             )
         self.size, self.seconds, self.memory_mb, self.asked = workers, seconds, memory_mb, tier
         self._tier: Tier | None = None
+        self.traces = Traces()
         self._readable: set[Path] = set()
-        self._spawned = 0
         self._workers: list[Worker] = []
         self._folder: Path | None = None
         self._lock = threading.Lock()
@@ -117,29 +97,39 @@ class Pool:
         """Worker processes that run now; 0 before the first call."""
         return sum(worker.process.poll() is None for worker in self._workers)
 
-    def folders(self) -> list[Path]:
-        """The working directories of the workers that run now."""
-        return [worker.folder for worker in self._workers]
-
-    def call(self, reference: str, arguments: Mapping[str, Any], functions: Mapping[str, str] | None = None) -> Verdict:
+    def call(
+        self,
+        reference: str,
+        arguments: Mapping[str, Any],
+        functions: Mapping[str, str] | None = None,
+        *,
+        fresh: bool = False,
+    ) -> Verdict:
         """``call_many`` of one."""
-        return self.call_many(reference, [arguments], functions)[0]
+        return self.call_many(reference, [arguments], functions, fresh=fresh)[0]
 
     def call_many(
-        self, reference: str, arguments: Sequence[Mapping[str, Any]], functions: Mapping[str, str] | None = None
+        self,
+        reference: str,
+        arguments: Sequence[Mapping[str, Any]],
+        functions: Mapping[str, str] | None = None,
+        *,
+        fresh: bool = False,
     ) -> list[Verdict]:
         """Call ``reference(**functions, **arguments[i])`` for each i; verdicts come in the order of ``arguments``.
 
         ``reference`` is "module:function" or "/absolute/file.py:function"; ``functions`` maps parameter names to
-        further references. Arguments must be JSON. What a function does never raises here.
+        further references. Arguments must be JSON. What a function does never raises here. A ``fresh`` call has a
+        process of its own, in which no call was made before: for functions that run what a model wrote.
         """
         given = dict(functions or {})
-        shared = {"reference": reference, "functions": given}
+        shared = {"reference": reference, "functions": given, "fresh": fresh}
         with self._lock:
             lines = [json.dumps(shared | {"args": dict(each)}).encode("ascii") + b"\n" for each in arguments]
             self._open_to(_folders([reference, *given.values()]))
             try:
-                return _Batch(self, lines).run()
+                crew = Crew(fill=self._fill, replace=self._replace, seconds=self.seconds, traces=self.traces)
+                return Dispatch(crew, lines).run()
             finally:  # after an interruption: a busy worker's late reply must not answer a later call
                 for worker in [worker for worker in self._workers if worker.job is not None]:
                     self._replace(worker)
@@ -156,12 +146,13 @@ class Pool:
             discard(worker)
         self._workers.clear()
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove(self._folder)
             self._folder = None
 
-    def _fill(self) -> None:
+    def _fill(self) -> list[Worker]:
         while len(self._workers) < self.size:
             self._workers.append(self._spawn())
+        return self._workers
 
     def _replace(self, worker: Worker) -> Worker:
         discard(worker)
@@ -177,11 +168,15 @@ class Pool:
         reply_read, reply_write = os.pipe()
         command = [sys.executable, "-P", "-m", "togi.sandbox.worker", str(call_read), str(reply_write)]
         command += [str(self.memory_mb)]
+        jailed = self.tier == "bubblewrap"
         try:
-            with folder.with_suffix(".log").open("wb") as log:
+            with folder.with_suffix(".log").open("wb") as log, tempfile.TemporaryFile() as filtered:
+                if jailed:
+                    filtered.write(seccomp.program())
+                    filtered.seek(0)
                 process = subprocess.Popen(
-                    self._jailed(command, folder) if self.tier == "bubblewrap" else [*command, "0", "-1"],
-                    pass_fds=(call_read, reply_write),
+                    self._jailed(command, folder, filtered.fileno()) if jailed else [*command, "0", "-1"],
+                    pass_fds=(call_read, reply_write, *([filtered.fileno()] if jailed else [])),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
@@ -199,119 +194,10 @@ class Pool:
         os.set_blocking(call_write, False)
         return Worker(process=process, write_fd=call_write, read_fd=reply_read, folder=folder)
 
-    def _jailed(self, command: Sequence[str], folder: Path) -> list[str]:
-        self._spawned += 1
-        user = bubblewrap.slot_user(self._spawned % bubblewrap.SLOTS)
-        if user is not None:
-            os.chown(folder, user, user)
-        wall = bubblewrap.worker_jail(folder, sorted(self._readable))
+    def _jailed(self, command: Sequence[str], folder: Path, filter_fd: int) -> list[str]:
+        user = bubblewrap.fresh_user()
+        wall = bubblewrap.worker_jail(folder, sorted(self._readable), FOLDER_MB, filter_fd)
         return [*wall, *command, str(PROCESSES), str(-1 if user is None else user)]
-
-
-class _Batch:
-    """One ``call_many``: hands lines to idle workers and watches pipes and clocks until every line has a verdict."""
-
-    def __init__(self, pool: Pool, lines: Sequence[bytes]) -> None:
-        self.pool = pool
-        self.lines = lines
-        self.waiting = deque(range(len(lines)))
-        self.restarted: set[int] = set()
-        self.verdicts: dict[int, Verdict] = {}
-
-    def run(self) -> list[Verdict]:
-        while len(self.verdicts) < len(self.lines):
-            self.pool._fill()
-            self._hand_out()
-            busy = [worker for worker in self.pool._workers if worker.job is not None]
-            for worker, events in self._ready(busy):
-                if events & selectors.EVENT_WRITE:
-                    feed(worker)
-                if events & selectors.EVENT_READ:
-                    self._read(worker)
-            now = time.monotonic()
-            for worker in busy:
-                if worker.job is not None and now > worker.deadline:
-                    self._expire(worker)
-        return [self.verdicts[index] for index in range(len(self.lines))]
-
-    def _hand_out(self) -> None:
-        for worker in self.pool._workers:
-            if self.waiting and worker.job is None:
-                worker.job = self.waiting.popleft()
-                worker.unsent = self.lines[worker.job]
-                worker.running = False
-                worker.deadline = time.monotonic() + LOAD_SECONDS
-                feed(worker)
-
-    def _ready(self, busy: Iterable[Worker]) -> list[tuple[Worker, int]]:
-        with selectors.DefaultSelector() as selector:
-            deadline = float("inf")
-            for worker in busy:
-                deadline = min(deadline, worker.deadline)
-                selector.register(worker.read_fd, selectors.EVENT_READ, worker)
-                if worker.unsent:
-                    selector.register(worker.write_fd, selectors.EVENT_WRITE, worker)
-            return [
-                (key.data, events) for key, events in selector.select(max(0.0, deadline - time.monotonic()) + 0.001)
-            ]
-
-    def _read(self, worker: Worker) -> None:
-        chunk = os.read(worker.read_fd, 1 << 16)
-        if not chunk:
-            self._died(worker)
-            return
-        worker.received += chunk
-        if len(worker.received) > REPLY_LIMIT:
-            self._finish(worker, Verdict(status="error", note=f"the result is larger than {REPLY_LIMIT} bytes"), True)
-            return
-        while worker.job is not None and b"\n" in worker.received:
-            line, _, rest = bytes(worker.received).partition(b"\n")
-            worker.received = bytearray(rest)
-            reply = parse(line)
-            if reply.get("began"):
-                worker.running = True
-                worker.deadline = time.monotonic() + self.pool.seconds
-                continue
-            verdict = Verdict(
-                value=reply.get("value"),
-                status=_SAID.get(str(reply.get("status")), "error"),
-                note=str(reply.get("note", "")),
-                output=str(reply.get("output", "")),
-            )
-            self._finish(worker, verdict, bool(reply.get("retire", False)))
-
-    def _expire(self, worker: Worker) -> None:
-        verdict = Verdict(status="error", note=f"did not load in {LOAD_SECONDS:g} s")
-        if worker.running:
-            verdict = Verdict(status="timeout", note=f"took longer than {self.pool.seconds:g} s")
-        self._finish(worker, verdict, True)
-
-    def _died(self, worker: Worker) -> None:
-        job = worker.job
-        assert job is not None
-        if not worker.running and job not in self.restarted:  # it died idle, or while loading: not this call's doing
-            self.restarted.add(job)
-            self.waiting.appendleft(job)
-            worker.job = None
-            self.pool._replace(worker)
-            return
-        with suppress(subprocess.TimeoutExpired):  # bubblewrap ends a moment after the worker inside
-            worker.process.wait(1.0)
-        kill(worker)
-        code = worker.process.returncode
-        number = -code if code < 0 else code - 128  # as a shell does, bubblewrap adds 128
-        known = number in {each.value for each in signal.Signals}
-        how = f"was killed by {signal.Signals(number).name}" if known else f"ended with exit code {code}"
-        log = "" if worker.running else worker.log.read_text(errors="replace").strip()[-500:]
-        self._finish(worker, Verdict(status="error", note=f"the worker process {how}{': ' * bool(log)}{log}"), True)
-
-    def _finish(self, worker: Worker, verdict: Verdict, replace: bool) -> None:
-        assert worker.job is not None
-        self.verdicts[worker.job] = verdict
-        worker.job = None
-        worker.unsent = b""
-        if replace:
-            self.pool._replace(worker)
 
 
 def _folders(references: Iterable[str]) -> set[Path]:

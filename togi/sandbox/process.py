@@ -5,7 +5,6 @@ A program can read this user's files, use the network, and leave processes behin
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ from pathlib import Path
 
 from togi.sandbox.box import Calls, Limits, Ran, Script, Tier
 from togi.sandbox.child import Place, run_child
-from togi.sandbox.slots import side_by_side
+from togi.sandbox.scratch import remove
+from togi.sandbox.side_by_side import side_by_side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +26,15 @@ class Process:
     tier: Tier = field(default="process", init=False)
 
     def run(self, programs: Sequence[Calls | Script], limits: Limits) -> list[Ran]:
-        def start(job_fd: int, reply_fd: int) -> Sequence[str]:
+        def start(job_fd: int, reply_fd: int, filter_fd: int) -> Sequence[str]:
             inside = ["-E", "-s", "-S", "-X", "utf8", str(self.folder / "harness.pyc")]
             return [sys.executable, *inside, str(job_fd), str(reply_fd)]
 
-        def one(program: Calls | Script, slot: int) -> Ran:
+        def one(program: Calls | Script) -> Ran:
             scratch = Path(tempfile.mkdtemp(prefix="togi-box-"))
             try:
                 return run_child(program, limits, start, Place(folder=scratch, environment={"TMPDIR": str(scratch)}))
             finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+                remove(scratch)
 
         return side_by_side(one, programs, self.workers)

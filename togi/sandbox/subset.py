@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from togi.sandbox.box import Calls, Limits, Outcome, Ran, Script, Tier
 from togi.sandbox.codec import NoValue, encode
-from togi.sandbox.slots import side_by_side
+from togi.sandbox.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from pydantic_monty import Monty, MontySession, ResourceLimits
@@ -52,7 +52,7 @@ class Subset:
         timeout = limits.seconds + GRACE
         with Monty(max_processes=workers, request_timeout=timeout, max_checkouts_per_worker=1) as interpreters:
 
-            def one(program: Calls | Script, slot: int) -> Ran:
+            def one(program: Calls | Script) -> Ran:
                 assert isinstance(program, Calls)
                 return _Program(program, limits).run(interpreters)
 

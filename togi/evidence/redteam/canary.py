@@ -90,7 +90,7 @@ def _stalls(row: Row, grading: Grading) -> Iterator[Weakness]:
         for text in dict.fromkeys((row.write(answer), answer)):
             score = grading.each([(row.task, text)])[0]
             reached = grading.memory_mb()
-            grown, peak = reached - peak, max(reached, peak) if reached == reached else peak
+            grown, peak = reached - peak, reached
             title = ""
             if ran_over(score):
                 limit = f"{grading.pool.seconds:g} s"

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from togi.evidence.redteam import witness
 from togi.protocols import Batched, Reward
 from togi.rewards.algebra import Composable, Leaf, leaves_of
 from togi.rewards.blame import ran_over
@@ -73,16 +72,14 @@ class Grading:
         return scores
 
     def files(self) -> set[str]:
-        """What lies in the worker's folder."""
-        return set(self._witness("files") or ())
+        """What calls left in the worker's folder since this was last asked."""
+        left = set(self.pool.traces.left)
+        self.pool.traces.left.clear()
+        return left
 
     def memory_mb(self) -> float:
-        """The most memory the worker held so far; nan when it cannot be asked."""
-        found = self._witness("memory_mb")
-        return math.nan if found is None else float(found)
-
-    def _witness(self, name: str) -> Any:
-        return self.pool.call(f"{witness.__name__}:{name}", {}).value
+        """The most memory that a call's process held so far."""
+        return self.pool.traces.peak_mb
 
 
 def attempt(task: Task, text: str) -> Trajectory:

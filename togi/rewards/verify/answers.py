@@ -181,6 +181,10 @@ class scorer(Answer):
     def grader(self) -> str:
         return "togi.rewards.grade_gym:score"
 
+    @property
+    def runs_answers(self) -> bool:
+        return True
+
     def arguments(self, task: Task) -> Mapping[str, Any]:
         if "reasoning_gym" not in task.info:
             raise ValueError(f"scorer() scores reasoning-gym tasks only; task {task.id} comes from elsewhere")

@@ -55,6 +55,11 @@ class Verifier(Leaf):
         """Functions the grader is given, by reference: those of libraries that are slow to import."""
         return {}
 
+    @property
+    def runs_answers(self) -> bool:
+        """Whether the grader may run the answer as code, so that each call needs a fresh process."""
+        return False
+
     @abstractmethod
     def arguments(self, task: Task) -> Mapping[str, Any]:
         """What the grader gets beside ``text``."""
@@ -91,7 +96,7 @@ class Verifier(Leaf):
             arguments = self.arguments(task)
             calls += [{"text": completion_text(each), **arguments} for each in played]
             controls += [{"text": self.control(task), **arguments}] * len(played)
-        marks = iter(graded(self.pool, self.grader, calls, controls, self.library))
+        marks = iter(graded(self.pool, self.grader, calls, controls, self.library, fresh=self.runs_answers))
         return [[self._score(next(marks)) for _ in played] for _, played in asked]
 
     def _score(self, each: Graded) -> Score:
