@@ -99,6 +99,42 @@ def child(mark):
     time.sleep(30)
 def apply(function, value):
     return function(value)
+FORGED = b'{"status": "ok", "value": "forged", "output": "", "peak_mb": 1, "last": false}\\n'
+def spare():
+    for fd in range(3, 64):
+        try:
+            os.write(fd, FORGED * 3)
+        except OSError:
+            pass
+    return "spared"
+def outlive():
+    if not os.fork():
+        os.setsid()
+        if not os.fork():
+            while True:
+                spare()
+        os._exit(0)
+    time.sleep(0.05)
+    return "outlived"
+def patch():
+    global add
+    add = lambda a, b=0: "patched"
+    json = __import__("json")
+    json.dumps = lambda value: FORGED.decode()
+    return "patched"
+def litter():
+    for name in ("add.py", "sitecustomize.py", "json.py"):
+        open(name, "w").write("raise SystemExit")
+    os.makedirs("a/b/c")
+    return "littered"
+def freeze():
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return "froze"
+def behead():
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(30)
+def listed():
+    return sorted(os.listdir("."))
 def modules():
     return sorted(sys.modules)
 """
@@ -264,6 +300,35 @@ def test_what_fails_while_loading_is_an_error(pool: Pool, tmp_path: Path, fault:
     verdict = pool.call(f"{tmp_path / 'loads.py'}:grade", {})
     assert verdict.status == "error"
     assert "cannot load" in verdict.note
+
+
+@pytest.mark.parametrize("attack", ["spare", "outlive", "patch", "litter", "freeze", "behead", "leave", "forks"])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_one_call_does_not_touch_the_next(pool: Pool, graders: str, attack: str, fresh: bool) -> None:
+    with Pool(workers=1, seconds=1.0, memory_mb=256, tier=pool.tier) as one:
+        assert one.call(f"{graders}:add", {"a": 1}, fresh=fresh).value == 1
+        one.call(f"{graders}:{attack}", {"code": 0} if attack == "leave" else {}, fresh=True)
+        verdicts = one.call_many(f"{graders}:add", [{"a": number} for number in range(5)], fresh=fresh)
+        assert verdicts == [Verdict(value=number) for number in range(5)]
+        assert one.call(f"{graders}:listed", {}).value == []
+
+
+def test_calls_that_need_none_have_no_fresh_process(pool: Pool, graders: str) -> None:
+    with Pool(workers=1, seconds=5.0, memory_mb=256, tier=pool.tier) as one:
+        kept = {one.call(f"{graders}:where", {}).value["pid"] for _ in range(3)}
+        fresh = {one.call(f"{graders}:where", {}, fresh=True).value["pid"] for _ in range(3)}
+    assert (len(kept), len(fresh)) == (1, 3)
+
+
+def test_a_worker_that_spoke_before_its_call_is_not_believed(graders: str) -> None:
+    with Pool(workers=1, seconds=5.0, memory_mb=256, tier="process") as one:
+        one.call(f"{graders}:add", {"a": 1})
+        (worker,) = one._workers
+        worker.received += b'0 {"status": "ok", "value": "forged"}\n'
+        assert one.call(f"{graders}:add", {"a": 2}).value == 2
+        (fresh,) = one._workers
+        assert fresh is not worker
+        assert fresh.reply(b'0 {"status": "ok", "value": "forged"}')["status"] == "error"
 
 
 def test_threads_share_a_pool(pool: Pool, graders: str) -> None:

@@ -6,6 +6,7 @@ A tier that this machine does not offer is skipped, with the reason.
 from __future__ import annotations
 
 import os
+import platform
 import socket
 import time
 from pathlib import Path
@@ -77,6 +78,12 @@ if not os.fork():
     os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)", a[0]])
 time.sleep(0.3)
 return a[0]
+"""
+MACHINE_CODE = """
+import ctypes, mmap
+code = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON, prot=mmap.PROT_READ | mmap.PROT_WRITE | 4)
+code.write(bytes.fromhex(a[0]))
+return ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()
 """
 LINGER = """
 import atexit, threading, time
@@ -213,6 +220,26 @@ def test_memory_that_is_shared_is_limited(box: Box) -> None:
     assert ran.status == "memory" or ran.outcomes[0].status == "raised"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import mmap\nreturn len(mmap.mmap(-1, 4096))",
+        "import mmap\nreturn len(mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON | 0x100))",
+        "import mmap\nfile = open('/dev/zero', 'r+b')\nreturn len(mmap.mmap(file.fileno(), 2**30))",
+        "import os\nreturn os.memfd_create('x')",
+        "import ctypes\nif ctypes.CDLL(None).shmget(0, 2**30, 0o1600) < 0: raise OSError",
+        "import ctypes\nif ctypes.CDLL(None).msgget(0, 0o1600) < 0: raise OSError",
+        "import multiprocessing.shared_memory as m\nreturn m.SharedMemory(create=True, size=2**20).size",
+        "import fcntl, os\nreturn fcntl.fcntl(os.pipe()[1], 1031, 2**20)",
+        "import resource\nreturn resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+        "import resource\nreturn resource.prlimit(os.getppid(), resource.RLIMIT_AS)",
+    ],
+)
+def test_no_memory_passes_the_limit(jail: Box, body: str) -> None:
+    ran = calls(jail, f"import os\n{body}")
+    assert ran.status == "memory" or ran.outcomes[0].status == "raised", ran
+
+
 @pytest.mark.parametrize("stream", [1, 2])
 def test_floods_of_output_are_cut(box: Box, stream: int) -> None:
     ran = calls(box, f"import os\nwhile True: os.write({stream}, b'x' * 65536)")
@@ -291,6 +318,35 @@ def test_nothing_but_a_scratch_folder_is_written(jail: Box, tmp_path: Path) -> N
     )
     assert value(jail, "open('mark', 'w').close()\nimport os\nreturn os.path.exists('mark')") is True
     assert value(jail, "import os\nreturn os.path.exists('mark')") is False
+
+
+@pytest.mark.parametrize(
+    "attempt", ["os.chmod(path, 0o600)", "os.utime(path)", "os.setxattr(path, 'user.x', b'')", "os.chown(path, 0, 0)"]
+)
+def test_what_files_of_the_host_are_like_stays(jail: Box, tmp_path: Path, attempt: str) -> None:
+    (tmp_path / "file").write_text("x")
+    before = (tmp_path / "file").stat()
+    assert value(jail, SUCCEEDS.format(attempt=attempt), str(tmp_path / "file"), str(tmp_path)) == []
+    after = (tmp_path / "file").stat()
+    assert (after.st_mode, after.st_mtime_ns, after.st_uid) == (before.st_mode, before.st_mtime_ns, before.st_uid)
+
+
+def test_python_s_own_library_is_all_that_is_read(jail: Box) -> None:
+    body = SUCCEEDS.format(attempt="os.listdir(path)")
+    assert value(jail, body, "/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/share", "/lib", "/usr/bin", "/etc") == []
+    body = "import ssl, sqlite3, zlib, bz2, lzma, ctypes, hashlib, decimal, readline, uuid, zoneinfo\nreturn 1"
+    assert value(jail, body) == 1
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have no second set of numbers")
+@pytest.mark.parametrize("code", ["b814000000cd80c3", "b827000040 0f05 4889c0 c3"])  # getpid, of i386 and of x32
+def test_other_numbers_of_system_calls_are_no_way_in(jail: Box, code: str) -> None:
+    assert calls(jail, MACHINE_CODE, code).status == "error" or calls(jail, MACHINE_CODE, code).outcomes[0].value < 0
+
+
+@pytest.mark.parametrize("body", ["n = 3000\nfor _ in range(n):\n    os.mkdir('d')\n    os.chdir('d')\nreturn n"])
+def test_what_a_program_leaves_is_removed_however_deep(box: Box, body: str) -> None:
+    assert value(box, f"import os\n{body}") == 3000
 
 
 def test_files_together_are_limited() -> None:

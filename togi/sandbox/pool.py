@@ -214,11 +214,14 @@ def why_no_jail() -> str:
         return reason
     with Pool(workers=1, memory_mb=512) as pool, bait(PROCESSES) as arguments:
         pool._tier = "bubblewrap"
-        verdict = pool.call("togi.sandbox.attempts:escapes", arguments)
+        tried = [
+            pool.call("togi.sandbox.attempts:escapes", arguments),
+            pool.call("togi.sandbox.attempts:fills", {"megabytes": 2 * FOLDER_MB}),
+        ]
         swollen = pool.call("togi.sandbox.attempts:swells", {"memory": 4 * pool.memory_mb * 2**20})
-    if verdict.status != "ok" or swollen.status == "ok":
-        return verdict.note or "memory has no limit"
-    return ", ".join(verdict.value)
+    failed = [verdict.note for verdict in tried if verdict.status != "ok"]
+    found = [what for verdict in tried if verdict.status == "ok" for what in verdict.value]
+    return ", ".join(failed + found + ["memory has no limit"] * (swollen.status != "memory"))
 
 
 @cache

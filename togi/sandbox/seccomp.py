@@ -211,6 +211,14 @@ def program(metadata: bool = True) -> bytes:
     return b"".join([*code, _op(RETURN, ALLOW)])
 
 
+def refused() -> dict[str, int]:
+    """The numbers of the calls that are refused whatever their arguments."""
+    column, _ = ARCHITECTURES[platform.machine()]
+    kept = {*OWNERSHIP, *TIMES, *CASES}
+    known = {name: numbers[column] for name, numbers in NUMBERS.items() if name not in kept}
+    return {name: number for name, number in known.items() if number is not None}
+
+
 def _refused(name: str) -> list[bytes]:
     refusal = _op(RETURN, ERROR | ERRORS.get(name, errno.EPERM))
     if name not in CASES:

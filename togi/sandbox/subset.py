@@ -74,6 +74,7 @@ class _Program:
         most: ResourceLimits = {
             "max_feed_duration_secs": self.limits.seconds,
             "max_memory": self.limits.memory_mb * 2**20,
+            "max_total_sleep_secs": self.limits.seconds,  # its clock stands still while it sleeps
         }
         try:
             with interpreters.checkout(limits=most) as session:
