@@ -153,6 +153,8 @@ class Builder:
         mix = self.asked(table.mix, (*plan.key, "mix"), held_out) if table.mix else None
         if tasks is None or env is None or (sampler.rewarded and reward is None):
             return None
+        for problem in check.answers(tasks, reward) if reward else ():
+            self.refuse(key, problem)
         for problem in check.credit(reward, plan.algorithm) if reward else ():
             self.refuse((*plan.key, "reward") if table.reward else ("reward",), problem)
         collected = collected_of(table.data) if table.data else None
@@ -203,6 +205,8 @@ class Builder:
         reward = self.reward(table.reward, ("evaluation", "reward"))
         if not held_out or reward is None:
             return None
+        for problem in check.answers(held_out, reward):
+            self.refuse(("data", "test"), problem)
         return Evaluation(
             tasks=held_out[: table.tasks],
             reward=reward,

@@ -17,6 +17,7 @@ from togi.recipe.locate import Key
 from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import attempts_of
 from togi.rewards.algebra import leaves_of
+from togi.rewards.verify import Verifier
 from togi.run import BASE
 from togi.samplers import Stepwise
 from togi.types import Sample, Task
@@ -229,6 +230,17 @@ def judged(tasks: Sequence[Task], algorithm: Algorithm, name: str) -> Iterator[s
             f"{name} learns from answers that were compared, and none of {len(tasks)} tasks has two: give rows chosen "
             "and rejected, or several completions with scores"
         )
+
+
+def answers(tasks: Sequence[Task], reward: Reward) -> Iterator[str]:
+    """What is wrong with the tasks' own answers, which a verifier is to compare with."""
+    for leaf in leaves_of(reward):
+        bad = [task for task in tasks if leaf.fault(task)] if isinstance(leaf, Verifier) else []
+        if bad:
+            yield (
+                f"{leaf.name}: {len(bad)} of {len(tasks)} rows cannot be graded; the first is {bad[0].id}: "
+                f"{leaf.fault(bad[0])}; mend these rows, or leave them out"
+            )
 
 
 def tasks(tasks: Sequence[Task], name: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ ANYWHERE = {"denial", "alternative", "hedge", "numeral", "unread"}
 BELONGING = {"sign", "scale", "operator", "bound", "percent"}
 SHORTENED = {"sign", "scale", "bound", "near"}  # what may be written with a full stop: "ca."
 PLAIN_LETTERS = ("a", "à", "y", "I")  # words of one letter; any other may be the name of a number
-BEFORE = frozenset("$€£¥₹₩₽([\"“”«「『'`:=,;.。!?¿¡→∴✅✓✔🎉") | {"---"}
+BEFORE = frozenset("$€£¥₹₩₽([\"“”«「『'`:=,;.、。!?¿¡]→∴✅✓✔🎉") | {"---"}
 AFTER = frozenset("$€£¥₹₩₽)]\"“”»」』'`.,;:。、°✅✓✔🎉(-—") | {"---"}
 QUOTES = frozenset("\"'”»」』")
 WINDOW = 3  # words after an answer that may be its unit or its scale
@@ -46,7 +46,11 @@ def _alone(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
 def _neutral(each: Lexeme) -> bool:
     if each.kind == "word":
         return each.effect in ("neutral", "copula") or each.text.casefold() in UNITS
-    return each.kind == "mark" and (each.text in BEFORE or each.text in AFTER) and each.text not in "-—?"
+    return (
+        each.kind == "mark"
+        and (each.text in BEFORE or each.text in AFTER or each.text == "/")
+        and each.text not in "-—?"
+    )
 
 
 def ends(each: Lexeme, following: Lexeme | None) -> bool:
@@ -91,34 +95,33 @@ def _called(before: Sequence[Lexeme], bracket: Lexeme) -> bool:
 
 
 def _changed_after(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
-    touching, near, first = True, True, True
+    """Whether what follows an answer changes it: right beside it, by one of the next words, or by a later "wait"."""
+    touching = near = True  # only marks lie between, and the sentence and its first words go on
     words = 0
-    for index, each in enumerate(after):
-        following = after[index + 1] if index + 1 < len(after) else None
+    for at, each in enumerate(after):
+        following = after[at + 1] if at + 1 < len(after) else None
         if each.effect == "revision" or (near and each.text == "?"):
             return True
         if each.kind == "mark":
-            if touching and not harmless(each, following, before, first):
+            if touching and not harmless(each, following, before, first=at == 0):
                 return True
             if ends(each, following):
                 touching = near = False
-        elif touching and each.kind == "number":
+            continue
+        if touching and each.kind == "number":
             return True
-        else:
-            words += 1
-            near &= words <= WINDOW
-            if near and (
-                each.effect in BELONGING or (_variable(each) and not (index and after[index - 1].text == "°"))
-            ):
-                return True
-            if first and (each.effect == "suffix" or (each.letter and following is None)):
-                return True
-            touching = False
-        first = False
+        words += 1
+        near &= words <= WINDOW
+        named = _variable(each) and not (at and after[at - 1].text in ("°", "/"))  # "°C", "km/h"
+        if near and (each.effect in BELONGING or named):
+            return True
+        if at == 0 and (each.effect == "suffix" or (each.letter and following is None)):
+            return True
+        touching = False
     return False
 
 
-def harmless(each: Lexeme, following: Lexeme | None, before: Sequence[Lexeme], first: bool) -> bool:
+def harmless(each: Lexeme, following: Lexeme | None, before: Sequence[Lexeme], *, first: bool) -> bool:
     """Whether a mark after an answer, with nothing but such marks between them, says nothing of it."""
     if each.text in ("-", "—"):
         return following is not None and following.kind == "word" and not (following.letter or following.follows(each))

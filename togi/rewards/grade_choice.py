@@ -80,7 +80,7 @@ def _doubted(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
 
 def _changed_by(after: Sequence[Lexeme], before: Sequence[Lexeme]) -> bool:
     following = after[1] if len(after) > 1 else None
-    return after[0].kind == "mark" and not harmless(after[0], following, before, True)
+    return after[0].kind == "mark" and not harmless(after[0], following, before, first=True)
 
 
 def choice(*, text: str, gold: Any, tag: str, marker: str, options: str) -> Mark:

@@ -32,13 +32,13 @@ def parse_json(text: str) -> tuple[Any, bool]:
 
 
 def exact(*, text: str, gold: Any, tag: str, marker: str, case: bool) -> Mark:
-    golds = [_as_text(each) for each in (gold if isinstance(gold, list) else [gold])]
-    if not golds or not all(each and each.strip() for each in golds):
+    golds = texts(gold)
+    if golds is None:
         return {"bad_gold": f"the answer {gold!r} is no text, nor a list of texts"}
     place = place_of(text, tag=tag, marker=marker, box=False)
     if place is None:
         return UNPARSED
-    return {"value": float(normal(place.text, case) in {normal(str(each), case) for each in golds}), "parsed": 1.0}
+    return {"value": float(normal(place.text, case) in {normal(each, case) for each in golds}), "parsed": 1.0}
 
 
 def matches(*, text: str, gold: Any, tag: str, marker: str, pattern: str) -> Mark:
@@ -74,6 +74,13 @@ def object_fields(*, text: str, tag: str, marker: str, key: str) -> dict[str, An
     if not isinstance(value, dict) or key not in value:
         return {"field": None}
     return {"field": value[key] if isinstance(value[key], str) else json.dumps(value[key], ensure_ascii=False)}
+
+
+def texts(gold: Any) -> list[str] | None:
+    """A task's answer, or each of a list of answers, as text; None where one is none."""
+    found = [_as_text(each) for each in (gold if isinstance(gold, list) else [gold])]
+    said = [each for each in found if each and each.strip()]
+    return said if said and len(said) == len(found) else None
 
 
 def _as_text(answer: Any) -> str | None:

@@ -45,7 +45,7 @@ LEXEME = re.compile(
     | (?P<number>(?:(?<![0-9A-Za-z)\]}}%°])[+-])?{CURRENCY}?(?:{DIGITS}|{FRACTION}))
     | (?P<cjk>[{CJK}]+)
     | (?P<word>{LETTER}+(?:'{LETTER}+)*(?:(?<={LETTER}{LETTER})\^\{{?-?\d\}}?)?)
-    | (?P<negation>(?<!\S)!(?=\S))
+    | (?P<negation>(?<!\S)!(?=\S) | &\#?\w+;)
     | (?P<mark>\\[a-zA-Z]+ | \\. | \*+ | _+
                | `+ | \#+ | ~+ | \.{{2,}} | -{{3,}} | ={{3,}} | -> | [<>=!]= | =[<>] | \S)""",
     re.VERBOSE,
@@ -92,7 +92,8 @@ def fold(text: str) -> str:
 
 def plain(text: str) -> str:
     """A folded text without LaTeX's fonts, colours, boxes, spaces and dollars, and without emphasis around it."""
-    text = text.replace(r"\{", "\ue001").replace(r"\}", "\ue002")
+    text = text.replace(r"\{", "\ue001").replace(r"\}", "\ue002").replace(r"\%", "%")
+    text = re.sub(r"(?<![\d\s])\\[dt]?frac\{(-?\d+)\}\{(\d+)\}|^\\[dt]?frac\{(-?\d+)\}\{(\d+)\}", _as_quotient, text)
     text = re.sub(r"\\(?:text)?color\s*\{\s*[a-zA-Z]+\s*\}", "", text)
     for _ in range(DEEPEST):
         text, count = re.subn(rf"\\(?:{WRAPPERS})\s*\{{([^{{}}]*)\}}", r" \1 ", text)
@@ -100,6 +101,11 @@ def plain(text: str) -> str:
             break
     text = re.sub(rf"\\(?:{WRAPPERS})(?![a-zA-Z])|\\[,;:!\s()\[\]]|\\?\$", " ", text)
     return text.replace("\ue001", "{").replace("\ue002", "}").strip().strip("*`_ \n").strip()
+
+
+def _as_quotient(fraction: re.Match[str]) -> str:
+    top, bottom = (part for part in fraction.groups() if part)
+    return f"{top}/{bottom}"
 
 
 def _is_numeral(character: str) -> bool:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from togi.rewards.doubt import changed, ends
 from togi.rewards.grade import answer_text
 from togi.rewards.lexemes import Lexeme, fold, lexemes
 
-LONGEST = 20_000  # characters of prose that are searched for an answer, and that may follow one
+LONGEST = 10_000  # characters that are searched for an answer, and that may follow one
+MOST = 100  # boxes
 REACH = 300  # characters before a place that may belong to its clause
+BOX = re.compile(r"\\(?:boxed|fbox)\{")
 JOINING = ("that", "dass", "ob", "que", "whether")  # a clause that begins so belongs to the one before
 
 
@@ -49,41 +52,53 @@ def place_of(text: str, *, tag: str = "answer", marker: str = "", box: bool = Tr
         if len(contents) > 1 or "" in contents:
             return None
         content = contents.pop()
-        before = re.sub(r"\\(?:boxed|fbox)\{\Z", "", said[: found[0][0]])
-        after = " ".join(
-            said[end + 1 : begin] for (_, end), (begin, _) in zip(found, [*found[1:], (None, 0)], strict=True)
-        )
-        after = re.sub(r"\\(?:boxed|fbox)\{(?=\s|\Z)", "", after)
+        before = said[: said.rindex("\\", 0, found[0][0])]
+        between = [BOX.sub("", said[one + 1 : other]) for (_, one), (other, _) in pairwise(found)]
+        after = " ".join([*between, said[found[-1][1] + 1 :]])
     else:
-        return Place(text=said, own=False) if len(said) <= LONGEST else None
-    return None if _changed_outside(content, before, after) else Place(text=content, own=True)
+        return None if box and _long(said) else Place(text=said, own=False)
+    if (box and _long(content)) or _changed_outside(content, before, after):
+        return None
+    return Place(text=content, own=True)
 
 
 def boxes(text: str) -> list[tuple[int, int]]:
-    """Where the content of each ``\\boxed{}`` or ``\\fbox{}`` begins and ends, braces matched. One that is not closed
-    is empty, and what stands in a box is its content."""
+    """Where the content of each ``\\boxed{}`` or ``\\fbox{}`` begins and ends, braces matched: what stands in a box is
+    content. One that is not closed is empty, and the last that is looked for."""
     found: list[tuple[int, int]] = []
-    depth = 0
-    for match in re.finditer(r"\\(?:boxed|fbox)\{|\\.|[{}]", text, re.DOTALL):
-        if depth:
-            depth += {"{": 1, "}": -1}.get(match[0][-1], 0) if match[0] in "{}" or len(match[0]) > 2 else 0
-            if not depth:
-                found[-1] = (found[-1][0], match.start())
-        elif len(match[0]) > 2:
-            depth = 1
-            found.append((match.end(), match.end()))
+    at = 0
+    while len(found) < MOST and (opening := BOX.search(text, at)):
+        begin = opening.end()
+        found.append((begin, _closed(text, begin)))
+        if found[-1][1] == begin:
+            break
+        at = found[-1][1]
     return found
 
 
+def _closed(text: str, begin: int) -> int:
+    """Where the brace that closes a box stands; where the box begins if none does."""
+    depth = 1
+    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, begin, begin + LONGEST):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if not depth:
+            return match.start()
+    return begin
+
+
+def _long(text: str) -> bool:
+    """Whether a text is longer than what is searched; some characters fold to many."""
+    return len(text) > LONGEST or len(fold(text)) > LONGEST
+
+
 def _changed_outside(content: str, before: str, after: str) -> bool:
-    if len(after) > LONGEST:
+    if _long(after):
         return True
     following = lexemes(fold(after))
-    own = {each.text for each in lexemes(fold(content)) if each.kind == "number"}
-    if any(each.kind == "number" and each.text not in own for each in following):
+    others = {each.text for each in following if each.kind == "number"}
+    if others and (_long(content) or others - {each.text for each in lexemes(fold(content))}):
         return True
-    said = [each for each in following if each.kind != "number"]
-    return changed(_clause(lexemes(fold(before[-REACH:]))), said)
+    return changed(_clause(lexemes(fold(before[-REACH:]))), [each for each in following if each.kind != "number"])
 
 
 def _clause(before: Sequence[Lexeme]) -> list[Lexeme]:

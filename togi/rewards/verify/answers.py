@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from togi.rewards import grade_gym, grade_math
+from togi.rewards import grade_gym, grade_math, grade_text
 from togi.rewards.grade import answer_text
 from togi.rewards.place import boxes
 from togi.rewards.verify.verifier import Answer, Verifier, need
@@ -16,14 +16,16 @@ from togi.types import Task
 
 @dataclass(frozen=True, kw_only=True)
 class number(Answer):
-    """1 when the only number of the answer equals the task's, within ``tolerance`` (absolute).
+    r"""1 when the only number of the answer equals the task's, within ``tolerance`` (absolute).
 
-    The answer is what stands in ``<tag>``, else after ``</think>``, else everything; ``marker`` narrows it to what
-    follows the marker ("####"), which stands there once. Reads commas, signs, decimals, fractions and percent exactly;
-    "41 or 42" and "2 + 40 = 42" are no answer. Of the task's own answer only what follows "####" counts. ``percent``
-    says what 42% is: "fraction" 0.42, "unit" a percentage that equals a percentage only, "drop" 42.
+    The answer is what stands in ``<tag>``, else in ``\boxed{}``, else after ``</think>``, else everything; ``marker``
+    narrows it to what follows the marker ("####"), which stands there once. Reads commas, signs, decimals, fractions,
+    currencies and percent exactly; "41 or 42", "minus 42", "42 million" and "2 + 40 = 42" are no answer 42. Of the
+    task's own answer only what follows "####" counts. ``percent`` says what 42% is: "fraction" 0.42, "unit" a
+    percentage that equals a percentage only, "drop" 42.
     """
 
+    wants = "number"
     tolerance: float = 0.0
     percent: str = "fraction"
     name: str = "number"
@@ -47,9 +49,10 @@ class number(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class choice(Answer):
-    """1 when the answer chooses the task's letter: "B", "(B)", "B. Paris", "The answer is B". The answer is found as
-    by ``number``; two letters are no answer."""
+    """1 when the answer chooses the task's letter: "B", "(B)", "B. Paris", "B is correct". The answer is found as by
+    ``number``; two letters are no answer."""
 
+    wants = "letter"
     options: str = "ABCDE"
     name: str = "choice"
 
@@ -68,11 +71,15 @@ class choice(Answer):
 @dataclass(frozen=True, kw_only=True)
 class exact(Answer):
     """1 when the answer is the task's, up to white space, and up to case unless ``case``. A list of answers accepts
-    any of them. The answer is found as by ``number``."""
+    any of them. The answer is found as by ``number``, but for boxes: they are text here."""
 
+    wants = "text, nor a list of texts"
     reads_box = False
     case: bool = False
     name: str = "exact"
+
+    def accepts(self, answer: Any) -> bool:
+        return grade_text.texts(answer) is not None
 
     @property
     def grader(self) -> str:
@@ -92,6 +99,7 @@ class math(Verifier):
     ``togi[math]``.
     """
 
+    wants = "formula"
     strict: bool = True
     name: str = "math"
 

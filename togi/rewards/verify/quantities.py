@@ -21,6 +21,7 @@ class quantity(Answer):
     answer is found as by ``number``. Needs the extra ``togi[units]``.
     """
 
+    wants = "number with a unit"
     tolerance: float = 0.0
     percent: str = "fraction"
     name: str = "quantity"
@@ -55,6 +56,7 @@ class interval(Answer):
     numbers or infinite. The answer is found as by ``number``.
     """
 
+    wants = "interval"
     name: str = "interval"
 
     @property
@@ -70,11 +72,15 @@ class Items(Answer):
     """An answer of several items between commas. ``items`` are "numbers", compared exactly, or "texts", compared up to
     white space and case."""
 
+    wants = "list or text"
     items: str = "numbers"
 
     def __post_init__(self) -> None:
         if self.items not in ("numbers", "texts"):
             raise ValueError(f'{self.name}: items are "numbers" or "texts"; got "{self.items}"')
+
+    def accepts(self, answer: Any) -> bool:
+        return all(map(super().accepts, answer)) if isinstance(answer, list) else super().accepts(answer)
 
     def right(self, task: Task) -> str | None:
         if isinstance(task.answer, list):

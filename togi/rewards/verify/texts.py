@@ -29,6 +29,11 @@ class _Matches(Answer):
         except re.error as error:
             raise ValueError(f"{self.name}: {self.pattern!r} is no regular expression: {error}") from error
 
+    wants = "regular expression"
+
+    def accepts(self, answer: Any) -> bool:
+        return bool(self.pattern) or isinstance(answer, str)
+
     def right(self, task: Task) -> str | None:
         return super().right(task) if self.pattern else None
 

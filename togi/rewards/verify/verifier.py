@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from togi.protocols import Asked
 from togi.rewards.algebra import LEAST, Leaf
 from togi.rewards.blame import Graded, failed, graded
+from togi.rewards.grade import gold_text
 from togi.rewards.place import place_of
 from togi.sandbox.pool import Pool, shared_pool
 from togi.types import Score, Task, Trajectory
@@ -42,7 +43,18 @@ def first_answer(task: Task) -> str | None:
 class Verifier(Leaf):
     """A leaf graded by one function of text, called once a trajectory."""
 
+    wants: ClassVar[str] = ""  # what a task's own answer has to be; empty for what is not compared with one
     pool: Pool = field(default_factory=shared_pool, compare=False, repr=False)
+
+    def fault(self, task: Task) -> str:
+        """What is wrong with a task's own answer, as far as its type tells; empty when nothing is."""
+        if not self.wants or self.accepts(task.answer):
+            return ""
+        return f"the answer {task.answer!r} is no {self.wants}"
+
+    def accepts(self, answer: Any) -> bool:
+        """Whether a task's own answer is of a type that can be compared."""
+        return gold_text(answer) is not None
 
     @property
     @abstractmethod
