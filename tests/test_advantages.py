@@ -160,6 +160,26 @@ def test_reinforce_plus_plus_baseline_per_sequence_keeps_signs_and_per_token_shi
     close(adv.whiten(tokens)[first], want)
 
 
+def test_two_attempts_have_a_spread() -> None:
+    """Of 1 and 0 about 1/2 with Bessel's correction: the root of 1/2."""
+    close(adv.group_mean_std([1.0, 0], [0, 0], eps=0), [0.707107, -0.707107])
+    close(adv.group_mean_batch_std([1.0, 0], [0, 0], eps=0), [0.707107, -0.707107])
+    close(adv.group_centred_whitened([1.0, 0], [0, 0]), [0.707107, -0.707107])
+    close(adv.whiten([0.0, 2]), [-0.707107, 0.707107])
+
+
+def test_whitening_adds_to_the_variance() -> None:
+    """Of 0 and 2e-4 the variance is 2e-8, and 3e-8 with what is added."""
+    close(adv.whiten([0.0, 2e-4]), [-0.57735, 0.57735])
+
+
+def test_group_centred_whitened() -> None:
+    """Whitened over all eight, of which a flat group takes two."""
+    reward, group = [*R1, 0.3, 0.3, 0.5, 1.0], [0] * 4 + [1, 1] + [2, 2]
+    centred = np.array([0.5, -0.5, -0.5, 0.5, 0, 0, -0.25, 0.25])
+    close(adv.group_centred_whitened(reward, group), centred / np.sqrt((4 * 0.25 + 2 * 0.0625) / 7))
+
+
 def test_remax() -> None:
     close(adv.remax([1, 0.2, 0.7], [0.5, 0.5, 0.5]), [0.5, -0.3, 0.2])
 
@@ -253,11 +273,6 @@ def test_flat_groups_and_lone_attempts_get_exactly_zero(name: str) -> None:
 
 
 @every_rule
-def test_nothing_in_nothing_out(name: str) -> None:
-    assert RULES[name](np.array([]), np.array([])).shape == (0,)
-
-
-@every_rule
 def test_a_reward_that_is_not_a_number_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"finite.*\[1\].*leave out"):
         RULES[name](np.array([1.0, np.nan, 0]), np.array([0, 0, 0]))
@@ -297,6 +312,22 @@ def test_flat_groups_are_exactly_zero_and_all_is_finite(name: str, groups: list[
     for number, group in enumerate(groups):
         if np.ptp(group) < adv.FLAT:
             assert (got[index == number] == 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(COMPARING))
+def test_nothing_in_nothing_out(name: str) -> None:
+    assert COMPARING[name](np.array([]), np.array([])).shape == (0,)
+
+
+def test_a_difference_of_a_millionth_is_a_signal() -> None:
+    reward, one = [0.0, 1e-6], [0, 0]
+    assert adv.informative(reward)
+    for rule in (adv.group_centred, adv.leave_one_out, partial(adv.best_of_k, k=2)):
+        assert rule(reward, one)[1] > 0
+    assert adv.best_of_k_standardised([0.0, 0.0, 1e-6], [0, 0, 0], k=2)[2] > 0
+    assert adv.best_of_k_standardised(reward, one, k=1)[1] > 0
+    assert adv.whiten(reward)[1] > 0
+    assert adv.remax(reward, [0.0, 0.0]).tolist() == [0, 1e-6]
 
 
 @pytest.mark.parametrize(
@@ -386,6 +417,7 @@ def test_means_of_ones_are_one(length: list[int]) -> None:
 
 
 def test_the_constant_length_must_be_positive() -> None:
+    assert adv.constant_length([1, 1], 1).tolist() == [0.5, 0.5]
     with pytest.raises(ValueError, match="max_length"):
         adv.constant_length([1], 0)
 
@@ -410,4 +442,5 @@ def test_keep_rules_at_their_edges() -> None:
     assert adv.informative([0.3, 0.31])
     assert adv.in_band([0, 0, 0, 0, 1], 0.2, 0.8)
     assert adv.in_band([1, 1, 1, 1, 0], 0.2, 0.8)
+    assert adv.in_band([0.5], 0.2, 0.8)
     assert not adv.in_band([], 0.0, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -158,6 +159,34 @@ def test_sequence_ratio_clip_of_nothing_is_nothing() -> None:
 # Properties of all policy losses.
 
 EVERY = pytest.mark.parametrize("loss", [PG, PPO, DUAL, DAPO, SEQUENCE], ids=["pg", "ppo", "dual", "dapo", "sequence"])
+
+
+def test_a_capped_loss_at_an_advantage_of_zero_or_just_above_is_not_capped() -> None:
+    """Good tokens are bounded by the clip alone: at a ratio of 1/2 and A = 1/2 the loss is -1/4, not min(-1/4, -3/2)."""
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    logp, good = torch.full((1, 1), 0.5).log(), torch.full((1, 1), 0.5)
+    loss = losses.dual_clip(logp, torch.zeros(1, 1), good, mask, low=0.2, high=0.2, cap=3)
+    assert loss.item() == pytest.approx(-0.25)
+
+
+def test_the_clip_silences_only_beyond_its_bounds() -> None:
+    """Ratios at the bounds and beyond, with advantages of 0 and between 0 and 1."""
+    ratios, mask = torch.tensor([[0.5, 0.75, 0.5, 1.25, 1.5, 1.5]]), torch.ones(1, 6, dtype=torch.bool)
+    advantage = torch.tensor([[0.0, -1.0, 0.5, 1.0, 0.0, 0.5]])
+    below, above = losses.clip_fraction(ratios.log(), torch.zeros(1, 6), advantage, mask, low=0.25, high=0.25)
+    assert (below.tolist(), above.tolist()) == ([[0] * 6], [[0, 0, 0, 0, 0, 1]])
+
+
+def test_a_sequence_ratio_and_a_values_targets_carry_no_gradient_beyond_reason() -> None:
+    mask, zeros, ones = torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2), torch.ones(1, 2)
+    far = torch.full((1, 2), 60.0)
+    found = losses.sequence_ratio_clip(far, zeros, -ones, mask, low=0.2, high=0.2)
+    assert found.item() == pytest.approx(math.exp(20))
+    value, old, returns = (torch.full((1, 2), x, requires_grad=True) for x in (2.0, 1.5, 1.0))
+    losses.value_clip(value, old, returns, mask, clip=0.1).sum().backward()  # type: ignore[no-untyped-call]
+    assert value.grad is not None
+    assert old.grad is None
+    assert returns.grad is None
 
 
 @EVERY

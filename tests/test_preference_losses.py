@@ -115,6 +115,23 @@ def test_slic() -> None:
 
 def test_rso() -> None:
     close(losses.rso(H_W, H_L, gamma=0.1), [0.85, 0.85])
+    close(losses.rso(H_W, H_L, gamma=1.0), [0, 0])
+
+
+def test_the_odds_of_a_certain_answer_are_cut() -> None:
+    """At e^-1e-7 they are 1e7; an even answer's are 1."""
+    close(losses.log_odds_ratio(tensor([0.0]), tensor([0.5]).log()), [16.118096])
+
+
+def test_f_dpo_lies_halfway_unless_told() -> None:
+    halfway = losses.f_dpo(H_W, H_L, beta=0.1, divergence="alpha", alpha=0.5)
+    close(losses.f_dpo(H_W, H_L, beta=0.1, divergence="alpha"), halfway)
+
+
+@pytest.mark.parametrize("epsilon", [-0.1, 0.0, 0.5, 0.6])
+def test_exo_refuses_a_label_without_a_side(epsilon: float) -> None:
+    with pytest.raises(ValueError, match=r"\(0, 0\.5\)"):
+        losses.exo(H_W, H_L, beta=0.1, epsilon=epsilon)
 
 
 KTO_H, KTO_DESIRABLE = tensor([1, -0.5, 0.3]), torch.tensor([True, True, False])

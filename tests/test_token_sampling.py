@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
+from togi.engines import sampling as module
 from togi.engines.sampling import check_sampling, draw, uniform
 from togi.engines.stopping import StopStrings, cut
 from togi.types import Sampling
@@ -117,6 +118,44 @@ def test_a_min_p_of_1_keeps_only_the_likeliest(also: dict[str, float]) -> None:
     assert tied[0].tolist() == [0] * 4 + [2] * 4
 
 
+def splitmix(state: int) -> int:
+    """The number that splitmix64 gives at a state, with its published constants."""
+    z = (state + 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**63 + 12345])
+def test_uniform_numbers_are_those_of_splitmix64(seed: int) -> None:
+    assert splitmix(0) == 0xE220A8397B1DCDAF  # as published
+    want = [(splitmix(splitmix(seed) + i * 0x9E3779B97F4A7C15) >> 11) / 2**53 for i in range(4)]
+    assert uniform(np.full(4, seed, np.uint64), np.arange(4)).tolist() == want
+
+
+def test_a_batch_is_drawn_in_blocks_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, sampling = torch.randn(7, 50, generator=torch.Generator().manual_seed(0)), Sampling(temperature=0.7)
+    whole = draw(logits, chances(7), sampling)
+    for size in (1, 50 * 4 * 3):
+        monkeypatch.setattr(module, "_BLOCK_BYTES", size)
+        for part, other in zip(draw(logits, chances(7), sampling), whole, strict=True):
+            assert part.equal(other)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_nucleus_is_measured_at_the_temperature(temperature: float) -> None:
+    """With 1, 1/2, 1/4 as masses the first two hold 6/7: a top_p just below keeps them, one just above the third too."""
+    logits = torch.tensor([1.0, 0.5, 0.25]).log()[None] * temperature
+    for top_p, last in ((6 / 7 - 1e-4, 1), (6 / 7 + 1e-4, 2), (4 / 7 - 1e-4, 0)):
+        token_B, _ = draw(logits, np.array([1 - 2.0**-53]), Sampling(temperature=temperature, top_p=top_p))
+        assert token_B.tolist() == [last]
+
+
+def test_settings_at_their_bounds_are_taken() -> None:
+    check_sampling(Sampling(max_tokens=0, temperature=0.0, top_p=1.0, top_k=0, min_p=0.0))
+    check_sampling(Sampling(min_p=1.0))
+
+
 def test_uniform_numbers() -> None:
     first = uniform(np.zeros(1, dtype=np.uint64), np.arange(3))
     assert first.tolist() == uniform(np.zeros(3, dtype=np.uint64), np.arange(3)).tolist()
@@ -136,6 +175,7 @@ def test_uniform_numbers() -> None:
         (Sampling(max_tokens=-1), "max_tokens"),
         (Sampling(temperature=-0.1), "temperature"),
         (Sampling(temperature=float("nan")), "temperature"),
+        (Sampling(temperature=float("inf")), "temperature"),
         (Sampling(top_p=0), "top_p"),
         (Sampling(top_p=1.1), "top_p"),
         (Sampling(top_k=-1), "top_k"),

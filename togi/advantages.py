@@ -141,7 +141,7 @@ def _by_rank(reward_S: ArrayLike, group_S: ArrayLike, k: int, credit: Callable[[
         raise ValueError(f"the best of k needs k of at least 1, got {k}")
     reward_S, index_S = _groups(reward_S, group_S)
     advantage_S = np.zeros_like(reward_S)
-    for group in range(int(index_S.max(initial=-1)) + 1):
+    for group in np.unique(index_S):
         members = np.flatnonzero(index_S == group)
         if len(members) >= k and np.ptp(reward_S[members]) >= FLAT:
             order = members[np.argsort(reward_S[members], kind="stable")]
@@ -315,7 +315,7 @@ def _groups(reward_S: ArrayLike, group_S: ArrayLike) -> tuple[Array, NDArray[np.
 
 
 def _flat(reward_S: Array, index_S: NDArray[np.int64]) -> NDArray[np.bool_]:
-    groups = int(index_S.max(initial=-1)) + 1
+    groups = len(np.bincount(index_S))
     top_G, bottom_G = np.full(groups, -np.inf), np.full(groups, np.inf)
     np.maximum.at(top_G, index_S, reward_S)
     np.minimum.at(bottom_G, index_S, reward_S)

@@ -45,8 +45,8 @@ def plackett_luce(score: Tensor) -> Tensor:
     The best is drawn first by a softmax over all, the next by one over those left, and so on. With two answers this is
     ``bradley_terry``.
     """
-    left = score.flip(-1).logcumsumexp(-1).flip(-1)
-    return (left - score).sum(-1)
+    from_the_worst = score.flip(-1)
+    return (from_the_worst.logcumsumexp(-1) - from_the_worst).sum(-1)
 
 
 def plackett_luce_ties(score: Tensor, worse: Tensor) -> Tensor:
