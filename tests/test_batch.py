@@ -86,6 +86,20 @@ def test_what_was_not_scored_is_absent() -> None:
     assert [(each.group, each.trajectory, each.ids.tolist()) for each in found] == [(1, 0, [1, 2]), (1, 2, [1, 2])]
 
 
+def test_dense_rewards_go_on_where_a_rewritten_history_begins() -> None:
+    turns = [turn([1], [2, 3]), turn([7], [4]), turn([8, 9], [5, 6])]
+    found = samples([group((turns, Score(value=0.0, dense=(0.1, 0.2, 0.3, 0.4, 0.5))))])
+    np.testing.assert_allclose(np.concatenate([one.dense for one in found]), [0, 0.1, 0.2, 0, 0.3, 0, 0, 0.4, 0.5])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("known", "recorded"), [((True, True), False), ((True, False), False), ((False, False), True)])
+def test_an_answer_is_recorded_when_no_turn_of_it_was_sampled(known: tuple[bool, bool], recorded: bool) -> None:
+    first, second = turn([1], [2]), turn([1, 2, 3], [4])
+    turns = [one if sampled else replace(one, logp=()) for one, sampled in zip((first, second), known, strict=True)]
+    [found] = samples([group((turns, Score(value=0.0)))])
+    assert found.recorded == recorded
+
+
 def test_recorded_answers_have_no_log_probabilities() -> None:
     [one] = samples([group(([turn([1], [2, 3], logp=())], Score(value=0.0)))])
     assert one.logp.tolist() == [0, 0, 0]
@@ -157,5 +171,6 @@ def test_minibatches_leave_out_what_weighs_nothing_and_are_never_empty() -> None
 
 
 def test_minibatches_refuse_less_than_one() -> None:
+    assert [len(part) for part in minibatches([sample(3), sample(2)], 1, "sample")] == [2]
     with pytest.raises(ValueError, match="at least 1"):
         minibatches([], 0, "sample")

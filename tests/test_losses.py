@@ -162,7 +162,7 @@ EVERY = pytest.mark.parametrize("loss", [PG, PPO, DUAL, DAPO, SEQUENCE], ids=["p
 
 
 def test_a_capped_loss_at_an_advantage_of_zero_or_just_above_is_not_capped() -> None:
-    """Good tokens are bounded by the clip alone: at a ratio of 1/2 and A = 1/2 the loss is -1/4, not min(-1/4, -3/2)."""
+    """Good tokens are bounded by the clip alone: at a ratio of 1/2 and A = 1/2 the loss is -1/4, not -3/2."""
     mask = torch.ones(1, 1, dtype=torch.bool)
     logp, good = torch.full((1, 1), 0.5).log(), torch.full((1, 1), 0.5)
     loss = losses.dual_clip(logp, torch.zeros(1, 1), good, mask, low=0.2, high=0.2, cap=3)

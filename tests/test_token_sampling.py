@@ -144,7 +144,7 @@ def test_a_batch_is_drawn_in_blocks_as_in_one(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_a_nucleus_is_measured_at_the_temperature(temperature: float) -> None:
-    """With 1, 1/2, 1/4 as masses the first two hold 6/7: a top_p just below keeps them, one just above the third too."""
+    """Of masses 1, 1/2, 1/4 the first two hold 6/7: a top_p just below keeps them, one just above the third too."""
     logits = torch.tensor([1.0, 0.5, 0.25]).log()[None] * temperature
     for top_p, last in ((6 / 7 - 1e-4, 1), (6 / 7 + 1e-4, 2), (4 / 7 - 1e-4, 0)):
         token_B, _ = draw(logits, np.array([1 - 2.0**-53]), Sampling(temperature=temperature, top_p=top_p))
