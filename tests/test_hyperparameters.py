@@ -1,0 +1,182 @@
+"""Every algorithm's own values, and which others it takes: its paper's as they stand, and bounds to the number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from togi.algorithms import ALGORITHMS, ConstantLength
+from togi.algorithms.genrm import Chains, Verdicts
+from togi.protocols import Sampler
+from togi.samplers import (
+    Against,
+    Dynamic,
+    Groups,
+    Recorded,
+    Referenced,
+    Rejection,
+    Revised,
+    StepLabels,
+    Stepwise,
+    WithGreedy,
+)
+
+CLIPPED = {
+    "clip_low": 0.2, "clip_high": 0.2, "kl": 0.0, "kl_estimator": "k3", "kl_place": "loss", "entropy_bonus": 0.0,
+}  # fmt: skip
+GRADIENT = CLIPPED | {"drop_truncated": False}
+REWARD_KL = {"kl_estimator": "k1", "kl_place": "reward"}
+PAIRS = {"beta": 0.1, "nll": 0.0, "pairs": "ends", "soft": False}
+DPO = PAIRS | {"label_smoothing": 0.0, "per_token": False}
+PPO = CLIPPED | REWARD_KL | {
+    "kl": 0.02, "critic": "own", "kl_target": None, "kl_horizon": 10_000, "gamma": 1.0, "lam": 0.95, "whiten": True,
+    "value_coef": 0.1, "value_clip": None, "score_clip": None, "missing_eos_penalty": 0.0, "truncation": "end",
+    "ptx": 0.0,
+}  # fmt: skip
+
+PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
+    "sft": (Recorded(), {}),
+    "sft_revised": (Revised(1), {}),
+    "collect": (Groups(2), {}),
+    "collect_revised": (Revised(1), {}),
+    "grpo": (Groups(64), GRADIENT | {"kl": 0.04}),
+    "dr_grpo": (Groups(8), GRADIENT),
+    "dapo": (Dynamic(16, max_rounds=10), GRADIENT | {"clip_high": 0.28, "drop_truncated": True}),
+    "rloo": (Groups(4), GRADIENT | REWARD_KL | {"kl": 0.03}),
+    "reinforce_pp": (Groups(1), GRADIENT | REWARD_KL | {"kl": 0.01, "gamma": 1.0}),
+    "reinforce_pp_baseline": (Groups(8), GRADIENT | {"kl": 0.001, "kl_estimator": "k2"}),
+    "lite_ppo": (Groups(8), GRADIENT),
+    "pass_at_k": (Groups(16), GRADIENT | {"k": 4, "standardised": False}),
+    "pass_at_k_training": (Groups(16), GRADIENT | {"k": 4, "standardised": True}),
+    "reward_model": (Recorded(), {"ranking": "pairs", "margin": 0.0, "centre": 0.01, "soft": False}),
+    "genrm": (Verdicts(most=4, master_keys=0, correct_from=0.5), {"solution": 1 / 3}),
+    "genrm_cot": (Chains(most=4, master_keys=0, correct_from=0.5, n=4), {"solution": 1 / 3}),
+    "process_reward_model": (Stepwise("\n"), {"after_error": False}),
+    "step_labels": (StepLabels(n=4, continuations=8, labels="hard", separator="\n", right_from=0.5), {}),
+    "rlpr": (Groups(8), GRADIENT | {"clip_high": 0.27, "beta": 1.0, "decay": 0.99}),
+    "verifree": (Referenced(8, "answer"), {"clip_low": 0.2, "clip_high": 0.2}),
+    "entropy_minimisation": (Groups(1), {}),
+    "ppo": (Groups(1), PPO),
+    "prime": (Groups(4), CLIPPED | {"beta": 0.05, "gamma": 1.0}),
+    "reinforce_baseline": (Groups(1), PPO | {"critic": "shared", "lam": 1.0, "whiten": False, "kl": 0.0}),
+    "remax": (WithGreedy(1), GRADIENT | REWARD_KL),
+    "nash_md": (Against(1, 0.125), GRADIENT | REWARD_KL | {"kl": 0.008}),
+    "dpo": (Recorded(), DPO),
+    "cdpo": (Recorded(), DPO | {"label_smoothing": 0.1}),
+    "robust_dpo": (Recorded(), PAIRS | {"beta": 0.01, "flip": 0.1}),
+    "rpo": (Recorded(), DPO | {"nll": 1.0}),
+    "dpo_norm": (Recorded(), DPO | {"beta": 5.0, "per_token": True}),
+    "ld_dpo": (Recorded(), PAIRS | {"alpha": 0.5}),
+    "online_dpo": (Groups(2), DPO),
+    "ipo": (Recorded(), PAIRS | {"per_token": True}),
+    "ipo_sum": (Recorded(), PAIRS | {"per_token": False}),
+    "f_dpo": (Recorded(), PAIRS | {"divergence": "js", "alpha": 0.5}),
+    "dpop": (Recorded(), PAIRS | {"beta": 0.3, "penalty": 50.0}),
+    "apo_zero": (Recorded(), PAIRS),
+    "apo_down": (Recorded(), PAIRS),
+    "exo": (Recorded(), PAIRS | {"epsilon": 1e-3}),
+    "exo_reward": (Recorded(), {"beta": 0.1, "nll": 0.0, "beta_reward": 0.1}),
+    "infonca": (Recorded(), {"beta": 0.01, "nll": 0.0, "alpha": 0.01}),
+    "nca": (Recorded(), {"beta": 0.01, "nll": 0.0, "alpha": 0.01}),
+    "pl_dpo": (Recorded(), {"beta": 0.1, "nll": 0.0}),
+    "sppo": (Recorded(), PAIRS | {"beta": 0.001}),
+    "rso": (Rejection(64, keep=8, reward_scale=0.5), PAIRS | {"beta": 0.05, "pairs": "all"}),
+    "slic": (Recorded(), PAIRS | {"beta": 1.0, "delta": 1.0, "regularisation": 0.1}),
+    "orpo": (Recorded(), PAIRS | {"nll": 1.0}),
+    "simpo": (Recorded(), PAIRS | {"beta": 2.0, "gamma": 1.0}),
+    "cpo": (Recorded(), PAIRS | {"nll": 1.0}),
+    "kto": (Recorded(), {"beta": 0.1, "desirable_from": 0.5, "desirable_weight": 1.0, "undesirable_weight": 1.0}),
+    "bco": (Recorded(), {"beta": 0.01, "desirable_from": 0.5, "decay": 0.9}),
+}
+
+
+def test_every_algorithm_is_published() -> None:
+    assert PUBLISHED.keys() == ALGORITHMS.keys()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_an_algorithm_has_its_papers_values(name: str) -> None:
+    algorithm, (sampler, values) = ALGORITHMS[name], PUBLISHED[name]
+    assert algorithm.sampler == sampler
+    own = {field.name: getattr(algorithm, field.name) for field in fields(algorithm)}  # type: ignore[arg-type]
+    assert {name: value for name, value in own.items() if name != "sampler" and not callable(value)} == values
+
+
+ABOVE_0, FROM_0 = ([1e-9, 1.0], [0.0, -1.0]), ([0.0, 1.0], [-1e-9])
+UNTIL_1 = ([1e-9, 1.0], [0.0, 1.001])
+BOUNDS: list[tuple[str, str, tuple[list[float], list[float]]]] = [
+    ("grpo", "kl", FROM_0),
+    ("grpo", "clip_low", UNTIL_1),
+    ("grpo", "clip_high", ABOVE_0),
+    ("verifree", "clip_high", ABOVE_0),
+    ("reinforce_pp", "gamma", UNTIL_1),
+    ("pass_at_k", "k", ([1, 16], [0, 17])),
+    ("rlpr", "beta", FROM_0),
+    ("rlpr", "decay", ([0.0, 0.999], [-1e-9, 1.0])),
+    ("ppo", "gamma", UNTIL_1),
+    ("ppo", "lam", ([0.0, 1.0], [-1e-9, 1.001])),
+    ("ppo", "value_clip", ABOVE_0),
+    ("ppo", "score_clip", ABOVE_0),
+    ("ppo", "kl_target", ABOVE_0),
+    ("ppo", "value_coef", FROM_0),
+    ("ppo", "missing_eos_penalty", FROM_0),
+    ("ppo", "ptx", FROM_0),
+    ("ppo", "kl_horizon", ([1], [0])),
+    ("prime", "beta", ABOVE_0),
+    ("prime", "gamma", UNTIL_1),
+    ("dpo", "beta", ABOVE_0),
+    ("dpo", "nll", FROM_0),
+    ("dpo", "label_smoothing", ([0.0, 0.5], [-1e-9, 0.501])),
+    ("robust_dpo", "flip", ([0.0, 0.499], [-1e-9, 0.5])),
+    ("dpop", "penalty", FROM_0),
+    ("f_dpo", "alpha", ([1e-9, 0.999], [0.0, 1.0])),
+    ("ld_dpo", "alpha", ([0.0, 1.0], [-1e-9, 1.001])),
+    ("exo", "epsilon", ([1e-9, 0.499], [0.0, 0.5])),
+    ("exo_reward", "beta_reward", ABOVE_0),
+    ("infonca", "alpha", ABOVE_0),
+    ("slic", "delta", FROM_0),
+    ("slic", "regularisation", FROM_0),
+    ("kto", "beta", ABOVE_0),
+    ("kto", "desirable_weight", ABOVE_0),
+    ("kto", "undesirable_weight", ABOVE_0),
+    ("bco", "decay", ([0.0, 0.999], [-1e-9, 1.0])),
+    ("reward_model", "margin", FROM_0),
+    ("reward_model", "centre", FROM_0),
+    ("genrm", "solution", ([0.0, 9.0], [-1e-9, math.inf])),
+]
+SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
+    (Groups(1), "n", ([1], [0])),
+    (Groups(3), "votes", ([3, 4], [2])),
+    (Dynamic(2), "n", ([2], [1])),
+    (Dynamic(2), "max_rounds", ([1], [0])),
+    (WithGreedy(), "n", ([1], [0])),
+    (Against(), "n", ([1], [0])),
+    (Against(), "reference_share", ([0.0, 1.0], [-0.001, 1.001])),
+    (Referenced(2), "n", ([1], [0])),
+    (Rejection(9), "keep", ([2, 9], [1, 10])),
+    (Rejection(9), "reward_scale", ABOVE_0),
+    (Revised(), "n", ([1], [0])),
+    (StepLabels(), "n", ([1], [0])),
+    (StepLabels(), "continuations", ([1], [0])),
+    (Verdicts(), "most", ([1], [0])),
+    (Verdicts(), "master_keys", ([0], [-1])),
+    (Chains(), "n", ([1], [0])),
+]
+EVERY = [(name, ALGORITHMS[name], *rest) for name, *rest in BOUNDS]
+EVERY += [(type(sampler).__name__, sampler, *rest) for sampler, *rest in SAMPLERS]
+EVERY += [("ConstantLength", ConstantLength(3), "max_length", ([1], [0]))]
+
+
+@pytest.mark.parametrize(
+    ("what", "field", "bounds"), [each[1:] for each in EVERY], ids=[f"{e[0]}.{e[2]}" for e in EVERY]
+)
+def test_a_bound_is_where_it_is_said(what: Any, field: str, bounds: tuple[list[float], list[float]]) -> None:
+    taken, refused = bounds
+    for value in taken:
+        assert getattr(replace(what, **{field: value}), field) == value
+    for value in refused:
+        with pytest.raises(ValueError, match=f"{value:g}"):
+            replace(what, **{field: value})
