@@ -41,7 +41,7 @@ def truncated(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 SETTINGS = [
     Sampling(),
     Sampling(temperature=0.6),
-    Sampling(temperature=1.7),
+    Sampling(temperature=2.0),
     Sampling(top_k=5),
     Sampling(top_p=0.8),
     Sampling(min_p=0.2),
