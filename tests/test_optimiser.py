@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from togi.models import optimiser as module
-from togi.models.optimiser import Optimiser, Trained, clip
+from togi.models.optimiser import Optimiser, Trained, clip, load_trained, save_trained
 
 
 def trained(optimiser: Optimiser, compute: torch.dtype = torch.float64, **values: object) -> Trained:
@@ -86,3 +87,29 @@ def test_an_update_gives_the_rate_and_the_betas_that_were_asked_for() -> None:
     assert [group["weight_decay"] for group in part.adam.param_groups] == [0.2, 0.0]
     part.update(0.125)
     assert [group["lr"] for group in part.adam.param_groups] == [0.125, 0.125]
+
+
+def test_schedules() -> None:
+    flat = Optimiser(learning_rate=1.0, warmup_steps=2)
+    assert [flat.rate(step) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+    line = Optimiser(learning_rate=1.0, warmup_steps=2, schedule="linear", total_steps=6)
+    assert [line.rate(step) for step in range(8)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    cosine = Optimiser(learning_rate=1.0, schedule="cosine", total_steps=4)
+    assert [cosine.rate(step) for step in range(5)] == pytest.approx([1.0, 0.853553, 0.5, 0.146447, 0.0], abs=1e-6)
+    assert Optimiser(learning_rate=1.0, warmup_steps=3, schedule="linear", total_steps=3).rate(3) == 1.0
+
+
+def test_what_was_saved_is_taken_up_to_the_bit(tmp_path: Path) -> None:
+    one, other = (trained(Optimiser(), torch.bfloat16, w=[[value]], b=[value]) for value in (1.0, 5.0))
+    updated(one, "w", 1.0, 0.3)
+    save_trained([one], tmp_path)
+    load_trained([other], tmp_path)
+    for name in ("w", "b"):
+        ours, theirs = other.master[name], one.master[name]
+        assert ours.equal(theirs)
+        assert other.working[name].equal(one.working[name])
+        state, saved = other.adam.state[ours], one.adam.state[theirs]
+        assert all(state[key].equal(saved[key]) for key in ("step", "exp_avg", "exp_avg_sq"))
+    assert other.adam.state[other.master["w"]]["step"] == 2
+    with pytest.raises(ValueError, match="other parameters than this model, for example c"):
+        load_trained([trained(Optimiser(), w=[[1.0]], b=[1.0], c=[1.0])], tmp_path)
