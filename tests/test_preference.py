@@ -601,6 +601,15 @@ def test_rejection_keeps_no_more_than_asked_of_those_that_pass_together() -> Non
     assert [len(each) for each in kept(Rejection(4, keep=2), Paid([1.0] * 4), 3)] == [2, 2, 2]
 
 
+def test_rejection_counts_rounds_and_what_was_paid_before() -> None:
+    play = Paid([1.0, 1.0, 0.0, 0.0])
+    Rejection(4, keep=4, reward_scale=1e-3)(tasks(), 2, play)  # type: ignore[arg-type]
+    assert play.counts == {"rejection/rounds": 2.0, "rejection/reward": 0.5}  # the zeros pass when the ones are gone
+    nobody = Paid([], lost=2)
+    Rejection(4, keep=2)(tasks(), 1, nobody)  # type: ignore[arg-type]
+    assert nobody.counts == {"rejection/rounds": 0.0}
+
+
 def test_rejection_depends_on_the_group_alone() -> None:
     sampler, play = Rejection(6, keep=3), Paid([0.1, 0.9, 0.5, 0.3, 0.8, 0.2])
     first = kept(sampler, play, 20)

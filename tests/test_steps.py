@@ -26,6 +26,7 @@ from togi.recipe import RecipeError, load_recipe
 from togi.records import rollout_rows
 from togi.rollout import Episodes
 from togi.samplers import StepLabels, Stepwise
+from togi.samplers.steps import _counts as step_counts
 from togi.text import Chat
 from togi.types import Message, Outputs, Sample, Sampling, Score, Task, Trajectory
 
@@ -212,6 +213,26 @@ def test_steps_are_worth_what_becomes_of_them(labels: str) -> None:
     assert sorted("".join(map(chr, prompt.ids)).split("?")[1] for prompt in begun) == ["p|"] * 3 + ["p|q|"] * 3
     [alone] = sampler(cycle(ASKED[1:]), 1, walk())
     assert [score.steps for score in alone.scores] == [score.steps for score in groups[1].scores]
+
+
+@pytest.mark.parametrize(
+    ("values", "soft", "hard"),
+    [((1.0, 0.6, 0.59), 2 / 3, 1.0), ((0.0, 0.59), 0.0, 0.0), ((), math.nan, math.nan), ((0.6,), 1.0, 1.0)],
+)
+def test_a_step_is_worth_what_its_scored_continuations_are(values: tuple[float, ...], soft: float, hard: float) -> None:
+    lost = Score(value=math.nan, status="timeout")
+    scores = [*(Score(value=value) for value in values), lost]
+    shaped = [*(Score(value=1 - value, parts={"correct": value}) for value in values), lost]
+    for told in (scores, shaped):
+        assert StepLabels(labels="soft", right_from=0.6)._worth(told) == pytest.approx(soft, nan_ok=True)
+        assert StepLabels(labels="hard", right_from=0.6)._worth(told) == pytest.approx(hard, nan_ok=True)
+
+
+def test_labels_are_counted() -> None:
+    counts = {"step_labels/steps": 1.5, "step_labels/unlabelled": 1 / 3, "step_labels/mean": 0.5}
+    assert step_counts([(1.0, math.nan), (0.0,)]) == pytest.approx(counts)
+    assert step_counts([(math.nan,)]) == {"step_labels/steps": 1, "step_labels/unlabelled": 1}
+    assert step_counts([]) == {}
 
 
 def test_labels_go_through_rollouts_to_a_later_stage(tmp_path: Path) -> None:
