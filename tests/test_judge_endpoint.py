@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_server import Fake, fails, good, said, serving
+from judge_server import Fake, fails, good, raw, said, serving
 
 from togi.rewards.judge.cache import ReplyCache, Spent
 from togi.rewards.judge.client import Fault, Patience, Server
 from togi.rewards.judge.endpoint import SILENT, Cap, Endpoint, Position, read_answer, verdict_logp
 from togi.rewards.judge.outage import JudgeWarning
-from togi.rewards.judge.verdict import Question, Reply
+from togi.rewards.judge.verdict import Question, Reply, read as verdict_of
 from togi.types import Message
 
 QUICK = Patience(attempts=2, seconds=1.0, total_seconds=2.0, backoff=0.001)
@@ -59,6 +59,70 @@ def test_failures_are_not_kept(tmp_path: Path) -> None:
         judge = endpoint(fake, tmp_path)
         assert judge.ask([question()])[0].status == "error"
         assert judge.ask([question()])[0].status == "ok"
+
+
+def _body(content: str = '"1"', logprob: str = "-0.1", usage: str = '{"prompt_tokens": 1}', more: str = "") -> bytes:
+    row = f'{{"token": "1", "logprob": {logprob}, "top_logprobs": [{{"token": "2", "logprob": -3}}]}}'
+    choice = f'{{"message": {{"content": {content}}}, "logprobs": {{"content": [{row}]}}}}'
+    return f'{{"choices": [{choice}], "usage": {usage}{more}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (_body(), "ok"),
+        *(
+            (_body(logprob=number), "ok")
+            for number in ("1e400", "-1e400", "NaN", "-Infinity", "true", "[1]", '"0"', "{}")
+        ),
+        *((_body(logprob=sign + "1" + "0" * 4000), "ok") for sign in ("", "-")),
+        (_body(logprob="1" + "0" * 5000), "error"),
+        *(
+            (_body(usage=f'{{"prompt_tokens": {number}, "completion_tokens": {number}}}'), "ok")
+            for number in ("1e400", "-3", "true", "null", "[[]]", "9" * 400, "NaN", '"x"', str(2**63))
+        ),
+        (_body(usage="[]"), "ok"),
+        (_body(content='"1\\ud800"'), "ok"),
+        (_body(content='"\\u0000\\u001b[2J"'), "ok"),
+        (_body(content='["1"]'), "ok"),
+        (_body(content="[" * 100_000 + "]" * 100_000), "error"),
+        (_body(more=', "x": "' + "x" * (5 << 20) + '"'), "error"),
+        *(
+            (raw, "error")
+            for raw in (b"", b"\xff\xfe", b"null", b"[]", b'"1"', b"1", b'{"choices": 3}', b"<html>\x1b[2J")
+        ),
+        *((f'{{"choices": [{each}]}}'.encode(), "error") for each in ("null", "[]", '{"message": []}', '"x"')),
+    ],
+    ids=range(39),
+)
+@pytest.mark.filterwarnings("ignore::togi.rewards.judge.outage.JudgeWarning")
+def test_whatever_a_server_sends_is_a_status(body: bytes, status: str, tmp_path: Path) -> None:
+    with serving(raw(body)) as fake:
+        judge = endpoint(fake, tmp_path)
+        replies = judge.ask([question(0), question(1, tokens=False)])
+        assert [reply.status for reply in replies] == [status] * 2
+        assert all(reply.note.isprintable() and len(reply.note) < 400 for reply in replies)
+        assert judge.ask([question(0)])[0].logp == replies[0].logp
+        assert all(0 < p <= 1 for p in verdict_of(question(0), replies[0]).probability.values() if p)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Location": "http://127.0.0.2:1/steal"},
+        {"Retry-After": "1e9"},
+        {"Retry-After": "Fri, 31 Dec 9999 99:99:99 GMT"},
+        {"Retry-After": "9" * 300},
+        {"Content-Type": "text/\x1b[2Jhtml"},
+    ],
+    ids=range(5),
+)
+@pytest.mark.parametrize("code", [200, 302, 307, 429, 503])
+def test_odd_headers_are_a_status(headers: dict[str, str], code: int, tmp_path: Path) -> None:
+    with serving(fails(code, headers)) as fake:
+        reply = endpoint(fake, tmp_path).ask([question()])[0]
+    assert reply.status == "error"
+    assert reply.note.isprintable()
 
 
 def test_no_more_is_asked_at_once_than_allowed(tmp_path: Path) -> None:

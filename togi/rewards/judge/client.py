@@ -77,7 +77,7 @@ class Server:
         while True:
             attempt += 1
             try:
-                return read(self._once(body, end))
+                return self._read(read, self._once(body, end))
             except Fault as fault:
                 wait = self._wait(attempt) if fault.wait is None else fault.wait
                 if not fault.again or attempt >= self.patience.attempts or time.monotonic() + wait >= end:
@@ -85,6 +85,13 @@ class Server:
                     raise Fault(f"{fault.note}{tried}", status=fault.status) from None
             if self.stopped.wait(wait):
                 raise Fault("the run is stopping")
+
+    def _read(self, read: Callable[[Any], Answer], answer: Any) -> Answer:
+        try:
+            return read(answer)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            # The boundary to a foreign server: whatever it sends, the run goes on.
+            raise Fault(self._hidden(f"the answer makes no sense: {type(error).__name__}"), again=True) from None
 
     def _wait(self, attempt: int) -> float:
         return self.patience.backoff * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)
@@ -104,7 +111,7 @@ class Server:
             connection.request("POST", self._path, body, self._headers())
             response = connection.getresponse()
             raw = response.read(LONGEST + 1)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             if late.is_set() or isinstance(error, TimeoutError):
                 raise Fault(f"no answer within {seconds:.3g} s", status="timeout", again=True) from None
             raise Fault(self._hidden(f"connection: {type(error).__name__}: {error}"), again=True) from None
@@ -129,9 +136,9 @@ class Server:
             try:
                 return json.loads(text)
             except (ValueError, RecursionError):
-                kind = response.headers.get("Content-Type", "no content type")
+                kind = _brief(response.headers.get("Content-Type", "no content type"))
                 raise Fault(f"the answer is not JSON ({kind}): {_brief(text)}", again=True) from None
-        said = f"HTTP {response.status} {response.reason}: {_brief(_message(text))}"
+        said = f"HTTP {response.status} {_brief(response.reason)}: {_brief(_message(text))}"
         if 300 <= response.status < 400:
             raise Fault(self._hidden(f"{said} (a redirect, not followed: give the address it leads to as base_url)"))
         again = response.status in AGAIN or response.status >= 500
@@ -207,7 +214,7 @@ def _retry_after(text: str | None) -> float | None:
     try:
         when = email.utils.parsedate_to_datetime(text)
         return max(0.0, when.timestamp() - time.time())
-    except (ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -221,5 +228,5 @@ def _message(text: str) -> str:
 
 
 def _brief(text: str) -> str:
-    line = " ".join(text.split())
+    line = "".join(character if character.isprintable() else "?" for character in " ".join(text[:2000].split()))
     return line if len(line) <= 200 else line[:199] + "…"

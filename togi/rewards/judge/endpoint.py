@@ -27,6 +27,12 @@ MOST_LIKELY = 20
 SILENT = 16
 """Questions that fail one after the other before a call gives up on the rest: a server that is down stays down."""
 
+MOST_TOKENS = 10**9
+"""Of one reply; what a server says beyond it is not believed."""
+
+LEAST = -1000.0
+"""Log-probabilities are cut here: below it, a float's exponential is 0."""
+
 _SCHEMA = 1  # part of every key: raised when what a kept reply means changes
 _MARKED = re.compile(rf"(?:^|\n)[\s*_]*{re.escape(MARK)}[\s*_]*", re.IGNORECASE)
 _UNSURE = 0.01  # a probability that may be given to the wrong one of "1" and "10"
@@ -181,6 +187,8 @@ def read_answer(answer: Any, question: Question) -> Reply:
     text = content if isinstance(content, str) else ""
     if not text and isinstance(refusal, str):
         text = f"refused: {refusal}"
+    # JSON may hold half of a surrogate pair, which no file can.
+    text = text.encode("utf-8", "replace").decode()
     prompt, completion = _usage(answer)
     return Reply(
         text=text,
@@ -197,10 +205,12 @@ def _usage(answer: Mapping[str, Any]) -> tuple[int | None, int | None]:
     if not isinstance(usage, dict):
         return None, None
     prompt, completion = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
-    return (
-        prompt if isinstance(prompt, int) and prompt >= 0 else None,
-        completion if isinstance(completion, int) and completion >= 0 else None,
-    )
+    return _count(prompt), _count(completion)
+
+
+def _count(value: Any) -> int | None:
+    sound = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return value if sound else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,9 +236,11 @@ def _positions(logprobs: Any) -> list[Position]:
             if not isinstance(entry, dict):
                 return []
             token, logp = entry.get("token"), entry.get("logprob")
-            if not isinstance(token, str) or not isinstance(logp, float | int) or not logp <= 1e-3:
+            if not isinstance(token, str) or isinstance(logp, bool) or not isinstance(logp, float | int):
                 return []
-            likely[token] = float(logp)
+            if not logp <= 1e-3:
+                return []
+            likely[token] = float(max(logp, LEAST))
         found.append(Position(token=row["token"], logp=likely))
     return found
 
