@@ -17,6 +17,7 @@ FLOORS = {
     "function": 1,
     "unicode_words": 1,
     "credentials": 1,
+    "template": 1,
     "batch": 1,
     "text": 2,
     "data": 2,

@@ -17,9 +17,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from togi.template import TemplateError, render
 from togi.types import Ids, Message, Task, Turn
 
 # Used when a tokenizer brings no template. Content starts on its own line, because a prompt that ends in a space
@@ -218,11 +218,9 @@ class Chat:
     def _render(self, messages: Sequence[Message], *, generation: bool) -> str:
         rows = [{"role": message.role, "content": message.content} for message in messages]
         try:
-            rendered: str = self.tokenizer.apply_chat_template(
-                rows, chat_template=self._template, tokenize=False, add_generation_prompt=generation
-            )
-        except jinja2.TemplateError as error:
-            roles = ", ".join(message.role for message in messages)
+            rendered = render(self._template, rows, generation=generation, variables=self.tokenizer.special_tokens_map)
+        except TemplateError as error:
+            roles = ", ".join(message.role for message in messages[:9])
             raise ValueError(f"the model's chat template refused messages of roles {roles}: {error}") from error
         return rendered
 
