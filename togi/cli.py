@@ -58,8 +58,10 @@ def demo(
 def preview(recipe: RecipePath, *overrides: Overrides) -> int:
     """What will the model be asked, what will it be paid for, what will it cost?"""
     from togi.recipe import load_recipe
+    from togi.recipe.start import check_start
 
     plan = load_recipe(recipe, overrides).run
+    check_start(plan)
     from togi.evidence.preview import preview as look
 
     found = look(plan)
@@ -71,8 +73,10 @@ def preview(recipe: RecipePath, *overrides: Overrides) -> int:
 def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
     """Is the machine fit? Can the base model do the task at all?"""
     from togi.recipe import load_recipe
+    from togi.recipe.start import check_start
 
     plan = load_recipe(recipe, overrides).run
+    check_start(plan)
     from togi.evidence.doctor import doctor as check
     from togi.evidence.redteam.command import keep
     from togi.progress import Live
@@ -127,6 +131,7 @@ def train(
     """Train; the same command again resumes a run that was stopped."""
     from togi.recipe import load_recipe
     from togi.recipe.show import origins, show
+    from togi.recipe.start import check_start
 
     loaded = load_recipe(recipe, overrides, folder=folder)
     if as_json and not dry_run:
@@ -137,6 +142,7 @@ def train(
     if dry_run:
         show(loaded.reading, loaded.run.recipe, Console())
         return
+    check_start(loaded.run)
     from togi.manifest import asked_tier
     from togi.progress import Live
     from togi.sandbox.tiers import standing
@@ -159,10 +165,12 @@ def evaluate(
 ) -> None:
     """Is it better, by how much, for sure? Base and trained model on the held-out tasks, with intervals."""
     from togi.recipe import load_recipe
+    from togi.recipe.start import check_start
 
     changes = {"attempts": attempts, "tasks": tasks}
     overrides = [f"evaluation.{name}={value}" for name, value in changes.items() if value is not None]
     plan = load_recipe(run, overrides).run
+    check_start(plan)
     from togi.evidence.again import evaluate_run, pick_model, table
 
     stage = pick_model(run, [one.name for one in plan.stages if one.algorithm.trains == "policy"], model)
@@ -210,6 +218,11 @@ def export(
     dtype: Annotated[Literal["float32", "bfloat16"], Parameter(help="Type of the weights.")] = "float32",
 ) -> None:
     """Weights in the formats that other tools load."""
+    from togi.models.source import check_source
+
+    if folder.exists():
+        raise ValueError(f"{folder} exists already: choose another folder, or remove it first")
+    check_source(source)
     import torch
 
     from togi.models.save import export as write
@@ -230,6 +243,9 @@ def chat(
     max_tokens: Annotated[int, Parameter(help="Longest answer.")] = 256,
 ) -> None:
     """Talk to a model or to what a run made of it."""
+    from togi.models.source import check_source
+
+    check_source(source)
     from togi.terminal_chat import chat as talk
     from togi.types import Sampling
 

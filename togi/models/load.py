@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -22,11 +20,13 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
 from togi.models.choices import Lora
 from togi.models.files import ModelError, digest, weight_files
+from togi.models.foreign import check_model
+from togi.models.source import HUB_ID, check_source, newest_model
 from togi.models.weights import quiet, read_folder, read_gguf
+from togi.template import TemplateError, render
 
 __all__ = ["Loaded", "Lora", "ModelError", "load_model"]
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 # Configuration, tokenizer and weights; never Python files.
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 # A second copy of the weights in another layout.
@@ -61,7 +61,8 @@ def load_model(
     model) or a hub id ``owner/name``; a local path goes before a hub id. ``lora`` adds fresh adapters, or must agree
     with those that are there. Raises ModelError: what is wrong with the source and what to do.
     """
-    path = _newest_model(Path(source))
+    check_source(source)
+    path = newest_model(Path(source))
     if (path / "adapter_config.json").is_file():
         model, tokenizer, hashed = _read_adapter(path, dtype, lora, progress)
     else:
@@ -81,17 +82,6 @@ def load_model(
     )
 
 
-def _newest_model(path: Path) -> Path:
-    """For a run folder the model of the stage finished last; any other path as it is."""
-    models = path / "models"
-    if not models.is_dir() or (path / "config.json").is_file():
-        return path
-    finished = [folder for folder in models.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-    if not finished:
-        raise ModelError(f"the run {path} has not finished a stage yet: it holds no model")
-    return max(finished, key=lambda folder: (folder.stat().st_mtime_ns, folder.name))
-
-
 def _read_base(
     source: str, path: Path, dtype: torch.dtype, progress: Progress
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
@@ -100,8 +90,9 @@ def _read_base(
         return (*read_folder(bundled(source, progress=progress), dtype), BUNDLED[source].sha256)
     if path.suffix == ".gguf":
         return (*read_gguf(path, dtype), digest([path]) if path.is_file() else "")
-    if not path.exists() and _HUB_ID.fullmatch(source):
+    if not path.exists() and HUB_ID.fullmatch(source):
         path = _from_hub(source, progress)
+        check_model(path)
     if not path.is_dir():
         raise ModelError(
             f"there is no model {source!r}: wanted a bundled name ({', '.join(BUNDLED)}), a folder with safetensors, "
@@ -140,6 +131,7 @@ def _read_adapter(
     base_path = Path(base)
     if (base_path / "adapter_config.json").is_file():
         raise ModelError(f"the base of the adapter {path} is itself an adapter, {base}: export that one merged first")
+    check_source(base)
     model, tokenizer, hashed = _read_base(base, base_path, dtype, progress)
     peft = _peft()
     with quiet():
@@ -210,8 +202,10 @@ def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froz
 def _template_end(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _ANSWER}]
     try:
-        rendered = tokenizer.apply_chat_template(messages, tokenize=False)
-    except jinja2.TemplateError as error:
+        rendered = render(
+            tokenizer.get_chat_template(), messages, generation=False, variables=tokenizer.special_tokens_map
+        )
+    except TemplateError as error:
         raise ModelError(f"the model's chat template fails on a question and an answer: {error}") from error
     after = rendered.rpartition(_ANSWER)[2].lstrip()
     first = tokenizer.encode(after, add_special_tokens=False)[:1]

@@ -17,6 +17,7 @@ from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
 from togi.function import absolute
 from togi.models.choices import Lora, Optimiser
+from togi.models.source import check_source
 from togi.protocols import Algorithm, Env, Reward
 from togi.recipe import check
 from togi.recipe.errors import RecipeError, did_you_mean
@@ -135,9 +136,15 @@ class Builder:
                 targets=table.lora.targets or "all-linear",
             )
         place = self.reading.base / Path(table.source).expanduser()
+        source = str(place) if place.exists() else table.source
         if not place.exists() and (table.source.startswith((".", "/", "~")) or table.source.endswith(".gguf")):
             self.refuse(("model", "source"), f"there is no {place}")
-        return ModelChoice(source=str(place) if place.exists() else table.source, dtype=table.dtype, lora=lora)
+        else:
+            try:
+                check_source(source)
+            except ValueError as error:
+                self.refuse(("model", "source"), str(error))
+        return ModelChoice(source=source, dtype=table.dtype, lora=lora)
 
     def pays(self, table: StageTable) -> bool:
         return (table.reward or self.recipe.reward) is not None

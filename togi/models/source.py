@@ -1,0 +1,45 @@
+"""Where a model's source leads, told before anything is loaded. It knows names, folders and files, and no torch."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from togi.models.bundled import BUNDLED
+from togi.models.files import ModelError, weight_files
+from togi.models.foreign import check_model
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+
+
+def check_source(source: str) -> None:
+    """Raises ModelError for what load_model would refuse by the names and numbers that are there."""
+    path = newest_model(Path(source))
+    if path.suffix == ".gguf" or (path / "adapter_config.json").is_file():
+        if path.suffix == ".gguf" and not path.is_file():
+            raise ModelError(f"there is no file {path}")
+        return
+    if path.is_dir():
+        weight_files(path)
+        if not (path / "config.json").is_file():
+            raise ModelError(f"{path} has weights but no config.json: it is not a folder that transformers can load")
+        check_model(path)
+    elif source not in BUNDLED and not HUB_ID.fullmatch(source):
+        near = difflib.get_close_matches(source[:100], BUNDLED, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ModelError(
+            f"there is no model {source!r}{hint}: wanted a bundled name ({', '.join(BUNDLED)}), a folder with "
+            "safetensors, a .gguf file, an adapter folder, a run folder, or a hub id such as org/name"
+        )
+
+
+def newest_model(path: Path) -> Path:
+    """For a run folder the model of the stage finished last; any other path as it is."""
+    models = path / "models"
+    if not models.is_dir() or (path / "config.json").is_file():
+        return path
+    finished = [folder for folder in models.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+    if not finished:
+        raise ModelError(f"the run {path} has not finished a stage yet: it holds no model")
+    return max(finished, key=lambda folder: (folder.stat().st_mtime_ns, folder.name))

@@ -1,0 +1,45 @@
+"""What has to be at hand before a run can begin: the keys of judges, and a folder that can be written.
+
+It knows the surroundings of a run and not its recipe's text; a recipe can be read and shown without any of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from togi.recipe.errors import RecipeError
+from togi.rewards.algebra import leaves_of
+from togi.rewards.judge import Judge
+from togi.rewards.judge.client import key_of
+from togi.run import Run
+
+
+def check_start(run: Run) -> None:
+    """Raises RecipeError for what is missing around a run."""
+    if problems := dict.fromkeys((*_keys(run), *_folder(run.folder))):
+        raise RecipeError(problems)
+
+
+def _keys(run: Run) -> Iterator[str]:
+    rewards = [reward for stage in run.stages for reward in (stage.reward, stage.gold) if reward is not None]
+    rewards += [run.evaluation.reward] if run.evaluation else []
+    for leaf in (leaf for reward in rewards for leaf in leaves_of(reward)):
+        if isinstance(leaf, Judge):
+            try:
+                key_of(leaf.key_env)
+            except ValueError as error:
+                yield f"{leaf.name}: {error}"
+
+
+def _folder(path: Path) -> Iterator[str]:
+    try:
+        there = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
+    except OSError as error:
+        yield f"{path}: cannot be a run's folder: {error.strerror}"
+        return
+    if not there.is_dir():
+        yield f"{path}: cannot be a run's folder, since {there} is no folder: name another one with --folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        yield f"{path}: cannot be a run's folder, since {there} cannot be written: name another one with --folder"
