@@ -89,6 +89,30 @@ def test_what_leaves_a_doubt_is_never_paid(name: str) -> None:
     assert [case for case, mark in marks.items() if mark.get("value") != 0] == []
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2 + 40 = 42 #### 42", 1),
+        ("2 + 40 is 42\n#### 42", 1),
+        ("41\n#### 42", 1),
+        ("<answer>2 + 40 = 42 #### 42</answer>", 1),
+        ("#### 42 apples.", 1),
+        ("#### $42", 1),
+        ("#### –42", 0),
+        ("not #### 42", 0),
+        ("41 or #### 42", 0),
+        ("#### 42 or 43", 0),
+        ("#### 42 is wrong", 0),
+        ("#### 42\nOr 43.", 0),
+        ("#### 42 #### 43", 0),
+        ("42", 0),
+    ],
+)
+def test_a_marker_is_a_place_of_its_own(text: str, value: float) -> None:
+    mark = grade_number.number(text=text, gold=42, tolerance=0.0, percent="fraction", tag="answer", marker="####")
+    assert mark["value"] == value
+
+
 NO_ANSWERS = (None, {}, {"a": 1}, [None], True, float("nan"), float("inf"), "", " ", "None", "null", "nan")
 
 

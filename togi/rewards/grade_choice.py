@@ -11,7 +11,6 @@ from togi.rewards.lexemes import Lexeme, fold, lexemes
 from togi.rewards.place import place_of
 
 BRACKETS = {"(": ")", "[": "]", '"': '"', "“": "”", "'": "'", "「": "」"}
-PARTING = (")", ".", ":", "、", ",", "-", "—", "]")  # between a letter and the text of its option
 QUIET = ("neutral", "copula")
 
 
@@ -51,19 +50,14 @@ def _bracketed(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
 def _chosen(before: Sequence[Lexeme], after: Sequence[Lexeme], own: bool) -> bool:
     """Whether the words right beside a letter say that it is the answer, or that it begins with its option's text."""
     words = [each for each in before if each.kind != "mark"]
-    if own and not all(each.effect in QUIET for each in words[1:] if each is not words[0] or not _label(before)):
-        return False
-    if own and words and words[0].effect not in QUIET and not _label(before):
+    named = len(before) > 1 and before[0].kind == "word" and before[1].text in (":", "=")
+    if own and not all(each.effect in QUIET for each in words[named:]):
         return False
     if _bracketed(before, after):
         return True
     said = not before or before[-1].kind == "mark" or before[-1].effect in QUIET
     parted = not after or after[0].kind == "mark"
     return said and (parted or after[0].effect in QUIET)
-
-
-def _label(before: Sequence[Lexeme]) -> bool:
-    return len(before) > 1 and before[0].kind == "word" and before[1].text in (":", "=")
 
 
 def _doubted(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:

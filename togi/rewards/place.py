@@ -19,6 +19,7 @@ LONGEST = 10_000  # characters that are searched for an answer, and that may fol
 MOST = 100  # boxes
 REACH = 300  # characters before a place that may belong to its clause
 BOX = re.compile(r"\\(?:boxed|fbox)\{")
+TAG = re.compile(r"</?(?!(?:del|s|strike)>)[A-Za-z][\w-]*>|<\|[\w-]*\|>")  # other than those that cross out
 JOINING = ("that", "dass", "ob", "que", "whether")  # a clause that begins so belongs to the one before
 
 
@@ -43,6 +44,7 @@ def place_of(text: str, *, tag: str = "answer", marker: str = "", box: bool = Tr
         return None
     if marker:
         before, _, after = said.partition(marker)
+        before += ":"  # a marker parts the answer from the steps that lead to it
         after = after.partition(f"</{tag}>")[2] if tag else ""
     elif tag and f"<{tag}>" in said:
         before, _, after = said.partition(f"<{tag}>")
@@ -94,11 +96,14 @@ def _long(text: str) -> bool:
 def _changed_outside(content: str, before: str, after: str) -> bool:
     if _long(after):
         return True
+    if before.rstrip(" \t$*([\\").endswith("\n"):
+        before += ":"  # the last line of the steps may end in a number
+    before, after = TAG.sub(" . ", before[-REACH:]), TAG.sub(" ", after)
     following = lexemes(fold(after))
     others = {each.text for each in following if each.kind == "number"}
     if others and (_long(content) or others - {each.text for each in lexemes(fold(content))}):
         return True
-    return changed(_clause(lexemes(fold(before[-REACH:]))), [each for each in following if each.kind != "number"])
+    return changed(_clause(lexemes(fold(before))), [each for each in following if each.kind != "number"])
 
 
 def _clause(before: Sequence[Lexeme]) -> list[Lexeme]:
