@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "togi"
 FLOORS = {
     "types": 0,
+    "extras": 0,
     "protocols": 1,
     "losses": 1,
     "advantages": 1,

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from togi.advantages import leave_one_out, token_mean
 from togi.algorithms import GRPO, ConstantLength
 from togi.data import Tasks
+from togi.extras import lacking
 from togi.folder import digest
 from togi.recipe import RecipeError, load_recipe
 from togi.recipe.errors import model_at
@@ -451,9 +452,7 @@ def test_several_problems_are_told_at_once(recipe: Path) -> None:
 
 def test_a_missing_extra_is_named(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("togi.recipe.build.find_spec", lambda name: None)
-    assert refused(recipe, "model.lora.rank=2") == [
-        "command line: model.lora: adapters need the lora extra: pip install 'togi[lora]'"
-    ]
+    assert refused(recipe, "model.lora.rank=2") == [f"command line: model.lora: {lacking('an adapter', 'lora')}"]
 
 
 def test_paths_are_relative_to_the_recipe(recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from togi.data.errors import DataError, Diagnostics, RowError
+from togi.extras import lacking
 
 Row = Mapping[str, Any]
 COMPRESSED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"\x28\xb5": "zstd", b"BZ": "bzip2"}
@@ -84,7 +85,7 @@ def _parquet_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise DataError(f"{path}: parquet files need the parquet extra: pip install 'togi[parquet]'") from error
+        raise DataError(lacking(f"the parquet file {path}", "parquet")) from error
     try:
         file = parquet.ParquetFile(path)
     except (pyarrow.ArrowInvalid, OSError) as error:
@@ -98,9 +99,7 @@ def _dataset_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tup
     try:
         import datasets
     except ImportError as error:
-        raise DataError(
-            f"{path}: folders of `datasets` need the datasets extra: pip install 'togi[datasets]'"
-        ) from error
+        raise DataError(lacking(f"the `datasets` folder {path}", "datasets")) from error
     try:
         found = datasets.load_from_disk(str(path))
     except (OSError, ValueError) as error:

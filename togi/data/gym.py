@@ -23,13 +23,14 @@ from typing import Any
 
 from togi.data.errors import DataError, RowError
 from togi.data.files import Row, plain
+from togi.extras import lacking
 
 
 def gym_rows(name: str, *, seed: int, size: int, config: Mapping[str, Any], most: int) -> Iterator[Row]:
     """Rows of ever larger data sets of one seed, up to ``most``, so that duplicates and excluded questions can be
     replaced. Raises DataError for a data set that is not there, or refuses its config."""
     if find_spec("reasoning_gym") is None:
-        raise DataError(f"reasoning-gym {name} needs the tasks extra: pip install 'togi[tasks]'")
+        raise DataError(lacking(f"reasoning-gym {name}", "tasks"))
     paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(paths)}
     asked = json.dumps({"name": name, "seed": seed, "size": size, "config": dict(config), "most": most})

@@ -15,6 +15,7 @@ from togi.algorithms import ALGORITHMS
 from togi.data import Collected, Generated, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
+from togi.extras import lacking
 from togi.function import absolute
 from togi.models.choices import Lora, Optimiser
 from togi.models.source import check_source
@@ -128,7 +129,7 @@ class Builder:
         lora = None
         if table.lora is not None:
             if find_spec("peft") is None:
-                self.refuse(("model", "lora"), "adapters need the lora extra: pip install 'togi[lora]'")
+                self.refuse(("model", "lora"), lacking("an adapter", "lora"))
             lora = Lora(
                 rank=table.lora.rank,
                 alpha=table.lora.alpha,

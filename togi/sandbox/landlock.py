@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from togi.extras import install
 from togi.sandbox import seccomp
 from togi.sandbox.box import Calls, Limits, Ran, Script, Tier
 from togi.sandbox.bubblewrap import fresh_user
@@ -30,7 +31,7 @@ from togi.sandbox.side_by_side import side_by_side
 if TYPE_CHECKING:
     from sandlock.sandbox import Process
 
-INSTALL = "install togi[sandbox]"
+INSTALL = install("sandbox")
 DEVICES = ("/dev/null", "/dev/urandom")
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from togi.extras import install
 from togi.sandbox.box import Calls, Limits, Outcome, Ran, Script, Tier
 from togi.sandbox.codec import NoValue, encode
 from togi.sandbox.side_by_side import side_by_side
@@ -21,7 +22,7 @@ from togi.sandbox.side_by_side import side_by_side
 if TYPE_CHECKING:
     from pydantic_monty import Monty, MontySession, ResourceLimits
 
-INSTALL = "install togi[subset]"
+INSTALL = install("subset")
 GRACE = 0.5  # seconds from the interpreter's own limit to the end of its process
 LACKING = (NotImplementedError, ImportError)
 

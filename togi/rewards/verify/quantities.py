@@ -27,7 +27,7 @@ class quantity(Answer):
     name: str = "quantity"
 
     def __post_init__(self) -> None:
-        need("pint", "quantity() needs the units extra: pip install 'togi[units]'")
+        need("pint", "quantity()", "units")
         if not 0 <= self.tolerance < mathematics.inf:
             raise ValueError(f"quantity: tolerance is a share of at least 0; got {self.tolerance}")
         if self.percent not in ("fraction", "unit"):

@@ -101,7 +101,7 @@ def json_schema(
     and not whether it is right: ``fields`` and ``field`` look inside. Needs the extra ``togi[json]``. Raises ValueError
     for a file that cannot be read.
     """
-    need("jsonschema", "json_schema() needs the json extra: pip install 'togi[json]'")
+    need("jsonschema", "json_schema()", "json")
     schema, path = "", base / file if file else None
     if path:
         try:

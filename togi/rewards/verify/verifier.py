@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
+from togi.extras import lacking
 from togi.protocols import Asked
 from togi.rewards.algebra import LEAST, Leaf
 from togi.rewards.blame import Graded, failed, graded
@@ -147,7 +148,7 @@ class Answer(Verifier):
         return {"gold": task.answer, "tag": self.tag, "marker": self.marker}
 
 
-def need(module: str, message: str) -> None:
-    """Refuse with ``message`` where an optional library is not installed."""
+def need(module: str, what: str, extra: str) -> None:
+    """Refuse ``what`` where the library of an extra is not installed."""
     if find_spec(module) is None:
-        raise ValueError(message)
+        raise ValueError(lacking(what, extra))
