@@ -1,8 +1,8 @@
 """What the README and the guides show does what they say: every code block is run, built or read.
 
-The blocks of a page run in their order, in one folder. An HTML comment before a block says more: ``file: NAME`` that the
-reader saves it as NAME (as the page also says; several blocks of one name are one file), ``slow`` that it needs the
-bundled model, and ``illustration`` that it only shows something.
+The blocks of a page run in their order, in one folder. An HTML comment before a block says more: ``file: NAME`` that
+the reader saves it under that name (the page says so too), ``slow`` that it needs the bundled model, and
+``illustration`` that it only shows something.
 """
 
 from __future__ import annotations
@@ -32,13 +32,15 @@ from togi.recipe.build import build
 from togi.recipe.read import read_values
 from togi.rewards import python
 from togi.rewards.algebra import leaves_of
-from togi.rewards.potential import potential
+from togi.rewards.potential import Potential
+from togi.run import Silent
 from togi.text import Chat
+from togi.train import train
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
 TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
-FENCE = re.compile(r"^(?:<!-- (.*) -->\n)?(```+)(\w*)\n(.*?)^\2$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^(?:<!-- ([^\n]*) -->\n)?(```+)(\w*)\n(.*?)^\2$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"`((?:\w+=\S+ )?(?:togi|make|pip|python|pytest|bash) [^`]+)`")
 
 
@@ -61,17 +63,14 @@ class Block:
 
 
 BLOCKS = [
-    Block(
-        page=page, line=text.count("\n", 0, found.start(2)) + 1, mark=found[1] or "", language=found[3], text=found[4]
-    )
+    Block(page=page, line=text.count("\n", 0, at.start(2)) + 1, mark=at[1] or "", language=at[3], text=at[4])
     for page, text in TEXTS.items()
-    for found in FENCE.finditer(text)
+    for at in FENCE.finditer(text)
 ]
-COMMANDS = {
-    f"{page}: {' '.join(found[1].split())}": found[1]
-    for page, text in TEXTS.items()
-    for found in COMMAND.finditer(text)
-}
+SENTENCES = {page: FENCE.sub("", text) for page, text in TEXTS.items()}
+COMMANDS = sorted(
+    {(page, " ".join(at[1].split())) for page, text in SENTENCES.items() for at in COMMAND.finditer(text)}
+)
 ROW = '{"prompt": "What is 17 + 25?", "answer": "42"}\n'
 READERS = {"train.jsonl": ROW, "test.jsonl": ROW.replace("17", "18")}
 """Files that are the reader's own, where a page does not write them itself."""
@@ -83,6 +82,7 @@ RECIPE: Mapping[str, Any] = {
     "stage": [{"algorithm": "grpo"}],
 }
 STAGE = {"steps": 1, "learning_rate": 1e-6}
+CHAT = Chat(byte_level(), frozenset({2}))
 
 
 def shown(*languages: str) -> Any:
@@ -99,10 +99,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_files(page: str, folder: Path) -> None:
-    files = dict(READERS)
-    written = [block for block in BLOCKS if block.page == page and block.file]
-    files |= {name: "".join(b.text for b in written if b.file == name) for name in {b.file for b in written}}
-    for name, text in files.items():
+    written = {block.file: block.text for block in BLOCKS if block.page == page and block.file}
+    for name, text in (READERS | written).items():
         (folder / name).write_text(text, encoding="utf-8")
 
 
@@ -136,11 +134,12 @@ def test_recipes_can_be_built(block: Block, folder: Path) -> None:
         values["stage"] = [STAGE | stage for stage in values["stage"]]
     base = folder / "recipes" if block.page == "README.md" else folder
     run = build(read_values(values, base=base), folder / "run")
-    chat = Chat(byte_level(), frozenset({2}))
     for stage in run.stages:
-        own = [leaf for leaf in leaves_of(stage.reward) if isinstance(leaf, python | potential)] if stage.reward else []
-        scores = [a.score for leaf in own for case in cases_of(stage.tasks[:2], leaf, chat) for a in case.attempts]
-        assert [score.note for score in scores if score.status != "ok"] == []
+        for leaf in leaves_of(stage.reward) if stage.reward else ():
+            own = leaf.by if isinstance(leaf, Potential) else leaf
+            if isinstance(own, python):  # the page's function
+                scores = [each.score for case in cases_of(stage.tasks[:2], own, CHAT) for each in case.attempts]
+                assert [score.note for score in scores if score.status != "ok"] == []
 
 
 def test_constitutions_can_be_read(folder: Path) -> None:
@@ -160,6 +159,15 @@ def test_python_with_a_model_runs(page: str, folder: Path, smollm2: Loaded) -> N
     run_python(page, folder, slow=True)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_first_task_of_your_own_is_learned(folder: Path, smollm2: Loaded) -> None:
+    run_python("docs/getting_started.md", folder, slow=False)  # which writes the rows
+    train(load_recipe("reviews.toml", ["evaluation.tasks=2"]).run, Silent())
+    rewards = [json.loads(line)["reward"] for line in Path("runs/reviews/metrics.jsonl").read_text().splitlines()]
+    assert rewards[0] < 0.3 < 0.9 < rewards[-1]
+
+
 def run_python(page: str, folder: Path, *, slow: bool) -> None:
     write_files(page, folder)
     scope: dict[str, Any] = {}
@@ -177,10 +185,10 @@ def test_commands_can_be_given(block: Block, folder: Path) -> None:
             give(command)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_commands_in_sentences_can_be_given(name: str, folder: Path) -> None:
-    write_files(name.partition(":")[0], folder)
-    give(COMMANDS[name])
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_commands_in_sentences_can_be_given(page: str, command: str, folder: Path) -> None:
+    write_files(page, folder)
+    give(command)
 
 
 def give(command: str) -> None:
@@ -191,6 +199,8 @@ def give(command: str) -> None:
     match words:
         case []:
             pass
+        case ["togi", name]:
+            assert name in app, f"there is no command {name}"
         case ["togi", *rest]:
             _, bound, _ = app.parse_args(rest, exit_on_error=False, print_error=False)
             recipe = bound.arguments.get("recipe")
@@ -200,12 +210,12 @@ def give(command: str) -> None:
             assert f"\n{target}:" in (ROOT / "Makefile").read_text()
         case ["pip", "install", *rest]:
             extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-            assert rest[:3] == ["-c", "constraints.txt", "-e"], "only a checkout can be installed"
+            assert rest[:3] == ["-c", "constraints.txt", "-e"], "Togi is not published"
             assert re.fullmatch(rf"\.(\[({'|'.join(extras)})\])?", rest[3])
         case ["python" | "python3", "-m", module, *_]:
             assert find_spec(module)
         case ["python", file, *_]:
-            assert (ROOT / file).is_file()
+            assert Path(file).is_file() or (ROOT / file).is_file()
         case _:
             assert words[0] in ("pytest", ".", "bash", "apt"), f"who runs {command!r}?"
 
@@ -229,4 +239,5 @@ def test_the_readme_s_map_names_what_is_there() -> None:
     missing = [name for inner, name in named if not (ROOT / ("togi" if inner else "") / name).exists()]
     assert missing == []
     listed = {name.rstrip("/") for inner, name in named if inner}
-    assert listed == {p.name for p in (ROOT / "togi").iterdir() if p.name not in ("__init__.py", "__pycache__")}
+    silent = {"__init__.py", "__main__.py", "__pycache__", "py.typed"}
+    assert listed == {path.name for path in (ROOT / "togi").iterdir()} - silent

@@ -473,7 +473,7 @@ def test_the_quickstart_recipe_builds() -> None:
 
 def test_the_guide_shows_one_run_in_two_ways(tmp_path: Path) -> None:
     guide = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
-    toml, python = guide.split("```toml\n")[1].split("```")[0], guide.split("<!-- tested -->\n```python\n")[1]
+    toml, python = guide.split("```toml\n")[1].split("```")[0], guide.split("```python\n")[-1]
     (tmp_path / "sums.toml").write_text(toml)
     scope: dict[str, Any] = {}
     exec(python.split("```")[0], scope)

@@ -40,7 +40,7 @@ class LoraTable(Table):
 
 class ModelTable(Table):
     source: Text
-    """Bundled name (`smollm2-135m`), folder, `.gguf` file, or hub id."""
+    """Bundled name (`smollm2-135m`), model folder, run folder (its newest model), `.gguf` file, or hub id."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic; `auto` takes bfloat16 where a probe finds it faster, over float32 master weights."""
     lora: LoraTable | None = None
@@ -58,7 +58,7 @@ class PromptTable(Table):
 
 class SourceTable(Table):
     generate: Text | None = None
-    """`file.py:function` or `module:function` that makes tasks from a seed."""
+    """`file.py:function` or `module:function` that makes one row from a `random.Random`."""
     reasoning_gym: Text | None = None
     """Name of a reasoning-gym data set (needs the `tasks` extra)."""
     file: Text | None = None
@@ -144,7 +144,7 @@ class UntilTable(Table):
 
 class StageTable(Table):
     name: StageName | None = None
-    """Name in the run folder and on the command line; the algorithm's name when left out."""
+    """Name in the run folder and on the command line: letters, digits, `_`, `-`; the algorithm's name when left out."""
     algorithm: Text
     """`sft`, `grpo`, ...: a page of `togi.algorithms`."""
     steps: Count
@@ -180,7 +180,7 @@ class StageTable(Table):
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     """Largest gradient norm; longer gradients are scaled down to it."""
     tokens_per_microbatch: Count | None = None
-    """Most distinct tokens learned from at once: memory against speed, never the result; left out, what was fastest."""
+    """Most distinct tokens learned from at once: memory against speed, never the result; 600 when left out."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Fields of the algorithm, such as `clip_high = 0.28`."""
     sampling: SamplingTable = SamplingTable()
@@ -223,7 +223,7 @@ class Recipe(Table):
     """A training run, written down."""
 
     name: Name
-    """Name of the run; its folder is `runs/NAME`."""
+    """Name of the run: letters, digits, `.`, `_`, `-`, the first a letter or digit. Its folder is `runs/NAME`."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Everything random in the run follows from this number."""
     relative_to: Text | None = None
