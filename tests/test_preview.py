@@ -128,11 +128,11 @@ def test_a_reward_that_never_differs_is_a_failure(chat: Chat) -> None:
 
 def test_a_reward_that_reads_no_answer_is_not_blamed_for_wrong_ones(chat: Chat) -> None:
     voted = cases_of(some(7, 8, 9), parse_reward("majority()", Path()), chat)
-    (finding,) = judge(voted, blind=True)
+    (finding,) = judge(voted, "blind")
     assert (finding.level, finding.title) == ("warn", "the reward reads no answer: it cannot tell right from wrong")
     assert any(found.level == "fail" for found in judge(voted))
     empty = By((("7", 0.5), ("8", 1.0), ("", 1.0)))
-    levels = [found.level for found in judge(cases_of(some(7, 8), empty, chat), blind=True)]
+    levels = [found.level for found in judge(cases_of(some(7, 8), empty, chat), "blind")]
     assert "fail" in levels
 
 

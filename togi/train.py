@@ -132,9 +132,7 @@ class Training:
             self.folder.event("ended_early", name=stage.name, step=self.position.step, metric=stage.until.metric)
             self.watch.note(f"{stage.name} ends after {self.position.step} steps: {stage.until.metric} says so")
         if not work.reward_check.taught:
-            self._warn(
-                f"{stage.name} learned nothing: no two attempts at a task were paid differently (see togi doctor)"
-            )
+            self._warn(f"{stage.name} learned nothing: {work.reward_check.why}")
         with self.interrupts.deferred():
             self._finish(work)
 

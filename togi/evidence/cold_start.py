@@ -1,13 +1,15 @@
 """Can the base model do the task at all? From a sample of its attempts to findings; it plays nothing and loads nothing.
 
 A group learns only from differences: when all attempts at a task score the same, its advantages are zero. So what
-decides over the first steps is the share of groups whose scores differ, and what makes them equal.
+decides over the first steps is the share of groups whose scores differ, and what makes them equal. Whether attempts are
+right is only known where the reward says so, in the part ``correct``; how much a value is, nowhere.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +20,28 @@ from togi.evidence.summary import Summary, summary
 from togi.evidence.visible import shortened
 from togi.records import conversation, group_rewards, is_truncated
 from togi.statistics import Interval
-from togi.types import Group, Sampling, Trajectory
+from togi.types import Group, Sampling, Score, Trajectory
 
 SAME = 1e-6  # scores closer than this give no advantage
 FEW_SIGNALS, FEW_WELL_FORMED, MANY_CUT, MANY_UNSCORED = 0.25, 0.5, 0.2, 0.05
 
 Wanted = Callable[[Trajectory, Mapping[str, float]], bool]
+End = Literal["right", "wrong", "unknown"]
 
 
-def cold_start(groups: Sequence[Group], sampling: Sampling, *, taught_before: str | None = None) -> list[Finding]:
+def cold_start(
+    groups: Sequence[Group],
+    sampling: Sampling,
+    *,
+    taught_before: str | None = None,
+    alone: bool = False,
+    drops_cut: bool = False,
+) -> list[Finding]:
     """What a sample of groups says of a stage's first steps.
 
     ``taught_before`` names a stage that trains the model before this one; what it may still mend is then a warning.
+    ``alone`` says that the stage makes one attempt at a task and compares it with those at other tasks, ``drops_cut``
+    that it learns nothing from attempts that were cut at ``max_tokens``.
     """
     if not groups or not any(group.trajectories for group in groups):
         raise ValueError("a cold start is judged from attempts, got none")
@@ -38,10 +50,13 @@ def cold_start(groups: Sequence[Group], sampling: Sampling, *, taught_before: st
     fatal: Level = "fail" if taught_before is None else "warn"
     if not one.scored:
         return [_unscored(groups, one, "fail")]
-    found = [_passing(one), _signal(groups, fatal, taught_before)]
+    found = [_passing(groups, one), _signal(groups, fatal, taught_before, alone)]
+    parts = _only_other_parts(groups)
+    if parts:
+        found.append(parts)
     if one.well_formed is not None:
         found.append(_form(groups, one.well_formed, taught_before))
-    found.append(_cut(groups, one, sampling, taught_before))
+    found.append(_cut(groups, one, sampling, taught_before, drops_cut))
     if one.unscored:
         found.append(_unscored(groups, one, "warn"))
     alike = _alike(groups)
@@ -60,39 +75,86 @@ def _around(interval: Interval) -> str:
     return f"{_percent(interval.point)} (95% interval {100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
-def _passing(one: Summary) -> Finding:
+def _passing(groups: Sequence[Group], one: Summary) -> Finding:
+    values = np.concatenate([group_rewards(group) for group in groups])
+    size = f"{one.tasks} tasks × {one.attempts} attempts, mean length {one.length_mean:.0f} tokens"
+    if not _says_what_is_right(groups) and not set(values) <= {0.0, 1.0}:
+        title = f"the mean reward is {values.mean():.3g}, from {values.min():.3g} to {values.max():.3g}"
+        return Finding(level="ok", title=title, detail=f"{size}; the reward does not say which attempts are right")
     most = max(one.pass_at)
     reward = "" if one.reward is None else f", mean reward {one.reward.point:.3f}"
-    return Finding(
-        level="ok",
-        title=f"pass@1 is {_around(one.pass_at[1])}, pass@{most} is {_around(one.pass_at[most])}",
-        detail=f"{one.tasks} tasks × {one.attempts} attempts, mean length {one.length_mean:.0f} tokens{reward}",
-    )
+    title = f"pass@1 is {_around(one.pass_at[1])}, pass@{most} is {_around(one.pass_at[most])}"
+    return Finding(level="ok", title=title, detail=size + reward)
 
 
-def _signal(groups: Sequence[Group], fatal: Level, taught_before: str | None) -> Finding:
-    scored = [rewards for rewards in map(group_rewards, groups) if rewards.size]
-    differ = sum(float(np.ptp(rewards)) >= SAME for rewards in scored)
-    everything = np.concatenate(scored)
+def _signal(groups: Sequence[Group], fatal: Level, taught_before: str | None, alone: bool) -> Finding:
+    scored = [group for group in groups if group_rewards(group).size]
+    everything = np.concatenate([group_rewards(group) for group in scored])
+    flat = [group for group in scored if float(np.ptp(group_rewards(group))) < SAME]
+    differ = len(scored) - len(flat)
     title = f"{differ} of {len(scored)} groups carry a signal"
     detail = "a group carries a signal when its attempts score differently"
     if float(np.ptp(everything)) < SAME:
         detail = f"the reward never differs: all {everything.size} scored attempts got {everything[0]:.3g}"
+    elif alone:
+        title = f"attempts are paid differently, from {everything.min():.3g} to {everything.max():.3g}"
+        detail = "this stage makes one attempt at a task and compares it with those at other tasks"
+        return Finding(level="ok", title=title, detail=detail)
     if differ == 0:
         before = "" if taught_before is None else f"stage {taught_before} may mend this before; if it does not, "
-        return Finding(level=fatal, title=title, detail=detail, advice=before + _remedy(scored))
+        return Finding(level=fatal, title=title, detail=detail, advice=before + _remedy(flat, everything))
     if differ / len(scored) < FEW_SIGNALS:
-        return Finding(level="warn", title=title, detail=detail, advice=_remedy(scored))
+        return Finding(level="warn", title=title, detail=detail, advice=_remedy(flat, everything))
     return Finding(level="ok", title=title, detail=detail)
 
 
-def _remedy(scored: Sequence[NDArray[np.float64]]) -> str:
+def _remedy(flat: Sequence[Group], everything: NDArray[np.float64]) -> str:
     """What to do about groups without a signal, by which end they are stuck at."""
-    flat = [rewards for rewards in scored if float(np.ptp(rewards)) < SAME]
-    full = sum(bool(rewards[0] >= 1 - SAME) for rewards in flat)
-    if full > len(flat) / 2:
+    ends = Counter(_end(group, everything) for group in flat)
+    if ends["right"] > len(flat) / 2:
         return "most tasks are solved every time: make the task harder, or leave the easy ones out"
+    if ends["unknown"] > len(flat) / 2:
+        return (
+            "look with togi preview what good and bad answers are paid; make the reward tell apart what the model "
+            "writes, raise the temperature, or sample more attempts a task"
+        )
     return "train the form first, make the task easier, or sample more attempts a task"
+
+
+def _end(group: Group, everything: NDArray[np.float64]) -> End:
+    """Whether a group's attempts, all paid alike, are right or wrong; a value says so on the scale from 0 to 1 only."""
+    correct = [score.parts["correct"] for score in group.scores if score.status == "ok" and "correct" in score.parts]
+    if correct:
+        return "right" if min(correct) >= 1.0 else "wrong"
+    value = group_rewards(group)[0]
+    if everything.min() >= 0.0 and everything.max() <= 1.0 + SAME and (value <= SAME or value >= 1.0 - SAME):
+        return "right" if value >= 1.0 - SAME else "wrong"
+    return "unknown"
+
+
+def _says_what_is_right(groups: Sequence[Group]) -> bool:
+    return any("correct" in score.parts for group in groups for score in group.scores)
+
+
+def _only_other_parts(groups: Sequence[Group]) -> Finding | None:
+    """Whether attempts are paid differently although none is right."""
+    scored = [[score for score in group.scores if score.status == "ok"] for group in groups]
+    correct = [score.parts["correct"] for scores in scored for score in scores if "correct" in score.parts]
+    names = sorted({name for scores in scored for score in scores for name in score.shares})
+    differ = [name for name in names if any(_spread(scores, name) >= SAME for scores in scored if scores)]
+    if not correct or max(correct) > 0.0 or not differ:
+        return None
+    return Finding(
+        level="warn",
+        title=f"no attempt is right, and attempts differ only in {' and '.join(differ)}",
+        detail="so this is all that the first steps can teach",
+        advice="if it is no step towards right answers, make the task easier, teach it with an SFT stage first, or "
+        "gate by it instead of adding it",
+    )
+
+
+def _spread(scores: Sequence[Score], name: str) -> float:
+    return float(np.ptp([score.shares.get(name, 0.0) for score in scores]))
 
 
 def _form(groups: Sequence[Group], share: float, taught_before: str | None) -> Finding:
@@ -106,18 +168,26 @@ def _form(groups: Sequence[Group], share: float, taught_before: str | None) -> F
     return Finding(level="warn", title=title, detail=wrong, advice=advice)
 
 
-def _cut(groups: Sequence[Group], one: Summary, sampling: Sampling, taught_before: str | None) -> Finding:
+def _cut(
+    groups: Sequence[Group], one: Summary, sampling: Sampling, taught_before: str | None, drops_cut: bool
+) -> Finding:
     title = f"{_percent(one.truncated)} of completions were cut at max_tokens={sampling.max_tokens}"
     if one.truncated <= MANY_CUT:
         return Finding(level="ok", title=title)
     advice = "raise max_tokens, or ask for shorter answers"
+    level: Level = "warn"
+    if drops_cut:
+        title += ", and drop_truncated learns nothing from these"
     if one.truncated == 1:
         title = f"the model never ended its answer within max_tokens={sampling.max_tokens}"
         advice = "raise max_tokens, ask for shorter answers, or teach it to end with an SFT stage; check its end token"
+        if drops_cut:
+            title += ", and drop_truncated learns nothing from attempts that are cut"
+            level = "fail" if taught_before is None else "warn"
     if taught_before is not None:
         advice = f"stage {taught_before} should teach it to end; if it does not, {advice}"
     detail = _example(groups, "was cut", lambda trajectory, _: is_truncated(trajectory))
-    return Finding(level="warn", title=title, detail=detail, advice=advice)
+    return Finding(level=level, title=title, detail=detail, advice=advice)
 
 
 def _unscored(groups: Sequence[Group], one: Summary, level: Level) -> Finding:

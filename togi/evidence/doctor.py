@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from togi.algorithms.policy_gradient import PolicyGradient
 from togi.data import stream
 from togi.engines.native import NativeEngine
 from togi.evidence import machine
@@ -29,6 +30,7 @@ from togi.models.probe import probe_bf16
 from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, open_model, ready
+from togi.samplers import Groups
 from togi.sandbox.tiers import standing
 from togi.text import Chat
 from togi.types import Task
@@ -127,7 +129,14 @@ def doctor(
             progress=progress,
         )
         before = run.stages[number - 1].name if number else None
-        found = cold_start(play(drawn, attempts), stage.sampling, taught_before=before)
+        sampler = stage.algorithm.sampler
+        found = cold_start(
+            play(drawn, attempts),
+            stage.sampling,
+            taught_before=before,
+            alone=isinstance(sampler, Groups) and sampler.n == 1,
+            drops_cut=drops_cut(stage),
+        )
         sections.append((f"Cold start of stage {stage.name}", tuple(found)))
         sections.append((f"Judges of stage {stage.name}", tuple(judge_findings(reward, drawn))))
     loaded.model.to(compute)
@@ -155,6 +164,11 @@ def blind_findings(run: Run) -> list[Finding]:
             )
         )
     return found
+
+
+def drops_cut(stage: Stage) -> bool:
+    """Whether the stage learns nothing from attempts that were cut at ``max_tokens``."""
+    return isinstance(stage.algorithm, PolicyGradient) and stage.algorithm.drop_truncated
 
 
 def run_size(run: Run, loaded: Loaded, compute: torch.dtype) -> machine.Size:

@@ -1,17 +1,23 @@
-"""Scores every task's own answer, an empty and a wrong one, and says what is odd about it. It samples nothing."""
+"""Scores every task's own answer, an empty and a wrong one, and says what is odd about it. It samples nothing.
+
+What a reward is blamed for depends on what it can see. One that looks at how an answer is written, and not at what is
+right, may well pay right and wrong answers alike: then only attempts of the model show whether it teaches anything.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from togi.evidence.finding import Finding
+from togi.evidence.finding import Finding, Level
 from togi.evidence.visible import shortened
 from togi.protocols import Reward
-from togi.rewards import Composable, Verifier, code, form
+from togi.rewards import Verifier, code, form
+from togi.rewards.algebra import leaves_of
 from togi.rewards.blame import ran_over
 from togi.rewards.verify import first_answer
 from togi.types import Message, Score, Task, Trajectory
@@ -20,9 +26,12 @@ if TYPE_CHECKING:
     from togi.text import Chat
 
 Kind = Literal["gold", "empty", "wrong"]
+Sight = Literal["answer", "open", "blind"]
+"""What a reward sees of a task: its answer; nothing of it, as far as can be told; nothing, as it says itself."""
 SAME = 1e-6
 NAMED = 5  # tasks named in a finding
 PATIENCE = 5
+TWINS = 8  # tasks at which is tried whether another answer of the row changes the pay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +75,32 @@ def cases_of(tasks: Sequence[Task], reward: Reward | None, chat: Chat) -> tuple[
     return tuple(cases)
 
 
+def sight_of(tasks: Sequence[Task], reward: Reward, chat: Chat, *, asks: bool) -> Sight:
+    """What a reward sees, by what its parts say of themselves; else by whether the same text at the same prompt is paid
+    differently when the row has another row's answer and columns. One that ``asks`` a model is not asked for this."""
+    leaves = leaves_of(reward)
+    if leaves and all(leaf.blind for leaf in leaves):
+        return "blind"
+    if any(isinstance(leaf, code) or (isinstance(leaf, Verifier) and leaf.judges) for leaf in leaves):
+        return "answer"
+    if asks:
+        return "open"
+    for task, text in islice(((task, text) for task in tasks if (text := gold_text(task, reward))), TWINS):
+        attempt = [Trajectory(turns=chat.recorded(task.prompt, (Message(role="assistant", content=text),)), stop="eos")]
+        other = max(tasks, key=lambda each: (each.answer != task.answer, each.info != task.info))
+        twin = replace(task, answer=other.answer, info=other.info)
+        [own], [changed] = reward(task, attempt), reward(twin, attempt)
+        untold = twin == task or own.status not in ("ok", "abstain")  # then the reward is held to the answer
+        if untold or own.status != changed.status or abs(own.value - changed.value) >= SAME:
+            return "answer"
+    return "open"
+
+
 def gold_text(task: Task, reward: Reward) -> str | None:
     """The task's right answer as a completion: the recorded one, else ``answer`` in the form the reward demands."""
     if task.recorded:
         return task.recorded[0][-1].content
-    leaves = reward.leaves if isinstance(reward, Composable) else ()
+    leaves = leaves_of(reward)
     verifiers = {leaf.name: leaf for leaf in leaves if isinstance(leaf, Verifier)}  # a leaf may stand there twice
     texts = [leaf.right(task) for leaf in leaves if isinstance(leaf, code)]
     texts = texts or [leaf.right(task) for leaf in verifiers.values() if leaf.judges]
@@ -116,38 +146,80 @@ def _wrong(index: int, tasks: Sequence[Task], golds: Sequence[str | None]) -> st
 
 
 def _read(reward: Reward, text: str) -> str | None:
-    leaves = reward.leaves if isinstance(reward, Composable) else ()
+    leaves = leaves_of(reward)
     return next((leaf.read(text) for leaf in leaves if isinstance(leaf, Verifier) and leaf.judges), None)
 
 
-def judge(cases: Sequence[Case], *, blind: bool = False) -> list[Finding]:
-    """What the marks say of the reward; one that is ``blind`` reads no answer and is not blamed for its mistakes."""
-    attempts = [attempt for case in cases for attempt in case.attempts]
-    scored = [attempt.score.value for attempt in attempts if attempt.score.status == "ok"]
-    found = _gold(cases, blind)
+def judge(cases: Sequence[Case], sight: Sight = "answer") -> list[Finding]:
+    """What the marks say of the reward: of one that sees no answer, only what holds for every reward."""
+    scored = [a.score for case in cases for a in case.attempts if a.score.status == "ok"]
+    found = _unscored(cases)
+    if not scored:
+        return found
+    found += [_unseen(sight)] if sight != "answer" else _gold(cases)
     if all(case.get("gold") is None for case in cases):
         return found
-    if scored and max(scored) - min(scored) < SAME:
-        title = f"the reward never differs: right, empty and wrong answers all get {scored[0]:g}"
-        found.append(Finding(level="fail", title=title, advice="nothing can be learnt from it: pay for what you want"))
-        return found
-    others = [attempt.score for attempt in attempts if attempt.kind != "gold"]
+    values = [score.value for score in scored]
+    if max(values) - min(values) < SAME:
+        return [*found, _flat(values[0], sight)]
+    return found + _at_fault(cases) + _cheap(cases, sight)
+
+
+def _unseen(sight: Sight) -> Finding:
+    """What could not be checked of a reward that sees no answer."""
+    if sight == "blind":
+        title = "the reward reads no answer: it cannot tell right from wrong"
+        return Finding(level="warn", title=title, advice="a [gold] in the recipe measures the truth beside it")
+    return Finding(
+        level="warn",
+        title="the reward was not seen to read a row's answer, so whether it pays for right ones was not checked",
+        advice="togi doctor lets the model answer and says whether its attempts are paid differently",
+    )
+
+
+def _flat(value: float, sight: Sight) -> Finding:
+    title = f"the reward never differs: right, empty and wrong answers all get {value:g}"
+    if sight == "answer":
+        return Finding(level="fail", title=title, advice="nothing can be learnt from it: pay for what you want")
+    advice = "togi doctor shows whether it differs over the model's own attempts; if it does not, nothing can be learnt"
+    return Finding(level="warn", title=title, advice=advice)
+
+
+def _unscored(cases: Sequence[Case]) -> list[Finding]:
+    """Answers without a score, the gold ones first. An abstention is no failure."""
+    found = []
+    golds = [(case, gold) for case in cases if (gold := case.get("gold")) is not None]
+    unscored = [(case, gold) for case, gold in golds if gold.score.status not in ("ok", "abstain")]
+    if unscored:
+        _, gold = unscored[0]
+        title = f"{len(unscored)} of {len(golds)} gold answers could not be scored: {_named([c for c, _ in unscored])}"
+        detail = f"{gold.score.status}: {shortened(gold.score.note, 300)}"
+        found.append(Finding(level="fail", title=title, detail=detail, advice="mend the rows, or the grader"))
+    others = [attempt.score for case in cases for attempt in case.attempts if attempt.kind != "gold"]
     lost = Counter(score.status for score in others if score.status not in ("ok", "abstain"))
     if lost:
         first = next(score.note for score in others if score.status in lost)
         title = ", ".join(f"{count} empty or wrong answers ended in {status}" for status, count in lost.items())
+        level: Level = "warn"
         advice = "such attempts are never trained on; make the grader answer 0 where it can"
-        found.append(Finding(level="warn", title=title, detail=shortened(first, 300), advice=advice))
+        if not golds and sum(lost.values()) == len(others):
+            level, advice = "fail", "not one answer could be scored: mend the rows, or the grader"
+        found.append(Finding(level=level, title=title, detail=shortened(first, 300), advice=advice))
+    return found
+
+
+def _at_fault(cases: Sequence[Case]) -> list[Finding]:
+    others = [attempt.score for case in cases for attempt in case.attempts if attempt.kind != "gold"]
     broken = [score for score in others if score.own_fault]
-    if broken:
-        title = f"the grader failed at {len(broken)} empty or wrong answers, which earn 0 for it"
-        advice = "make the grader answer 0 itself: a failure takes time, and hides faults of its own"
-        found.append(Finding(level="warn", title=title, detail=shortened(broken[0].note, 300), advice=advice))
-    return found + _cheap(cases, ("empty",) if blind else ("empty", "wrong"))
+    if not broken:
+        return []
+    title = f"the grader failed at {len(broken)} empty or wrong answers, which earn 0 for it"
+    advice = "make the grader answer 0 itself: a failure takes time, and hides faults of its own"
+    return [Finding(level="warn", title=title, detail=shortened(broken[0].note, 300), advice=advice)]
 
 
-def _gold(cases: Sequence[Case], blind: bool) -> list[Finding]:
-    """Whether every gold answer is scored, and gets full marks of a reward that can see that it is one."""
+def _gold(cases: Sequence[Case]) -> list[Finding]:
+    """Whether every gold answer gets full marks of a reward that can see that it is one."""
     golds = [(case, gold) for case in cases if (gold := case.get("gold")) is not None]
     if not golds:
         advice = "give the rows an answer, or a completion that should be paid in full"
@@ -158,21 +230,8 @@ def _gold(cases: Sequence[Case], blind: bool) -> list[Finding]:
                 advice=advice,
             )
         ]
-    found = []
-    unscored = [(case, gold) for case, gold in golds if gold.score.status not in ("ok", "abstain")]
-    if unscored:
-        case, gold = unscored[0]
-        title = f"{len(unscored)} of {len(golds)} gold answers could not be scored: {_named([c for c, _ in unscored])}"
-        detail = f"{gold.score.status}: {shortened(gold.score.note, 300)}"
-        found.append(Finding(level="fail", title=title, detail=detail, advice="mend the rows, or the grader"))
     scored = [(case, gold) for case, gold in golds if gold.score.status == "ok"]
     most = max((gold.score.value for _, gold in scored), default=0.0)
-    if blind:
-        title = "the reward reads no answer: it cannot tell right from wrong"
-        return [
-            *found,
-            Finding(level="warn", title=title, advice="a [gold] in the recipe measures the truth beside it"),
-        ]
     short = [pair for pair in scored if not _full_marks(pair[1].score, most)]
     if short:
         # Without a verifier "full marks" is only what the best gold answer got, and grades may differ for a reason.
@@ -182,10 +241,10 @@ def _gold(cases: Sequence[Case], blind: bool) -> list[Finding]:
         parts = ", ".join(f"{name} {value:g}" for name, value in gold.score.parts.items())
         detail = f"task {case.task.id}: {shortened(gold.text, 200)!r} gets {gold.score.value:g} ({parts})"
         advice = "write the answers in the form the reward demands, or mend the reward"
-        found.append(Finding(level="fail" if verified else "warn", title=title, detail=detail, advice=advice))
-    if not found:
-        found.append(Finding(level="ok", title=f"all {len(golds)} gold answers checked get full marks"))
-    return found
+        return [Finding(level="fail" if verified else "warn", title=title, detail=detail, advice=advice)]
+    if any(gold.score.status not in ("ok", "abstain") for _, gold in golds):
+        return []
+    return [Finding(level="ok", title=f"all {len(golds)} gold answers checked get full marks")]
 
 
 def _full_marks(score: Score, most: float) -> bool:
@@ -194,26 +253,29 @@ def _full_marks(score: Score, most: float) -> bool:
     return score.value >= most - SAME
 
 
-def _cheap(cases: Sequence[Case], kinds: Sequence[Kind]) -> list[Finding]:
-    """Whether an empty or a wrong answer is paid as much as a right one that gets full marks."""
+def _cheap(cases: Sequence[Case], sight: Sight) -> list[Finding]:
+    """Whether an empty or a wrong answer is paid as much as a right one that gets full marks; of a reward that sees no
+    answer, only whether an empty one is. That may be meant where it pays for brevity."""
     scored = [gold.score for case in cases if (gold := case.get("gold")) and gold.score.status == "ok"]
     most = max((score.value for score in scored), default=0.0)
     found = []
-    nouns: dict[Kind, str] = {"empty": "an empty answer", "wrong": "another task's answer"}
-    for kind in kinds:
+    nouns: dict[Kind, str] = {"empty": "an empty answer"}
+    if sight == "answer":
+        nouns["wrong"] = "another task's answer"
+    for kind, noun in nouns.items():
         pairs = [(case, gold, other) for case in cases if (gold := case.get("gold")) and (other := case.get(kind))]
         both = [
             (case, gold, other)
             for case, gold, other in pairs
-            if gold.score.status == other.score.status == "ok" and _full_marks(gold.score, most)
+            if gold.score.status == other.score.status == "ok" and (sight == "open" or _full_marks(gold.score, most))
         ]
         paid = [case for case, gold, other in both if other.score.value >= gold.score.value - SAME]
         if paid:
-            title = (
-                f"{nouns[kind]} is paid as much as the right one in {len(paid)} of {len(both)} tasks: {_named(paid)}"
-            )
-            level: Literal["warn", "fail"] = "fail" if kind == "empty" or len(paid) == len(both) else "warn"
+            title = f"{noun} is paid as much as the right one in {len(paid)} of {len(both)} tasks: {_named(paid)}"
+            level: Level = "fail" if kind == "empty" or len(paid) == len(both) else "warn"
             advice = "the model will find it: make the reward see the difference"
+            if sight == "open":
+                level, advice = "warn", "if that is not meant, gate the reward by what an answer has to be"
             found.append(Finding(level=level, title=title, advice=advice))
     return found
 

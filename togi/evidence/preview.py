@@ -1,7 +1,7 @@
 """``togi preview``: what the model is asked, what answers are paid, what a run will cost. It samples nothing.
 
-Every task's own answer, an empty one and another task's answer are scored by the real reward. An own answer without
-full marks, or a reward that never differs, is a finding: such a run cannot teach what was meant.
+Every task's own answer, an empty one and another task's answer are scored by the real reward. Where it reads answers,
+an own answer without full marks, or a reward that never differs, is a finding: such a run cannot teach what was meant.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from togi.data import Tasks
 from togi.engines.native import NativeEngine
 from togi.engines.stopping import cut
 from togi.evidence import machine
-from togi.evidence.doctor import MARKS, run_size
+from togi.evidence.doctor import MARKS, drops_cut, run_size
 from togi.evidence.estimate import EVALUATION, Estimate, Rates, estimate, rates
-from togi.evidence.finding import Finding
-from togi.evidence.gold import Case, cases_of, judge
+from togi.evidence.finding import Finding, Level
+from togi.evidence.gold import Case, cases_of, judge, sight_of
 from togi.evidence.grading_time import advice, cores
 from togi.evidence.pairing import pair_findings
+from togi.evidence.recorded import Written, disagreements, recorded_of
 from togi.evidence.redteam.attack import GLANCE, NoAnswer, redteam
 from togi.evidence.redteam.runs import asks, is_blind
 from togi.evidence.redteam.show import in_a_line
@@ -50,14 +51,15 @@ PRINTED, LONGEST_LINE = 10, 200  # lines that own rewards printed, and character
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """One stage, or the evaluation. ``cases`` hold the scored answers, the first ``SHOWN`` are shown; empty for a
-    stage without a reward. ``prompts`` are the first prompts as the model sees them. ``attacked`` says in a line what
+    stage without a reward. ``prompts`` are the first prompts as the model sees them, ``recorded`` the answers that were
+    written to each of them. ``attacked`` says in a line what
     the reward pays for besides right answers; empty where that was not asked. ``printed`` is what own rewards printed,
     ``grading`` the seconds that the score of one answer took."""
 
     title: str
     tasks: int
     prompts: tuple[str, ...]
-    recorded: tuple[str, ...]
+    recorded: tuple[tuple[Written, ...], ...]
     cases: tuple[Case, ...]
     findings: tuple[Finding, ...]
     attacked: str = ""
@@ -124,13 +126,22 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
         except NotTrainedYet:
             return None
 
+    measure = now(run.evaluation.reward) if run.evaluation else None
     asked: list[Asked] = [
-        Asked(title=f"Stage {stage.name}", tasks=stage.tasks, reward=now(stage.reward), sampling=stage.sampling)
+        Asked(
+            title=f"Stage {stage.name}",
+            tasks=stage.tasks,
+            reward=(reward := now(stage.reward)),
+            measure=reward or measure,
+            waits=stage.reward is not None and reward is None,
+            drops_cut=drops_cut(stage),
+            sampling=stage.sampling,
+        )
         for stage in run.stages
     ]
     if run.evaluation is not None:
         one = run.evaluation
-        asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=now(one.reward), sampling=one.sampling))
+        asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=measure, measure=measure, sampling=one.sampling))
     attacked: list[tuple[Reward | None, str]] = []  # a reward of several stages is attacked once
     for each in asked:
         attacked.append((each.reward, "" if each.reward in [reward for reward, _ in attacked] else _attack(each)))
@@ -150,12 +161,17 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a stage and the evaluation have in common."""
+    """What a stage and the evaluation have in common. ``measure`` scores recorded answers where there is no reward;
+    ``waits`` says that the reward asks a model that the run trains first, ``drops_cut`` that nothing is learned from an
+    attempt that was cut."""
 
     title: str
     tasks: Tasks
     reward: Reward | None
+    measure: Reward | None
     sampling: Sampling
+    waits: bool = False
+    drops_cut: bool = False
 
 
 def _attack(asked: Asked) -> str:
@@ -174,9 +190,14 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int, attacked: s
     printed: list[str] = []
     with printed_to(lambda name, text: printed.extend(f"{name}: {line}" for line in text.splitlines()[:PRINTED])):
         cases = cases_of(some, asked.reward, chat)
-    findings = _lengths(some, asked.sampling if asked.reward else None, cases, chat, context)
+    findings = _lengths(some, asked, cases, chat, context)
     if asked.reward is not None:
-        findings += judge(cases, blind=is_blind(asked.reward))
+        findings += judge(cases, sight_of(some, asked.reward, chat, asks=asks(asked.reward)))
+    if asked.waits:
+        title = "the reward asks a model that this run trains first, so no answer could be scored yet"
+        findings.append(Finding(level="warn", title=title))
+    recorded = recorded_of(some if asked.measure and not asks(asked.measure) else some[:SHOWN], asked.measure, chat)
+    findings += disagreements(recorded)
     findings += [Finding(level="warn", title=note) for note in asked.tasks.notes()]
     if any(len(task.worth) > 1 for task in some):
         findings += pair_findings(asked.tasks)
@@ -184,7 +205,7 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int, attacked: s
         title=asked.title,
         tasks=len(asked.tasks),
         prompts=tuple(chat.show(chat.prompt(task.prompt)) for task in some[:SHOWN]),
-        recorded=tuple(task.recorded[0][-1].content if task.recorded else "" for task in some[:SHOWN]),
+        recorded=tuple(recorded[:SHOWN]),
         cases=cases,
         findings=tuple(findings),
         attacked=attacked,
@@ -193,10 +214,9 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int, attacked: s
     )
 
 
-def _lengths(
-    tasks: Sequence[Task], sampling: Sampling | None, cases: Sequence[Case], chat: Chat, context: int
-) -> list[Finding]:
+def _lengths(tasks: Sequence[Task], asked: Asked, cases: Sequence[Case], chat: Chat, context: int) -> list[Finding]:
     """Whether prompts fit the context and answers fit ``max_tokens``."""
+    sampling = asked.sampling if asked.reward else None
     lengths = {task.id: len(chat.prompt(task.prompt)) for task in tasks}
     longest = max(lengths, key=lambda name: lengths[name])
     found = []
@@ -208,12 +228,16 @@ def _lengths(
         title = f"the prompt of task {shortened(longest, 60)} leaves {context - lengths[longest]} tokens to answer in"
         found.append(Finding(level="warn", title=title, advice="lower max_tokens, or shorten the prompt"))
     if sampling is not None:
-        cut = [case for case in cases if case.recorded and case.tokens > sampling.max_tokens]
-        if cut:
-            most = max(case.tokens for case in cut)
-            title = f"{len(cut)} of {len(cases)} recorded answers are longer than max_tokens = {sampling.max_tokens}"
-            detail = f"the first is task {shortened(cut[0].task.id, 60)}; the longest has {most} tokens"
-            found.append(Finding(level="warn", title=title, detail=detail, advice="raise max_tokens"))
+        long = [case for case in cases if case.tokens > sampling.max_tokens]
+        if long:
+            most = max(case.tokens for case in long)
+            kind = "recorded" if all(case.recorded for case in long) else "right"
+            title = f"{len(long)} of {len(cases)} {kind} answers are longer than max_tokens = {sampling.max_tokens}"
+            detail = f"the first is task {shortened(long[0].task.id, 60)}; the longest has {most} tokens"
+            level: Level = "warn"
+            if asked.drops_cut and len(long) == len(cases):
+                level, title = "fail", f"{title}, and drop_truncated learns nothing from attempts that are cut"
+            found.append(Finding(level=level, title=title, detail=detail, advice="raise max_tokens"))
         found += _stopped(cases, sampling.stop)
     return found
 
@@ -239,8 +263,7 @@ def _look(look: Look, shown: Set[str]) -> Padding:
         else:
             rows.append(Panel(Text(shortened(prompt, LONGEST)), title=f"prompt {index + 1}, as the model sees it"))
         if not look.cases:
-            answer = Text(shortened(look.recorded[index], LONGEST))
-            rows.append(Panel(answer, title="the recorded answer it learns from"))
+            rows += [_written(each) for each in look.recorded[index]]
         elif index < len(look.cases):
             rows.append(_scores(look.cases[index]))
     if look.printed:
@@ -257,6 +280,11 @@ def _look(look: Look, shown: Set[str]) -> Padding:
                 rows.append(Padding(Text(visible(text), style=color), (0, 0, 0, 2)))
     head = Text(f"{look.title}: {look.tasks:,} tasks", style="bold")
     return Padding(Group(head, *rows), (0, 0, 1, 0))
+
+
+def _written(one: Written) -> Panel:
+    paid = "" if one.score is None else f", paid {_value(one.score)}"
+    return Panel(Text(shortened(one.text, LONGEST)), title=Text(f"{one.kind}{paid}"))
 
 
 def _scores(case: Case) -> Table:

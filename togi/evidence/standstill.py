@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from togi.types import Sample, Score
 
 UNSCORED = 3  # steps in a row without any score that are a fault of the reward, and not an accident
+CUT = ("length", "context")  # how an attempt stops that ran out of room
 ALIKE = 10  # steps from a stage's start without any signal that are enough to doubt the reward or the task
 
 
@@ -32,11 +33,27 @@ class RewardCheck:
         self.taught = taught
         self._stage, self._steps, self._step = stage, steps, 0
         self._unscored = 0  # steps in a row
+        self._all_cut = True  # so far
+
+    @property
+    def why(self) -> str:
+        """Why nothing was learned, and what to do about it."""
+        if self._all_cut:
+            return (
+                "every attempt that could have taught something was cut before its end. Raise max_tokens, or ask for "
+                "shorter answers"
+            )
+        return (
+            "no two attempts at a task were paid differently. See togi preview whether the reward tells good answers "
+            "from bad ones, and togi doctor whether the task is too hard"
+        )
 
     def look(self, scores: Sequence[Score], samples: Sequence[Sample]) -> None:
         """All scores of one step, and its samples after credit. Raises Standstill."""
         self._step += 1
-        self.taught = self.taught or any(s.advantage is None or bool(s.advantage.any()) for s in samples)
+        telling = [s for s in samples if s.advantage is None or bool(s.advantage.any())]
+        self.taught = self.taught or any(s.weight for s in telling)
+        self._all_cut = self._all_cut and all(s.stop in CUT for s in telling or samples)
         why = why_unscored(scores)
         self._unscored = self._unscored + 1 if why else 0
         if self._unscored >= min(UNSCORED, self._steps):
@@ -46,7 +63,6 @@ class RewardCheck:
             )
         if self._step == ALIKE and not self.taught:
             raise Standstill(
-                f"{self._stage}: {ALIKE} steps have passed, and no two attempts at a task were paid differently: "
-                "nothing was learned. See togi preview whether the reward tells right from wrong, and togi doctor "
-                "whether the task is too hard; the same command goes on from here"
+                f"{self._stage}: {ALIKE} steps have passed, and nothing was learned: {self.why}; the same command goes "
+                "on from here"
             )
