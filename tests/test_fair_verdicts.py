@@ -213,23 +213,34 @@ def test_a_preview_shows_pairs_and_what_does_not_fit(tmp_path: Path, model: Path
     assert preview(replace(run, stages=(kept,), evaluation=None), loaded).findings == []
 
 
+CUT, ALIKE_ALL = "Raise max_tokens", "were paid differently"
+
+
 @pytest.mark.parametrize(
-    ("stop", "weight", "says"),
-    [("length", 0.0, "Raise max_tokens"), ("context", 0.0, "Raise max_tokens"), ("eos", 1.0, "were paid differently")],
+    ("advantage", "stops", "says"),
+    [
+        (1.0, ["length"], CUT),  # paid differently, and left out by drop_truncated
+        (1.0, ["context"], CUT),
+        (1.0, ["length", "eos"], CUT),  # the one that ended had nothing to teach
+        (0.0, ["length"], CUT),
+        (0.0, ["length", "eos"], ALIKE_ALL),
+        (0.0, ["eos"], ALIKE_ALL),
+        (None, ["length"], CUT),  # dropped by the sampler
+        (None, ["eos"], ALIKE_ALL),
+    ],
 )
-def test_training_says_why_nothing_was_learned(stop: Stop, weight: float, says: str) -> None:
+def test_training_says_why_nothing_was_learned(advantage: float | None, stops: list[Stop], says: str) -> None:
     check = RewardCheck("grpo", 20, taught=False)
-    told = float(weight == 0.0)  # what was cut was paid differently, and has no weight in the loss
-    sample = a_sample(stop, advantage=told, weight=weight)
+    step = ([Score(value=0.0)], [] if advantage is None else [a_sample(stops[0], advantage)], stops)
     for _ in range(ALIKE - 1):
-        check.look([Score(value=0.0)], [sample])
+        check.look(*step)
     assert not check.taught
     with pytest.raises(Standstill, match=says):
-        check.look([Score(value=0.0)], [sample])
+        check.look(*step)
 
 
-def a_sample(stop: Stop, *, advantage: float, weight: float) -> Sample:
+def a_sample(stop: Stop, advantage: float) -> Sample:
     return Sample(
         ids=np.array([1, 2]), mask=np.array([False, True]), logp=np.zeros(2, np.float32), reward=0.0, group=0,
-        trajectory=0, task="t", stop=stop, advantage=np.array([0.0, advantage], np.float32), weight=weight,
+        trajectory=0, task="t", stop=stop, advantage=np.array([0.0, advantage], np.float32), weight=0.0,
     )  # fmt: skip

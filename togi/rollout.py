@@ -47,10 +47,10 @@ def untimed(phase: str) -> AbstractContextManager[None]:
 class Episodes:
     """Plays tasks through an environment each, with one engine call a turn for all of them.
 
-    ``at(step)`` gives the play of one step, with fresh ``counts`` and ``scores`` (all that were given, of attempts
-    that a sampler drops as well); a task that is played again within a step gets the seeds of further attempts. Runs
-    of stages that share a seed and step numbers sample alike: give each its own seed. ``timed("grade")`` is entered
-    while scores are given.
+    ``at(step)`` gives the play of one step, with fresh ``counts``, ``scores`` and ``stops`` (of all attempts that were
+    scored, those that a sampler drops as well); a task that is played again within a step gets the seeds of further
+    attempts. Runs of stages that share a seed and step numbers sample alike: give each its own seed. ``timed("grade")``
+    is entered while scores are given.
     ``opponent`` makes the engine that has so much of the reference mixed into the policy.
     """
 
@@ -66,6 +66,7 @@ class Episodes:
     timed: Callable[[str], AbstractContextManager[None]] = untimed
     counts: dict[str, float] = field(default_factory=dict)
     scores: list[Score] = field(default_factory=list, repr=False)
+    stops: list[Stop] = field(default_factory=list, repr=False)
     _played: dict[str, int] = field(default_factory=dict, repr=False)
 
     def at(
@@ -75,7 +76,7 @@ class Episodes:
         timed: Callable[[str], AbstractContextManager[None]] = untimed,
     ) -> Episodes:
         """The same play at another step; ``progress`` is told of finished turns."""
-        return replace(self, step=step, progress=progress, timed=timed, counts={}, scores=[], _played={})
+        return replace(self, step=step, progress=progress, timed=timed, counts={}, scores=[], stops=[], _played={})
 
     def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
         """Attempt every task ``n`` times and score. Raises ValueError when there is no reward, or a wrong one."""
@@ -144,6 +145,7 @@ class Episodes:
         with self.timed("grade"):
             scores = score(self.reward, list(zip(tasks, attempts, strict=True)))
         self.scores.extend(each for given in scores for each in given)
+        self.stops.extend(trajectory.stop for trajectories in attempts for trajectory in trajectories)
         return [
             Group(task=task, trajectories=trajectories, scores=given)
             for task, trajectories, given in zip(tasks, attempts, scores, strict=True)

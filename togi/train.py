@@ -169,7 +169,7 @@ class Training:
         self.watch.step(self.position.step, metrics, clock.seconds)
         if advice := work.grading_time.look(clock.seconds):
             self._warn(f"{stage.name}: {advice}")
-        work.reward_check.look(play.scores, samples)
+        work.reward_check.look(play.scores, samples, play.stops)
 
     def _check_until(self, stage: Stage, metrics: Mapping[str, float]) -> None:
         """Say at once when the metric that is to end the stage is not there: it would never end early."""

@@ -119,14 +119,20 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
         speed = rates(loaded.parameters, probe.bfloat16 if compute == torch.bfloat16 else probe.float32)
     engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
 
-    def now(reward: Reward | None) -> Reward | None:
-        """The reward, if it can be asked before anything is trained."""
-        try:
-            return ready(reward, engine, chat, run.folder, compute)
-        except NotTrainedYet:
-            return None
+    opened: dict[int, Reward | None] = {}
 
-    measure = now(run.evaluation.reward) if run.evaluation else None
+    def now(reward: Reward | None) -> Reward | None:
+        """The reward, if it can be asked before anything is trained; opened once, however many stages it pays."""
+        if id(reward) not in opened:
+            try:
+                opened[id(reward)] = ready(reward, engine, chat, run.folder, compute)
+            except NotTrainedYet:
+                opened[id(reward)] = None
+        return opened[id(reward)]
+
+    at_hand = [now(run.evaluation.reward)] if run.evaluation else []
+    at_hand += [now(reward) for stage in run.stages for reward in (stage.gold, stage.reward)]
+    measure = next((reward for reward in at_hand if reward is not None), None)
     asked: list[Asked] = [
         Asked(
             title=f"Stage {stage.name}",
@@ -141,7 +147,8 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
     ]
     if run.evaluation is not None:
         one = run.evaluation
-        asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=measure, measure=measure, sampling=one.sampling))
+        paid = now(one.reward)
+        asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=paid, measure=paid, sampling=one.sampling))
     attacked: list[tuple[Reward | None, str]] = []  # a reward of several stages is attacked once
     for each in asked:
         attacked.append((each.reward, "" if each.reward in [reward for reward, _ in attacked] else _attack(each)))

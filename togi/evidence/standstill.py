@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from togi.types import Sample, Score
+from togi.types import Sample, Score, Stop
 
 UNSCORED = 3  # steps in a row without any score that are a fault of the reward, and not an accident
-CUT = ("length", "context")  # how an attempt stops that ran out of room
+CUT: tuple[Stop, ...] = ("length", "context")  # how an attempt stops that ran out of room
 ALIKE = 10  # steps from a stage's start without any signal that are enough to doubt the reward or the task
 
 
@@ -33,12 +33,12 @@ class RewardCheck:
         self.taught = taught
         self._stage, self._steps, self._step = stage, steps, 0
         self._unscored = 0  # steps in a row
-        self._all_cut = True  # so far
+        self._cut = self._ended = False  # whether attempts that could have taught something were, and were not
 
     @property
     def why(self) -> str:
         """Why nothing was learned, and what to do about it."""
-        if self._all_cut:
+        if self._cut and not self._ended:
             return (
                 "every attempt that could have taught something was cut before its end. Raise max_tokens, or ask for "
                 "shorter answers"
@@ -48,12 +48,13 @@ class RewardCheck:
             "from bad ones, and togi doctor whether the task is too hard"
         )
 
-    def look(self, scores: Sequence[Score], samples: Sequence[Sample]) -> None:
-        """All scores of one step, and its samples after credit. Raises Standstill."""
+    def look(self, scores: Sequence[Score], samples: Sequence[Sample], stops: Sequence[Stop]) -> None:
+        """All scores of one step with how each attempt stopped, and its samples after credit. Raises Standstill."""
         self._step += 1
         telling = [s for s in samples if s.advantage is None or bool(s.advantage.any())]
         self.taught = self.taught or any(s.weight for s in telling)
-        self._all_cut = self._all_cut and all(s.stop in CUT for s in telling or samples)
+        cut = [stop in CUT for stop in ([s.stop for s in telling] or stops)]
+        self._cut, self._ended = self._cut or any(cut), self._ended or not all(cut)
         why = why_unscored(scores)
         self._unscored = self._unscored + 1 if why else 0
         if self._unscored >= min(UNSCORED, self._steps):
