@@ -35,12 +35,18 @@ def changed(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
 def _alone(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
     """Whether in a place of its own an answer stands among neutral words and marks only. What it is a number of may
     follow it, in one word, and what it is called may begin the place: "Cost: 42 plums"."""
-    named = len(before) > 1 and before[0].kind == "word" and before[1].text in ("=", ":")
+    name = named(before)
     counted = next((each for each in after if not _neutral(each)), None)
-    if counted and any(each.kind == "mark" and each.text not in "$°" for each in after[: after.index(counted)]):
+    if counted and any(each.kind == "mark" and each.text not in "$°(" for each in after[: after.index(counted)]):
         return False
-    rest = [*before[named:], *(each for each in after if each is not counted)]
+    rest = [*(each for each in before if each is not name), *(each for each in after if each is not counted)]
     return all(map(_neutral, rest)) and (counted is None or counted.kind == "word")
+
+
+def named(before: Sequence[Lexeme]) -> Lexeme | None:
+    """The word that an answer is the value of, where that is all that leads to it: "x = 42", "Cost: 42"."""
+    words = [at for at, each in enumerate(before[:-1]) if each.kind == "word"]
+    return before[words[0]] if words and before[words[0] + 1].text in ("=", ":") else None
 
 
 def _neutral(each: Lexeme) -> bool:
@@ -73,6 +79,8 @@ def changed_before(before: Sequence[Lexeme]) -> bool:
             if ends(each, following) and not (at and before[at - 1].effect in SHORTENED):
                 return False
             said_of_it &= each.text not in ("=", ":", "→", "∴")
+        elif touching and each.effect == "sign":
+            return True
         elif not said_of_it or each.effect == "copula":
             return False
         elif each.kind == "number":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from togi.rewards.doubt import ANYWHERE, changed_before, ends, harmless
+from togi.rewards.doubt import ANYWHERE, changed_before, ends, harmless, named
 from togi.rewards.grade import UNPARSED, Mark
 from togi.rewards.lexemes import Lexeme, fold, lexemes
 from togi.rewards.place import place_of
@@ -50,8 +50,7 @@ def _bracketed(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
 def _chosen(before: Sequence[Lexeme], after: Sequence[Lexeme], own: bool) -> bool:
     """Whether the words right beside a letter say that it is the answer, or that it begins with its option's text."""
     words = [each for each in before if each.kind != "mark"]
-    named = len(before) > 1 and before[0].kind == "word" and before[1].text in (":", "=")
-    if own and not all(each.effect in QUIET for each in words[named:]):
+    if own and not all(each.effect in QUIET or each is named(before) for each in words):
         return False
     if _bracketed(before, after):
         return True
