@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from togi.data import DataError, Generated, Prompting, ReasoningGym, Rows, Tasks, disjoint, load_tasks, stream
+from togi.data import DataError, Generated, Prompting, ReasoningGym, Rows, Tasks, disjoint, files, load_tasks, stream
 from togi.rewards.grade_gym import LIBRARY
 from togi.sandbox.pool import Pool
 from togi.types import Message, Task
@@ -375,3 +375,38 @@ def test_the_digest_speaks_of_contents_and_order() -> None:
     assert len({tasks.digest, tasks[:2].digest, Tasks(list(reversed(tasks))).digest}) == 3
     changed = Tasks([Task(id="0", prompt=(user("0"),), answer=1), *tasks[1:]])
     assert changed.digest != tasks.digest
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b'{"prompt": "' + b"x" * 500 + b'"}', "the line has more than"),
+        (b"x" * 5000, "the line has more than"),
+        (b'{"a": ' + b"[" * 90 + b"]" * 90 + b"}", None),
+        (b'{"prompt": "x", "answer": 1e400}', "1e400 is too large"),
+        (b'{"prompt": "x", "answer": -1e999}', "-1e999 is too large"),
+        (b'{"prompt": "a\x00b"}', "not JSON"),
+        (b'{"prompt": "\\ud800"}', "half of a surrogate pair"),
+        (b'{"\\udfff": 1, "prompt": "x"}', "half of a surrogate pair"),
+        (b'{"prompt": "\xed\xa0\x80"}', "is not UTF-8"),
+        (b'\xff\xfe{\x00"\x00', "is not UTF-8"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf{}", "not JSON"),
+        (b'{"a": 1, "b": 2, "a": 3}', 'the key "a" stands twice'),
+        (b'{"prompt": "x"} {"prompt": "y"}', "Extra data"),
+    ],
+    ids=range(13),
+)
+def test_lines_of_strangers(line: bytes, problem: str | None, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LONGEST", 300)
+    path = write(line, {"prompt": "next"})
+    with pytest.raises(DataError) as error:
+        load(path)
+    told = str(error.value)
+    assert ((f"{path}:1: " in told) and (problem or "there is no prompt") in told) or problem is None
+    assert f"{path}:2" not in told, "a bad line ends where it ends"
+
+
+@pytest.mark.parametrize("depth", [700, 100_000])
+def test_nesting_without_end(depth: int, write: Write) -> None:
+    with pytest.raises(DataError, match="nested too deeply"):
+        load(write(b'{"prompt": "x", "a": ' + b"[" * depth + b"]" * depth + b"}"))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from togi.data.errors import DataError, Diagnostics, RowError
 from togi.extras import lacking
 
 Row = Mapping[str, Any]
+LONGEST = 16 << 20  # bytes of a line: a book has one
 COMPRESSED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"\x28\xb5": "zstd", b"BZ": "bzip2"}
 
 
@@ -38,7 +40,7 @@ def read_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[i
 
 def _json_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(lines(file), 1):
             if number == 1:
                 if line[:2] in COMPRESSED:
                     raise DataError(f"{path} is {COMPRESSED[line[:2]]}-compressed: unpack it first")
@@ -51,29 +53,48 @@ def _json_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
                 problems.add(f"{path}:{number}", str(error))
 
 
+def lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, of one that is too long as much as shows that it is; the rest of it is passed over."""
+    while line := file.readline(LONGEST + 1):
+        yield line
+        while len(line) > LONGEST and not line.endswith(b"\n"):
+            line = file.readline(LONGEST + 1)
+
+
 def read_json_row(line: bytes) -> Row:
     """The object on one line. Raises RowError."""
+    if len(line) > LONGEST:
+        raise RowError(f"the line has more than {LONGEST >> 20} MB; is this a file of JSON lines?")
     try:
         text = line.decode("utf-8").rstrip("\r\n")  # so that a line cut short is faulted at its end, not after it
     except UnicodeDecodeError as error:
         raise RowError(f"byte {error.start + 1} is not UTF-8") from error
     try:
-        row = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant)
+        row = plain(json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float))
     except json.JSONDecodeError as error:
         raise RowError(f"this is not JSON: {error.msg} at column {error.colno}") from error
-    except (RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise RowError("this is not usable JSON: it is nested too deeply") from error
+    except ValueError as error:
         raise RowError(str(error) if isinstance(error, RowError) else f"this is not usable JSON: {error}") from error
     if not isinstance(row, dict):
         raise RowError(f'a row is an object such as {{"prompt": …}}; this is {_kind(row)}')
-    return plain(row)  # type: ignore[no-any-return]
+    return row
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise RowError(f'the key "{next(name for name in names if names.count(name) > 1)}" stands twice')
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise RowError(f'the key "{name[:100]}" stands twice')
     return row
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise RowError(f"{text[:40]} is too large for a number")
+    return value
 
 
 def _constant(name: str) -> NoReturn:

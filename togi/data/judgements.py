@@ -19,7 +19,7 @@ from typing import IO, Any, Literal, get_args
 
 from togi.data.conversations import Conversation, check_answer, read_messages, show
 from togi.data.errors import DataError, Diagnostics, RowError
-from togi.data.files import read_json_row
+from togi.data.files import lines, read_json_row
 from togi.types import Message
 
 SCHEMA = "togi.judgement.1"
@@ -138,7 +138,7 @@ def holds_judgements(path: Path) -> bool:
     if not path.is_file() or path.suffix not in (".jsonl", ".ndjson", ".json"):
         return False
     with path.open("rb") as file:
-        line = next((line for line in file if line.strip()), b"")
+        line = next((line for line in lines(file) if line.strip()), b"")
     try:
         schema = read_json_row(line.removeprefix(b"\xef\xbb\xbf")).get("schema")
     except RowError:
@@ -151,15 +151,15 @@ def _rows(path: Path, problems: Diagnostics) -> Iterable[tuple[int, Mapping[str,
         raise DataError(f"there is no file {path}")
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        lines = file.readlines()
-    for number, line in enumerate(lines, 1):
+        read = list(lines(file))
+    for number, line in enumerate(read, 1):
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if not line.strip():
             continue
         try:
             yield number, read_json_row(line)
         except RowError as error:
-            if number == len(lines) and not line.endswith(b"\n"):
+            if number == len(read) and not line.endswith(b"\n"):
                 warnings.warn(
                     f"{path}:{number}: the last line is not whole and is left out: {_cut(line)}", stacklevel=3
                 )
