@@ -235,8 +235,9 @@ def judged(tasks: Sequence[Task], algorithm: Algorithm, name: str) -> Iterator[s
 def answers(tasks: Sequence[Task], reward: Reward) -> Iterator[str]:
     """What is wrong with the tasks' own answers, which a verifier is to compare with."""
     for leaf in leaves_of(reward):
-        bad = [task for task in tasks if leaf.fault(task)] if isinstance(leaf, Verifier) else []
-        if bad:
+        if not isinstance(leaf, Verifier):
+            continue
+        if bad := [task for task in tasks if leaf.fault(task)]:
             yield (
                 f"{leaf.name}: {len(bad)} of {len(tasks)} rows cannot be graded; the first is {bad[0].id}: "
                 f"{leaf.fault(bad[0])}; mend these rows, or leave them out"
