@@ -320,6 +320,15 @@ def test_calls_that_need_none_have_no_fresh_process(pool: Pool, graders: str) ->
     assert (len(kept), len(fresh)) == (1, 3)
 
 
+def test_a_call_that_goes_elsewhere_takes_no_file_with_it(pool: Pool, graders: str, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("x")
+    folder = str(tmp_path) if pool.tier == "process" else "/"
+    with Pool(workers=1, seconds=5.0, memory_mb=256, tier=pool.tier) as one:
+        one.call("os:chdir", {"path": folder})
+        assert one.call(f"{graders}:listed", {}).value == []
+    assert (tmp_path / "kept").exists()
+
+
 def test_a_worker_that_spoke_before_its_call_is_not_believed(graders: str) -> None:
     with Pool(workers=1, seconds=5.0, memory_mb=256, tier="process") as one:
         one.call(f"{graders}:add", {"a": 1})

@@ -45,5 +45,13 @@ def test_rights_that_were_taken_away_are_taken_back(tmp_path: Path) -> None:
     assert not (tmp_path / "scratch").exists()
 
 
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "scratch").symlink_to(tmp_path / "kept")
+    remove(tmp_path / "scratch")
+    assert (tmp_path / "kept" / "file").exists()
+
+
 def test_what_is_not_there_is_no_fault(tmp_path: Path) -> None:
     remove(tmp_path / "absent")

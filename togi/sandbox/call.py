@@ -1,4 +1,4 @@
-"""Makes the calls of one function, in a process that a worker forked for them; it knows no pool and no other."""
+"""Makes one call, in a worker or in a process that the worker forked for it; it knows no pool and no other call."""
 
 from __future__ import annotations
 
@@ -30,24 +30,21 @@ class Capped(io.TextIOBase):
         return len(text)
 
 
-def serve(function: Callable[..., Any], functions: Mapping[str, Any], call_fd: int, reply_fd: int) -> NoReturn:
-    """Make the call of each line, an object of arguments, and answer it by a line, ``{"status", "value", "note",
-    "output", "peak_mb", "last"}``, until there are no more; then end this process.
-
-    Whatever a call raises, SystemExit included, becomes a status. ``last`` asks for a fresh process: where memory ran
-    out is chance, and what was half built is unknown; and what a call started must not go on beside the next.
-    """
+def make_and_end(
+    function: Callable[..., Any], functions: Mapping[str, Any], args: Mapping[str, Any], reply_fd: int
+) -> NoReturn:
+    """Make a call, write its reply to ``reply_fd``, and end this process."""
     try:
-        with os.fdopen(call_fd, "rb") as calls:
-            for line in calls:
-                rest = make(function, functions, json.loads(line)).encode("ascii") + b"\n"
-                while rest:
-                    rest = rest[os.write(reply_fd, rest) :]
+        rest = make(function, functions, args).encode("ascii") + b"\n"
+        while rest:
+            rest = rest[os.write(reply_fd, rest) :]
     finally:
         os._exit(0)
 
 
 def make(function: Callable[..., Any], functions: Mapping[str, Any], args: Mapping[str, Any]) -> str:
+    """Make a call; gives ``{"status", "value", "note", "output", "peak_mb"}`` as JSON. Whatever it raises, SystemExit
+    included, becomes a status."""
     output = Capped(OUTPUT_LIMIT)
     with redirect_stdout(output), redirect_stderr(output):
         try:
@@ -55,27 +52,18 @@ def make(function: Callable[..., Any], functions: Mapping[str, Any], args: Mappi
             return json.dumps({"status": "ok", "value": value} | _aside(output))
         except BaseException as error:
             reply = failure(error)
-    return json.dumps(_aside(output) | reply)
+    return json.dumps(reply | _aside(output))
 
 
 def _aside(output: Capped) -> dict[str, Any]:
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return {"output": output.text, "peak_mb": peak, "last": _has_children()}
-
-
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
+    return {"output": output.text, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
 
 
 def failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, MemoryError):
         error.__traceback__ = None  # with its frames goes what filled the memory
-        return {"status": "memory", "note": "out of memory (MemoryError)", "last": True}
+        return {"status": "memory", "note": "out of memory (MemoryError)"}
     return {"status": "depth" if isinstance(error, RecursionError) else "error", "note": explain(error)}
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from togi.sandbox.held import Worker, feed, kill
 
 LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
-GRACE = 2.0  # seconds from a call's limit, which its worker keeps, to the end of a worker that does not
+GRACE = 2.0  # seconds from the limit of a fresh call, which its worker keeps, to the end of a worker that does not
 REPLY_LIMIT = 16 * 2**20  # bytes of a worker's reply; it bounds its call's own
 _Status = Literal["ok", "timeout", "memory", "depth", "error"]
 _SAID: dict[str, _Status] = {"ok": "ok", "timeout": "timeout", "memory": "memory", "depth": "depth"}
@@ -61,8 +61,9 @@ class Crew:
 class Dispatch:
     """One set of calls, each a line, handed to a crew."""
 
-    def __init__(self, crew: Crew, lines: Sequence[bytes]) -> None:
+    def __init__(self, crew: Crew, lines: Sequence[bytes], fresh: bool) -> None:
         self.crew = crew
+        self.grace = GRACE if fresh else 0.0
         self.lines = lines
         self.waiting = deque(range(len(lines)))
         self.restarted: set[int] = set()
@@ -122,7 +123,7 @@ class Dispatch:
             reply = worker.reply(line)
             if reply.get("began") and not worker.running:
                 worker.running = True
-                worker.deadline = time.monotonic() + self.crew.seconds + GRACE
+                worker.deadline = time.monotonic() + self.crew.seconds + self.grace
                 continue
             verdict = Verdict(
                 value=reply.get("value"),

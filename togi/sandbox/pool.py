@@ -1,12 +1,11 @@
 """A pool of worker processes that call functions under a clock; it does not know what the functions do.
 
-In every tier calls are made by processes that a worker forks once it imported what they need, in an empty working
-directory, with limits and a cleared environment, so that hanging, crashing, or eating memory harms nobody, and secrets
-in environment variables stay out. What a call leaves running is ended before the next, and a fresh call has a process
-of its own. In the tier "bubblewrap" a worker also has no rights, no
-network, sees no process but its own, reads only Python, installed packages and the folders of the files that are
-called, and writes only its own folder, in memory. In the tier "process" it can do what this user can. In either, code
-that a grader runs can forge that grader's result, if it tries.
+In every tier a worker has its own process, session, working directory, limits and a cleared environment, so that
+hanging, crashing, or eating memory harms nobody, and secrets in environment variables stay out. What a call leaves
+running or in its folder is gone before the next, and a fresh call has a process of its own. In the tier "bubblewrap" a
+worker also has no rights, no network, sees no process but its own, reads only Python, installed packages and the
+folders of the files that are called, and writes only its own folder, in memory. In the tier "process" it can do what
+this user can. In either, code that a grader runs can forge that grader's result, if it tries.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ __all__ = ["Pool", "Verdict", "shared_pool", "why_no_jail"]
 class Pool:
     """``workers`` processes, started at first use, each call limited to ``seconds`` of wall clock and ``memory_mb``.
 
-    The process of a call that runs over its time, dies, or runs out of memory is ended with all it started, and the
+    A process in which a call runs over its time, dies, or runs out of memory is ended with all it started, and the
     call gets a status. Time for imports is not counted in ``seconds``. Safe to use from several threads.
 
     ``tier`` "auto" takes "bubblewrap" where it holds and else "process"; asking for "bubblewrap" where it does not hold
@@ -129,7 +128,7 @@ class Pool:
             self._open_to(_folders([reference, *given.values()]))
             try:
                 crew = Crew(fill=self._fill, replace=self._replace, seconds=self.seconds, traces=self.traces)
-                return Dispatch(crew, lines).run()
+                return Dispatch(crew, lines, fresh).run()
             finally:  # after an interruption: a busy worker's late reply must not answer a later call
                 for worker in [worker for worker in self._workers if worker.job is not None]:
                     self._replace(worker)

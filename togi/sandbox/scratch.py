@@ -12,7 +12,10 @@ from pathlib import Path
 
 
 def empty(folder: Path) -> list[str]:
-    """Remove what lies in ``folder``; gives the names that lay there. Raises OSError for what cannot be removed."""
+    """Remove what lies in ``folder``; gives the names that lay there. Raises OSError for what cannot be removed, and
+    for a link to a folder, put there in its place."""
+    if folder.is_symlink():
+        raise NotADirectoryError(f"{folder} is a link now")
     waiting = sorted(folder.iterdir())
     found = [path.name for path in waiting]
     fresh = (folder / name for name in map("{}.moved".format, count()) if name not in found)

@@ -1,11 +1,11 @@
-"""The child process of a pool: loads what calls need, and has them made by processes that it forks.
+"""The child process of a pool: loads what calls need, and makes them, each or in a process that it forks for one.
 
 It knows no reward, no task and no model. Started as ``python -m togi.sandbox.worker CALLS REPLIES MEMORY_MB PROCESSES
 USER``; PROCESSES 0 says that no jail is around, and USER -1 that it stays who it is. A call is one line, ``SECRET
 SECONDS {"reference", "functions", "args", "fresh"}``. It is answered by ``SECRET {"began"}`` once everything is
-imported, and then by ``SECRET {"status", "value", "note", "output", "left", "peak_mb", "retire"}``. Only this process
-has the pipes to the pool, and it runs nothing but imports. A call that is ``fresh`` gets a process that made no other
-and makes no other; else the process of the function's last call makes it, if that left nothing running.
+imported, and then by ``SECRET {"status", "value", "note", "output", "left", "peak_mb", "retire"}``. A call that is
+``fresh`` is made by a process that makes no other and has no pipe to the pool. After each call what it started is
+ended, and the folder is emptied.
 """
 
 from __future__ import annotations
@@ -20,19 +20,17 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from togi.function import resolve
-from togi.sandbox.call import OUTPUT_LIMIT, Capped, failure, serve
+from togi.sandbox.call import OUTPUT_LIMIT, Capped, failure, make, make_and_end
 from togi.sandbox.scratch import empty
 
 FILE_LIMIT = 16 * 2**20  # bytes of the largest file that a call may write
 FILES = 256  # open files of a process
 REPLY_LIMIT = 4 * 2**20  # bytes of one result
 MAPPED = 8 * 2**30  # bytes that libraries map and never touch
-KEPT = 4  # processes that are kept for a further call
 PATIENCE = 5.0  # seconds for what a call left running to end
 DEATH_SIGNAL, SUBREAPER = 1, 36  # prctl(2)
 
@@ -63,26 +61,12 @@ def die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Forked:
-    """A process that makes the calls of one function, and this process's ends of its pipes."""
-
-    process: int
-    call_fd: int
-    reply_fd: int
-
-    def close(self) -> None:
-        os.close(self.call_fd)
-        os.close(self.reply_fd)
-
-
 class Worker:
-    """The pipes to the pool, the processes that are kept for a further call, and whether a jail is around in which
-    there is nobody else."""
+    """The pipes to the pool, and whether a jail is around in which there is nobody else."""
 
     def __init__(self, calls: int, replies: BinaryIO, alone: bool) -> None:
         self.calls, self.replies, self.alone = calls, replies, alone
-        self.kept: dict[str, Forked] = {}
+        self.folder = Path.cwd()
         self.secret = ""
 
     def serve(self) -> None:
@@ -93,7 +77,7 @@ class Worker:
                 self.answer(json.loads(call), float(seconds))
 
     def answer(self, call: Mapping[str, Any], seconds: float) -> None:
-        """Have one call made. Whatever it does becomes a status: the boundary of graded code."""
+        """Make one call, or have it made. Whatever it does becomes a status: the boundary of graded code."""
         output = Capped(OUTPUT_LIMIT)
         with redirect_stdout(output), redirect_stderr(output):
             try:
@@ -101,61 +85,57 @@ class Worker:
             except BaseException as error:
                 reply = failure(error)
                 note = f'cannot load "{call["reference"]}": {reply["note"]}'
-                self.send({"status": "error", "note": note, "output": output.text, "retire": "last" in reply})
+                memory = reply["status"] == "memory"
+                self.send({"status": "error", "note": note, "output": output.text, "retire": memory})
                 return
-        name = f"{call['reference']} {call['functions']} {id(function)}"  # an edited file's function is another
-        forked = self.kept.pop(name, None) or self.fork(function, functions)
         self.send({"began": True})
-        reply = self.follow(forked, json.dumps(call["args"]).encode("ascii") + b"\n", seconds)
-        reply["output"] = (output.text + reply.get("output", ""))[:OUTPUT_LIMIT]
-        if reply.pop("last") or call["fresh"] or len(self.kept) == KEPT:
-            reply["peak_mb"] = max(reply.get("peak_mb", 0.0), end_descendants(forked.process, self.alone))
-            for ended in (forked, *self.kept.values()):
-                ended.close()
-            self.kept.clear()
+        if call["fresh"]:
+            reply = self.fork(function, functions, call["args"], seconds)
         else:
-            self.kept[name] = forked
+            reply = read_reply(make(function, functions, call["args"]).encode("ascii"))
+            # Where memory ran out is chance, and what was half built is unknown: this process is not used again.
+            reply["retire"] = reply["status"] == "memory"
+            reply["peak_mb"] = max(reply["peak_mb"], end_descendants(self.alone))
+        reply["output"] = (output.text + reply["output"])[:OUTPUT_LIMIT]
         try:
-            self.send(reply | {"left": empty(Path())})
+            os.chdir(self.folder)  # from where a call may have gone
+            self.send(reply | {"left": empty(self.folder)})
         except OSError as error:
             self.send({"status": "error", "note": f"its folder cannot be emptied: {error}", "retire": True})
 
-    def fork(self, function: Any, functions: dict[str, Any]) -> Forked:
-        call_read, call_write = os.pipe()
+    def fork(
+        self, function: Any, functions: Mapping[str, Any], args: Mapping[str, Any], seconds: float
+    ) -> dict[str, Any]:
+        """Have a call made by a process that makes no other, and end what there is then."""
         reply_read, reply_write = os.pipe()
         gc.freeze()  # what was imported is not looked at, and so not copied, by the new process
         here = os.getpid()
         process = os.fork()
         if not process:
-            foreign = [self.calls, self.replies.fileno(), call_write, reply_read]
-            for fd in foreign + [fd for other in self.kept.values() for fd in (other.call_fd, other.reply_fd)]:
+            for fd in (self.calls, self.replies.fileno(), reply_read):
                 os.close(fd)
             die_with_parent(here)
-            serve(function, functions, call_read, reply_write)
-        os.close(call_read)
+            make_and_end(function, functions, args, reply_write)
         os.close(reply_write)
-        return Forked(process=process, call_fd=call_write, reply_fd=reply_read)
+        reply = self.follow(process, reply_read, seconds)
+        os.close(reply_read)
+        reply["peak_mb"] = max(reply["peak_mb"], end_descendants(self.alone, process))
+        return reply
 
-    def follow(self, forked: Forked, line: bytes, seconds: float) -> dict[str, Any]:
+    def follow(self, process: int, reply_fd: int, seconds: float) -> dict[str, Any]:
         """What a call's process replies, or what is to be said of it."""
         deadline = time.monotonic() + seconds
-        os.set_blocking(forked.call_fd, False)
         said = bytearray()
         while not said.endswith(b"\n"):
             left = deadline - time.monotonic()
-            readable, writable, _ = select.select([forked.reply_fd], [forked.call_fd] * bool(line), [], max(left, 0.0))
-            if writable:
-                with suppress(BrokenPipeError):  # the end of the other pipe says the same
-                    line = line[os.write(forked.call_fd, line) :]
-            if readable:
-                chunk = os.read(forked.reply_fd, 1 << 16)
-                said += chunk
-                if not chunk:
-                    return _fault(f"the worker process {how_it_ended(forked.process)}")
-            elif left <= 0:
+            if left <= 0 or not select.select([reply_fd], [], [], left)[0]:
                 return _fault(f"took longer than {seconds:g} s", status="timeout")
+            chunk = os.read(reply_fd, 1 << 16)
+            if not chunk:
+                return _fault(f"the worker process {how_it_ended(process)}")
+            said += chunk
             if len(said) > REPLY_LIMIT:
-                return _fault(f"the result is larger than {REPLY_LIMIT} bytes")
+                break
         return read_reply(bytes(said))
 
     def send(self, reply: Mapping[str, Any]) -> None:
@@ -165,6 +145,8 @@ class Worker:
 
 def read_reply(line: bytes) -> dict[str, Any]:
     """The reply in a line of a call's process, which graded code may have written."""
+    if len(line) > REPLY_LIMIT:
+        return _fault(f"the result is larger than {REPLY_LIMIT} bytes")
     try:
         reply = json.loads(line)
         return {
@@ -173,14 +155,13 @@ def read_reply(line: bytes) -> dict[str, Any]:
             "note": str(reply.get("note", "")),
             "output": str(reply["output"]),
             "peak_mb": float(reply["peak_mb"]),
-            "last": bool(reply["last"]),
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError):
         return _fault("something other than the worker wrote to its pipe")
 
 
 def _fault(note: str, status: str = "error") -> dict[str, Any]:
-    return {"status": status, "note": note, "last": True}
+    return {"status": status, "note": note, "output": "", "peak_mb": 0.0}
 
 
 def load(call: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -202,13 +183,15 @@ def how_it_ended(child: int) -> str:
     return f"was killed by {names.get(ended.si_status, f'signal {ended.si_status}')}"
 
 
-def end_descendants(child: int, alone: bool) -> float:
+def end_descendants(alone: bool, child: int = 0) -> float:
     """Kill ``child`` and all else that descends from this process, wait for them, and give the most memory in MB that
     one of them held."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     most = 0.0
     until = time.monotonic() + PATIENCE
-    ending = [-1] if alone else [child]  # -1 is everyone but this process and the first of its namespace
+    ending = (
+        [-1] if alone else [child] if child else _children()
+    )  # -1 is everyone but this process and the first of its namespace
     while ending:
         for process in ending:
             with suppress(ProcessLookupError):
