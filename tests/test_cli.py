@@ -57,8 +57,13 @@ def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["train"], "requires an argument"),
         (["train", "x.toml", "--dryrun"], "Did you mean --dry-run?"),
         (["train", "nowhere.toml"], "nowhere.toml: no such recipe"),
-        (["eval", "nowhere"], "no such recipe"),
-        (["export", "x", "y", "--form", "pickle"], "pickle"),
+        (["eval", "nowhere"], "nowhere: no such run folder"),
+        (["eval", str(QUICKSTART)], "no such run folder"),
+        (["eval", str(QUICKSTART.parent)], "not a run folder"),
+        (["verify", "nowhere"], "nowhere: no such run folder"),
+        (["verify", str(QUICKSTART.parent)], "not a run folder"),
+        (["report", "nowhere"], "no such run folder"),
+        (["export", "x", "y", "--dtype", "float64"], "float64"),
     ],
 )
 def test_bad_usage_is_2_without_traceback(

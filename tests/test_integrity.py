@@ -15,9 +15,11 @@ from tiny_text import tiny_folder
 from toy_run import toy_run
 
 from togi.cli import run_command
+from togi.evidence.again import evaluate_run
 from togi.folder import FolderError, RunFolder, append_event, digest, dumps, read_lines
 from togi.integrity import SHORTEST_HEAD, check, find_head, read_chain
 from togi.links import LOGS, PARTS
+from togi.report import render
 from togi.run import Silent
 from togi.train import train
 
@@ -183,7 +185,7 @@ def test_a_run_that_nobody_touched_holds(whole: Path) -> None:
     found = check(whole)
     assert (found.faults, found.pending, found.chain.broken) == ((), (), None)
     assert found.held == {
-        **{"recipe.toml": 1, "manifest.json": 1, "metrics.jsonl": 1, "timings.jsonl": 1, "alarms.jsonl": 1},
+        **{"recipe.toml": 1, "manifest.json": 1, "metrics.jsonl": 1, "timings.jsonl": 1},
         **{"rollouts": 7, "evaluations": 3, "models": 2, "checkpoints": 2},
     }
 
@@ -355,3 +357,64 @@ def test_two_processes_may_add_events(tmp_path: Path) -> None:
         append_event(tmp_path, "evaluated")
         folder.event("finished")
     assert read_chain(tmp_path).broken is None
+
+
+DAMAGE = {
+    "empty": b"",
+    "cut": b'{"stage": "grpo", "st',
+    "binary": b"\xff\xfe\x00\x80\n\x00",
+    "text": b"hello\nworld\n",
+    "deep": b"[" * 100_000 + b"\n",
+    "list": b"[1]\n[2]\n",
+    "null": b"null\nnull\n",
+    "types": b'{"stage": 3, "step": "x", "event": [], "files": 7, "logs": [], "removed": {}, "cut": 1, "hash": {}}\n',
+    "digits": b'{"stage": "grpo", "step": 1, "loss": ' + b"9" * 5000 + b"}\n",
+}
+DAMAGED = [
+    "events.jsonl",
+    "metrics.jsonl",
+    "timings.jsonl",
+    "manifest.json",
+    "recipe.toml",
+    ROLLOUTS,
+    "evaluations/grpo.json",
+]
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def everything(folder: Path) -> dict[Path, bytes]:
+    """All files of a run but its events, which may say what was tried."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "events.jsonl"}
+
+
+def test_damage_of_any_kind_is_told_and_nothing_falls_over(name: str, whole: Path, model: Path, tmp_path: Path) -> None:
+    """In the check, on the page and when the run is to go on: clear words in one line, and the other files stay."""
+    for kind, content in DAMAGE.items():
+        folder = shutil.copytree(whole, tmp_path / kind)
+        (folder / name).write_bytes(content)
+        assert name in [fault.path for fault in check(folder).faults], kind
+        assert run_command(["verify", str(folder)]) == 1
+        assert "not as it was written" in render(folder)
+        before = everything(folder)
+        with pytest.raises(FolderError) as told:
+            train(toy_run(folder, model), Silent())
+        assert len(str(told.value).splitlines()) == 1, kind
+        assert everything(folder) == before
+
+
+def test_a_run_built_in_python_is_reported_continued_and_measured_again(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = toy_run(tmp_path / "run", model)
+    run = replace(run, recipe={}, stages=run.stages[:1])
+    train(run, Silent())
+    assert "learning rate" in render(run.folder)
+    assert check(run.folder).faults == ()
+    faster = replace(run.stages[0], optimiser=replace(run.stages[0].optimiser, learning_rate=0.5))
+    with pytest.raises(FolderError, match=r"stage\.0\.learning_rate: 0.01 -> 0.5"):
+        train(replace(run, stages=(faster,)), Silent())
+    train(run, Silent())
+    evaluate_run(run, "sft")
+    assert check(run.folder).faults == ()
+    assert run_command(["eval", str(run.folder)]) == 2
+    assert "built in Python" in capsys.readouterr().err

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import peft
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_text import CHATML, byte_level, tiny_folder, tiny_llama
+from tiny_text import CHATML, byte_level, tiny_folder, tiny_gguf, tiny_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from togi.folder import append_event
 from togi.models.load import Loaded, Lora, ModelError, load_model
 from togi.models.save import _difference, export, save_model
 
@@ -124,11 +128,12 @@ def test_merge_that_is_wrong_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_appears_whole_and_replaces_only_models(tmp_path: Path) -> None:
     model, tokenizer = tiny_llama(), byte_level()
-    (tmp_path / ".out.killed").mkdir()
+    (tmp_path / f".out.{'0' * 32}").mkdir()
+    (tmp_path / ".out.mine").mkdir()
     save_model(model, tokenizer, tmp_path / "out")
     (tmp_path / "out" / "stale").touch()
     save_model(tiny_llama(seed=1), tokenizer, tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.mine", "out"]
     assert not (tmp_path / "out" / "stale").exists()
     assert torch.equal(logits(load_model(str(tmp_path / "out")).model), logits(tiny_llama(seed=1)))
     (tmp_path / "notes").mkdir()
@@ -143,21 +148,81 @@ def test_a_folder_appears_whole_and_replaces_only_models(tmp_path: Path) -> None
 def test_export(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "base")
     loaded = adapted(folder)
-    adapter = save_model(loaded.model, loaded.tokenizer, tmp_path / "adapter").path
-    with pytest.raises(ModelError, match="is an adapter: export it as 'adapter', or as 'merged'"):
-        export(str(adapter), tmp_path / "a")
-    for form in ("adapter", "merged"):
-        with pytest.raises(ModelError, match="has no adapter: export it as 'safetensors'"):
-            export(str(folder), tmp_path / "b", form=form)
+    source = str(save_model(loaded.model, loaded.tokenizer, tmp_path / "adapter").path)
+    with pytest.raises(ModelError, match="has no adapter to keep: export it as a whole"):
+        export(str(folder), tmp_path / "b", adapter=True)
     with pytest.raises(ModelError, match="exists already"):
-        export(str(folder), adapter)
-    merged = export(str(adapter), tmp_path / "merged", form="merged")
-    assert merged.difference is not None
-    assert merged.difference < 1e-4
-    again = export(str(adapter), tmp_path / "again", form="adapter")
-    assert torch.equal(logits(load_model(str(again.path)).model), logits(loaded.model))
+        export(str(folder), Path(source))
+    merged = export(source, tmp_path / "merged")
+    assert (merged.form, merged.difference is not None) == ("merged", True)
+    torch.testing.assert_close(logits(load_model(str(merged.path)).model), logits(loaded.model), rtol=1e-4, atol=1e-4)
+    kept = export(source, tmp_path / "kept", adapter=True)
+    assert (kept.form, kept.base) == ("adapter", str(folder))
+    assert not (kept.path / "base").exists()
+    assert torch.equal(logits(load_model(str(kept.path)).model), logits(loaded.model))
     whole = export(str(folder), tmp_path / "whole", dtype=torch.bfloat16)
     assert load_file(whole.path / "model.safetensors")["model.norm.weight"].dtype == torch.bfloat16
+
+
+ELSEWHERE = """
+import sys, torch
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, ids = sys.argv[1], torch.tensor([[1, 5, 80, 299, 7], [3, 3, 8, 100, 398]])
+with torch.no_grad():
+    by_peft = AutoPeftModelForCausalLM.from_pretrained(folder)(input_ids=ids).logits
+    by_transformers = AutoModelForCausalLM.from_pretrained(folder)(input_ids=ids).logits
+assert torch.equal(by_peft, by_transformers)
+torch.save({"logits": by_peft}, sys.argv[2])
+print(AutoTokenizer.from_pretrained(folder).apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False))
+assert "togi" not in sys.modules
+"""
+
+
+def test_an_exported_adapter_is_loaded_by_other_tools_alone(tmp_path: Path) -> None:
+    """Its base is a GGUF file, which they could not find their way from: the weights are written beside it."""
+    loaded = adapted(tiny_gguf(tmp_path / "tiny.gguf"))
+    source = save_model(loaded.model, loaded.tokenizer, tmp_path / "adapter").path
+    saved = export(str(source), tmp_path / "out", adapter=True)
+    assert saved.base == str(tmp_path / "out" / "base")
+    seen = tmp_path / "logits.pt"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", ELSEWHERE, str(saved.path), str(seen)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stdout == loaded.tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) + "\n"
+    )
+    assert torch.equal(torch.load(seen, weights_only=True)["logits"], logits(loaded.model))
+    plain = AutoModelForCausalLM.from_pretrained(saved.path / "base")
+    with loaded.model.disable_adapter():
+        assert torch.equal(logits(plain), logits(loaded.model)), "the base is without what was trained"
+    moved = saved.path.rename(tmp_path / "moved")
+    assert torch.equal(logits(load_model(str(moved)).model), logits(loaded.model))
+
+
+@pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
+def test_adapters_on_one_of_two_tied_matrices_are_refused(target: str, tmp_path: Path) -> None:
+    tied = tiny_folder(tmp_path / "tied")
+    with pytest.raises(ModelError, match=f"an adapter on {target} would change only one of the two: leave it out"):
+        load_model(str(tied), lora=Lora(targets=(target, "q_proj")))
+    assert load_model(str(tied), lora=Lora(targets=("q_proj",)))
+    loaded = load_model(str(tiny_folder(tmp_path / "untied", tied=False)), lora=Lora(targets=(target, "q_proj")))
+    for name, parameter in loaded.model.named_parameters():
+        if "lora_B" in name or "embedding_B" in name:
+            parameter.data.normal_(0, 0.3)
+    source = save_model(loaded.model, loaded.tokenizer, tmp_path / "adapter").path
+    assert export(str(source), tmp_path / "merged").difference is not None
+
+
+def test_the_model_of_the_stage_that_ended_last_is_exported(tmp_path: Path) -> None:
+    """As the events tell: copying a run folder may give every file another time."""
+    run = tmp_path / "run"
+    for seed, name in enumerate(("sft", "grpo")):
+        tiny_folder(run / "models" / name, seed=seed)
+        append_event(run, "stage_done", name=name)
+    os.utime(run / "models" / "grpo", (0, 0))
+    assert torch.equal(logits(load_model(str(run)).model), logits(tiny_llama(seed=1)))
 
 
 def test_contradicting_generation_settings_do_not_stop_saving(tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ from .data import (
 from .engines import (
     NativeEngine as NativeEngine,
 )
+from .evidence.again import (
+    evaluate_run as evaluate_run,
+)
 from .evidence.evaluate import (
     evaluate as evaluate,
 )

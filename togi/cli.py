@@ -164,6 +164,9 @@ def evaluate(
     model: Annotated[str, Parameter(help="Stage whose model is measured.")] = "last",
 ) -> None:
     """Is it better, by how much, for sure? Base and trained model on the held-out tasks, with intervals."""
+    from togi.integrity import refuse_no_run
+
+    refuse_no_run(run)
     from togi.recipe import load_recipe
     from togi.recipe.start import check_start
 
@@ -211,10 +214,7 @@ def export(
     source: Annotated[str, Parameter(help="Run folder, or any model source.")],
     folder: Annotated[Path, Parameter(help="New folder to write.")],
     *,
-    form: Annotated[
-        Literal["safetensors", "adapter", "merged"],
-        Parameter(help="Whole weights, a peft adapter, or the adapter merged into its base."),
-    ] = "safetensors",
+    adapter: Annotated[bool, Flag, Parameter(help="Keep an adapter apart; else it is merged into its base.")] = False,
     dtype: Annotated[Literal["float32", "bfloat16"], Parameter(help="Type of the weights.")] = "float32",
 ) -> None:
     """Weights in the formats that other tools load."""
@@ -227,11 +227,12 @@ def export(
 
     from togi.models.save import export as write
 
-    saved = write(source, folder, form=form, dtype={"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype])
+    saved = write(source, folder, adapter=adapter, dtype={"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype])
     drift = (
         "" if saved.difference is None else f"; logits differ from base and adapter by {saved.difference:.2g} at most"
     )
-    _say(f"{saved.path}{drift}")
+    base = "" if saved.base is None else f"; its base is {saved.base}"
+    _say(f"{saved.path}{drift}{base}")
 
 
 @app.command(sort_key=9)

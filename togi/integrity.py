@@ -170,7 +170,8 @@ def compare(folder: Path, chain: Chain, known: Vouched) -> Integrity:
     """Hold the files of a folder against what is known of them."""
     faults = [*chain_faults(folder, chain), *file_faults(folder, known), *log_faults(folder, known)]
     wrong = {fault.path for fault in faults}
-    held = Counter(path.partition("/")[0] for path in (*known.files, *known.logs) if path not in wrong)
+    logs = [name for name, seals in known.logs.items() if seals]
+    held = Counter(path.partition("/")[0] for path in (*known.files, *logs) if path not in wrong)
     for path in checkpoints(folder / "checkpoints"):
         if fault := find_fault(path, known.checkpoints.get(path.name, ())):
             faults.append(Fault(path=f"checkpoints/{path.name}", what=f"was changed after it was written: {fault}"))
@@ -192,6 +193,8 @@ def chain_faults(folder: Path, chain: Chain) -> Iterator[Fault]:
     """What is wrong with the events themselves."""
     if not (folder / EVENTS).exists():
         yield Fault(path=EVENTS, what="is missing: nothing vouches for this folder")
+    elif not chain.events:
+        yield Fault(path=EVENTS, what="holds no event: nothing vouches for this folder")
     elif chain.broken is not None:
         yield Fault(
             path=EVENTS, what=f"was changed after it was written: line {chain.broken} does not fit the chain of events"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from togi.sandbox.box import AnyTier
 from togi.sandbox.tiers import standing
 
 MANIFEST, RECIPE, CARDS = "manifest.json", "recipe.toml", "redteam.json"
+PYTHON = "python"  # what says of a manifest's recipe that no file can build the run
 FORM = {"recipe": dict, "files": dict, "data": dict, "model": dict, "dtype": str, "started": str}
 """What a run that goes on reads of a manifest."""
 
@@ -154,6 +156,7 @@ def choose_dtype(run: Run) -> torch.dtype:
 
 def describe(run: Run) -> dict[str, Any]:
     """The manifest: versions, machine, model, data and recipe, with digests."""
+    recipe = dict(run.recipe) or outline(run)
     data = {stage.name: {"digest": stage.tasks.digest, "size": len(stage.tasks)} for stage in run.stages}
     if run.evaluation is not None:
         data["evaluation"] = {"digest": run.evaluation.tasks.digest, "size": len(run.evaluation.tasks)}
@@ -168,9 +171,45 @@ def describe(run: Run) -> dict[str, Any]:
         "model": {"source": run.model.source},
         "data": data,
         "files": files_read(run),
-        "recipe_digest": digest(run.recipe),
-        "recipe": dict(run.recipe),
+        "recipe_digest": digest(recipe),
+        "recipe": recipe,
     }
+
+
+def outline(run: Run) -> dict[str, Any]:
+    """What a run that was built in Python is, as far as plain values say it, laid out like a recipe."""
+    model = {"source": run.model.source, "dtype": run.model.dtype}
+    stages = [
+        {
+            "name": stage.name,
+            "algorithm": type(stage.algorithm).__name__,
+            "settings": {name: told_of(value) for name, value in _settings(stage.algorithm).items()},
+            **({"reward": {"score": type(stage.reward).__name__}} if stage.reward else {}),
+            **({"start": stage.start} if stage.start else {}),
+            **{name: getattr(stage, name) for name in ("steps", "tasks_per_step", "minibatches", "epochs")},
+            "learning_rate": stage.optimiser.learning_rate,
+            "optimiser": told_of(stage.optimiser),
+            "sampling": told_of(stage.sampling),
+        }
+        for stage in run.stages
+    ]
+    adapters = {"lora": asdict(run.model.lora)} if run.model.lora else {}
+    measured = (
+        {"attempts": run.evaluation.attempts, "sampling": told_of(run.evaluation.sampling)} if run.evaluation else {}
+    )
+    plan = {"name": run.name, "built_in": PYTHON, "seed": run.seed, "model": {**model, **adapters}, "stage": stages}
+    return plan | ({"evaluation": measured} if measured else {})
+
+
+def _settings(algorithm: Any) -> dict[str, Any]:
+    return (
+        {field.name: getattr(algorithm, field.name) for field in fields(algorithm)} if is_dataclass(algorithm) else {}
+    )
+
+
+def told_of(value: Any) -> str:
+    """A value in words that are the same in every process: Python's own tell where an object lies in memory."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def files_read(run: Run) -> dict[str, dict[str, str | None]]:

@@ -23,6 +23,7 @@ from togi.checkpoint import save_checkpoint
 from togi.evidence.evaluate import add_kl, evaluate
 from togi.evidence.held_out import measure_stage
 from togi.evidence.reward_log import RewardLog
+from togi.evidence.room import refuse_too_little_room
 from togi.evidence.standstill import Standstill
 from togi.evidence.watch import watch_metrics, watched
 from togi.folder import RunFolder, dumps, read_lines, write_text
@@ -73,6 +74,7 @@ class Training:
         self.watching = watched("", [])
         self.reward_log = RewardLog(folder.path)
         self._saved = 0
+        self._room = False
 
     def go(self, *, allow_changes: bool) -> None:
         found = take_up(self.run, self.folder, self._warn, allow_changes=allow_changes)
@@ -86,6 +88,9 @@ class Training:
             work = Workshop(
                 self.run, self.position.stage, self._open(start_of(self.run, self.position.stage)), self.dtype
             )
+            if not self._room:
+                refuse_too_little_room(self.run, work.policy.saved_bytes)
+                self._room = True
             self._prepare(work)
             if state is not None:
                 assert found.checkpoint is not None

@@ -39,9 +39,12 @@ def load_collected(collected: Collected, asked: Tasks, folder: Path) -> Tasks:
     for file in sorted((folder / "rollouts").glob(f"{collected.stage}-*.jsonl")):
         groups: dict[int, list[dict[str, object]]] = {}
         with file.open(encoding="utf-8") as lines:  # str.splitlines would break a row at marks that a model may write
-            for line in lines:
-                row = json.loads(line)
-                groups.setdefault(row["group"], []).append(row)
+            for number, line in enumerate(lines, start=1):
+                try:
+                    row = json.loads(line)
+                    groups.setdefault(row["group"], []).append(row)
+                except (ValueError, KeyError, TypeError) as error:
+                    raise DataError(f"{file}, line {number}: no rollout ({error}): the file was damaged") from error
         for rows in groups.values():
             task = _task(rows, by_id, best=collected.best)
             dropped += task is None

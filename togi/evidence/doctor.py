@@ -22,6 +22,7 @@ from togi.evidence.redteam.attack import SHORT
 from togi.evidence.redteam.card import Card
 from togi.evidence.redteam.runs import attack_run, is_blind
 from togi.evidence.redteam.show import findings as card_findings
+from togi.evidence.room import SAVED, disk_needed
 from togi.evidence.visible import shortened, visible
 from togi.manifest import asked_tier, choose_dtype
 from togi.models.load import Loaded
@@ -99,7 +100,7 @@ def doctor(
     fitness.append(machine.memory(machine.memory_needed(size), machine.memory_limit()))
     asked = asked_tier(run)
     fitness.append(machine.jail(standing(asked), asked))
-    fitness.append(machine.disk(machine.disk_needed(size), machine.free_disk(run.folder), run.folder))
+    fitness.append(machine.disk(disk_needed(run, SAVED * size.trained), machine.free_disk(run.folder), run.folder))
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
     engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
     number, reward = None, None
@@ -182,8 +183,6 @@ def run_size(run: Run, loaded: Loaded, compute: torch.dtype) -> machine.Size:
         tokens=max(stage.optimiser.tokens_per_microbatch for stage in run.stages),
         bfloat16=compute == torch.bfloat16,
         reference=run.model.lora is None and any("ref_logp" in stage.algorithm.needs for stage in run.stages),
-        stages=len(run.stages),
-        checkpoints=run.keep,
     )
 
 

@@ -77,7 +77,7 @@ def estimate(run: Run, chat: Chat, speed: Rates, grading: Mapping[str, float] | 
         size = _lengths(stage.tasks, stage.sampling if stage.algorithm.sampler.writes else None, chat)
         groups = stage.steps * stage.tasks_per_step
         learns = stage.epochs if stage.algorithm.trains != "nothing" else 0
-        attempts = _attempts(stage)
+        attempts = attempts_of(stage)
         reads = 1 + ("ref_logp" in stage.algorithm.needs) + ("old_logp" in stage.algorithm.needs)
         for index, (answer, drawn) in enumerate(((size.answer, attempts.fewest), (size.most, attempts.most))):
             written = groups * drawn * answer
@@ -113,7 +113,7 @@ class Attempts:
     kept: float
 
 
-def _attempts(stage: Stage) -> Attempts:
+def attempts_of(stage: Stage) -> Attempts:
     """Steps are continued from half an answer on average; there are as many as a recorded answer has, else one."""
     kept: float
     match stage.algorithm.sampler:

@@ -20,13 +20,13 @@ import torch
 from togi.evidence.finding import Finding
 from togi.models.probe import Probe
 
-TRAINED, ROUNDED, SAVED = 16, 2, 12
+TRAINED, ROUNDED = 16, 2
 ACTIVATION = 34
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What decides memory and disk. ``tokens`` are those of a micro-batch, ``stages`` those that leave a model."""
+    """What decides memory. ``tokens`` are those of a micro-batch."""
 
     parameters: int
     trained: int
@@ -35,8 +35,6 @@ class Size:
     tokens: int
     bfloat16: bool
     reference: bool
-    stages: int
-    checkpoints: int
 
 
 def memory_needed(size: Size) -> float:
@@ -46,11 +44,6 @@ def memory_needed(size: Size) -> float:
     # Trained weights are counted above once; what comes on top is master weights, gradients and moments.
     on_top = TRAINED if size.bfloat16 else TRAINED - 4
     return held + size.trained * on_top + ACTIVATION * size.tokens * size.layers * size.hidden * width / 2
-
-
-def disk_needed(size: Size) -> float:
-    """Bytes of checkpoints (weights and moments in float32, one more while writing) and of each stage's model."""
-    return size.trained * SAVED * (size.checkpoints + 1) + size.parameters * 4 * size.stages
 
 
 def memory_limit() -> float:

@@ -28,7 +28,7 @@ def read_record(
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a readable {what} ({error}); {advice}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: not a readable {what}: it is a JSON object, got {type(data).__name__}; {advice}")

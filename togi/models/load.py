@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
@@ -31,6 +32,7 @@ __all__ = ["Loaded", "Lora", "ModelError", "load_model"]
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 # A second copy of the weights in another layout.
 _HUB_COPIES = ["consolidated*", "original/*", "onnx/*"]
+BASE_FOLDER = "base"  # in an exported adapter: the weights it was trained on, where no other tool could find them
 _ANSWER = "\ufdd2answer\ufdd3"
 # Models without a position table or limit (state-space models) say nothing; a run's own limits then hold.
 _NO_LIMIT = 1 << 30
@@ -128,6 +130,8 @@ def _read_adapter(
     if not (path / "adapter_model.safetensors").is_file():
         raise ModelError(f"{path} has no adapter_model.safetensors (pickled adapters are not read)")
     base = str(config["base_model_name_or_path"])
+    if (path / BASE_FOLDER).is_dir():  # an exported adapter that was moved with its base
+        base = str((path / BASE_FOLDER).resolve())
     base_path = Path(base)
     if (base_path / "adapter_config.json").is_file():
         raise ModelError(f"the base of the adapter {path} is itself an adapter, {base}: export that one merged first")
@@ -137,6 +141,7 @@ def _read_adapter(
     with quiet():
         try:
             model = peft.PeftModel.from_pretrained(model, str(path), is_trainable=True)
+            model.peft_config["default"].base_model_name_or_path = base
         except Exception as error:
             # The boundary to a foreign file, as for weights.
             raise ModelError(f"the adapter {path} does not fit its base {base}: {error}") from error
@@ -169,11 +174,33 @@ def _add_adapter(model: PreTrainedModel, lora: Lora, base: str) -> PreTrainedMod
     )
     # peft would otherwise record the cache folder, a path of this machine, as the base.
     model.name_or_path = base
+    tied = _tied(model)
     with quiet():
         try:
-            return peft.get_peft_model(model, config)
+            adapted: PreTrainedModel = peft.get_peft_model(model, config)
         except ValueError as error:
             raise ModelError(f"adapters cannot be put on {base}: {error}") from error
+    layers = ((name, getattr(module, "base_layer", None)) for name, module in adapted.named_modules())
+    changed = [name for name, layer in layers if any(layer is one for one in tied)]
+    if changed:
+        raise ModelError(
+            f"{base} reads and writes words with one matrix, and an adapter on {changed[0].rpartition('.')[2]} would "
+            "change only one of the two: leave it out of model.lora.targets (none at all takes every linear layer but "
+            "the vocabulary projection)"
+        )
+    return adapted
+
+
+def _tied(model: PreTrainedModel) -> tuple[nn.Module, ...]:
+    """Embedding and vocabulary projection of a model in which they are one matrix."""
+    read, written = model.get_input_embeddings(), model.get_output_embeddings()
+    return (read, written) if written is not None and read.weight is written.weight else ()
+
+
+def adapter_base(model: PreTrainedModel) -> str:
+    """What a model with adapters names as its base."""
+    config: Any = model.peft_config["default"]
+    return str(config.base_model_name_or_path)
 
 
 def _peft() -> Any:

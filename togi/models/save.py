@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from togi.models.bundled import BUNDLED
 from togi.models.files import ModelError
-from togi.models.load import load_model
+from togi.models.load import BASE_FOLDER, adapter_base, load_model
 from togi.models.weights import quiet
 
 Form = Literal["safetensors", "adapter", "merged"]
@@ -31,28 +33,49 @@ _PROBES = ("The capital of France is", "def add(a, b):\n    return", "2 + 3 =", 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
     """What was written. ``difference`` is, for merged weights, the largest absolute difference between the logits of
-    the written model and of base and adapter, over four short prompts."""
+    the written model and of base and adapter, over four short prompts. ``base`` is what an exported adapter names as
+    its base."""
 
     path: Path
     form: Form
     difference: float | None = None
+    base: str | None = None
 
 
-def export(source: str, path: Path, *, form: Form = "safetensors", dtype: torch.dtype = torch.float32) -> Saved:
-    """Write the model of any source that load_model reads to the new folder ``path``.
+def export(source: str, path: Path, *, adapter: bool = False, dtype: torch.dtype = torch.float32) -> Saved:
+    """Write the model of any source that load_model reads to the new folder ``path``, for other tools to load.
 
-    ``safetensors`` is a whole model, ``adapter`` only the trained adapter, ``merged`` a whole model with the adapter
-    added to its weights. Raises ModelError when the form does not fit the source, or ``path`` exists.
+    An adapter is merged into its base, which makes a whole model; with ``adapter`` it stays one, with its tokenizer,
+    and names a base that peft and transformers find by themselves. Raises ModelError when the source has no adapter to
+    keep, or ``path`` exists.
     """
     if path.exists():
         raise ModelError(f"{path} exists already: choose another folder, or remove it first")
     loaded = load_model(source)
     adapted = _adapted(loaded.model)
-    if adapted and form == "safetensors":
-        raise ModelError(f"{source} is an adapter: export it as 'adapter', or as 'merged' into its base")
-    if not adapted and form != "safetensors":
-        raise ModelError(f"{source} has no adapter: export it as 'safetensors'")
-    return save_model(loaded.model, loaded.tokenizer, path, merge=form == "merged", dtype=dtype)
+    if adapter and not adapted:
+        raise ModelError(f"{source} has no adapter to keep: export it as a whole, without --adapter")
+    if adapter:
+        return _export_adapter(loaded.model, loaded.tokenizer, path, dtype)
+    return save_model(loaded.model, loaded.tokenizer, path, merge=adapted, dtype=dtype)
+
+
+def _export_adapter(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, dtype: torch.dtype
+) -> Saved:
+    """An adapter folder, and in it the base's weights where only Togi knows how to get at them."""
+    base = adapter_base(model)
+    with _appearing(path) as work, quiet():
+        _save_adapter(model, work, dtype)
+        tokenizer.save_pretrained(work)
+        if base in BUNDLED or base.endswith(".gguf"):
+            base = str((path / BASE_FOLDER).resolve())
+            _save_whole(model, work / BASE_FOLDER, dtype, merge=False)
+            tokenizer.save_pretrained(work / BASE_FOLDER)
+            config = json.loads((work / "adapter_config.json").read_text(encoding="utf-8"))
+            config["base_model_name_or_path"] = base
+            (work / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    return Saved(path=path, form="adapter", base=base)
 
 
 def save_model(
@@ -77,7 +100,7 @@ def save_model(
             _save_adapter(model, work, dtype)
             saved = Saved(path=path, form="adapter")
         else:
-            _save_whole(model, work, dtype or model.dtype)
+            _save_whole(model, work, dtype or model.dtype, merge=True)
             tokenizer.save_pretrained(work)
             difference = _difference(model, tokenizer, work) if adapted else None
             saved = Saved(path=path, form="merged" if adapted else "safetensors", difference=difference)
@@ -108,30 +131,34 @@ def _sort_targets(path: Path) -> None:
     path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
-def _save_whole(model: nn.Module, work: Path, dtype: torch.dtype) -> None:
-    """Write through an empty shell of the same configuration, so that neither dtype nor merging touches the model."""
+def _save_whole(model: nn.Module, work: Path, dtype: torch.dtype, *, merge: bool) -> None:
+    """Write through an empty shell of the same configuration, so that neither dtype nor merging touches the model;
+    without ``merge`` what adapters do is left out."""
     inner = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
     config = copy.deepcopy(inner.config)
     config.dtype = dtype
     with torch.device("meta"):
         shell = type(inner)(config)
-    tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in _merged(inner)}
+    tensors = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in _plain(inner, merge)
+    }
     shell.load_state_dict(tensors, strict=True, assign=True)
     shell.tie_weights()
     shell.generation_config = copy.deepcopy(inner.generation_config)
     shell.save_pretrained(work)
 
 
-def _merged(inner: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
-    """The plain model's tensors by name, adapters added to the weights they belong to (in float32)."""
+def _plain(inner: PreTrainedModel, merge: bool) -> Iterator[tuple[str, torch.Tensor]]:
+    """The plain model's tensors by name, with ``merge`` adapters added to the weights they belong to (in float32)."""
     adapters = {name: module for name, module in inner.named_modules() if hasattr(module, "base_layer")}
     for name, tensor in inner.state_dict().items():
         owner = next((prefix for prefix in adapters if name.startswith(f"{prefix}.")), None)
         if owner is None:
             yield name, tensor.detach()
     for name, module in adapters.items():
-        layer = copy.deepcopy(module).float()
-        layer.merge(safe_merge=True)
+        layer = copy.deepcopy(module).float() if merge else module
+        if merge:
+            layer.merge(safe_merge=True)
         for part, tensor in layer.base_layer.state_dict().items():
             yield f"{name}.{part}", tensor.detach()
 
@@ -161,13 +188,14 @@ def _appearing(path: Path) -> Iterator[Path]:
     work = path.parent / f".{path.name}.{uuid4().hex}"
     old = work.with_name(f"{work.name}.old")
     try:
-        # What a killed process left behind.
+        # What a killed process left behind, and nothing that only has such a name.
         for left in path.parent.glob(f".{path.name}.*"):
-            shutil.rmtree(left, ignore_errors=True)
+            if re.fullmatch(r"[0-9a-f]{32}(\.old)?", left.name.removeprefix(f".{path.name}.")):
+                shutil.rmtree(left, ignore_errors=True)
         work.mkdir(parents=True)
         yield work
         # safetensors makes files that only their owner may read, whatever the umask.
-        for weights in work.glob("*.safetensors"):
+        for weights in work.rglob("*.safetensors"):
             weights.chmod(next(work.glob("*config.json")).stat().st_mode)
         if path.exists():
             path.rename(old)

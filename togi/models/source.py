@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from pathlib import Path
 
@@ -35,11 +36,29 @@ def check_source(source: str) -> None:
 
 
 def newest_model(path: Path) -> Path:
-    """For a run folder the model of the stage finished last; any other path as it is."""
+    """For a run folder the model of the stage finished last, as its events tell; any other path as it is."""
     models = path / "models"
     if not models.is_dir() or (path / "config.json").is_file():
         return path
     finished = [folder for folder in models.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
     if not finished:
         raise ModelError(f"the run {path} has not finished a stage yet: it holds no model")
-    return max(finished, key=lambda folder: (folder.stat().st_mtime_ns, folder.name))
+    done = _stages_done(path / "events.jsonl")
+    known = [folder for folder in finished if folder.name in done]
+    if not known:  # no run's own folder, but one laid out like it
+        return max(finished, key=lambda folder: (folder.stat().st_mtime_ns, folder.name))
+    return max(known, key=lambda folder: done[folder.name])
+
+
+def _stages_done(events: Path) -> dict[str, int]:
+    """The stages of a run that have ended, with the line that says so last."""
+    done: dict[str, int] = {}
+    for number, line in enumerate(events.read_bytes().split(b"\n") if events.is_file() else ()):
+        # The boundary to a foreign file: what is no event says nothing.
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict) and row.get("event") == "stage_done":
+            done[str(row.get("name"))] = number
+    return done

@@ -102,6 +102,13 @@ def read_text(text: str, *, name: str, base: Path, overrides: Sequence[str] = ()
         what, line = (place[1], place[2]) if place else (str(error), None)
         at = f"{name}:{line}" if line else f"{name}: at the end"
         raise RecipeError([f"{at}: not valid TOML: {what}"]) from error
+    if values.get("built_in") == "python":
+        raise RecipeError(
+            [
+                f"{name}: this run was built in Python, and no file holds its tasks and rewards. Run the program that "
+                "builds it to go on; to measure it again, call togi.evaluate_run(run, STAGE) there"
+            ]
+        )
     origins = {key: f"{name}:{line}" for key, line in lines_of(text).items()}
     return read_values(values, name=name, base=base, overrides=overrides, origins=origins)
 

@@ -132,7 +132,7 @@ def _toml(text: str | None, problems: list[str]) -> Json | None:
         return None
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         problems.append(f"recipe.toml: {error}")
         return None
 
@@ -143,7 +143,7 @@ def _object(path: Path, problems: list[str]) -> Json | None:
         return None
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         problems.append(f"{path.name}: {error}")
         return None
     if not isinstance(value, dict):
@@ -163,7 +163,7 @@ def _rows(path: Path, problems: list[str], shape: dict[str, type]) -> Iterator[J
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             if number < len(lines):
                 damaged.append(number)
             continue
