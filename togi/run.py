@@ -68,6 +68,7 @@ class Stage:
     a reward model does not learn from but is measured on. ``mix`` are tasks whose recorded answers are learned beside,
     ``mix_per_step`` of them (PPO's pretraining mix). ``gold`` is measured on every rollout and never trained on.
     ``measured`` says whether the evaluation is about this stage's policy, if it trains one. ``until`` ends it early.
+    ``stop_on_collapse`` stops it where its policy is lost.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Stage:
     gold: Reward | None = None
     measured: bool = True
     until: Until | None = None
+    stop_on_collapse: bool = True
     env: Callable[[Task], Env] = OneTurn
 
 

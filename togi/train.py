@@ -24,8 +24,8 @@ from togi.evidence.evaluate import add_kl, evaluate
 from togi.evidence.held_out import measure_stage
 from togi.evidence.reward_log import RewardLog
 from togi.evidence.room import refuse_too_little_room
-from togi.evidence.standstill import Standstill
-from togi.evidence.watch import watch_metrics, watched
+from togi.evidence.standstill import Standstill, stop_if_collapsed
+from togi.evidence.watch import Alarm, watch_metrics, watched
 from togi.folder import RunFolder, dumps, read_lines, write_text
 from togi.interrupt import Interrupted, Interrupts
 from togi.links import LOGS
@@ -169,11 +169,14 @@ class Training:
             self._check_until(stage, metrics)
             with clock("keep"):
                 kept = self._keep(work, rows, metrics)
+                alarms = self._look(work, rows, metrics)
             self._log_time(stage, clock.seconds, groups)
             self.folder.event("step", **self._place(work), files=kept, logs=self.folder.grown())
         self.watch.step(self.position.step, metrics, clock.seconds)
         if advice := work.grading_time.look(clock.seconds):
             self._warn(f"{stage.name}: {advice}")
+        if stage.stop_on_collapse:
+            stop_if_collapsed(alarms)
         work.reward_check.look(play.scores, samples, play.stops)
 
     def _check_until(self, stage: Stage, metrics: Mapping[str, float]) -> None:
@@ -196,12 +199,16 @@ class Training:
         """Write down a step; gives the mark of its rollouts."""
         name = rollout_file(work.stage, self.position.step)
         kept = {name: write_text(self.folder.path / name, "".join(dumps(row) + "\n" for row in rows))}
-        row = self._place(work) | dict(metrics)
-        self.folder.append("metrics.jsonl", row)
-        for alarm in self.watching.look(row, rows):
+        self.folder.append("metrics.jsonl", self._place(work) | dict(metrics))
+        return kept
+
+    def _look(self, work: Workshop, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> list[Alarm]:
+        """Watch a step, and tell and keep the alarms it raises."""
+        alarms = self.watching.look(self._place(work) | dict(metrics), rows)
+        for alarm in alarms:
             self.folder.append("alarms.jsonl", asdict(alarm))
             self.watch.note(f"{alarm.severity}: {alarm.text}")
-        return kept
+        return alarms
 
     def _log_time(self, stage: Stage, seconds: Mapping[str, float], groups: Sequence[Group]) -> None:
         tokens = sum(completion_tokens(trajectory) for group in groups for trajectory in group.trajectories)

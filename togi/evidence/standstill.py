@@ -1,4 +1,4 @@
-"""Stops a stage that its reward cannot teach: one that gives no scores, or the same one every time.
+"""Stops a stage that cannot learn: its reward gives no scores, or always the same one, or its policy is lost.
 
 It knows no model, no file and no algorithm.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from togi.evidence.watch import Alarm
 from togi.types import Sample, Score, Stop
 
 UNSCORED = 3  # steps in a row without any score that are a fault of the reward, and not an accident
@@ -16,6 +17,28 @@ ALIKE = 10  # steps from a stage's start without any signal that are enough to d
 
 class Standstill(ValueError):
     """Nothing is learned, and nothing is wrong with the run: it can be resumed."""
+
+
+WHAT_TO_TRY = {
+    "lost reward": "Steps that are too large are the usual cause: try a tenth of the learning_rate",
+    "no entropy": "Try a tenth of the learning_rate, or a price on moving away from the start (kl in settings)",
+    "endless repetition": "Try a tenth of the learning_rate; where the reward rose, it pays for such answers: mend it",
+    "empty answers": "Try a tenth of the learning_rate; where the reward rose, it pays for such answers: mend it",
+    "noise": "Try a tenth of the learning_rate, and no entropy_bonus",
+}
+"""By the signal that told of a collapse."""
+
+
+def stop_if_collapsed(alarms: Sequence[Alarm]) -> None:
+    """Raises Standstill when an alarm of this step says that the policy is lost."""
+    lost = [alarm for alarm in alarms if alarm.collapse]
+    if lost:
+        seen = " ".join(alarm.text for alarm in lost)
+        raise Standstill(
+            f"{lost[0].stage} has collapsed at step {lost[0].step}. {seen} {WHAT_TO_TRY[lost[0].signal]}, in a new run "
+            "folder. If you want to go on with this policy all the same, the same command does; with stop_on_collapse "
+            "= false a stage never stops for this"
+        )
 
 
 def why_unscored(scores: Sequence[Score]) -> str | None:

@@ -182,6 +182,7 @@ class Builder:
             env=env,
             measured=table.measured,
             until=Until(**table.until.model_dump()) if table.until else None,
+            stop_on_collapse=table.stop_on_collapse,
             start=table.start,
             critic_start=table.critic_start,
             collected=collected,

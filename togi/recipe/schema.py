@@ -151,6 +151,8 @@ class StageTable(Table):
     """How often tasks are sampled (or read) and learned from."""
     until: UntilTable | None = None
     """End before `steps` are done, when a metric says so: for rewards that a model learns to please at last."""
+    stop_on_collapse: bool = True
+    """End with an error, and a checkpoint, when the policy is lost: noise, empty or endless answers, a lost reward."""
     measured: bool = True
     """Whether the evaluation is about this stage's policy; not for a judge that is trained on the way."""
     start: StageName | None = None

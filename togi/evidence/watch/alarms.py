@@ -1,4 +1,4 @@
-"""Watches a stage step by step and raises each alarm once. It writes no file, stops nothing and changes no reward."""
+"""Watches a stage step by step and raises each alarm once. It writes no file and changes no reward."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from togi.evidence.watch.collapse import COLLAPSES
 from togi.evidence.watch.measures import Row
 from togi.evidence.watch.offenders import offenders
-from togi.evidence.watch.signals import SIGNALS, Reading, State
+from togi.evidence.watch.reading import Reading, State
+from togi.evidence.watch.signals import SIGNALS
 from togi.evidence.watch.table import Table
 
 HELD = 2
@@ -26,6 +28,11 @@ class Alarm:
     severity: State
     text: str
     rollouts: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def collapse(self) -> bool:
+        """Whether the policy is lost, so that going on would only cost time."""
+        return self.signal in COLLAPSES
 
 
 class Watching:

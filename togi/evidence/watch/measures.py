@@ -19,6 +19,8 @@ JUDGES = ("judge", "preference", "rubric", "genrm", "reward_model", "ensemble")
 GROUPS, EACH, WORDS = 16, 6, 400
 """Groups, attempts of each and words of each attempt that are compared: enough for a mean, and cheap."""
 SAME = 1e-6
+END, PIECE, SHORTEST = 1000, 40, 12
+"""Characters of a text's end that are searched for a loop, of its longest piece, and of the shortest loop."""
 
 
 def watch_metrics(rows: Sequence[Row]) -> dict[str, float]:
@@ -29,7 +31,15 @@ def watch_metrics(rows: Sequence[Row]) -> dict[str, float]:
     if all(row["logp_mean"] is None for row in rows):
         return {}
     scored = [row for row in rows if is_scored(row)]
-    return _spreads(scored) | _flat(scored) | _shares(scored) | _judged(scored) | _likeness(rows) | _entropy(rows)
+    return (
+        _spreads(scored)
+        | _flat(scored)
+        | _shares(scored)
+        | _judged(scored)
+        | _likeness(rows)
+        | _ruined(rows)
+        | _entropy(rows)
+    )
 
 
 def is_scored(row: Row) -> bool:
@@ -118,6 +128,31 @@ def _likeness(rows: Sequence[Row]) -> dict[str, float]:
     }
     pairs = [similarity(group) for group in groups(known)[:GROUPS] if len(group) > 1]
     return found | ({"similarity": float(np.mean(pairs))} if pairs else {})
+
+
+def _ruined(rows: Sequence[Row]) -> dict[str, float]:
+    """Answers that are no text any more."""
+    known = [row for row in rows if row["stop"] != "error"]
+    if not known:
+        return {}
+    return {
+        "text/looping": float(np.mean([loops(row["completion"]) for row in known])),
+        "text/empty": float(np.mean([not row["completion"].strip() for row in known])),
+    }
+
+
+def loops(text: str) -> bool:
+    """Whether at least half of the end of a text is one piece of up to ``PIECE`` characters, four times or more."""
+    end = " ".join(text.split())[-END:]
+    codes, middle = np.frombuffer(end.encode("utf-32-le"), np.uint32), len(end) // 2
+    for size in range(1, min(PIECE, len(end) // 4) + 1):
+        # Half of the text holds its middle, and in a loop the middle is repeated on one side at least.
+        if end[middle] not in (end[middle - size], end[min(middle + size, len(end) - 1)]):
+            continue
+        breaks = np.flatnonzero(np.r_[True, codes[size:] != codes[:-size], True])
+        if int(np.diff(breaks).max()) - 1 + size >= max(SHORTEST, 4 * size, len(end) / 2):
+            return True
+    return False
 
 
 def similarity(group: Sequence[Row]) -> float:

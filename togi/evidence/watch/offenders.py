@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from togi.evidence.watch.measures import Row, groups, is_right, is_scored, number, same_text, similarity
+from togi.evidence.watch.measures import Row, groups, is_right, is_scored, loops, number, same_text, similarity
 
 MOST = 3
 LONGEST = 4000  # characters of a text that an alarm carries
@@ -103,6 +103,22 @@ def _surest(rows: Sequence[Row], _: str) -> list[Row]:
     return sorted(known, key=lambda row: -row["logp_mean"])
 
 
+def _least_sure(rows: Sequence[Row], _: str) -> list[Row]:
+    return _surest(rows, "")[::-1]
+
+
+def _worst_paid(rows: Sequence[Row], _: str) -> list[Row]:
+    return sorted((row for row in rows if is_scored(row)), key=_value)
+
+
+def _looping(rows: Sequence[Row], _: str) -> list[Row]:
+    return [row for row in rows if loops(row["completion"])]
+
+
+def _empty(rows: Sequence[Row], _: str) -> list[Row]:
+    return [row for row in rows if not row["completion"].strip()]
+
+
 def _without_score(rows: Sequence[Row], _: str) -> list[Row]:
     return [row for row in rows if row["score"]["status"] != "ok"]
 
@@ -135,4 +151,9 @@ ORDERS: dict[str, Order] = {
     "own fault": _at_fault,
     "no answer": _without_answer,
     "no signal": _without_signal,
+    "lost reward": _worst_paid,
+    "no entropy": _surest,
+    "endless repetition": _looping,
+    "empty answers": _empty,
+    "noise": _least_sure,
 }

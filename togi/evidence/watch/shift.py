@@ -53,6 +53,11 @@ class Shift:
         return self.now - STRICT * self.own
 
 
+def unit(spread: Array) -> float:
+    """What counts as one: the usual spread over the attempts of a step."""
+    return max(float(spread.mean()), 1e-6) if len(spread) else 1e-6
+
+
 def width(steps: int) -> int:
     """Steps that are averaged at either end."""
     return min(max(NARROW, steps // 4), WIDE)
@@ -73,6 +78,12 @@ def _between(first: Array, last: Array) -> Shift:
     scale = ALIKE / math.sqrt(len(last))
     error, own = math.sqrt(2) * scale * noise, scale * float(last.std(ddof=1))
     return Shift(before=before, now=now, error=error, own=own)
+
+
+def jitter(series: Array) -> float:
+    """The error of a shift as told by how far neighbouring steps differ; one large step hardly counts."""
+    noise = math.sqrt(math.pi) / 2 * float(np.abs(np.diff(series)).mean())  # of a Gaussian: E|difference| = 2σ/√π
+    return math.sqrt(2) * ALIKE / math.sqrt(width(len(series))) * noise
 
 
 def best_stretch(series: Array) -> slice:

@@ -9,30 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from togi.evidence.watch.shift import FEWEST, Array, Shift, best_stretch, shift, since, width
+from togi.evidence.watch.collapse import COLLAPSES
+from togi.evidence.watch.reading import QUIET, TOO_FEW, UNMEASURED, Reading, State
+from togi.evidence.watch.shift import FEWEST, Array, Shift, best_stretch, shift, since, unit, width
 from togi.evidence.watch.table import Table, gained
 
-State = Literal["quiet", "warning", "critical", "not enough data", "not measured"]
 RECENT, TWICE = 5, 2  # a fault that comes twice within five steps is no accident
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What a signal says of a stage so far. ``about`` names the part of the reward that it speaks of, if any."""
-
-    state: State
-    text: str = ""
-    about: str = ""
-
-
-QUIET = Reading(state="quiet")
-TOO_FEW = Reading(state="not enough data")
-UNMEASURED = Reading(state="not measured")
 
 
 def truth(table: Table) -> Reading:
@@ -43,20 +28,20 @@ def truth(table: Table) -> Reading:
     paid, true = shift(reward), shift(gold)
     if paid is None or true is None:
         return TOO_FEW
-    unit, truths = _unit(reward_spread), _unit(gold_spread)
-    apart, best = reward / unit - gold / truths, best_stretch(gold)
+    spreads, truths = unit(reward_spread), unit(gold_spread)
+    apart, best = reward / spreads - gold / truths, best_stretch(gold)
     more, lost, gap = (since(series, best) for series in (reward, gold, apart))
     told = f"The reward went from {paid.before:.3g} to {paid.now:.3g}, the truth it stands for from "
-    if lost.change < -0.35 * truths and more.change > -0.1 * unit and paid.change > 0.1 * unit and gap.low > 0.3:
+    if lost.change < -0.35 * truths and more.change > -0.1 * spreads and paid.change > 0.1 * spreads and gap.low > 0.3:
         peak = "" if math.isclose(lost.before, true.before) else " at its best"
         return _told("critical", f"{told}{lost.before:.3g}{peak} to {true.now:.3g}.")
     rise, solved, split = (
-        paid.change / unit,
+        paid.change / spreads,
         true.now >= 0.9 and gold.max() <= 1.0,
         since(apart, slice(width(len(gold)))),
     )
     flat = true.change < 0.3 * rise * truths and split.low > 0.4 * rise and not solved
-    if rise > 0.75 and paid.low > 0.25 * unit and flat:
+    if rise > 0.75 and paid.low > 0.25 * spreads and flat:
         return _told("critical", f"{told}{true.before:.3g} to {true.now:.3g}: no better answers are behind it.")
     return QUIET
 
@@ -74,7 +59,7 @@ def parts(table: Table) -> Reading:
     for name, one in sorted(known.items(), key=lambda item: item[1].change):
         reward, share, spread = table.known("reward", f"shares/{name}/mean", f"shares/{name}/spread")
         others = shift(reward - 2 * share)  # what the others gave less what this one gave
-        large = one.change < -0.4 * _unit(spread) and -one.change > gains / 3 and paid.change > 0
+        large = one.change < -0.4 * unit(spread) and -one.change > gains / 3 and paid.change > 0
         sure = one.change < -one.error and others is not None and others.low > 0
         if large and sure and not table.better():
             other = max(known, key=lambda each: known[each].change)
@@ -202,8 +187,8 @@ def judge(table: Table) -> Reading:
         given, spread = table.known(f"on_wrong/{name}/mean", f"on_wrong/{name}/spread")
         moved = shift(given)
         enough = enough or moved is not None
-        unit = _unit(spread[:FEWEST])
-        if moved is not None and moved.change > 0.75 * unit and moved.low > 0.25 * unit:
+        spreads = unit(spread[:FEWEST])
+        if moved is not None and moved.change > 0.75 * spreads and moved.low > 0.25 * spreads:
             text = (
                 f"The judge and the rule drift apart: on answers that are wrong by the rule, {name} went from "
                 f"{moved.before:.3g} to {moved.now:.3g}."
@@ -243,16 +228,12 @@ SIGNALS: Mapping[str, Callable[[Table], Reading]] = {
     "no answer": unread,
     "no signal": no_signal,
     "numbers": broken,
+    **COLLAPSES,
 }
 
 
 def _told(state: State, text: str, about: str = "") -> Reading:
     return Reading(state=state, text=text, about=about)
-
-
-def _unit(spread: Array) -> float:
-    """What counts as one: the usual spread over the attempts of a step."""
-    return max(float(spread.mean()), 1e-6) if len(spread) else 1e-6
 
 
 def _lost(table: Table, prefix: str, words: str) -> Reading:

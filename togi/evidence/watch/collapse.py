@@ -1,0 +1,128 @@
+"""When a policy is lost: signs that stand by themselves, and stop a stage. It reads a stage's metrics and no rollout.
+
+Other signals ask whether something has changed too far; these ask whether anything is left to learn from. Each compares
+the last steps with what no healthy run comes to, and speaks only where the stage did not begin so. Few steps are
+enough: too large a learning rate ruins a policy in two or three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from togi.evidence.watch.reading import QUIET, TOO_FEW, UNMEASURED, Reading
+from togi.evidence.watch.shift import FEWEST, Array, best_stretch, jitter, since, unit
+from togi.evidence.watch.table import Table
+
+FIRST, LAST = 3, 4
+"""Steps that show how a stage began, and steps that must show a collapse. The first step is always still sound."""
+NEARLY_ALL, FEW = 0.9, 0.3
+"""The share of attempts that a collapse reaches, and the most that may have had the same fault at the start."""
+SURE, OPEN = 0.005, 0.05
+"""Nats a token: a policy below the first has one answer left, one above the second has several."""
+NOISE = 4.0
+"""Nats a token that no readable text has: more than fifty tokens are equally likely at every place."""
+
+
+def lost(table: Table) -> Reading:
+    """The reward is far below its own best: half a spread of the attempts, and by far more than its noise."""
+    if not table.has("reward"):
+        return UNMEASURED
+    reward, spread = table.known("reward", "reward_spread")
+    if len(reward) < FEWEST:
+        return TOO_FEW
+    best = best_stretch(reward)
+    fall, spreads = since(reward, best), unit(spread[best])
+    # The best stretch was chosen among many, and its own steps may be alike by chance: neighbours tell the noise too.
+    error = max(fall.error, jitter(reward))
+    if fall.change > -0.5 * spreads or fall.change + 4 * error > -0.2 * spreads or table.better():
+        return QUIET
+    steps = f"steps {table.steps[best.start]} to {table.steps[best.stop - 1]}"
+    return _collapsed(f"The reward fell far below its own best: {fall.before:.3g} in {steps}, {fall.now:.3g} now.")
+
+
+def sure(table: Table) -> Reading:
+    """Entropy is near zero, so that every attempt is the same, and the reward is lower than at the start."""
+    ends = _ends(table, "sampled_entropy")
+    if isinstance(ends, Reading):
+        return ends
+    before, now = float(ends[0].mean()), float(ends[1].mean())
+    if before < OPEN or now > SURE or not _worse(table):
+        return QUIET
+    return _collapsed(f"Entropy is near zero: {now:.2g} nats a token, {before:.2g} at the start{_reward(table)}.")
+
+
+def looping(table: Table) -> Reading:
+    """Nearly every answer is one short text over and over."""
+    return _ruined(table, "text/looping", "of attempts repeat one short text over and over")
+
+
+def empty(table: Table) -> Reading:
+    """Nearly every answer is empty."""
+    return _ruined(table, "text/empty", "of attempts are empty")
+
+
+def noise(table: Table) -> Reading:
+    """Entropy is so high that answers are noise."""
+    ends = _ends(table, "sampled_entropy")
+    if isinstance(ends, Reading):
+        return ends
+    before, now = float(ends[0].min()), float(ends[1].mean())
+    if now < max(NOISE, 4 * before) or table.better():
+        return QUIET
+    return _collapsed(f"Answers are noise: entropy is {now:.2g} nats a token, {before:.2g} at the start.")
+
+
+COLLAPSES: Mapping[str, Callable[[Table], Reading]] = {
+    "lost reward": lost,
+    "no entropy": sure,
+    "endless repetition": looping,
+    "empty answers": empty,
+    "noise": noise,
+}
+
+
+def _collapsed(text: str) -> Reading:
+    return Reading(state="critical", text=text)
+
+
+def _ends(table: Table, name: str) -> tuple[Array, Array] | Reading:
+    """The first and the last steps of a metric, or why there are none."""
+    if not table.has(name):
+        return UNMEASURED
+    (known,) = table.known(name)
+    return (known[:FIRST], known[-LAST:]) if len(known) > LAST else TOO_FEW
+
+
+def _taken_over(ends: tuple[Array, Array]) -> bool:
+    """Whether a fault is nearly everywhere that was rare at the start."""
+    return float(ends[1].mean()) >= NEARLY_ALL and float(ends[0].min()) <= FEW
+
+
+def _ruined(table: Table, name: str, what: str) -> Reading:
+    """A fault of the text itself. A reward that rises is no excuse for it: only the truth or the rule is."""
+    ends = _ends(table, name)
+    if isinstance(ends, Reading):
+        return ends
+    if not _taken_over(ends) or table.better():
+        return QUIET
+    return _collapsed(f"{ends[1].mean():.0%} {what} ({ends[0].min():.0%} at the start){_reward(table)}.")
+
+
+def _worse(table: Table) -> bool:
+    """Whether the reward is lower than at the start, and most tasks are not at their best either."""
+    reward, spread, top, at_best = table.known("reward", "reward_spread", "reward_max", "frac_groups_at_best")
+    if len(reward) <= LAST:
+        return False
+    fell = float(reward[-LAST:].mean() - reward[:FIRST].mean()) < -0.1 * unit(spread[:FIRST])
+    solved = at_best * (top >= np.maximum.accumulate(top) - 1e-6)
+    return fell and float(solved[-LAST:].mean()) < 0.5
+
+
+def _reward(table: Table) -> str:
+    """What became of the reward meanwhile, as the end of a sentence."""
+    (reward,) = table.known("reward")
+    if len(reward) <= LAST:
+        return ""
+    return f", and the reward went from {reward[0]:.3g} to {reward[-LAST:].mean():.3g}"
