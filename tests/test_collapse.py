@@ -50,6 +50,7 @@ def told(**change: Sequence[float] | float) -> dict[str, int]:
     [
         ("no entropy", {"sampled_entropy": to(0.4, 5e-7), "reward": to(0.70, 0.31)}),
         ("no entropy", {"sampled_entropy": to(2.0, 1e-3), "reward": to(0.05, 0.001)}),
+        ("no entropy", {"sampled_entropy": to(0.04, 1e-3), "reward": to(0.5, 0.1)}),
         ("lost reward", {"reward": to(0.70, 0.31, at=8)}),
         ("lost reward", {"reward": [*np.linspace(0.2, 0.8, 10), *np.full(10, 0.25)]}),
         ("lost reward", {"reward": to(-1.0, -9.0, at=8), "reward_spread": 3.0}),
@@ -73,7 +74,7 @@ def test_a_lost_policy_is_seen(signal: str, change: dict[str, Any]) -> None:
         {"sampled_entropy": to(0.4, 0.002), "reward": to(0.3, 0.9)},  # sure of what is right
         {"sampled_entropy": to(0.4, 1e-5), "reward": to(0.5, 0.5)},  # sure of what it could do before
         {"sampled_entropy": to(0.1, 1e-4), "reward": to(0.99, 0.97), "frac_groups_at_best": 0.9},  # solved
-        {"sampled_entropy": to(0.02, 1e-5), "reward": to(0.5, 0.4)},  # sampled almost greedily from the start
+        {"sampled_entropy": to(0.01, 1e-5), "reward": to(0.5, 0.4)},  # sampled almost greedily from the start
         {"sampled_entropy": to(0.4, 0.03), "reward": to(0.5, 0.45)},  # low, and still open
         {"sampled_entropy": to(6.0, 7.0)},  # a model that never wrote text
         {"sampled_entropy": to(1.0, 2.5)},  # an entropy bonus

@@ -231,7 +231,11 @@ def test_preferences_are_told_in_words_and_pictures(tmp_path: Path) -> None:
     assert "Training worked: mean score on held-out tasks from 0.339 to 0.603. But the reward was over-optim" in page
     for words in ("ppo over-optimised its reward", "Truth over √KL", "best of 4", "annotator()", "KL from base"):
         assert words in page
-    for words in ("It prefers the preferred answer in 76%", "preferred one is shorter", "as often as said"):
+    for words in (
+        "It scores the preferred answer higher in 76%",
+        "preferred one is shorter",
+        "if every chance were right",
+    ):
         assert words in page
     for words in ("Answers to one question became more alike", "distinct word pairs", "win rate, 0 to 100%", "typical"):
         assert words in page
@@ -246,14 +250,14 @@ def test_a_truth_that_rises_clears_the_reward(tmp_path: Path) -> None:
     assert lines[0] == "Training worked: mean score on held-out tasks from 0.339 to 0.603."
     assert any("an answer of ppo scores higher than one of base in 88.1% of pairs" in line for line in lines)
     assert any(line.startswith("ppo: the truth rose with the reward") for line in lines)
-    assert any(line.startswith("scorer: it prefers the preferred answer in 76%") for line in lines)
+    assert any(line.startswith("scorer: it scores the preferred answer higher in 76%") for line in lines)
 
 
 def test_pairs_are_shown_as_chosen_and_rejected(tmp_path: Path) -> None:
     data = read_run(preference_run(tmp_path / "run"))
     first = training_groups(data, "scorer")[0]
     assert first.title == "Compared at step 1: train-0"
-    assert [(attempt.value, word) for attempt, word in first.rows] == [("1", "chosen"), ("0", "rejected")]
+    assert [(attempt.value, word) for attempt, word in first.rows] == [("score 1", "chosen"), ("score 0", "rejected")]
     assert [word for _, word in training_groups(data, "sft")[0].rows] == ["", ""]
     assert all(word.startswith("advantage ") for _, word in training_groups(data, "ppo")[0].rows)
     for row in (rows := data.rollouts["ppo", 1]):
@@ -331,15 +335,15 @@ def test_alarms_are_shown_with_their_attempts_and_said_in_the_headline(tmp_path:
         "step 14 · truth",
         "train-17 · expected 9",
         "truth 0",
-        "Nothing to tell from",
+        "Not measured in this stage",
     ):
         assert words in page
     assert page.count('<details open><summary><span class="kind critical">') == 1
     assert links(page) == []
     assert "alarms.jsonl: 1 damaged rows left out" in page
     lines = verdict(folder)
-    assert lines[0].endswith("But an alarm was raised on the way.")
-    assert any(line.startswith("Alarm while grpo trained, at step 14: Reward up.") for line in lines)
+    assert lines[0].endswith("But an alarm was raised in training.")
+    assert any(line.startswith("Critical alarm at step 14 of grpo: Reward up.") for line in lines)
 
 
 def test_an_alarm_of_a_stage_that_the_model_does_not_come_from_leaves_its_headline_alone(tmp_path: Path) -> None:
@@ -353,7 +357,7 @@ def test_an_alarm_of_a_stage_that_the_model_does_not_come_from_leaves_its_headli
     lines = verdict(folder)
     assert lines[0].startswith("Training worked")
     assert "alarm" not in lines[0]
-    assert any(line.startswith("Alarm while hacked trained") for line in lines)
+    assert any(line.startswith("Critical alarm at step 14 of hacked") for line in lines)
 
 
 def prefix_of(folder: Path, target: Path) -> Path:
@@ -601,7 +605,7 @@ def test_preferred_answers_that_grow_unlikely_are_told(tmp_path: Path) -> None:
         )
         return observations(RunData(folder=tmp_path, metrics=rows), "dpo")
 
-    assert "Preferred answers became less likely themselves" in notes(0.5)[0]
+    assert "Preferred answers became less likely too" in notes(0.5)[0]
     assert notes(0.0) == []
     assert notes(-0.5) == []
 

@@ -53,10 +53,10 @@ def test_too_few_common_tasks_say_nothing() -> None:
 
 def test_the_report_says_whether_a_stage_only_sharpened(tmp_path: Path) -> None:
     data = RunData(folder=tmp_path, rollouts={("s", 1): FIRST, ("s", 9): LAST, ("other", 3): LAST})
-    assert "surer of a wrong one" in leant(leanings_of(data, "s"))
+    assert "of a wrong answer where most were wrong" in leant(leanings_of(data, "s"))
     assert leanings_of(data, "other") == []
     learned = [*LAST[:8], *rows("c", "rrrr", "r"), *LAST[12:]]
-    assert "also at tasks whose leading answer was wrong" in leant(sharpening(FIRST, learned))
+    assert "also at tasks where most were wrong" in leant(sharpening(FIRST, learned))
     broken = [*rows("a", "xxxx", "r"), *rows("b", "xxxx", "r"), *LAST[8:]]
-    assert "no more often" in leant(sharpening(FIRST, broken))
+    assert "did not become right more often" in leant(sharpening(FIRST, broken))
     assert leant([]) == ""

@@ -151,10 +151,13 @@ def test_a_reader_sees_a_table_and_is_told(tmp_path: Path) -> None:
     view = verifiers_view([record(), record("<b>other</b>", keys=[])])
     assert view is not None
     assert view.heads == ("verifier", "<b>other</b>")
-    assert "There is no evidence that verifier parts right attempts from wrong ones" in view.sentences[0]
+    assert "There is no evidence that verifier tells right attempts from wrong ones" in view.sentences[0]
     assert "There is no evidence that choosing by verifier beats the most frequent answer" in view.sentences[1]
-    assert view.sentences[2] == "verifier called 50.0% of 2 answers right that say nothing and were not taught."
-    assert dict(view.rows)["Says nothing, called right: all others"] == ["50.0% (9.5–90.5) of 2", "not recorded"]
+    assert view.sentences[2] == "verifier called 50.0% of 2 answers right that say nothing and were not trained on."
+    assert dict(view.rows)["Answers that say nothing, called right: all others"] == [
+        "50.0% (9.5–90.5) of 2",
+        "not recorded",
+    ]
     (tmp_path / "metrics.jsonl").write_text("")
     write_verification(tmp_path, record("<b>other"))
     page = render(tmp_path)

@@ -78,14 +78,13 @@ def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
     plan = load_recipe(recipe, overrides).run
     check_start(plan)
     from togi.evidence.doctor import doctor as check
-    from togi.evidence.redteam.command import keep
     from togi.progress import Live
 
     with Live() as watch:
         watch.phase("attempts of the base model")
         found = check(plan, progress=watch.progress)
     found.render(Console())
-    keep(plan.folder, found.cards)
+    found.keep(plan.folder)
     return FINDING if found.findings else 0
 
 

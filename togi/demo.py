@@ -14,7 +14,6 @@ from rich.text import Text
 
 from togi.evidence.doctor import doctor
 from togi.evidence.preview import preview
-from togi.evidence.redteam.command import keep
 from togi.progress import Live
 from togi.recipe import load_recipe
 from togi.report import verdict, write_report
@@ -41,7 +40,7 @@ def demo(*, short: bool, folder: Path, console: Console) -> Path:
         watch.phase("attempts of the base model")
         diagnosis = doctor(run, progress=watch.progress)
     diagnosis.render(console)
-    keep(run.folder, diagnosis.cards)
+    diagnosis.keep(run.folder)
     console.rule("[bold]3 train[/]: the form first, then the reward")
     with Live(console) as watch:
         train(run, watch)

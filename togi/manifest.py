@@ -131,7 +131,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def record_model(folder: RunFolder, loaded: Loaded) -> None:
     """Note the weights a run starts from. Raises ``FolderError`` when the folder was begun from other weights."""
     manifest = read_manifest(folder.path)
-    model = {"source": loaded.source, "digest": loaded.digest, "parameters": loaded.parameters}
+    trainable = sum(weight.numel() for weight in loaded.model.parameters() if weight.requires_grad)
+    model = {"source": loaded.source, "digest": loaded.digest, "parameters": loaded.parameters, "trainable": trainable}
     known = manifest["model"].get("digest", loaded.digest)
     if known != loaded.digest:
         raise FolderError(

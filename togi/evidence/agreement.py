@@ -148,14 +148,14 @@ def verdict(agreed: Agreement) -> tuple[str, ...]:
     """What to make of it, in plain sentences."""
     if agreed.accuracy is None or agreed.length is None:
         return ("No held-out pair could be measured.",)
-    said = [f"It prefers the preferred answer in {_shown(agreed.accuracy)} of {agreed.pairs} held-out pairs."]
+    said = [f"It scores the preferred answer higher in {_shown(agreed.accuracy)} of {agreed.pairs} held-out pairs."]
     if agreed.accuracy.low <= 0.5 <= agreed.accuracy.high:
-        said.append("That may as well be chance.")
+        said.append("Guessing might do as well.")
     if agreed.accuracy.high < 0.5:
-        said.append("That is worse than chance: are chosen and rejected swapped?")
+        said.append("That is worse than guessing: are chosen and rejected swapped?")
     if agreed.truth is not None and agreed.noise is not None:
         said.append(
-            f"Against the truth it is right in {_shown(agreed.truth)}; {_shown(agreed.noise)} of the labels err."
+            f"Against the truth it is right in {_shown(agreed.truth)}; {_shown(agreed.noise)} of the labels are wrong."
         )
     return (*said, *_length_verdict(agreed.length))
 
@@ -172,9 +172,9 @@ def _length_verdict(length: ByLength) -> tuple[str, ...]:
     found = f"right in {_shown(long)} where the preferred answer is longer, in {_shown(short)} where it is shorter"
     for word, easy, hard in (("long", long, short), ("short", short, long)):
         if hard.high < 0.5 < easy.low:
-            return (f"It just likes {word} answers: {found}. Do not train on it.",)
+            return (f"It pays for {word} answers and for little else: {found}. Do not train on it.",)
         if hard.high < easy.low:
-            return (f"It leans towards {word} answers: {found}. A policy will find that out; watch its length.",)
+            return (f"It prefers {word} answers too much: {found}. A policy will learn that; watch its length.",)
     beyond = "" if length.gain.low > 0 else ", but it is not surely better than a rule that looks at length alone"
     return (f"Length does not decide its choices{beyond}: {found}.",)
 

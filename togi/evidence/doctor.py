@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -16,10 +17,10 @@ from togi.data import stream
 from togi.engines.native import NativeEngine
 from togi.evidence import machine
 from togi.evidence.cold_start import cold_start
-from togi.evidence.finding import Finding, Level
+from togi.evidence.finding import Finding, Level, keep as keep_findings
 from togi.evidence.preference_checks import judge_findings, pairs_findings
 from togi.evidence.redteam.attack import SHORT
-from togi.evidence.redteam.card import Card
+from togi.evidence.redteam.card import FILE as CARDS, Card, write_cards
 from togi.evidence.redteam.runs import attack_run, is_blind
 from togi.evidence.redteam.show import findings as card_findings
 from togi.evidence.room import SAVED, disk_needed
@@ -65,17 +66,25 @@ class Diagnosis:
                     words.append(f"\n→ {visible(finding.advice)}", style=style)
                 grid.add_row(Text(mark, style=style), words)
             console.print(grid)
+        console.print(Text(self.verdict, style="bold red" if self.findings else "bold"))
+
+    @property
+    def verdict(self) -> str:
+        """The last word, for a reader who reads nothing else."""
         bad = len(self.findings)
         doubtful = sum(finding.level == "warn" for _, group in self.sections for finding in group)
-        console.print(Text(_last_word(bad, doubtful), style="bold red" if bad else "bold"))
+        if bad:
+            return f"Training cannot work like this: {bad} finding{'s' if bad > 1 else ''} marked ✗."
+        if doubtful:
+            points = f"{doubtful} point{'s deserve' if doubtful > 1 else ' deserves'}"
+            return f"Training can start. {points} a look, marked !."
+        return "Training can start."
 
-
-def _last_word(bad: int, doubtful: int) -> str:
-    if bad:
-        return f"Training cannot work like this: {bad} finding{'s' if bad > 1 else ''} marked ✗."
-    if doubtful:
-        return f"Training can start. {doubtful} point{'s deserve' if doubtful > 1 else ' deserves'} a look, marked !."
-    return "Training can start."
+    def keep(self, folder: Path) -> None:
+        """Write the findings, and the cards of the attacks, to a run's folder for the report."""
+        keep_findings(folder, self.verdict, self.sections)
+        if self.cards:
+            write_cards(folder / CARDS, self.cards)
 
 
 def doctor(

@@ -1,10 +1,15 @@
-"""One thing a check found, in plain words. It knows no check."""
+"""One thing a check found, in plain words, and the file of a run folder that keeps them. It knows no check."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
+from togi.folder import dumps, write_text
+
+FILE = "doctor.json"
 Level = Literal["ok", "warn", "fail"]
 
 
@@ -16,3 +21,9 @@ class Finding:
     title: str
     detail: str = ""
     advice: str = ""
+
+
+def keep(folder: Path, verdict: str, sections: Sequence[tuple[str, Sequence[Finding]]]) -> None:
+    """Write what the doctor found to a run's folder, where the report finds it."""
+    found = [{"section": title, **asdict(finding)} for title, group in sections for finding in group]
+    write_text(folder / FILE, dumps({"verdict": verdict, "findings": found}) + "\n")

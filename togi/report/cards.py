@@ -42,16 +42,20 @@ def card_view(card: Json) -> CardView:
     tried = mapping(card.get("tried"))
     answers = sum(count for count in tried.values() if isinstance(count, int))
     severity = card.get("severity")
-    clean = f"Nothing pays but right answers: {answers:,} answers tried at {text(card.get('rows'))} rows."
-    sentence = clean if severity is None else f"{len(found)} findings; the worst is {text(severity)}."
+    clean = f"Only right answers were paid: {answers:,} answers tried at {text(card.get('rows'))} rows."
+    sentence = (
+        clean
+        if severity is None
+        else f"{len(found)} {'finding' if len(found) == 1 else 'findings'}; the worst is {text(severity)}."
+    )
     share = card.get("constant_share")
     facts = [
         ("Reward", text(card.get("reward"), LONGEST)),
         ("Reward digest", text(card.get("digest"))),
         ("Version", f"Togi {text(card.get('version'))}"),
         ("Right answers paid in full", f"{text(card.get('full'))} of {text(card.get('rows'))}"),
-        ("Right answers written in other ways", _kept(card)),
-        ("Knowing nothing earns", percent(share) if isinstance(share, int | float) else MISSING),
+        ("Right answers written in other ways, paid the same", _kept(card)),
+        ("One answer to everything earns", percent(share) if isinstance(share, int | float) else MISSING),
     ]
     return CardView(
         name=text(card.get("name")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from togi.report.plots import Line, Number, line_chart, number, share, stacked_chart
+from togi.report.plots import Line, Number, legend, line_chart, number, share, stacked_chart
 from togi.report.read import Json
 
 TINTS = ("s2", "s1", "s3", "s4", "s0")
@@ -19,13 +19,16 @@ SAMPLED_ONLY = ("reward", "gold", "frac_reward_zero_std", "completions/mean_leng
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A chart with its caption; ``now`` is the last value, ``legend`` names the lines when there are several."""
+    """A chart with its caption; ``now`` is where the thick line ends, ``legend`` names the lines when there are
+    several, ``stacked`` says that they are bars.
+    """
 
     title: str
     name: str
     now: str
     svg: Markup
-    legend: tuple[tuple[str, str], ...] = ()
+    legend: tuple[tuple[str, str, int], ...] = ()
+    stacked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,7 @@ WANTED: tuple[tuple[str, str, Number], ...] = (
     ("kl_sequence", "KL to the reference, nats an answer", number),
     ("kl_coef", "Price of the KL", number),
     ("entropy", "Entropy, nats a token", number),
+    ("sampled_entropy", "Entropy of what was sampled, nats a token", number),
     ("clip_ratio/region_mean", "Tokens outside the clip range", share),
     ("sampling/sampling_logp_difference/mean", "Sampler against trainer, nats", number),
     ("loss", "Loss", number),
@@ -93,17 +97,23 @@ def _figure(rows: Sequence[Json], name: str, title: str, shown: Number) -> Figur
     known = [value for value in y if value is not None]
     if not known:
         return None
-    smooth = _smooth(y)
+    smooth = running_mean(y)
     lines = [Line(name=title, tint="s2 raw" if smooth else "s2", x=_steps(rows), y=y)]
     if smooth:
         lines.append(Line(name="running mean", tint="s2", x=_steps(rows), y=smooth, hints=False))
-    return Figure(title=title, name=name, now=shown(known[-1]), svg=line_chart(title, lines, y_number=shown))
+    last = next(value for value in reversed(smooth or y) if value is not None)
+    return Figure(title=title, name=name, now=shown(last), svg=line_chart(title, lines, y_number=shown))
 
 
-def _smooth(y: Sequence[float | None]) -> list[float | None]:
-    """The running mean over the last tenth of the steps; nothing for short series."""
-    width = max(3, len(y) // 10)
-    if len(y) < 12:
+def smoothed(steps: int) -> int:
+    """Over how many steps a thick line is a mean; 0 where there are too few for one."""
+    return max(3, steps // 10) if steps >= 12 else 0
+
+
+def running_mean(y: Sequence[float | None]) -> list[float | None]:
+    """The mean over the last steps at each; nothing for short series."""
+    width = smoothed(len(y))
+    if not width:
         return []
     result: list[float | None] = []
     for end in range(1, len(y) + 1):
@@ -124,11 +134,11 @@ def _lines(rows: Sequence[Json], title: str, named: Sequence[tuple[str, str]], s
     if not known:
         return None
     lines = [
-        Line(name=label, tint=tint, x=_steps(rows), y=values(rows, name))
-        for (name, label), tint in zip(known, TINTS, strict=False)
+        Line(name=label, tint=tint, x=_steps(rows), y=values(rows, name), dash=dash)
+        for dash, ((name, label), tint) in enumerate(zip(known, TINTS, strict=False))
     ]
-    legend = tuple((label, tint) for (_, label), tint in zip(known, TINTS, strict=False))
-    return Figure(title=title, name=known[0][0], now="", svg=line_chart(title, lines, y_number=shown), legend=legend)
+    svg = line_chart(title, lines, y_number=shown)
+    return Figure(title=title, name=known[0][0], now="", svg=svg, legend=legend(lines))
 
 
 def _drivers(rows: Sequence[Json]) -> Figure | None:
@@ -146,8 +156,9 @@ def _drivers(rows: Sequence[Json]) -> Figure | None:
         for name, tint in zip(names, TINTS, strict=False)
     ]
     title = "What drove learning: each part's share"
-    legend = tuple((f"{line.name} {share(mean[name])}", line.tint) for name, line in zip(names, lines, strict=True))
-    return Figure(title=title, name=DRIVES, now="", svg=stacked_chart(title, lines, y_number=share), legend=legend)
+    shares = tuple((f"{line.name} {share(mean[name])}", line.tint, 0) for name, line in zip(names, lines, strict=True))
+    svg = stacked_chart(title, lines, y_number=share)
+    return Figure(title=title, name=DRIVES, now="", svg=svg, legend=shares, stacked=True)
 
 
 def metric_table(rows: Sequence[Json]) -> list[MetricRow]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, TaskRecord
 from togi.evidence.summary import passes, value_of
 from togi.evidence.visible import shortened
-from togi.report.observed import learns_preferences
+from togi.report.observed import learns_preferences, sampled
 from togi.report.read import Json, RunData
 
 LONGEST = 4000  # characters of one cell
@@ -21,6 +21,8 @@ GROUPS = 3  # comparisons shown of one step
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
+    """``value`` is its score in words, empty where none was given."""
+
     completion: str
     tokens: str
     stop: str
@@ -188,15 +190,23 @@ def training_groups(data: RunData, stage: str) -> list[TrainingGroup]:
             for number in numbers[: GROUPS if compared else 1]:
                 group = [row for row in rows if row.get("group") == number]
                 told = _compared(group) if compared else _credited(group, rows)
+                scored = compared or sampled(data, stage)
                 title = f"Compared at step {step}: {group[0]['task']}" if compared else f"Learned from at step {step}"
                 found.append(
                     TrainingGroup(
                         title=shortened(title, 160),
                         prompt=shortened(group[0]["prompt"], LONGEST),
-                        rows=tuple((logged(row), word) for row, word in told[: 2 * SHOWN]),
+                        rows=tuple(
+                            (logged(row) if scored else _shown_to_learn(row), word) for row, word in told[: 2 * SHOWN]
+                        ),
                     )
                 )
     return found
+
+
+def _shown_to_learn(row: Json) -> Attempt:
+    """A recorded answer that was imitated: nobody scored it."""
+    return replace(logged(row), value="demonstration", parts=())
 
 
 def _credited(group: Sequence[Json], step: Sequence[Json]) -> list[tuple[Json, str]]:
@@ -232,7 +242,7 @@ def logged(row: Json) -> Attempt:
         completion=shortened(row["completion"], LONGEST),
         tokens=str(row["tokens"]),
         stop=str(row.get("stop", "not recorded")),
-        value=f"{value:.3g}" if isinstance(value, int | float) else f"no score: {shortened(status, 40)}",
+        value=f"score {value:.3g}" if isinstance(value, int | float) else f"no score: {shortened(status, 40)}",
         passed=None,
         parts=(*_parts(score.get("parts")), *_parts({"truth": row.get("gold")})),
         note=shortened(str(score.get("note", "")), NOTE),

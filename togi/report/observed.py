@@ -22,7 +22,7 @@ def observations(data: RunData, stage: str) -> list[str]:
         found.append(f"Mean training reward went from {first:.3g} to {last:.3g} (first and last fifth of the steps).")
     _, flat = _ends(rows, "frac_reward_zero_std")
     if flat is not None and flat > 0.5 and sampled(data, stage):
-        found.append(f"At the end {percent(flat)} of groups carried no signal: all attempts scored the same.")
+        found.append(f"At the end {percent(flat)} of groups taught nothing: all attempts at a task scored the same.")
     _, cut = _ends(rows, "completions/clipped_ratio")
     if cut is not None and cut > 0.05:
         found.append(f"At the end {percent(cut)} of completions were cut at the token limit.")
@@ -37,7 +37,7 @@ def observations(data: RunData, stage: str) -> list[str]:
     _, entropy = _ends(rows, "entropy")
     start, _ = _ends(rows, "entropy")
     if start and entropy is not None and entropy < 0.2 * start:
-        found.append(f"Entropy fell from {start:.3g} to {entropy:.3g} nats: the model hardly explores any more.")
+        found.append(f"Entropy fell from {start:.3g} to {entropy:.3g} nats: attempts hardly differ any more.")
     return found
 
 
@@ -50,7 +50,7 @@ def _of_pairs(rows: Sequence[Json]) -> list[str]:
     start, end = _ends(rows, "logps/chosen")
     if start is not None and end is not None and start - end > 3 * _error(rows, "logps/chosen"):
         found.append(
-            f"Preferred answers became less likely themselves: their log-probability went from {start:.4g} to "
+            f"Preferred answers became less likely too: their log-probability went from {start:.4g} to "
             f"{end:.4g} nats an answer."
         )
     return found

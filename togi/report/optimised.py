@@ -32,9 +32,9 @@ from togi.statistics import Interval, bootstrap_mean
 
 FEWEST_GROUPS = 4  # below this, an interval over groups says nothing
 LEANS = {
-    "right": "leading answer right at the start",
-    "wrong": "leading answer wrong at the start",
-    "torn": "no leading answer, or both",
+    "right": "the leading answer was right",
+    "wrong": "the leading answer was wrong",
+    "torn": "no answer led",
 }
 
 
@@ -85,19 +85,19 @@ def sentence(one: StageFinding) -> str:
     reward = f"the reward went from {it.proxy_start:.3g} to {it.proxy_end:.3g}"
     gold = f"from {it.gold_start:.3g} to {it.gold_end:.3g}"
     fall = f"from its best, {it.gold_peak:.3g} around step {it.peak_step:.0f}, to {it.gold_end:.3g} at the end"
-    chance = f"so deep by chance: {p_value(it.fall_p)}"
+    chance = f"by chance alone: {p_value(it.fall_p)}"
     if it.outcome == "over-optimised":
         return (
             f"{name} over-optimised its reward: {reward}, but the truth it stands for fell {fall} ({chance}). "
             f"Stop near step {it.peak_step:.0f}, or hold the policy closer to where it starts."
         )
     if it.outcome == "came apart":
-        return f"{name} came apart: the truth fell {fall} ({chance}), and the reward did not keep rising: {reward}."
+        return f"{name}: the truth fell {fall} ({chance}), and the reward did not keep rising either: {reward}."
     if it.outcome == "rose together":
         return f"{name}: the truth rose with the reward, {gold}, while {reward}. No over-optimisation was seen."
     return (
-        f"{name}: it is not clear whether the truth followed the reward. The truth went {gold} and {reward}; what "
-        f"cannot be told from noise is not called a rise or a fall."
+        f"{name}: it is not clear whether the truth followed the reward. The truth went {gold} and {reward}; such "
+        f"changes may be noise."
     )
 
 
@@ -143,13 +143,13 @@ def leant(leanings: Sequence[Leaning]) -> str:
     surer = wrong.agreement_end - wrong.agreement_start
     if gained > 0 and lost <= 0 and surer > 0:
         return (
-            "The stage sharpened what the model leant to: where the leading answer was right at the start it became "
-            "surer of it, and where it was wrong it became surer of a wrong one."
+            "The stage only made the model surer: of the right answer where most attempts were right at the start, and "
+            "of a wrong answer where most were wrong."
         )
     if gained > 0 and lost > 0:
-        return "Attempts became right more often also at tasks whose leading answer was wrong at the start."
+        return "Attempts became right more often, also at tasks where most were wrong at the start."
     if gained <= 0:
-        return "Attempts became right no more often at the tasks whose leading answer was right at the start."
+        return "Attempts did not become right more often at the tasks where most were right at the start."
     return ""
 
 

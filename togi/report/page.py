@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,13 @@ from markupsafe import Markup
 from togi.evidence.summary import Summary, summary
 from togi.evidence.visible import shortened
 from togi.report.cards import card_view
-from togi.report.curves import Figure, MetricRow, figures, metric_table
+from togi.report.curves import Figure, MetricRow, figures, metric_table, smoothed
 from togi.report.examples import TrainingGroup, examples, training_groups
 from togi.report.ledger import cost_view
 from togi.report.observed import observations, sampled
 from togi.report.optimised import course_view
-from togi.report.plain import MISSING, mapping, pairs, text
-from togi.report.plots import Line, histogram, line_chart, number, share as percent_tick
+from togi.report.plain import MISSING, mapping, pairs, percent, text
+from togi.report.plots import Line, histogram, legend, line_chart, number, share as percent_tick
 from togi.report.preferences import preferences
 from togi.report.read import Json, RunData, planned_stages
 from togi.report.results import TINTS, counts_passes, results, with_interval
@@ -25,7 +25,7 @@ from togi.report.sections import diversity_view, reward_model_view, win_rows
 from togi.report.stepwise import steps_view
 from togi.report.verifiers import verifiers_view
 from togi.report.watching import watching
-from togi.report.words import verdict
+from togi.report.words import UNSAFE, verdict
 
 EVENTS = 200
 
@@ -36,6 +36,7 @@ class StageView:
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     figures: tuple[Figure, ...]
+    smooth: int
     metrics: tuple[MetricRow, ...]
     groups: tuple[TrainingGroup, ...]
 
@@ -46,6 +47,8 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
     later = [summary(one) for one in data.later]
     manifest = data.manifest or {}
     found = preferences(data)
+    curves = pass_curves(summaries)
+    ks = sorted({(x, f"{2**x:g}") for curve in curves for x in curve.x})
     return {
         "name": text(manifest.get("name") or (data.recipe or {}).get("name") or data.folder.name),
         "started": text(manifest.get("started")),
@@ -55,11 +58,14 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
         "later": results(later),
         "setting": setting(summaries, data),
         "passes": counts_passes(summaries),
-        "pass_chart": pass_chart(summaries),
-        "models": [(text(one.model), tint) for one, tint in zip(summaries, TINTS * len(summaries), strict=False)],
+        "pass_chart": line_chart(
+            "pass@k", curves, y_number=percent_tick, y_span=(0.0, 1.0), x_ticks=ks, x_name="attempts k"
+        ),
+        "pass_legend": legend(curves),
+        "models": [text(one.model) for one in summaries],
         "pass_table": pass_table(summaries),
         "facts": facts(data),
-        "data": [(text(k), *data_entry(v)) for k, v in mapping(manifest.get("data")).items()],
+        "data": data_rows(manifest),
         "recipe": None if data.recipe_text is None else shortened(data.recipe_text, 40_000),
         "stages": [stage_view(data, name) for name in data.stages],
         "reward_models": [reward_model_view(one) for one in found.agreements],
@@ -99,19 +105,18 @@ def setting(summaries: Sequence[Summary], data: RunData) -> str:
     return f"{tasks} at temperature {temperature}, at most {limit} tokens.{right}"
 
 
-def pass_chart(summaries: Sequence[Summary]) -> Markup:
-    """pass@k over k, one curve a model, with bands."""
+def pass_curves(summaries: Sequence[Summary]) -> list[Line]:
+    """pass@k over log2 k, one curve a model, with bands."""
     lines = []
-    for one, tint in zip(summaries, TINTS, strict=False):
+    for dash, (one, tint) in enumerate(zip(summaries, TINTS, strict=False)):
         ks = sorted(one.pass_at)
         known = [one.pass_at[k] for k in ks]
         bands = [(max(0.0, i.low), min(1.0, i.high)) for i in known if i.low == i.low]
         x = [float(k.bit_length() - 1) for k in ks]
         band = bands if len(bands) == len(ks) else ()
-        lines.append(Line(name=text(one.model), tint=tint, x=x, y=[i.point for i in known], band=band, dots=True))
-    ks = sorted({k for one in summaries for k in one.pass_at})
-    marks = [(float(k.bit_length() - 1), str(k)) for k in ks]
-    return line_chart("pass@k", lines, y_number=percent_tick, y_span=(0.0, 1.0), x_ticks=marks, x_name="attempts k")
+        y = [i.point for i in known]
+        lines.append(Line(name=text(one.model), tint=tint, x=x, y=y, band=band, dots=True, dash=dash))
+    return lines
 
 
 def pass_table(summaries: Sequence[Summary]) -> list[tuple[str, list[str]]]:
@@ -165,8 +170,13 @@ def _mean(value: float | None) -> str:
     return MISSING if value is None else f"{value:.3f}"
 
 
-def data_entry(entry: Any) -> tuple[str, str]:
-    return text(mapping(entry).get("size")), text(mapping(entry).get("digest"))
+def data_rows(manifest: Json) -> list[tuple[str, str, str]]:
+    """Each data set once: who used it, how many tasks it has, its digest."""
+    users: dict[tuple[str, str], list[str]] = {}
+    for name, entry in mapping(manifest.get("data")).items():
+        found = (text(mapping(entry).get("size")), text(mapping(entry).get("digest")))
+        users.setdefault(found, []).append(text(name))
+    return [(", ".join(names), size, digest) for (size, digest), names in users.items()]
 
 
 def facts(data: RunData) -> list[tuple[str, str]]:
@@ -179,17 +189,43 @@ def facts(data: RunData) -> list[tuple[str, str]]:
         ("Model", text(model.get("source"))),
         ("Parameters", number(float(parameters)) if isinstance(parameters, int | float) else MISSING),
         ("Model digest", text(model.get("digest"))),
-        ("Trained weights", "low-rank adapters " + text(model["lora"]) if model.get("lora") else "all"),
+        ("Trained weights", trained_weights(model)),
         ("Arithmetic", text(manifest.get("dtype") or model.get("dtype"))),
-        ("Reward", text(mapping(recipe.get("reward")).get("score"))),
+        ("Reward", rewards(recipe)),
         *([("Truth behind the reward", text(truth))] if truth else []),
         ("System message", text(mapping(recipe.get("prompt")).get("system") or ("none" if recipe else None))),
         ("Template", text(mapping(recipe.get("prompt")).get("template"))),
         ("Seed", text(manifest.get("seed", recipe.get("seed")))),
-        ("Graders kept in by", text(mapping(manifest.get("sandbox")).get("graders"))),
-        ("Programs kept in by", text(mapping(manifest.get("sandbox")).get("programs"))),
+        ("Sandbox of graders", sandbox(mapping(manifest.get("sandbox")).get("graders"))),
+        ("Sandbox of programs", sandbox(mapping(manifest.get("sandbox")).get("programs"))),
     ]
     return rows if recipe or manifest else [(label, MISSING) for label, _ in rows]
+
+
+def trained_weights(model: Mapping[str, Any]) -> str:
+    """All, or adapters: how many numbers they have, and their settings."""
+    adapters = model.get("lora")
+    if not adapters:
+        return "all"
+    count, whole = model.get("trainable"), model.get("parameters")
+    if not (isinstance(count, int) and isinstance(whole, int) and whole):
+        return f"low-rank adapters ({text(adapters)})"
+    return (
+        f"low-rank adapters: {number(count)} of {number(whole)} parameters, {percent(count / whole)} ({text(adapters)})"
+    )
+
+
+def rewards(recipe: Json) -> str:
+    """What pays: the run's reward, and those of stages that name their own."""
+    own = mapping(recipe.get("reward")).get("score")
+    named = {str(s.get("name")): mapping(s.get("reward")).get("score") for s in planned_stages(recipe)}
+    of_stages = [f"{name}: {score}" for name, score in named.items() if score]
+    return text("; ".join([*([str(own)] if own else []), *of_stages]) or None, 600)
+
+
+def sandbox(tier: Any) -> str:
+    """What keeps foreign code in."""
+    return "none: what runs there can do what you can do" if tier in UNSAFE else text(tier)
 
 
 STAGE_FACTS = (
@@ -208,6 +244,7 @@ STAGE_FACTS = (
 def stage_view(data: RunData, name: str) -> StageView:
     rows = sorted((row for row in data.metrics if row["stage"] == name), key=lambda row: int(row["step"]))
     plan: Json = next((stage for stage in planned_stages(data.recipe) if stage.get("name") == name), {})
+    plan = {**plan, "reward": mapping(plan.get("reward")).get("score")}
     known = [(label, text(plan[key])) for key, label in STAGE_FACTS if plan.get(key) not in (None, {})]
     known.append(("steps done", str(rows[-1]["step"]) if rows else "0"))
     return StageView(
@@ -215,6 +252,7 @@ def stage_view(data: RunData, name: str) -> StageView:
         facts=tuple(known),
         notes=tuple(observations(data, name)),
         figures=tuple(figures(rows, sampled(data, name))),
+        smooth=smoothed(len(rows)),
         metrics=tuple(metric_table(rows)),
         groups=tuple(training_groups(data, name)),
     )

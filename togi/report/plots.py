@@ -7,9 +7,10 @@ keeps a readable size everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Protocol
 
 from markupsafe import Markup
 
@@ -18,15 +19,23 @@ from togi.statistics import Interval
 
 WIDTH, HEIGHT = 340.0, 176.0
 LEFT, RIGHT, TOP, BOTTOM = 42.0, 10.0, 10.0, 24.0
+DIGIT = 6.2  # width of a digit of a tick's label
 POINTS = 240  # more points than a chart has pixels say nothing
-Number = Callable[[float], str]
+DASHES = 5  # kinds of dashes in the style sheet, the first of them none
+
+
+class Number(Protocol):
+    """How a value is written, with so many digits."""
+
+    def __call__(self, value: float, digits: int = 3) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """One curve: x rises, y may be None where nothing was recorded. ``band`` holds (low, high) for each point.
 
-    ``dots`` marks every point instead of the last; ``hints`` lets the pointer read values.
+    ``dots`` marks every point instead of the last; ``hints`` lets the pointer read values. ``dash`` is which of the
+    kinds of dashes it is drawn with, so that a line under another one is seen through its gaps.
     """
 
     name: str
@@ -36,6 +45,7 @@ class Line:
     band: Sequence[tuple[float, float]] = ()
     dots: bool = False
     hints: bool = True
+    dash: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +62,7 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
 
-def number(value: float) -> str:
+def number(value: float, digits: int = 3) -> str:
     """A short number: 0.0012, 0.35, 4.2, 120, 12k, 3.4M."""
     size = abs(value)
     if value == 0:
@@ -60,14 +70,14 @@ def number(value: float) -> str:
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= limit:
             divisor = 1e3 if unit == "k" else limit
-            return f"{value / divisor:.3g}{unit}"
+            return f"{value / divisor:.{digits}g}{unit}"
     if size < 1e-4:
-        return f"{value:.2g}"
-    return f"{value:.3g}" if size < 1000 else f"{value:.0f}"
+        return f"{value:.{digits - 1}g}"
+    return f"{value:.{digits}g}" if size < 1000 or digits > 3 else f"{value:.0f}"
 
 
-def share(value: float) -> str:
-    return f"{100 * value:.3g}%"
+def share(value: float, digits: int = 3) -> str:
+    return f"{100 * value:.{digits}g}%"
 
 
 def ticks(low: float, high: float, want: int = 4) -> list[float]:
@@ -76,6 +86,21 @@ def ticks(low: float, high: float, want: int = 4) -> list[float]:
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= want)
     first = math.ceil(low / step - 1e-9)
     return [step * index for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _labelled(values: Sequence[float], shown: Number) -> list[tuple[float, str]]:
+    """Ticks with their labels, with as many digits as it takes to tell them apart."""
+    labels = [shown(value) for value in values]
+    for digits in range(4, 10):
+        if len(set(labels)) == len(labels):
+            break
+        labels = [shown(value, digits) for value in values]
+    return list(zip(values, labels, strict=True))
+
+
+def _left(marks: Sequence[tuple[float, str]]) -> float:
+    """The room that the labels of the upright axis need."""
+    return max(LEFT, 10.0 + DIGIT * max((len(label) for _, label in marks), default=0))
 
 
 def _span(values: Iterable[float], zero: bool) -> tuple[float, float]:
@@ -107,15 +132,33 @@ def line_chart(
     ys = [value for line in lines for value in line.y if value is not None]
     ys += [bound for line in lines for pair in line.band for bound in pair]
     low, high = min(xs), max(xs)
-    x = Scale(low=low, high=high if high > low else low + 1, start=LEFT, end=WIDTH - RIGHT)
     bottom, top = y_span or _span(ys, zero=True)
     y = Scale(low=bottom, high=top, start=HEIGHT - BOTTOM, end=TOP)
-    marks = [(value, y_number(value)) for value in ticks(bottom, top)]
+    marks = _labelled(ticks(bottom, top), y_number)
+    x = Scale(low=low, high=high if high > low else low + 1, start=_left(marks), end=WIDTH - RIGHT)
     if x_ticks is None:
         x_ticks = [(value, f"{value:g}") for value in ticks(x.low, x.high, 5) if value == round(value)]
     parts = [_grid(marks, x_ticks, x, y)]
     parts += [_line(line, x, y, y_number) for line in lines]
     return _svg(title, f"Curve over {x_name}: " + "; ".join(_told(line, y_number) for line in lines), parts)
+
+
+def legend(lines: Sequence[Line]) -> tuple[tuple[str, str, int], ...]:
+    """Name, tint and dash of each line, and of those that lie on an earlier one, which one that is."""
+    entries = []
+    for number_of, line in enumerate(lines):
+        under = next((other.name for other in lines[:number_of] if _alike(line, other)), None)
+        entries.append((f"{line.name} (the same as {under})" if under else line.name, line.tint, line.dash))
+    return tuple(entries)
+
+
+def _alike(one: Line, other: Line) -> bool:
+    """Whether no eye could tell two lines apart: they differ by less than a hundredth of what they span."""
+    if list(one.x) != list(other.x) or [y is None for y in one.y] != [y is None for y in other.y]:
+        return False
+    pairs = [(a, b) for a, b in zip(one.y, other.y, strict=True) if a is not None and b is not None]
+    values = [value for pair in pairs for value in pair]
+    return bool(pairs) and max(abs(a - b) for a, b in pairs) <= 0.01 * (max(values) - min(values))
 
 
 def _thin(line: Line) -> Line:
@@ -137,14 +180,21 @@ def _grid(y_ticks: Sequence[tuple[float, str]], x_ticks: Sequence[tuple[float, s
     parts = []
     for value, label in y_ticks:
         at = f"{y(value):.1f}"
-        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(LEFT, WIDTH - RIGHT, at, at))
+        start, end = f"{x.start:.1f}", f"{x.end:.1f}"
+        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(start, end, at, at))
         parts.append(
-            Markup('<text class="tick" x="{}" y="{}" text-anchor="end" dy="3.5">{}</text>').format(LEFT - 6, at, label)
+            Markup('<text class="tick" x="{}" y="{}" text-anchor="end" dy="3.5">{}</text>').format(
+                f"{x.start - 6:.1f}", at, label
+            )
         )
-    for value, label in x_ticks:
-        text = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
-        parts.append(text.format(f"{x(value):.1f}", HEIGHT - 7, label))
-    return Markup("").join(parts)
+    return Markup("").join([*parts, *(_below(x(value), label, HEIGHT - 7) for value, label in x_ticks)])
+
+
+def _below(at: float, label: str, y: float) -> Markup:
+    """The label of a tick under a chart, moved inwards where it would be cut off at the side."""
+    half = DIGIT * len(label) / 2
+    inside = min(max(at, half), WIDTH - half)
+    return Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(f"{inside:.1f}", y, label)
 
 
 def _line(line: Line, x: Scale, y: Scale, y_number: Number) -> Markup:
@@ -161,7 +211,8 @@ def _line(line: Line, x: Scale, y: Scale, y_number: Number) -> Markup:
         parts.append(Markup('<polygon class="band {}" points="{}"/>').format(line.tint, _points(edge)))
     for run in runs:
         if len(run) > 1:
-            parts.append(Markup('<polyline class="line {}" points="{}"/>').format(line.tint, _points(run)))
+            style = f"{line.tint} d{line.dash}" if line.dash else line.tint
+            parts.append(Markup('<polyline class="line {}" points="{}"/>').format(style, _points(run)))
     alone = [run[0] for run in runs if len(run) == 1]
     ends = [run[-1] for run in runs if run][-1:]
     every = [pair for run in runs for pair in run]
@@ -208,9 +259,9 @@ def stacked_chart(title: str, lines: Sequence[Line], *, y_number: Number = numbe
     tops = [sum(max(0.0, column[i]) for column in means) for i in range(len(pieces))]
     depths = [sum(min(0.0, column[i]) for column in means) for i in range(len(pieces))]
     low, high = _span([0.0, *tops, *depths], zero=True)
-    x = Scale(low=0, high=len(pieces), start=LEFT, end=WIDTH - RIGHT)
+    marks = _labelled(ticks(low, high), y_number)
+    x = Scale(low=0, high=len(pieces), start=_left(marks), end=WIDTH - RIGHT)
     y = Scale(low=low, high=high, start=HEIGHT - BOTTOM, end=TOP)
-    marks = [(value, y_number(value)) for value in ticks(low, high)]
     first, last = lines[0].x[0], lines[0].x[-1]
     x_ticks = [(0.5, f"{first:g}"), (len(pieces) - 0.5, f"{last:g}")] if len(pieces) > 1 else [(0.5, f"{first:g}")]
     parts = [_grid(marks, x_ticks, x, y)]
@@ -281,10 +332,7 @@ def histogram(title: str, values: Sequence[float], tint: str, *, high: float, bi
     median = sorted(values)[len(values) // 2]
     line = Markup('<line class="median" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>')
     parts.append(line.format(f"{x(min(median, high)):.1f}", TOP, 110.0 - BOTTOM))
-    labels = Markup("").join(
-        Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(f"{x(v):.1f}", 103, number(v))
-        for v in ticks(0, high, 5)
-    )
+    labels = Markup("").join(_below(x(value), number(value), 103) for value in ticks(0, high, 5))
     peak = Markup('<text class="tick" x="{}" y="{}" text-anchor="end" dy="7">{}</text>')
     parts += [labels, peak.format(LEFT - 6, TOP, share(top))]
     return _svg(title, f"{len(values)} completions, median {median:g} tokens", parts, 110.0)

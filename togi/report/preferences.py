@@ -69,8 +69,8 @@ def moved(evaluations: Sequence[EvaluationRecord]) -> str:
     except ValueError:
         return ""
     if fell:
-        return f"Over-optimised: {way} an answer from the base, and the score fell again after {best.model}."
-    return f"No over-optimisation was seen: {way} an answer from the base, and the score did not fall again."
+        return f"Over-optimised: {way} an answer away from the base, and the score fell again after {best.model}."
+    return f"No over-optimisation was seen: {way} an answer away from the base, and the score did not fall again."
 
 
 def told(found: Preferences) -> tuple[str, ...]:
@@ -92,12 +92,12 @@ def more_alike(change: Change) -> str:
     """Whether answers to one question became more alike, in a sentence."""
     similarity = change.measures.get("similarity")
     if similarity is None:
-        return "With one attempt a task, nothing can be said of how alike answers to one question are."
+        return "With one attempt a task, nobody can say how alike answers to one question are."
     words = {
         "alike": "Answers to one question became more alike",
         "varied": "Answers to one question became more varied",
         "unclear": "There is no evidence that answers to one question became more or less alike",
     }
     band = f"95% interval {similarity.low:+.3f} to {similarity.high:+.3f}"
-    size = f"{change.after} against {change.before}: self-similarity {similarity.point:+.3f}, {band}"
+    size = f"{change.after} against {change.before}: likeness {similarity.point:+.3f}, {band}"
     return f"{words[change.verdict]} ({size})."

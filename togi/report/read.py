@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from togi.evidence.evaluation import EvaluationRecord, read_evaluation
+from togi.evidence.finding import FILE as FINDINGS
 from togi.evidence.pairs import PairsRecord, read_pairs
 from togi.evidence.redteam.card import FILE
 from togi.evidence.steps import StepsRecord, read_steps
@@ -44,6 +45,7 @@ class RunData:
     later: tuple[EvaluationRecord, ...] = ()
     pairs: tuple[PairsRecord, ...] = ()
     cards: tuple[Json, ...] = ()
+    doctor: Json | None = None
     alarms: tuple[Json, ...] = ()
     verifications: tuple[VerificationRecord, ...] = ()
     steps: tuple[StepsRecord, ...] = ()
@@ -104,6 +106,7 @@ def read_run(folder: Path) -> RunData:
         later=tuple(one for one in evaluations if one["model"].startswith("eval-")),
         pairs=tuple(_records(_trusted(folder / "preferences", doubted), read_pairs, problems)),
         cards=() if FILE in doubted else _cards(folder / FILE, problems),
+        doctor=None if FINDINGS in doubted else _object(folder / FINDINGS, problems),
         verifications=tuple(_in_order(_trusted(folder / "verification", doubted), read_verification, problems)),
         steps=tuple(_in_order(_trusted(folder / "steps", doubted), read_steps, problems)),
         alarms=tuple(_rows(folder / "alarms.jsonl", problems, ALARM)),

@@ -18,22 +18,23 @@ TINTS = ("s0", "s1", "s2", "s3", "s4")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRow:
-    """One evaluated model: ``strip`` and ``single`` show what leads, ``cells`` the rest, in the order of the heads."""
+    """One evaluated model: ``strip`` and ``single`` show what leads."""
 
     name: str
     tint: str
     strip: Markup
     single: str
     band: str
-    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
+    """What leads, a row a model, and the rest, a column a model: tables that fit a page."""
+
     axis: str
     lead: str
-    heads: tuple[str, ...]
     rows: tuple[ModelRow, ...]
+    rest: tuple[tuple[str, list[str]], ...]
 
 
 def counts_passes(summaries: Sequence[Summary]) -> bool:
@@ -58,13 +59,13 @@ def results(summaries: Sequence[Summary]) -> Results | None:
             strip=strip(_lead(one, graded), tint, low=low, high=high),
             single=_single(one, graded),
             band=scores(_lead(one, graded)) if graded else interval(_lead(one, graded)),
-            cells=tuple(_cell(head, one, many) for head in heads),
         )
         for one, tint in zip(summaries, TINTS * len(summaries), strict=False)
     ]
     lead = "mean score" if graded else "pass@1"
     axis = f"{lead}, {number(low)} to {number(high)}" if graded else "pass@1, 0 to 100%"
-    return Results(axis=axis, lead=lead, heads=tuple(heads), rows=tuple(rows))
+    rest = tuple((head, [_cell(head, one, many) for one in summaries]) for head in heads)
+    return Results(axis=axis, lead=lead, rows=tuple(rows), rest=rest)
 
 
 def _heads(summaries: Sequence[Summary], graded: bool, many: int) -> list[str]:
@@ -73,9 +74,9 @@ def _heads(summaries: Sequence[Summary], graded: bool, many: int) -> list[str]:
         heads += ["pass@1"] if graded else []
         heads += [f"pass@{many}"] if many > 1 else []
     heads += [] if graded else ["mean reward"]
-    heads += ["KL from base"] if any(one.kl is not None for one in summaries) else []
+    heads += ["KL from base, nats an answer"] if any(one.kl is not None for one in summaries) else []
     heads += ["well-formed"] if not graded or any(one.well_formed is not None for one in summaries) else []
-    return [*heads, "cut short", "tokens", "no score"]
+    return [*heads, "cut at the token limit", "tokens of an answer, mean", "attempts without a score"]
 
 
 def _cell(head: str, one: Summary, many: int) -> str:
@@ -83,13 +84,20 @@ def _cell(head: str, one: Summary, many: int) -> str:
         f"pass@{many}": with_interval(one.pass_at.get(many)),
         "pass@1": percent(one.pass_at_1.point if one.pass_at_1 else None),
         "mean reward": MISSING if one.reward is None else f"{one.reward.point:.3f}",
-        "KL from base": MISSING if one.kl is None else f"{one.kl.point:.2f} ({scores(one.kl, 2)})",
+        "KL from base, nats an answer": _moved(one),
         "well-formed": percent(one.well_formed),
-        "cut short": percent(one.truncated),
-        "tokens": f"{one.length_mean:.1f}",
-        "no score": str(sum(one.unscored.values())),
+        "cut at the token limit": percent(one.truncated),
+        "tokens of an answer, mean": f"{one.length_mean:.1f}",
+        "attempts without a score": str(sum(one.unscored.values())),
     }
     return cells[head]
+
+
+def _moved(one: Summary) -> str:
+    """How far a model is from the base, which is at 0 by itself."""
+    if one.kl is None:
+        return "0" if one.model == "base" else MISSING
+    return f"{one.kl.point:.2f} ({scores(one.kl, 2)})"
 
 
 def _lead(one: Summary, graded: bool) -> Interval | None:
@@ -122,7 +130,7 @@ def scores(one: Interval | None, digits: int = 3) -> str:
     """A score's bounds, with a word between them, since either may be negative."""
     if one is None or one.low != one.low:
         return "no interval"
-    return f"{one.low:.{digits}f} to {one.high:.{digits}f}"
+    return f"{one.low:.{digits}f}\u00a0to\u00a0{one.high:.{digits}f}"
 
 
 def with_interval(one: Interval | None) -> str:

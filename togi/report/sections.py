@@ -65,9 +65,9 @@ def reward_model_view(one: Agreement) -> RewardModelView:
         ("Held-out pairs", f"{one.pairs} of {one.tasks} tasks"),
         ("Agrees with the labels", _share(one.accuracy)),
         ("Agrees with the truth", _share(one.truth)),
-        ("Labels that err", _share(one.noise)),
+        ("Labels that are wrong by the truth", _share(one.noise)),
         ("Calibration error", MISSING if shown is None else f"{100 * shown.error:.1f} points"),
-        ("Log loss, nats", MISSING if shown is None else f"{shown.log_loss:.3f} (a coin: {math.log(2):.3f})"),
+        ("Log loss, nats", MISSING if shown is None else f"{shown.log_loss:.3f} (guessing: {math.log(2):.3f})"),
         ("Left out", skipped or "nothing"),
     ]
     return RewardModelView(
@@ -94,7 +94,7 @@ def _bounds(one: Interval, digits: int = 1, factor: float = 100.0) -> str:
 def _reliability(shown: Calibration) -> Markup:
     """How often the favoured answer is preferred, over the chance that the scores give it."""
     x = [one.predicted for one in shown.bins]
-    ideal = Line(name="as often as said", tint="s0", x=[0.5, 1.0], y=[0.5, 1.0], hints=False)
+    ideal = Line(name="if every chance were right", tint="s0", x=[0.5, 1.0], y=[0.5, 1.0], hints=False, dash=1)
     seen = Line(name="observed", tint="s2", x=x, y=[one.observed for one in shown.bins], dots=True)
     low = min([0.5, *(one.observed for one in shown.bins)])
     marks = [(value, share(value)) for value in (0.5, 0.6, 0.7, 0.8, 0.9)]
@@ -135,8 +135,8 @@ def win_rows(evaluations: Sequence[EvaluationRecord], tints: Sequence[str]) -> l
 
 
 MEASURES = (
-    ("similarity", "self-similarity"),
-    ("duplicates", "same text twice"),
+    ("similarity", "likeness of two attempts"),
+    ("duplicates", "attempts whose text another one has"),
     ("distinct-1", "distinct words"),
     ("distinct-2", "distinct word pairs"),
     ("distinct-3", "distinct word triples"),

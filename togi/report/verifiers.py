@@ -13,12 +13,12 @@ from togi.statistics import Interval
 
 Row = tuple[str, list[str]]
 SURE = 0.05  # the p-value of a paired difference below which it is told as one
-NOTHING = "Says nothing, called right"
+NOTHING = "Answers that say nothing, called right"
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifiersView:
-    """One column a verifier. ``sentences`` say of each whether it parts right from wrong, and whether it is fooled."""
+    """One column a verifier. ``sentences`` say of each whether it tells right from wrong, and whether it is fooled."""
 
     heads: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -40,10 +40,10 @@ def verifiers_view(records: Sequence[VerificationRecord]) -> VerifiersView | Non
         ("Held-out attempts", [f"{one.attempts} at {one.tasks} tasks" for one in found]),
         ("AUROC, right over wrong", [MISSING if one.auroc is None else _number(one.auroc) for one in found]),
         ("Verdicts that are right", [_share(one.accuracy) for one in found]),
-        ("One attempt right (mean)", [_share(one.right) for one in found]),
-        ("Most frequent answer right", [MISSING if one.majority is None else _share(one.majority) for one in found]),
-        ("Likeliest attempt right (best of n)", [f"{_share(one.best)}, n = {one.n}" for one in found]),
-        ("Any attempt right", [_share(one.any_right) for one in found]),
+        ("Any one attempt is right", [_share(one.right) for one in found]),
+        ("Most frequent answer is right", [MISSING if one.majority is None else _share(one.majority) for one in found]),
+        ("The attempt it rates highest is right (best of n)", [f"{_share(one.best)}, n = {one.n}" for one in found]),
+        ("At least one attempt is right", [_share(one.any_right) for one in found]),
         *((f"{NOTHING}: {kind}", [_passed(one, kind) for one in found]) for kind in kinds),
         ("Left out: no verdict", [str(one.unscored) for one in found]),
     ]
@@ -58,13 +58,13 @@ def sentences(one: Verification) -> tuple[str, ...]:
     """Whether a verifier is worth asking."""
     name = text(one.name)
     if one.auroc is None:
-        said = f"{name}: the attempts are all right, or all wrong, so nothing can be said of it."
+        said = f"{name}: all attempts are right, or all wrong, so they do not show what it can do."
     elif not math.isfinite(one.auroc.low):
-        said = f"{name}: one task says nothing of the spread between tasks."
+        said = f"{name}: one task does not show how far tasks differ."
     elif one.auroc.low > 0.5:
-        said = f"{name} parts right attempts from wrong ones: AUROC {_number(one.auroc)}, where a coin has 0.5."
+        said = f"{name} tells right attempts from wrong ones: AUROC {_number(one.auroc)}; guessing has 0.5."
     else:
-        said = f"There is no evidence that {name} parts right attempts from wrong ones: AUROC {_number(one.auroc)}."
+        said = f"There is no evidence that {name} tells right attempts from wrong ones: AUROC {_number(one.auroc)}."
     return tuple(each for each in (said, _gain(one, name), _fooled(one, name)) if each)
 
 
@@ -76,9 +76,9 @@ def _gain(one: Verification, name: str) -> str:
     band = f"{100 * one.gain.point:+.1f} points, 95% interval {low:+.1f} to {high:+.1f}, {p_value(one.gain.p)}"
     sure = one.gain.p < SURE
     if sure and one.gain.point > 0:
-        return f"The attempt that {name} finds likeliest is right more often than the most frequent answer ({band})."
+        return f"The attempt that {name} rates highest is right more often than the most frequent answer ({band})."
     if sure and one.gain.point < 0:
-        return f"The attempt that {name} finds likeliest is right less often than the most frequent answer ({band})."
+        return f"The attempt that {name} rates highest is right less often than the most frequent answer ({band})."
     return f"There is no evidence that choosing by {name} beats the most frequent answer, which is free ({band})."
 
 
@@ -86,8 +86,8 @@ def _fooled(one: Verification, name: str) -> str:
     if OTHERS not in one.passed:
         return ""
     rate, tried = one.passed[OTHERS]
-    fooled = f"{name} called {percent(rate.point)} of {tried} answers right that say nothing and were not taught."
-    return fooled if rate.point > ALARM else f"{fooled} Other texts still may fool it."
+    fooled = f"{name} called {percent(rate.point)} of {tried} answers right that say nothing and were not trained on."
+    return fooled if rate.point > ALARM else f"{fooled} Other texts may still fool it."
 
 
 def _passed(one: Verification, kind: str) -> str:

@@ -37,7 +37,7 @@ class AlarmView:
 
 @dataclass(frozen=True, kw_only=True)
 class StageWatch:
-    """One stage: its alarms, and the signals that were quiet, had too few steps, or had nothing to be told from."""
+    """One stage: its alarms, and the signals that were quiet, had too few steps, or were not measured."""
 
     stage: str
     sentence: str
@@ -118,10 +118,16 @@ def _whole(row: object) -> bool:
 def alarm_sentences(data: RunData) -> list[str]:
     """Critical alarms in a sentence each."""
     return [
-        f"Alarm while {text(alarm['stage'])} trained, at step {alarm['step']}: {text(alarm['text'], 600)}"
+        f"Critical alarm at step {alarm['step']} of {text(alarm['stage'])}: {text(alarm['text'], 600)}"
         for alarm in data.alarms
         if alarm["severity"] == "critical"
     ]
+
+
+def stopped(data: RunData) -> list[str]:
+    """Why a run that has not finished stopped, where it stopped by itself."""
+    last = data.events[-1] if data.events else {}
+    return [f"It stopped: {text(last.get('why'), 900)}."] if last.get("event") == "interrupted" else []
 
 
 def way_to(data: RunData, model: str) -> list[str]:

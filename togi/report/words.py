@@ -10,14 +10,16 @@ from typing import Literal
 from togi.evidence.evaluation import EvaluationRecord
 from togi.evidence.summary import Comparison, Summary, compare, compare_scores
 from togi.evidence.win_rate import WinRate, win_rate
-from togi.report.plain import MISSING, p_value, percent
+from togi.report.plain import MISSING, mapping, p_value, percent, text
 from togi.report.preferences import Preferences, told
 from togi.report.read import RunData, planned_stages
-from togi.report.watching import alarm_sentences, way_to
+from togi.report.watching import alarm_sentences, stopped, way_to
 from togi.statistics import Interval
 
 Tone = Literal["good", "bad", "unclear"]
 FEW_TASKS = 20  # below this, bootstrap intervals over tasks are too narrow
+MOST = 6  # findings and alarms that are told one by one
+UNSAFE = ("process", "none")  # tiers that keep nothing in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class Scale:
     def band(self, interval: Interval) -> str:
         """The interval in words, or that there is none."""
         if not math.isfinite(interval.low):
-            return "no interval, since one task says nothing of the spread"
+            return "no interval: one task does not show how far tasks differ"
         if self.graded:
             return f"95% interval {interval.low:+.3f} to {interval.high:+.3f}"
         return f"95% interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f} points"
@@ -69,7 +71,7 @@ def try_compare(before: EvaluationRecord, after: EvaluationRecord, k: int | None
 def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> Verdict:
     """What the evaluations prove; honest about having none. ``found`` is what was measured beside them."""
     uncertain = tuple(doubts(data, summaries))
-    state = () if data.finished else (progress(data),)
+    state = () if data.finished else (progress(data), *stopped(data))
     beside = [*alarm_sentences(data), *told(found)]
     if len(data.evaluations) < 2:
         names = [one["model"] for one in data.evaluations]
@@ -88,7 +90,7 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
     if any(one.finding.outcome == "over-optimised" and one.stage in way for one in found.stages):
         tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But the reward was over-optimised."
     elif any(alarm["severity"] == "critical" and alarm["stage"] in way for alarm in data.alarms):
-        tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But an alarm was raised on the way."
+        tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But an alarm was raised in training."
     if data.distrust:
         tone = "unclear" if tone == "good" else tone
         headline = f"{headline} But this folder is not as it was written."
@@ -100,6 +102,9 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
     if not graded:
         many = max(summaries[0].pass_at.keys() & summaries[-1].pass_at.keys(), default=1)
         sentences += sharper_or_abler(first, last, many)
+        before, _ = _grown(data)[-1]
+        if before is not first:
+            sentences += sharper_or_abler(before, last, many)
     sentences += beside
     return Verdict(tone=tone, headline=headline, sentences=tuple(sentences), uncertain=uncertain)
 
@@ -124,8 +129,9 @@ def _headline(result: Comparison, change: str, when: str) -> tuple[Tone, str]:
 def _evidence(result: Comparison, how: Scale) -> str:
     return (
         f"The difference between {result.after} and {result.before} is {how.size(result.difference.point)} "
-        f"({how.band(result.difference)}; paired over {result.tasks} tasks, permutation {p_value(result.p)}). "
-        f"{result.better} tasks got better, {result.worse} got worse, {result.same} stayed the same."
+        f"({how.band(result.difference)}; compared task by task over {result.tasks} tasks, permutation test: "
+        f"{p_value(result.p)}). {result.better} tasks got better, {result.worse} got worse, {result.same} stayed the "
+        "same."
     )
 
 
@@ -155,14 +161,18 @@ def won(result: WinRate) -> str:
 
 
 def sharper_or_abler(first: EvaluationRecord, last: EvaluationRecord, k: int) -> list[str]:
-    """Whether the gain is also there with ``k`` attempts, or only in how often the first one is right."""
+    """Whether ``last`` gained over an earlier model also with ``k`` attempts, or only in how often one is right."""
     single, many = try_compare(first, last), try_compare(first, last, k)
     if k == 1 or isinstance(single, str) or isinstance(many, str) or single.verdict != "improved":
         return []
-    size = f"pass@{k} changed by {PASSES.size(many.difference.point)}, {PASSES.band(many.difference)}"
+    size = f"pass@{k} {PASSES.size(many.difference.point)}, {PASSES.band(many.difference)}"
     if many.verdict == "improved":
-        return [f"Given {k} attempts, it also solves tasks that the base model does not: {size}."]
-    return [f"Sharper, but not shown to be more able: with {k} attempts there is no evidence of a gain ({size})."]
+        return [f"With {k} attempts at each task, {many.after} solves more tasks than {many.before}: {size}."]
+    what = "solves fewer tasks" if many.verdict == "worsened" else "does not clearly solve more tasks"
+    return [
+        f"Against {many.before}, {many.after} is right more often at the first attempt, but with {k} attempts it "
+        f"{what} ({size}): it has become surer, which is not the same as able to do more."
+    ]
 
 
 def progress(data: RunData) -> str:
@@ -171,19 +181,65 @@ def progress(data: RunData) -> str:
     planned = [stage.get("steps") for stage in planned_stages(data.recipe)]
     counts = [steps for steps in planned if isinstance(steps, int)]
     of = f" of {sum(counts)}" if counts and len(counts) == len(planned) else ""
-    return f"This run has not finished: {done}{of} steps are logged, and what follows may change."
+    return f"This run has not finished: {done}{of} steps are logged. The results may still change."
 
 
 def doubts(data: RunData, summaries: Sequence[Summary]) -> list[str]:
     """What a careful reader should not conclude."""
     found = [
-        "One training run with one seed: another seed may end elsewhere. The intervals cover the choice of tasks only."
+        "One training run with one seed: another seed may give another result. The intervals cover the choice of tasks "
+        "only."
     ]
+    found += [*_checks(data), *_alarms(data)]
     for one in summaries:
         found += _evaluation_doubts(one)
     found += [f"{path} is named by no event yet, and left out." for path in data.integrity.pending]
     found += [f"Left out because it could not be read: {problem}." for problem in data.problems]
     return found
+
+
+def _checks(data: RunData) -> list[str]:
+    """What was found before training: by the doctor, by attacks on the reward, and that nothing kept graders in."""
+    found = []
+    doctor = mapping(data.doctor)
+    bad = [mapping(one) for one in doctor.get("findings", ()) if mapping(one).get("level") in ("warn", "fail")]
+    titles = "; ".join(text(one.get("title")).rstrip(".") for one in bad[:MOST])
+    if bad:
+        more = f"; and {len(bad) - MOST} more" if len(bad) > MOST else ""
+        found.append(f"The doctor, before training: {text(doctor.get('verdict'))} {titles}{more}.")
+    for card in data.cards:
+        leaks = [mapping(one) for one in card.get("weaknesses", ()) if mapping(one).get("severity") != "note"]
+        if leaks:
+            worst = text(card.get("severity"))
+            found.append(
+                f"Attacks on the reward of {text(card.get('name'))} found {_counted(len(leaks), 'weakness', 'es')}, at "
+                f"worst {worst}: answers that are not right earn something."
+            )
+    tiers = mapping(mapping(data.manifest).get("sandbox"))
+    open_ones = [name for name in ("graders", "programs") if tiers.get(name) in UNSAFE]
+    if open_ones:
+        found.append(
+            f"No sandbox: {' and '.join(open_ones)} ran with all rights of the user. What a model writes could have "
+            "changed files or scores."
+        )
+    return found
+
+
+def _alarms(data: RunData) -> list[str]:
+    """Each alarm of training, critical ones first. What those say in full stands with the verdict."""
+    ranked = sorted(data.alarms, key=lambda alarm: alarm["severity"] != "critical")
+    found = [
+        f"Critical alarm at step {alarm['step']} of {text(alarm['stage'])} ({text(alarm['signal'])}), as told above."
+        if alarm["severity"] == "critical"
+        else f"Warning at step {alarm['step']} of {text(alarm['stage'])}: {text(alarm['text'], 600)}"
+        for alarm in ranked[:MOST]
+    ]
+    more = len(ranked) - MOST
+    return [*found, f"{_counted(more, 'more alarm', 's')}: see below."] if more > 0 else found
+
+
+def _counted(count: int, noun: str, ending: str) -> str:
+    return f"{count} {noun}{ending if count != 1 else ''}"
 
 
 def _evaluation_doubts(one: Summary) -> list[str]:
@@ -204,7 +260,10 @@ def _evaluation_doubts(one: Summary) -> list[str]:
             f"grading them ({kinds})."
         )
     if one.truncated > 0.05:
-        found.append(f"{one.model}: {percent(one.truncated)} of attempts were cut short, which may hide right answers.")
+        found.append(
+            f"{one.model}: {percent(one.truncated)} of attempts were cut at the token limit, so right answers may be "
+            "missing."
+        )
     return found
 
 

@@ -19,7 +19,7 @@ FIRST, LAST = 3, 4
 """Steps that show how a stage began, and steps that must show a collapse. The first step is always still sound."""
 NEARLY_ALL, FEW = 0.9, 0.3
 """The share of attempts that a collapse reaches, and the most that may have had the same fault at the start."""
-SURE, OPEN = 0.005, 0.05
+SURE, OPEN = 0.005, 0.02
 """Nats a token: a policy below the first has one answer left, one above the second has several."""
 NOISE = 4.0
 """Nats a token that no readable text has: more than fifty tokens are equally likely at every place."""
@@ -48,7 +48,7 @@ def sure(table: Table) -> Reading:
     if isinstance(ends, Reading):
         return ends
     before, now = float(ends[0].mean()), float(ends[1].mean())
-    if before < OPEN or now > SURE or not _worse(table):
+    if before < OPEN or now > min(SURE, before / 10) or not _worse(table):
         return QUIET
     return _collapsed(f"Entropy is near zero: {now:.2g} nats a token, {before:.2g} at the start{_reward(table)}.")
 
