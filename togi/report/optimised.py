@@ -159,7 +159,7 @@ def _distance_charts(parts: Sequence[Bin], fit: Fit | None) -> tuple[tuple[str, 
     if fit:
         at = np.linspace(x[0], x[-1], 60)
         gold = fit.start + reinforcement_law(at, fit.alpha, fit.beta)
-        curve = [Line(name="fitted law", tint="s0", x=at.tolist(), y=gold.tolist(), hints=False)]
+        curve = [Line(name="fitted law", tint="s0", x=at.tolist(), y=gold.tolist(), hints=False, dash=1)]
     marks = [(value, number(value)) for value in ticks(x[0], x[-1], 5)] if x[-1] > x[0] else None
     charts = []
     for caption, lines in (
@@ -192,7 +192,10 @@ def _law(finding: Finding, fit: Fit, reached: float) -> str:
     """Where the fitted law turns; said only when the truth moved at all, since the law of noise means nothing."""
     if finding.outcome not in ("over-optimised", "rose together"):
         return ""
-    law = f"The grey line is d(α − β log d) with d = √KL, fitted to the steps: α = {fit.alpha:.3g}, β = {fit.beta:.3g}."
+    law = (
+        "The broken grey line is d(α − β log d) with d = √KL, fitted to the steps: "
+        f"α = {fit.alpha:.3g}, β = {fit.beta:.3g}."
+    )
     if fit.peak is None:
         return f"{law} It does not turn."
     if fit.peak > reached:

@@ -81,9 +81,14 @@ def share(value: float, digits: int = 3) -> str:
 
 
 def ticks(low: float, high: float, want: int = 4) -> list[float]:
-    """Round numbers within [low, high]: steps of 1, 2 or 5 times a power of ten."""
+    """Round numbers within [low, high], two at least: steps of 1, 2 or 5 times a power of ten, or half of that."""
     step = 10 ** math.floor(math.log10((high - low) / want))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= want)
+    found = _multiples(step, low, high)
+    return found if len(found) > 1 else _multiples(step / 2, low, high)
+
+
+def _multiples(step: float, low: float, high: float) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     return [step * index for index in range(first, math.floor(high / step + 1e-9) + 1)]
 

@@ -191,6 +191,15 @@ def doubts(data: RunData, summaries: Sequence[Summary]) -> list[str]:
         "only."
     ]
     found += [*_checks(data), *_alarms(data)]
+    few = [one for one in summaries if one.tasks < FEW_TASKS]
+    if few:
+        sizes = ", ".join(f"{one.model} {one.tasks}" for one in few)
+        found.append(f"Few held-out tasks ({sizes}): below {FEW_TASKS} the intervals are too narrow.")
+    cut = [f"{percent(one.truncated)} of {one.model}" for one in summaries if one.truncated > 0.05]
+    if cut:
+        found.append(
+            f"Attempts that were cut at the token limit: {', '.join(cut)}. Right answers may be missing there."
+        )
     for one in summaries:
         found += _evaluation_doubts(one)
     found += [f"{path} is named by no event yet, and left out." for path in data.integrity.pending]
@@ -245,8 +254,6 @@ def _counted(count: int, noun: str, ending: str) -> str:
 def _evaluation_doubts(one: Summary) -> list[str]:
     found = []
     total = one.scored + sum(one.unscored.values())
-    if one.tasks < FEW_TASKS:
-        found.append(f"{one.model}: few tasks ({one.tasks}); below {FEW_TASKS} the intervals are too narrow.")
     if one.unscored:
         kinds = ", ".join(f"{count} {status}" for status, count in sorted(one.unscored.items()))
         left = one.pass_tasks.get(1, 0)
@@ -258,11 +265,6 @@ def _evaluation_doubts(one: Summary) -> list[str]:
         found.append(
             f"{one.model}: {sum(one.own_faults.values())} of {total} attempts earned 0 since they kept the grader from "
             f"grading them ({kinds})."
-        )
-    if one.truncated > 0.05:
-        found.append(
-            f"{one.model}: {percent(one.truncated)} of attempts were cut at the token limit, so right answers may be "
-            "missing."
         )
     return found
 
