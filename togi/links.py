@@ -25,7 +25,7 @@ PARTS = (
 """The folders in a run folder that Togi writes; whatever else lies there is the user's."""
 
 _IN_PLACE = (EVENTS, *LOGS, LOCK, "rewards.log")
-WHOLE = ("manifest.json", "recipe.toml", "redteam.json")
+WHOLE = ("manifest.json", "recipe.toml", "redteam.json", "doctor.json")
 
 
 def stray(folder: Path) -> str | None:

@@ -31,7 +31,8 @@ from togi.run import Run
 from togi.sandbox.box import AnyTier
 from togi.sandbox.tiers import standing
 
-MANIFEST, RECIPE, CARDS = "manifest.json", "recipe.toml", "redteam.json"
+MANIFEST, RECIPE = "manifest.json", "recipe.toml"
+BEFORE = ("redteam.json", "doctor.json")  # what checks before training leave in a folder
 PYTHON = "python"  # what says of a manifest's recipe that no file can build the run
 FORM = {"recipe": dict, "files": dict, "data": dict, "model": dict, "dtype": str, "started": str}
 """What a run that goes on reads of a manifest."""
@@ -99,8 +100,9 @@ def _begin(run: Run, folder: RunFolder, mine: dict[str, Any]) -> torch.dtype:
             remove(folder.path / path)
         folder.cut(dict.fromkeys(LOGS, 0))
     files = _write(folder.path, {**mine, "dtype": str(dtype).removeprefix("torch.")})
-    if (folder.path / CARDS).exists():
-        files |= folder.marks(folder.path / CARDS)
+    for name in BEFORE:
+        if (folder.path / name).exists():
+            files |= folder.marks(folder.path / name)
     folder.event("started", recipe=mine["recipe_digest"], removed=made, cut=dict.fromkeys(LOGS, 0), files=files)
     return dtype
 

@@ -20,7 +20,8 @@ from togi.evidence.cold_start import cold_start
 from togi.evidence.finding import Finding, Level, keep as keep_findings
 from togi.evidence.preference_checks import judge_findings, pairs_findings
 from togi.evidence.redteam.attack import SHORT
-from togi.evidence.redteam.card import FILE as CARDS, Card, write_cards
+from togi.evidence.redteam.card import Card
+from togi.evidence.redteam.command import keep as keep_cards
 from togi.evidence.redteam.runs import attack_run, is_blind
 from togi.evidence.redteam.show import findings as card_findings
 from togi.evidence.room import SAVED, disk_needed
@@ -83,8 +84,7 @@ class Diagnosis:
     def keep(self, folder: Path) -> None:
         """Write the findings, and the cards of the attacks, to a run's folder for the report."""
         keep_findings(folder, self.verdict, self.sections)
-        if self.cards:
-            write_cards(folder / CARDS, self.cards)
+        keep_cards(folder, self.cards)
 
 
 def doctor(

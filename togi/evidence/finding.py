@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from togi.folder import dumps, write_text
+from togi.folder import append_event, dumps, mark, write_text
+from togi.links import EVENTS
 
 FILE = "doctor.json"
 Level = Literal["ok", "warn", "fail"]
@@ -27,3 +28,5 @@ def keep(folder: Path, verdict: str, sections: Sequence[tuple[str, Sequence[Find
     """Write what the doctor found to a run's folder, where the report finds it."""
     found = [{"section": title, **asdict(finding)} for title, group in sections for finding in group]
     write_text(folder / FILE, dumps({"verdict": verdict, "findings": found}) + "\n")
+    if (folder / EVENTS).exists():
+        append_event(folder, "checked", files={FILE: mark(folder / FILE)})
