@@ -2,7 +2,7 @@
 
 Run as ``python benchmarks/sandbox.py``; nothing else should run. The tiers alternate within one run. "one" is a program
 after the other, "many" as many side by side as there are cores, as rewards are graded; the plain interpreter is timed
-beside them.
+beside them. Then calls a second of a grader that costs next to nothing, in a worker, and each in a fresh process.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from generate import processor
 
 from togi.rewards.code import code, humaneval
 from togi.sandbox.box import Tier
+from togi.sandbox.pool import Pool, why_no_jail
 from togi.sandbox.tiers import available, cores, open_box
 from togi.types import Task, Trajectory, Turn
+
+GRADED = {"text": "<think>6 * 7</think><answer>42</answer>", "tag": "answer", "marker": ""}
 
 
 def tasks() -> list[Task]:
@@ -46,6 +49,15 @@ def milliseconds(tier: Tier, workers: int, asked: list[Task]) -> tuple[float, in
     return 1000 * took / len(asked), sum(score.value == 1.0 for (score,) in scores)
 
 
+def calls(tier: Tier, *, fresh: bool, times: int = 500) -> float:
+    """Calls a second of one worker."""
+    with Pool(workers=1, tier=tier) as pool:
+        pool.call("togi.rewards.grade:answer_text", GRADED, fresh=fresh)
+        start = time.perf_counter()
+        pool.call_many("togi.rewards.grade:answer_text", [GRADED] * times, fresh=fresh)
+        return times / (time.perf_counter() - start)
+
+
 def interpreter(times: int) -> float:
     """Milliseconds of a Python that does nothing: below this no tier with a process of its own can be."""
     start = time.perf_counter()
@@ -57,6 +69,8 @@ def interpreter(times: int) -> float:
 def measure(repeats: int) -> dict[str, Any]:
     asked = tasks()
     held: list[Tier] = [*(tier for tier, reason in available() if not reason), "process"]
+    graders: list[Tier] = ["process"] if why_no_jail() else ["bubblewrap", "process"]
+    rates: dict[str, dict[str, list[float]]] = {tier: {"kept": [], "fresh": []} for tier in graders}
     times: dict[str, dict[str, list[float]]] = {tier: {"one": [], "many": []} for tier in held}
     right: dict[str, int] = {}
     bare = []
@@ -66,6 +80,9 @@ def measure(repeats: int) -> dict[str, Any]:
             for name, workers in (("one", 1), ("many", cores())):
                 took, right[tier] = milliseconds(tier, workers, asked)
                 times[tier][name].append(took)
+        for tier in graders:
+            for name in ("kept", "fresh"):
+                rates[tier][name].append(calls(tier, fresh=name == "fresh"))
     return {
         "machine": {"processor": processor(), "cores": cores()},
         "versions": {"python": platform.python_version()},
@@ -75,7 +92,11 @@ def measure(repeats: int) -> dict[str, Any]:
             tier: {"right": right[tier], "ms": {name: statistics.median(took) for name, took in times[tier].items()}}
             for tier in held
         },
+        "calls": {
+            tier: {name: statistics.median(found) for name, found in each.items()} for tier, each in rates.items()
+        },
         "all_ms": times,
+        "all_calls": rates,
     }
 
 
@@ -86,6 +107,9 @@ def show(result: dict[str, Any]) -> None:
     print(f"{'tier':>12} {'right':>6} {'one by one':>11} {'side by side':>13}   ms a program")
     for tier, said in result["tiers"].items():
         print(f"{tier:>12} {said['right']:6d} {said['ms']['one']:11.1f} {said['ms']['many']:13.1f}")
+    for tier, rate in result["calls"].items():
+        kept, fresh = rate["kept"], rate["fresh"]
+        print(f"{tier}: {kept:.0f} calls a second of a worker, {fresh:.0f} in fresh processes, 1 : {kept / fresh:.1f}")
 
 
 def main() -> None:

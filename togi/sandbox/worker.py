@@ -186,6 +186,8 @@ def how_it_ended(child: int) -> str:
 def end_descendants(alone: bool, child: int = 0) -> float:
     """Kill ``child`` and all else that descends from this process, wait for them, and give the most memory in MB that
     one of them held."""
+    if not _has_children():  # nor has it any further descendants: those that lose their parents become its children
+        return 0.0
     unit = 2**20 if sys.platform == "darwin" else 2**10
     most = 0.0
     until = time.monotonic() + PATIENCE
@@ -205,6 +207,14 @@ def end_descendants(alone: bool, child: int = 0) -> float:
             os._exit(1)
         ending = ending if alone else _children()
     return most
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _children() -> list[int]:
