@@ -47,7 +47,7 @@ WORDS: Mapping[Effect, Mapping[str, str]] = {
             discard, eliminate, eliminated, dismiss, forget, fails, failed, doubt, doubtful, too high, too low,
             too big, too small, too large, too many, too much, too few, trap, fool, foolish, stupid, silly,
             made up, made this up, made it up, sarcasm, sarcastic, jk, off by, ridiculous, absurd, rubbish,
-            garbage, useless, whether, nonexistent""",
+            garbage, useless, whether, nonexistent, worst, distractor, least correct, least likely, least accurate""",
         "German": """nicht, nichts, nie, niemals, nein, nee, kein, keine, keiner, keines, keinen, keinem,
             keinesfalls, keineswegs, weder, noch, ohne, falsch, falsche, falscher, falsches, inkorrekt, unrichtig,
             unwahr, ungültig, fehlerhaft, Fehler, Irrtum, gelogen, unmöglich, außer, ausser, ausgenommen,

@@ -14,8 +14,8 @@ ANYWHERE = {"denial", "alternative", "hedge", "numeral", "unread"}
 BELONGING = {"sign", "scale", "operator", "bound", "percent"}
 SHORTENED = {"sign", "scale", "bound", "near"}  # what may be written with a full stop: "ca."
 PLAIN_LETTERS = ("a", "à", "y", "I")  # words of one letter; any other may be the name of a number
-BEFORE = frozenset("$€£¥₹₩₽([\"“”«「『'`:=,;.、。!?¿¡]→∴✅✓✔🎉") | {"---"}
-AFTER = frozenset("$€£¥₹₩₽)]\"“”»」』'`.,;:。、°✅✓✔🎉(-—") | {"---"}
+BEFORE = frozenset("$€£¥₹₩₽([\"“”«「『【'`:=,;.、。!?¿¡]→∴✅✓✔🎉") | {"---"}
+AFTER = frozenset("$€£¥₹₩₽)]\"“”»」』】'`.,;:。、°✅✓✔🎉(-—") | {"---"}
 QUOTES = frozenset("\"'”»」』")
 WINDOW = 3  # words after an answer that may be its unit or its scale
 
@@ -134,7 +134,7 @@ def harmless(each: Lexeme, following: Lexeme | None, before: Sequence[Lexeme], *
     if each.text in ("-", "—"):
         return following is not None and following.kind == "word" and not (following.letter or following.follows(each))
     if each.text in QUOTES:
-        return not first or any(other.kind == "mark" and other.text in "\"'“«「『" for other in before)
+        return not first or any(other.kind == "mark" and other.text in "\"'“«「『【" for other in before)
     if each.text == "." and following is not None and following.follows(each):
         return following.kind == "mark" and following.text in AFTER
     return each.text in AFTER

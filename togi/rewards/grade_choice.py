@@ -10,7 +10,7 @@ from togi.rewards.grade import UNPARSED, Mark
 from togi.rewards.lexemes import Lexeme, fold, lexemes
 from togi.rewards.place import place_of
 
-BRACKETS = {"(": ")", "[": "]", '"': '"', "“": "”", "'": "'", "「": "」"}
+BRACKETS = {"(": ")", "[": "]", '"': '"', "“": "”", "'": "'", "「": "」", "【": "】"}
 QUIET = ("neutral", "copula")
 
 
