@@ -36,7 +36,8 @@ logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 FUNCTIONS = """sin, cos, tan, cot, sec, csc, arcsin, arccos, arctan, sinh, cosh, tanh, log, ln, lg, exp, sqrt, gcd, lcm,
     pi, inf, infinity, mod, floor, ceil, abs"""
 SYMBOLS = frozenset("°∞√×÷·±∓≤≥≠∈∉∪∩∅∖⊂⊆∀∃∠△⊥∥→∑∏∫∂∇⟨⟩⌊⌋⌈⌉′″∧∨¬")
-DROPPED = ("?", ":", "_", "#", "@", "&", "...", r"\ldots", r"\dots", r"\cdots")  # silently
+DROPPED = ("?", ":", "_", "#", "@", "&", "'", "...", r"\ldots", r"\dots", r"\cdots")  # by math-verify, silently
+DROPPED += (r"\phantom", r"\hphantom", r"\vphantom", r"\cancel", r"\bcancel", r"\xcancel", r"\sout")
 CHANGING = ANYWHERE | BELONGING | {"near", "revision"}
 
 
@@ -149,8 +150,10 @@ def _same_kind(answer: str, gold: str, *, numbers: bool) -> bool:
     left, *rights = answer.split("=")
     if "=" not in gold and rights and not (len(rights) == 1 and _letters(left)):
         return False
-    opening = {_bracket(answer), _bracket(gold)}
-    if opening == {"(", "{"} or ("," not in answer + gold and len(opening & {"{", "["}) == 1 and len(opening) == 2):
+    brackets = (_bracket(answer), _bracket(gold))
+    bare = answer if not brackets[0] else gold
+    alone = not re.search(r"[,<>≤≥∈]|\\(?:[lg][et]|in)(?![a-z])|\\[lg]eq", bare)  # neither a list nor an inequality
+    if set(brackets) == {"(", "{"} or ("" in brackets and set(brackets) & {"{", "["} and alone):
         return False
     return not numbers or "=" in answer or _letters(answer) == _letters(gold)
 
