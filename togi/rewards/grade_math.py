@@ -36,8 +36,9 @@ logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 FUNCTIONS = """sin, cos, tan, cot, sec, csc, arcsin, arccos, arctan, sinh, cosh, tanh, log, ln, lg, exp, sqrt, gcd, lcm,
     pi, inf, infinity, mod, floor, ceil, abs"""
 SYMBOLS = frozenset("°∞√×÷·±∓≤≥≠∈∉∪∩∅∖⊂⊆∀∃∠△⊥∥→∑∏∫∂∇⟨⟩⌊⌋⌈⌉′″∧∨¬")
-DROPPED = ("?", ":", "_", "#", "@", "&", "'", "...", r"\ldots", r"\dots", r"\cdots")  # by math-verify, silently
-DROPPED += (r"\phantom", r"\hphantom", r"\vphantom", r"\cancel", r"\bcancel", r"\xcancel", r"\sout")
+DROPPED = frozenset(  # by math-verify, silently
+    ("?", ":", "_", "#", "@", "&", "'", "...", r"\ldots", r"\dots", r"\cdots", r"\phantom", r"\hphantom", r"\vphantom")
+) | {r"\cancel", r"\bcancel", r"\xcancel", r"\sout"}
 CHANGING = ANYWHERE | BELONGING | {"near", "revision"}
 
 
