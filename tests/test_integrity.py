@@ -381,12 +381,12 @@ DAMAGED = [
 ]
 
 
-@pytest.mark.parametrize("name", DAMAGED)
 def everything(folder: Path) -> dict[Path, bytes]:
     """All files of a run but its events, which may say what was tried."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "events.jsonl"}
 
 
+@pytest.mark.parametrize("name", DAMAGED)
 def test_damage_of_any_kind_is_told_and_nothing_falls_over(name: str, whole: Path, model: Path, tmp_path: Path) -> None:
     """In the check, on the page and when the run is to go on: clear words in one line, and the other files stay."""
     for kind, content in DAMAGE.items():

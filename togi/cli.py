@@ -142,6 +142,7 @@ def train(
         show(loaded.reading, loaded.run.recipe, Console())
         return
     check_start(loaded.run)
+    from togi.integrity import read_chain
     from togi.manifest import asked_tier
     from togi.progress import Live
     from togi.sandbox.tiers import standing
@@ -152,6 +153,8 @@ def train(
     with Live() as watch:
         run_all(loaded.run, watch, allow_changes=allow_changes)
     _say(f"The run is in {loaded.run.folder}. Next: togi report {loaded.run.folder}")
+    head = read_chain(loaded.run.folder).head
+    _say(f"Note this elsewhere, to show later that nothing was changed: togi verify {loaded.run.folder} --head {head}")
 
 
 @app.command(sort_key=5, name="eval")

@@ -79,7 +79,7 @@ class Integrity:
 
     def lines(self) -> list[str]:
         """What was checked and what was found, one line each, the faults last."""
-        held = [f"✓ {count} of {name}" for name, count in sorted(self.held.items())]
+        held = [f"✓ {name}: {count} as written" for name, count in sorted(self.held.items())]
         told = f"✓ {len(self.chain.events)} events in an unbroken chain" if self.chain.broken is None else ""
         waiting = [
             f"· {path} holds what no event names yet: a run at work, or one that was killed" for path in self.pending
