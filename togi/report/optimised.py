@@ -143,8 +143,8 @@ def leant(leanings: Sequence[Leaning]) -> str:
     surer = wrong.agreement_end - wrong.agreement_start
     if gained > 0 and lost <= 0 and surer > 0:
         return (
-            "The stage only made the model surer: of the right answer where most attempts were right at the start, and "
-            "of a wrong answer where most were wrong."
+            "The stage only made the model more certain: of the right answer where most attempts were right at the "
+            "start, and of a wrong answer where most were wrong."
         )
     if gained > 0 and lost > 0:
         return "Attempts became right more often, also at tasks where most were wrong at the start."

@@ -171,7 +171,7 @@ def sharper_or_abler(first: EvaluationRecord, last: EvaluationRecord, k: int) ->
     what = "solves fewer tasks" if many.verdict == "worsened" else "does not clearly solve more tasks"
     return [
         f"Against {many.before}, {many.after} is right more often at the first attempt, but with {k} attempts it "
-        f"{what} ({size}): it has become surer, which is not the same as able to do more."
+        f"{what} ({size}): it answers more consistently, but is not shown to be able to do more."
     ]
 
 
