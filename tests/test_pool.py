@@ -452,6 +452,7 @@ def test_a_jailed_worker_has_no_network_and_few_children(jailed: Pool, graders: 
     assert jailed.call(f"{graders}:forks", {}).value < 64
     assert jailed.call(f"{graders}:add", {"a": 1}).value == 1
     assert jailed.call("os:getuid", {}).value != 0
+    assert jailed.call("os:chmod", {"path": "/dev/null", "mode": 0o666}).note.startswith("PermissionError")
 
 
 def test_foreign_code_is_refused_where_nothing_keeps_it_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ def escapes(port: int, path: str, victim: int, processes: int, calls: Mapping[st
         ("sends datagrams to any address", lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)),
         ("reads files of the host", lambda: Path(path).read_bytes()),
         ("changes the rights of files of the host", lambda: Path(path).chmod(0o644)),
+        ("changes the rights of devices", lambda: Path("/dev/null").chmod(0o666)),
         ("changes the times of files of the host", lambda: os.utime(path)),
         ("changes attributes of files of the host", lambda: os.setxattr(path, "user.togi", b"x")),
         ("changes owners of files of the host", lambda: os.chown(path, -1, -1)),

@@ -24,15 +24,20 @@ def empty(folder: Path) -> list[str]:
         if not _is_folder(path):
             path.unlink()
             continue
-        path.chmod(0o700)
+        _open(path)
         for inner in path.iterdir():
             if _is_folder(inner):
-                inner.chmod(0o700)  # one that moves is written to, for its ".."
+                _open(inner)  # one that moves is written to, for its ".."
                 waiting.append(inner.rename(next(fresh)))
             else:
                 inner.unlink()
         path.rmdir()
     return found
+
+
+def _open(folder: Path) -> None:
+    if folder.lstat().st_mode & 0o700 != 0o700:
+        folder.chmod(0o700)
 
 
 def _is_folder(path: Path) -> bool:
