@@ -333,6 +333,13 @@ def test_what_is_no_file_is_told(name: str, kind: str, tmp_path: Path) -> None:
         pass
 
 
+def test_a_check_waits_for_nothing_and_reads_no_link(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    os.mkfifo(tmp_path / "events.jsonl")
+    assert [fault.path for fault in check(tmp_path).faults] == ["."]
+    assert "is wanted as a file and is none" in render(tmp_path)
+
+
 def test_a_whole_run_folder_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").symlink_to(tmp_path / "disk")

@@ -75,7 +75,8 @@ class Integrity:
     @property
     def doubted(self) -> frozenset[str]:
         """Files and folders that no event vouches for as they are. Without events none can be told from another."""
-        return frozenset(self.pending) | {fault.path for fault in self.faults} if self.chain.events else frozenset()
+        found = frozenset(self.pending) | {fault.path for fault in self.faults}
+        return found if self.chain.events or "." in found else frozenset()
 
     def lines(self) -> list[str]:
         """What was checked and what was found, one line each, the faults last."""
@@ -156,13 +157,11 @@ def _inside(path: str) -> bool:
 
 
 def check(folder: Path) -> Integrity:
-    """Hold every file of a run folder against its events."""
-    chain = read_chain(folder)
+    """Hold every file of a run folder against its events. What a link leads to is not read: it is not the run's."""
     if fault := stray(folder):
-        # What a link leads to is not read: it is not the run's.
-        return Integrity(
-            chain=chain, held={}, faults=(Fault(path=".", what=f"is no whole run folder: {fault}"),), pending=()
-        )
+        led = Fault(path=".", what=f"is no whole run folder: {fault}")
+        return Integrity(chain=UNCHECKED.chain, held={}, faults=(led,), pending=())
+    chain = read_chain(folder)
     return compare(folder, chain, vouched(chain.events))
 
 
