@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,7 +40,7 @@ def escapes(port: int, path: str, victim: int, processes: int, calls: Mapping[st
         ("shares memory that has no limit", lambda: mmap.mmap(-1, 4096)),
         ("grows a stack that has no limit", lambda: mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANON | GROWS_DOWN)),
         ("opens /dev/zero, a memory that has no limit", lambda: Path("/dev/zero").open("rb").close()),
-        ("writes to /dev/shm", lambda: Path("/dev/shm/togi").write_bytes(b"x")),
+        ("writes to /dev/shm", lambda: tempfile.TemporaryFile(dir="/dev/shm").close()),
         ("widens pipes", lambda: fcntl.fcntl(os.pipe()[1], SET_PIPE_SIZE, 2**20)),
     ]
     out = [f"a program {what}" for what, attempt in attempts if _succeeds(attempt)]
