@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from togi import rewards
+from togi.algorithms import DPO, GRPO
 from togi.batch import samples
 from togi.evidence.evaluate import from_groups
 from togi.evidence.summary import summary
@@ -18,8 +20,9 @@ from togi.rewards import Composable, clip, gate, python, scorer
 from togi.rewards.algebra import Leaf
 from togi.rewards.verify import matches, number
 from togi.rollout import score
+from togi.samplers import Dynamic, Rejection
 from togi.sandbox.pool import Pool, why_no_jail
-from togi.types import Fault, Group, Message, Sampling, Score, Task, Trajectory, Turn
+from togi.types import Fault, Group, Message, Sample, Sampling, Score, Task, Trajectory, Turn
 
 BOX = r"\boxed{%s}"
 
@@ -248,3 +251,39 @@ def test_one_right_and_three_dodging_attempts_average_a_quarter_everywhere() -> 
     assert (told.scored, dict(told.unscored), dict(told.own_faults)) == (4, {}, {"time": 3})
     rows = list(rollout_rows([group], [], [], str, {}))
     assert [row["score"].get("own_fault") for row in rows] == [None, "time", "time", "time"]
+
+
+def means(samples: Sequence[Sample]) -> list[float]:
+    return [float(each.advantage[each.mask].mean()) for each in samples if each.advantage is not None]
+
+
+def test_dodging_attempts_are_learned_from_like_wrong_ones() -> None:
+    made = samples([dodging()])
+    assert means(GRPO().credit(made, {})) == pytest.approx([1.4997, -0.4999, -0.4999, -0.4999], abs=1e-3)
+    unlike = [replace(each, ids=each.ids + number * each.mask) for number, each in enumerate(made)]
+    assert sorted(means(DPO().credit(unlike, {}))) == [-1, 0, 0, 1]  # one dodging attempt is the rejected answer
+
+
+class Once:
+    """A play that gives each task one group of scores."""
+
+    def __init__(self, *groups: Sequence[Score]) -> None:
+        self.groups, self.counts = list(groups), dict[str, float]()
+
+    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
+        return [
+            Group(task=task, trajectories=tuple(attempt(f"{place}") for place in range(n)), scores=tuple(scores))
+            for task, scores in zip(tasks, self.groups, strict=True)
+        ]
+
+
+def test_samplers_count_dodging_attempts_as_wrong_ones() -> None:
+    tasks = [ask("7") for _ in range(2)]
+    mixed, lost = composed(said(1, None, None, None), 4), composed(said(None, None, None, None), 4)
+    play = Once(mixed, lost)
+    assert [len(each.scores) for each in Dynamic(4, max_rounds=1)(iter(tasks), 2, play)] == [4]  # type: ignore[arg-type]
+    assert (play.counts["dynamic/accuracy"], play.counts["dynamic/unscored"]) == (0.125, 0)
+    play = Once(mixed)
+    (kept,) = Rejection(n=4, keep=2, reward_scale=0.01)(iter(tasks), 1, play)  # type: ignore[arg-type]
+    assert kept.scores[0].value == 1
+    assert play.counts["rejection/reward"] == 0.25

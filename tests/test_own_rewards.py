@@ -14,7 +14,7 @@ from togi.data import Rows, load_tasks
 from togi.evidence.grading_time import GradingTime, advice, grading_share
 from togi.evidence.reward_log import LARGEST, NAME, RewardLog
 from togi.folder import FolderError
-from togi.rewards import number, python
+from togi.rewards import clip, gate, number, python
 from togi.rewards.printed import printed_to
 from togi.run import Silent
 from togi.sandbox.pool import Pool, why_no_jail
@@ -235,6 +235,18 @@ def test_none_and_nan_say_that_a_function_does_not_apply(folder: Path, pool: Poo
     assert scores[1].status == "abstain"
 
 
+def test_a_sum_goes_on_without_a_function_that_does_not_apply(folder: Path, pool: Pool) -> None:
+    some = python("trl.py:does_not_apply", base=folder, pool=pool)
+    right = python("trl.py:solution_reward", base=folder, pool=pool)
+    attempts = [attempt("7"), attempt("8")]
+    for reward in (2 * some + right, right + gate(some, by=right) + some, clip(some, 0, 2) + some + right):
+        one, other = reward(ask(), attempts)
+        assert (one.status, other.status, other.value) == ("ok", "ok", 0)
+        assert sum(one.shares.values()) == one.value
+    for reward in (some + 0.5, 2 * some + gate(some, by=right), gate(right, by=some)):
+        assert [each.status for each in reward(ask(), attempts)] == ["ok", "abstain"]
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [
@@ -399,5 +411,5 @@ def test_advice_where_graders_take_much_of_the_time(folder: Path) -> None:
         steps = [{"sample": 1.0, "grade": 3.0}] * 5
         assert grading_share(steps) == 0.75
         look = GradingTime(own)
-        assert [bool(look.look(seconds)) for seconds in steps] == [False, False, True, False, False]
+        assert [bool(look.look(seconds)) for seconds in steps] == [False, False, False, True, False]
         assert GradingTime(None).look(steps[0]) == ""

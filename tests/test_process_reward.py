@@ -120,9 +120,10 @@ def test_gates_and_weights_keep_the_sum_at_zero() -> None:
         assert found.steps == pytest.approx(FOUR)
 
 
-def test_an_answer_without_a_step_abstains_and_nonsense_is_an_error() -> None:
+def test_an_answer_without_a_step_is_worth_nothing_and_nonsense_is_an_error() -> None:
     [found] = ready(process("prm"), 0.5)(TASK, [wrote("\n")])
-    assert (found.status, found.note) == ("abstain", "process: the model wrote no step to score")
+    assert (found.status, found.value, found.own_fault) == ("ok", 0, "empty")
+    assert "the model wrote no step to score" in found.note
     assert ready(process("prm"), math.nan)(TASK, [wrote("a")])[0].status == "error"
 
 

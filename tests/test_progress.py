@@ -67,6 +67,18 @@ def test_a_step_that_kept_no_group_says_what_was_dropped() -> None:
     assert lines[2].startswith("dapo 2/3  40 groups dropped (75% of all were wrong, 25% of all were correct)  1.0 s")
 
 
+def test_attempts_that_were_not_graded_are_told_by_kind() -> None:
+    out = io.StringIO()
+    with Live(Console(file=out, force_terminal=False, width=40)) as watch:
+        watch.stage("grpo", 2, 0)
+        watch.step(1, {"unscored/error": 1.0}, {"sample": 1.0})
+        watch.progress(8, 8)
+        watch.step(2, METRICS | {"unscored/timeout": 0.125, "own_fault/depth": 0.125, "own_fault/time": 0.25}, {})
+    lines = out.getvalue().splitlines()
+    assert lines[1].startswith("grpo 1/2  100% without a score (error)")
+    assert "12% without a score (timeout)  38% 0 by own fault (depth, time)" in lines[2]
+
+
 def test_sparkline() -> None:
     assert sparkline([0.0, 1.0, 0.5]) == "▁█▅"
     assert sparkline([2.0, 2.0]) == "▁▁"

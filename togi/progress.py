@@ -144,11 +144,11 @@ def told(now: Shown) -> str:
             parts.append(f"{metrics['completions/clipped_ratio']:.0%} cut off")
         if metrics.get("frac_reward_zero_std", 0.0) > 0:
             parts.append(f"{metrics['frac_reward_zero_std']:.0%} of groups without signal")
-        for prefix, words in (("unscored/", "without a score"), ("own_fault/", "0 by own fault")):
-            if lost := {name[len(prefix) :]: share for name, share in metrics.items() if name.startswith(prefix)}:
-                parts.append(f"{sum(lost.values()):.0%} {words} ({', '.join(lost)})")
     elif "loss" in metrics:
         parts.append(f"loss {metrics['loss']:.4f}")
+    for prefix, words in (("unscored/", "without a score"), ("own_fault/", "0 by own fault")):
+        if lost := {name[len(prefix) :]: share for name, share in metrics.items() if name.startswith(prefix)}:
+            parts.append(f"{sum(lost.values()):.0%} {words} ({', '.join(lost)})")
     if dropped := metrics.get("dynamic/dropped"):
         why = [f"{metrics.get(f'dynamic/all_{name}', 0.0):.0%} of all were {name}" for name in ("wrong", "correct")]
         parts.append(f"{dropped:.0f} groups dropped ({', '.join(why)})")

@@ -12,10 +12,12 @@ from rich.table import Table
 
 from togi.evidence.evaluate import evaluate
 from togi.evidence.evaluation import EvaluationRecord, write_evaluation
+from togi.evidence.reward_log import RewardLog
 from togi.evidence.summary import Comparison, Summary, compare, summary
 from togi.folder import append_event, mark, refuse_links
 from togi.manifest import read_manifest, run_dtype
 from togi.resume import steps_taken
+from togi.rewards.printed import printed_to
 from togi.run import BASE, Run, open_model, open_play
 from togi.statistics import Interval
 
@@ -43,15 +45,18 @@ def evaluate_run(run: Run, stage: str) -> tuple[EvaluationRecord, EvaluationReco
     refuse_links(run.folder)
     dtype = run_dtype(read_manifest(run.folder))
     records: list[EvaluationRecord] = []
+    log = RewardLog(run.folder)
     for name in (BASE, stage):
-        record = evaluate(
-            open_play(run, open_model(run, name), dtype),
-            run.evaluation.tasks,
-            run.evaluation.attempts,
-            model=f"eval-{name}",
-            step=steps_taken(run, name),
-            sampling=run.evaluation.sampling,
-        )
+        log.place = f"eval-{name}"
+        with printed_to(log):
+            record = evaluate(
+                open_play(run, open_model(run, name), dtype),
+                run.evaluation.tasks,
+                run.evaluation.attempts,
+                model=f"eval-{name}",
+                step=steps_taken(run, name),
+                sampling=run.evaluation.sampling,
+            )
         written = write_evaluation(run.folder, record)
         place = str(written.relative_to(run.folder))
         append_event(run.folder, "evaluated", model=record["model"], files={place: mark(written)})

@@ -11,7 +11,7 @@ from togi.rewards.algebra import leaves_of
 from togi.sandbox.pool import Pool
 
 MUCH = 0.3  # of the time of a step
-STEPS = 3  # that are looked at
+STEPS = 3  # that are looked at, after the first, in which workers start
 
 
 def cores() -> int:
@@ -41,10 +41,10 @@ class GradingTime:
         self._steps: list[Mapping[str, float]] = []
 
     def look(self, seconds: Mapping[str, float]) -> str:
-        if self._reward is None or len(self._steps) >= STEPS:
-            return ""
         self._steps.append(seconds)
-        return advice(self._reward, grading_share(self._steps), cores()) if len(self._steps) == STEPS else ""
+        if self._reward is None or len(self._steps) != STEPS + 1:
+            return ""
+        return advice(self._reward, grading_share(self._steps[1:]), cores())
 
 
 def grading_share(steps: Sequence[Mapping[str, float]]) -> float:

@@ -107,7 +107,7 @@ class GradingTable(Table):
     workers: Annotated[int, Field(ge=1, le=1000)] = 2
     """Worker processes that score completions."""
     seconds: Annotated[float, Field(gt=0, le=86_400)] = 10.0
-    """Wall clock of one grader call; a call that runs over is a time-out, never a score of 0."""
+    """Wall clock of one grader call; a call that runs over is stopped (see rewards.md)."""
     memory_mb: Annotated[int, Field(ge=64, le=1_000_000)] = 2048
     """Memory of one worker."""
     tier: Literal["auto", "bubblewrap", "landlock", "subset", "process"] = "auto"

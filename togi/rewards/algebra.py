@@ -1,8 +1,9 @@
 """Rewards compose by arithmetic, ``gate`` and ``clip``; this file knows no grader and never reads a completion.
 
 A composed reward keeps the parts of everything inside it, by name. A part that could not be scored makes the whole
-not scored. ``parts["correct"]`` is what samplers decide on: composition multiplies it by gates and takes the least of
-several verifiers, and shaping terms never touch it. ``shares`` say what each leaf added to the value, and sum to it.
+not scored; but a user's function that says None, "does not apply", adds nothing to a sum in which another part applies.
+``parts["correct"]`` is what samplers decide on: composition multiplies it by gates and takes the least of several
+verifiers, and shaping terms never touch it. ``shares`` say what each leaf added to the value, and sum to it.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class Composable(ABC):
     def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
         """The scores of many tasks' attempts; rewards that ask a model or a server do better than one by one."""
         return [self(task, trajectories) for task, trajectories in asked]
+
+    @property
+    def may_not_apply(self) -> bool:
+        """Whether it abstains of tasks that it is not meant for, so that a sum goes on without it."""
+        return False
 
     @abstractmethod
     def opened(self, at: Surroundings) -> Composable:
@@ -143,14 +149,20 @@ class Sum(Composable):
 
     def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
         columns = [term.many(asked) for _, term in self.terms]
-        weights = [weight for weight, _ in self.terms]
-        return [[self._add(weights, row) for row in zip(*scores, strict=True)] for scores in zip(*columns, strict=True)]
+        return [[self._add(row) for row in zip(*scores, strict=True)] for scores in zip(*columns, strict=True)]
 
-    def _add(self, weights: Sequence[float], scores: Sequence[Score]) -> Score:
+    @property
+    def may_not_apply(self) -> bool:
+        return all(term.may_not_apply for _, term in self.terms)
+
+    def _add(self, given: Sequence[Score]) -> Score:
+        pairs = list(zip(self.terms, given, strict=True))
+        applying = [pair for pair in pairs if not (pair[0][1].may_not_apply and pair[1].status == "abstain")] or pairs
+        weights, scores = [weight for (weight, _), _ in applying], [score for _, score in applying]
         value = self.constant + sum(weight * score.value for weight, score in zip(weights, scores, strict=True))
         dense = _add_dense(weights, [score.dense for score in scores])
         shares = {"constant": self.constant} if self.constant else {}
-        for (weight, term), score in zip(self.terms, scores, strict=True):
+        for (weight, term), score in applying:
             for name, share in _shares(term, score).items():
                 shares[name] = shares.get(name, 0.0) + weight * share
         return combine(scores, value, shares=shares, dense=dense)
@@ -169,6 +181,10 @@ class gate(Composable):
     @property
     def leaves(self) -> tuple[Leaf, ...]:
         return (*self.reward.leaves, *self.by.leaves)
+
+    @property
+    def may_not_apply(self) -> bool:
+        return self.reward.may_not_apply
 
     def opened(self, at: Surroundings) -> gate:
         return replace(self, reward=self.reward.opened(at), by=self.by.opened(at))
@@ -208,6 +224,10 @@ class clip(Composable):
     @property
     def leaves(self) -> tuple[Leaf, ...]:
         return self.reward.leaves
+
+    @property
+    def may_not_apply(self) -> bool:
+        return self.reward.may_not_apply
 
     def opened(self, at: Surroundings) -> clip:
         return replace(self, reward=self.reward.opened(at))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from togi.protocols import Asked
 from togi.rewards.algebra import Leaf, Surroundings
+from togi.rewards.blame import own_fault
 from togi.rewards.model import place
 from togi.types import Group, Sample, Score, Task, Trajectory
 
@@ -48,7 +49,7 @@ class ProcessModel(Leaf):
     The value is that of all steps; ``Score.steps`` keeps the chance that each is right. ``dense`` pays at the end of
     each step by how much it moved the value of the steps so far, and takes the sum back at the last token, where the
     value itself is paid: potential-based shaping with the potential 0 before the first step (Ng et al. 1999), which
-    leaves every policy's expected reward as it is. An answer without a step abstains. ``loaded`` is None until
+    leaves every policy's expected reward as it is. An answer without a step is worth 0. ``loaded`` is None until
     ``opened``.
     """
 
@@ -107,7 +108,7 @@ class ProcessModel(Leaf):
         last = trajectory.turns[-1]
         ends = self.chat.step_ends(last.completion, self.separator)
         if after_T is None or not ends:
-            return Score(value=math.nan, status="abstain", note=f"{self.name}: the model wrote no step to score")
+            return own_fault(self.name, "empty", "the model wrote no step to score")
         x_K = after_T[len(last.prompt) + np.array(ends)]
         if not np.isfinite(x_K).all():
             return Score(value=math.nan, status="error", note=f"{self.name}: the model gave {x_K.tolist()}")

@@ -30,9 +30,9 @@ class python(Leaf):
     Togi's signature is ``(task, completion) -> float``, called once a completion; TRL's is
     ``(completions, **columns) -> list of float``, called once a group with ``prompts``, ``completions``,
     ``completion_ids``, ``answer`` and the data's further columns. Arrays and tensors are read as lists. An ``async``
-    function is awaited for many questions at once. True and False are 1 and 0, None abstains; text, nan, infinities and
-    a wrong count are errors that name the function. ``fresh`` makes each call in a process of its own, for a function
-    that runs answers. ``base`` is the folder a file is relative to.
+    function is awaited for many questions at once. True and False are 1 and 0, None abstains, and so does nan in TRL's
+    signature, as there; text, infinities and a wrong count are errors that name the function. ``fresh`` makes each call
+    in a process of its own, for a function that runs answers. ``base`` is the folder a file is relative to.
     """
 
     function: str
@@ -50,6 +50,10 @@ class python(Leaf):
     def files(self) -> tuple[Path, ...]:
         place = self.function.rpartition(":")[0]
         return with_imports(Path(place)) if place.endswith(".py") else ()
+
+    @property
+    def may_not_apply(self) -> bool:
+        return True
 
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         return self.many([(task, trajectories)])[0]
@@ -130,10 +134,15 @@ class _Asking:
     def answers(self, questions: Sequence[_Question]) -> list[list[_Answer]]:
         """One answer a completion of each question."""
         said = self._ask(questions, AT_ONCE if self.awaited else 1)
-        return [
-            each.split() if each.verdict.status == "ok" else self._one_by_one(question, each)
+        found = [
+            each.split() if each.verdict.status == "ok" else [each] * len(question.completions)
             for question, each in zip(questions, said, strict=True)
         ]
+        broken = [place for place, each in enumerate(said) if each.verdict.status != "ok" and len(found[place]) > 1]
+        mended = self._one_by_one([questions[place] for place in broken], [said[place] for place in broken])
+        for place, answers in zip(broken, mended, strict=True):
+            found[place] = answers
+        return found
 
     def blamed(self, task: Task, answers: Sequence[_Answer]) -> list[Graded]:
         """The answers to all attempts at a task. Where one failed, another one's answer is the control; where there is
@@ -149,22 +158,16 @@ class _Asking:
             for each in answers
         ]
 
-    def _one_by_one(self, question: _Question, whole: _Answer) -> list[_Answer]:
-        """Find out which completion a question failed at, and ask about the others together."""
-        if len(question.completions) == 1:
-            return [whole]
-        answers = self._ask(question.alone())
-        sound = [place for place, each in enumerate(answers) if each.verdict.status == "ok"]
-        if not sound:
-            return [whole] * len(answers)
-        if len(sound) == len(answers):
-            note = f"{whole.verdict.note}, for {len(answers)} completions; each of them alone is answered"
-            return [_Answer(verdict=replace(whole.verdict, note=note), blameless=True)] * len(answers)
-        answers = [each if each.verdict.status != "ok" else each.split()[0] for each in answers]
-        rest = self._ask([question.some(sound)])[0]
-        for place, each in zip(sound, rest.split() if rest.verdict.status == "ok" else [], strict=False):
-            answers[place] = each
-        return answers
+    def _one_by_one(self, questions: Sequence[_Question], wholes: Sequence[_Answer]) -> list[list[_Answer]]:
+        """Find out which completions these questions failed at, and ask about the others of each together."""
+        alone = iter(self._ask([each for question in questions for each in question.alone()]))
+        apart = [[next(alone) for _ in question.completions] for question in questions]
+        sound = [[place for place, each in enumerate(answers) if each.verdict.status == "ok"] for answers in apart]
+        some = [number for number, answers in enumerate(apart) if 0 < len(sound[number]) < len(answers)]
+        again = dict(zip(some, self._ask([questions[number].some(sound[number]) for number in some]), strict=True))
+        return [
+            _settled(answers, sound[number], wholes[number], again.get(number)) for number, answers in enumerate(apart)
+        ]
 
     def _ask(self, questions: Sequence[_Question], at_once: int = 1) -> list[_Answer]:
         parts = [questions[start : start + at_once] for start in range(0, len(questions), at_once)]
@@ -189,6 +192,20 @@ class _Asking:
                 _verdict(said, len(question.completions)) for question, said in zip(part, value["replies"], strict=True)
             )
         ]
+
+
+def _settled(answers: Sequence[_Answer], sound: Sequence[int], whole: _Answer, again: _Answer | None) -> list[_Answer]:
+    """The answers to the completions of a question that failed as a ``whole``: each was asked about alone, and those
+    that are ``sound`` then once more together, ``again``, since a function may compare them."""
+    if not sound:
+        return [whole] * len(answers)
+    if again is None:
+        note = f"{whole.verdict.note}, for {len(answers)} completions; each of them alone is answered"
+        return [_Answer(verdict=replace(whole.verdict, note=note), blameless=True)] * len(answers)
+    found = [each.split()[0] if each.verdict.status == "ok" else each for each in answers]
+    for place, each in zip(sound, again.split() if again.verdict.status == "ok" else [], strict=False):
+        found[place] = each
+    return found
 
 
 def _question(task: Task, played: Sequence[Trajectory]) -> _Question:
