@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,16 @@ def test_bad_form_shows_an_example_made_harmless() -> None:
     assert "⟨U+202E⟩evil" in form.detail
     assert "\x1b" not in form.detail
     assert not any("well-formed" in one.title for one in cold_start(groups([1, 0], form=None), SAMPLING))
+
+
+def test_own_faults_are_counted_apart() -> None:
+    (group,) = groups([1, 0, 0, 0])
+    stuck = replace(group.scores[-1], own_fault="time", note="stuck")
+    found = cold_start([replace(group, scores=(*group.scores[:-1], stuck))], SAMPLING)
+    lost = next(finding for finding in found if "kept the grader" in finding.title)
+    assert lost.level == "warn"
+    assert lost.title == "1 of 4 attempts kept the grader from grading them and earned 0 (1 by time)"
+    assert "stuck" in lost.detail
 
 
 def test_unscored_attempts_are_counted_apart() -> None:

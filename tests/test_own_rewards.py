@@ -5,20 +5,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_text import tiny_folder
+from toy_run import toy_run
 
+from togi.algorithms import GRPO
 from togi.data import Rows, load_tasks
+from togi.evidence import grading_time
 from togi.evidence.grading_time import GradingTime, advice, grading_share
 from togi.evidence.reward_log import LARGEST, NAME, RewardLog
-from togi.folder import FolderError
+from togi.folder import FolderError, read_lines
 from togi.rewards import clip, gate, number, python
 from togi.rewards.printed import printed_to
 from togi.run import Silent
+from togi.samplers import Groups
 from togi.sandbox.pool import Pool, why_no_jail
-from togi.train import Clock
+from togi.train import Clock, train
 from togi.types import Message, Score, Task, Trajectory, Turn
 
 TRL = """
@@ -413,3 +419,38 @@ def test_advice_where_graders_take_much_of_the_time(folder: Path) -> None:
         look = GradingTime(own)
         assert [bool(look.look(seconds)) for seconds in steps] == [False, False, False, True, False]
         assert GradingTime(None).look(steps[0]) == ""
+
+
+COSTLY = """
+def costly(task, completion):
+    print("graded", task.id)
+    return len(set(completion) & set(task.answer)) / 10
+"""
+
+
+def test_a_run_keeps_what_rewards_print_and_says_that_they_take_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "costly.py").write_text(COSTLY)
+    monkeypatch.setattr(grading_time, "cores", lambda: 8)
+    monkeypatch.setattr(grading_time, "MUCH", 0.0)
+    run = toy_run(tmp_path / "run", tiny_folder(tmp_path / "model"), grpo_steps=4)
+    with Pool(workers=2) as pool:
+        own = python("costly.py:costly", base=tmp_path, pool=pool)
+        grpo = replace(run.stages[1], algorithm=GRPO(sampler=Groups(4)), reward=own, tasks_per_step=2, minibatches=1)
+        train(replace(run, stages=(grpo,), evaluation=None), watch := Notes())
+    timings = read_lines(tmp_path / "run" / "timings.jsonl")
+    assert all(row["seconds"]["grade"] > 0 for row in timings)
+    (note,) = [note for note in watch.notes if "of the time" in note]
+    assert "with 2 of 8 cores: try workers = 8 under [grading]" in note
+    lines = (tmp_path / "run" / NAME).read_text().splitlines()
+    assert lines[0].startswith("[grpo 1] costly: graded ")
+    assert lines[-1].startswith("[grpo 4] costly: graded ")
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)

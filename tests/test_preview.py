@@ -14,16 +14,17 @@ from tiny_text import THINKING, byte_level, tiny_folder
 
 from togi.algorithms import GRPO, SFT
 from togi.data import Tasks
-from togi.evidence.estimate import Rates, estimate, rates
+from togi.evidence.estimate import EVALUATION, Rates, estimate, rates
 from togi.evidence.gold import cases_of, gold_text, judge
 from togi.evidence.preview import Preview, preview
 from togi.models.load import Loaded, load_model
 from togi.models.policy import Optimiser
 from togi.protocols import Reward, Sampler
-from togi.rewards import concise, form, gate, number, parse_reward
+from togi.rewards import concise, form, gate, number, parse_reward, python
 from togi.rewards.algebra import Leaf
 from togi.run import Evaluation, ModelChoice, Run, Stage
 from togi.samplers import Against, Dynamic, Groups, Rejection, WithGreedy
+from togi.sandbox.pool import Pool
 from togi.text import Chat
 from togi.types import Message, Sampling, Score, Task, Trajectory
 
@@ -248,6 +249,29 @@ def test_the_estimate_adds_up(chat: Chat) -> None:
     reading = (6 + 10 * (1 + len(run.stages[1].algorithm.needs & {"old_logp", "ref_logp"})) + played) * prompt
     reading += 10 * 4 * answer * len(run.stages[1].algorithm.needs & {"old_logp", "ref_logp"})
     assert found.seconds[0] == pytest.approx(expected / 10 + learning / 50 + reading / 100)
+    graded = estimate(run, chat, Rates(sample=10, read=100, learn=50), {run.stages[1].name: 0.5, EVALUATION: 2.0})
+    assert graded.grading == (5 * 2 * 4 * 0.5 + played * 2 * 2.0,) * 2
+    assert graded.seconds[1] == pytest.approx(found.seconds[1] + graded.grading[1])
+
+
+def test_what_own_rewards_print_and_how_long_they_take_is_shown(loaded: Loaded, tmp_path: Path) -> None:
+    source = (
+        "def mine(task, completion):\n    print('seen \\x1b[1m' + completion)\n    return float(completion == '7')\n"
+    )
+    (tmp_path / "own.py").write_text(source)
+    run = a_run(some(7, 8, written=True))
+    with Pool(workers=1) as pool:
+        own = python("own.py:mine", base=tmp_path, pool=pool)
+        stages = (run.stages[0], replace(run.stages[1], reward=own))
+        found = preview(replace(run, stages=stages, evaluation=None), loaded)
+    look = found.looks[1]
+    assert look.printed[0].startswith("mine: seen \x1b[1m<think>")
+    assert look.grading > 0
+    assert found.estimate.grading[0] == pytest.approx(look.grading * 5 * 2 * 4)
+    screen = Console(file=io.StringIO(), width=200)
+    found.render(screen)
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "mine: seen ⟨U+001B⟩[1m" in shown
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,17 @@ from sealed import seal
 from togi.evidence.cost import cost
 from togi.evidence.evaluate import from_groups
 from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, write_evaluation
+from togi.evidence.summary import summary
 from togi.evidence.visible import shortened, visible
 from togi.folder import RunFolder, dumps
 from togi.report import render, verdict, write_report
 from togi.report.examples import examples, training_groups
+from togi.report.ledger import cost_facts
 from togi.report.observed import observations
+from togi.report.page import unscored_table
 from togi.report.plots import STACKS, Line, line_chart, number, stacked_chart, strip, ticks
 from togi.report.read import RunData, read_run
+from togi.report.words import doubts
 from togi.statistics import Interval
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
 
@@ -188,6 +192,25 @@ def test_a_whole_run_is_told_in_words_and_pictures(tmp_path: Path) -> None:
     for chart in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
         ElementTree.fromstring(chart)
         assert "nan" not in re.sub(r"<(title|desc)>.*?</\1>", "", chart)
+
+
+def test_attempts_without_a_score_are_a_bound_and_own_faults_are_counted(tmp_path: Path) -> None:
+    made = evaluation("grpo", 0.55, 0.99, np.random.default_rng(1))
+    for task in made["tasks"]:
+        first, second, *others = [attempt["score"] for attempt in task["attempts"]]
+        first.update(value=0.0, status="ok", own_fault="memory")
+        second.update(value=1.0, status="ok")
+        for score in others:
+            score.update(value=None, status="error")
+    one = summary(made)
+    rows = {head: cells[0] for head, cells in unscored_table([one])}
+    assert (rows["scored"], rows["of these 0 by own fault: memory"], rows["no score: error"]) == ("120", "60", "120")
+    assert (rows["mean score, those left out"], rows["mean score, those as wrong"]) == ("0.500", "0.250")
+    told = " ".join(doubts(RunData(folder=tmp_path), [one]))
+    assert (
+        "If they all were wrong, pass@1 would be 25.0% and not 50.0%, and the mean score 0.250 and not 0.500." in told
+    )
+    assert "60 of 240 attempts earned 0 since they kept the grader from grading them (60 by memory)" in told
 
 
 def test_a_model_is_set_against_the_one_it_was_trained_from(tmp_path: Path) -> None:
@@ -586,6 +609,8 @@ def test_cost_adds_up() -> None:
     )
     assert spent.total_seconds == 10.0
     assert spent.seconds == {"learn": 5.0, "sample": 4.0}
+    graded = rows[0] | {"seconds": {"sample": 4.0, "grade": 1.0}}
+    assert ("Grading", "20.0% of the time") in cost_facts(cost([graded], sampled=[]), logged=True)
     assert spent.flops == 10 * (6 * 300 + 2 * (200 + 50))
     assert spent.sampling_tokens_per_second == 50.0
     assert spent.memory_gb == 2.0

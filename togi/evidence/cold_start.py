@@ -59,6 +59,8 @@ def cold_start(
     found.append(_cut(groups, one, sampling, taught_before, drops_cut))
     if one.unscored:
         found.append(_unscored(groups, one, "warn"))
+    if one.own_faults:
+        found.append(_own_faults(groups, one))
     alike = _alike(groups)
     if alike is not None:
         found.append(alike)
@@ -205,6 +207,20 @@ def _unscored(groups: Sequence[Group], one: Summary, level: Level) -> Finding:
         title=f"{lost} of {lost + one.scored} attempts got no score ({kinds})",
         detail=detail,
         advice="they are left out of training: make the reward answer for every completion, and within its time",
+    )
+
+
+def _own_faults(groups: Sequence[Group], one: Summary) -> Finding:
+    lost, total = sum(one.own_faults.values()), one.scored + sum(one.unscored.values())
+    kinds = ", ".join(f"{count} by {kind}" for kind, count in sorted(one.own_faults.items()))
+    note = next(score.note for group in groups for score in group.scores if score.own_fault)
+    return Finding(
+        level="warn" if lost > MANY_UNSCORED * total else "ok",
+        title=f"{lost} of {total} attempts kept the grader from grading them and earned 0 ({kinds})",
+        detail=f"the first: {shortened(note, 200)}",
+        advice="look whether right answers are among them; if so, raise the grader's limits, or mend it"
+        if lost > MANY_UNSCORED * total
+        else "",
     )
 
 

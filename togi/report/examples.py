@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, TaskRecord
 from togi.evidence.summary import passes, value_of
@@ -157,7 +158,7 @@ def _attempt(attempt: AttemptRecord, mark: float | None) -> Attempt:
         completion=shortened(str(attempt["completion"]), LONGEST),
         tokens=str(attempt["tokens"]),
         stop=str(attempt["stop"]),
-        value=f"{score['value']:.3g}" if scored else f"no score: {score['status']}",
+        value=f"{score['value']:.3g}{_own_fault(score)}" if scored else f"no score: {score['status']}",
         passed=passes(attempt, mark) if scored and mark is not None else None,
         parts=_parts(score["parts"]),
         note=shortened(str(score["note"]), NOTE),
@@ -237,13 +238,20 @@ def _compared(group: Sequence[Json]) -> list[tuple[Json, str]]:
 def logged(row: Json) -> Attempt:
     score = row["score"]
     value = score.get("value")
-    status = str(score.get("status", "ok"))
+    shown = f"no score: {shortened(str(score.get('status', 'ok')), 40)}"
+    if isinstance(value, int | float):
+        shown = f"score {value:.3g}{_own_fault(score)}"
     return Attempt(
         completion=shortened(row["completion"], LONGEST),
         tokens=str(row["tokens"]),
         stop=str(row.get("stop", "not recorded")),
-        value=f"score {value:.3g}" if isinstance(value, int | float) else f"no score: {shortened(status, 40)}",
+        value=shown,
         passed=None,
         parts=(*_parts(score.get("parts")), *_parts({"truth": row.get("gold")})),
         note=shortened(str(score.get("note", "")), NOTE),
     )
+
+
+def _own_fault(score: Mapping[str, Any]) -> str:
+    fault = score.get("own_fault")
+    return f" (own fault: {shortened(str(fault), 40)})" if fault else ""

@@ -44,13 +44,23 @@ def graded(
     *,
     fresh: bool = False,
 ) -> list[Graded]:
-    """Call ``grader`` for each of ``calls``, and for the control of each that fails. Equal controls are asked once."""
-    verdicts = pool.call_many(grader, calls, library, fresh=fresh)
-    pairs = list(zip(verdicts, map(_key, controls), controls, strict=True))
-    asked = {key: control for verdict, key, control in pairs if verdict.status != "ok"}
-    again = pool.call_many(grader, list(asked.values()), library, fresh=fresh) if asked else []
-    said = dict(zip(asked, again, strict=True))
-    return [Graded(verdict=verdict, control=None if verdict.status == "ok" else said[key]) for verdict, key, _ in pairs]
+    """Call ``grader`` for each of ``calls``, and for the control of each that fails. Equal calls are made once. With
+    ``fresh`` each call has a process of its own."""
+    verdicts = _asked_once(pool, grader, calls, library, fresh)
+    lost = [place for place, verdict in enumerate(verdicts) if verdict.status != "ok"]
+    again = _asked_once(pool, grader, [controls[place] for place in lost], library, fresh)
+    said = dict(zip(lost, again, strict=True))
+    return [Graded(verdict=verdict, control=said.get(place)) for place, verdict in enumerate(verdicts)]
+
+
+def _asked_once(
+    pool: Pool, grader: str, calls: Sequence[Call], library: Mapping[str, str] | None, fresh: bool
+) -> list[Verdict]:
+    keys = [json.dumps(call, sort_keys=True) for call in calls]
+    asked = dict(zip(keys, calls, strict=True))
+    said = pool.call_many(grader, list(asked.values()), library, fresh=fresh) if asked else []
+    found = dict(zip(asked, said, strict=True))
+    return [found[key] for key in keys]
 
 
 def failed(name: str, each: Graded, parts: Sequence[str] = ()) -> Score:
@@ -71,7 +81,3 @@ def own_fault(name: str, fault: Fault, note: str, parts: Sequence[str] = ()) -> 
 def ran_over(score: Score) -> bool:
     """Whether a grader took all its time, by whoever's doing."""
     return score.status == "timeout" or score.own_fault == "time"
-
-
-def _key(call: Call) -> str:
-    return json.dumps(call, sort_keys=True)
