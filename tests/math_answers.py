@@ -69,6 +69,10 @@ RIGHT: Mapping[str, Sequence[str]] = {
 
 WRONG: Mapping[str, Sequence[str]] = {
     "42": [
+        r"\boxed{42!!}",
+        r"\boxed{9!!!}",
+        r"\boxed{\left(9!\right)!}",
+        r"\boxed{((42)!)!}",
         "42",
         "$42$",
         r"\boxed{}",

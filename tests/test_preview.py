@@ -153,6 +153,11 @@ def test_a_grader_that_hangs_on_everything_is_given_up(chat: Chat) -> None:
     assert len(cases_of(some(*range(50)), By(()), chat)) == 2
 
 
+def test_a_slow_grader_is_asked_for_some_seconds_only(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("togi.evidence.gold.SECONDS", 0.0)
+    assert len(cases_of(some(*range(50)), FORMED, chat)) == 1
+
+
 def test_tasks_without_answers_are_told(chat: Chat) -> None:
     levels = findings([ask(None, "a"), ask(None, "b")], By((("", 1.0),)), chat)
     assert ("warn", "no task has an answer that can be written down, so the reward cannot be checked") in levels

@@ -30,7 +30,7 @@ Sight = Literal["answer", "open", "blind"]
 """What a reward sees of a task: its answer; nothing of it, as far as can be told; nothing, as it says itself."""
 SAME = 1e-6
 NAMED = 5  # tasks named in a finding
-PATIENCE = 5
+PATIENCE, SECONDS = 5, 20.0
 TWINS = 8  # tasks at which is tried whether another answer of the row changes the pay
 
 
@@ -60,8 +60,8 @@ class Case:
 
 
 def cases_of(tasks: Sequence[Task], reward: Reward | None, chat: Chat) -> tuple[Case, ...]:
-    """Score each task's answers by the reward; none without a reward. Stops after ``PATIENCE`` time-outs: a grader that
-    hangs on everything is found out by the first few."""
+    """Score each task's answers by the reward; none without a reward. Stops after ``PATIENCE`` time-outs, since a
+    grader that hangs on everything is found out by the first few, and once ``SECONDS`` are spent on a slow one."""
     if reward is None:
         return ()
     golds = [gold_text(task, reward) for task in tasks]
@@ -70,7 +70,7 @@ def cases_of(tasks: Sequence[Task], reward: Reward | None, chat: Chat) -> tuple[
     for index in range(len(tasks)):
         cases.append(_case(index, tasks, golds, reward, chat))
         timeouts += sum(ran_over(attempt.score) for attempt in cases[-1].attempts)
-        if timeouts >= PATIENCE:
+        if timeouts >= PATIENCE or sum(case.seconds for case in cases) > SECONDS:
             break
     return tuple(cases)
 
@@ -189,11 +189,13 @@ def _unscored(cases: Sequence[Case]) -> list[Finding]:
     """Answers without a score, the gold ones first. An abstention is no failure."""
     found = []
     golds = [(case, gold) for case in cases if (gold := case.get("gold")) is not None]
-    unscored = [(case, gold) for case, gold in golds if gold.score.status not in ("ok", "abstain")]
+    unscored = [
+        (case, gold) for case, gold in golds if gold.score.own_fault or gold.score.status not in ("ok", "abstain")
+    ]
     if unscored:
         _, gold = unscored[0]
         title = f"{len(unscored)} of {len(golds)} gold answers could not be scored: {_named([c for c, _ in unscored])}"
-        detail = f"{gold.score.status}: {shortened(gold.score.note, 300)}"
+        detail = f"{gold.score.own_fault or gold.score.status}: {shortened(gold.score.note, 300)}"
         found.append(Finding(level="fail", title=title, detail=detail, advice="mend the rows, or the grader"))
     others = [attempt.score for case in cases for attempt in case.attempts if attempt.kind != "gold"]
     lost = Counter(score.status for score in others if score.status not in ("ok", "abstain"))

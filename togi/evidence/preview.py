@@ -7,7 +7,7 @@ an own answer without full marks, or a reward that never differs, is a finding: 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
@@ -44,6 +44,7 @@ from togi.types import Sampling, Score, Task
 
 SHOWN, CHECKED = 2, 1000
 GLANCE_SECONDS = 1.0  # of a grader's call while a reward is attacked at a glance
+SLOW = 0.1  # seconds an answer from which on a reward is not attacked here: there are hundreds of attempts
 LONGEST = 1500  # characters of a prompt that are shown
 PRINTED, LONGEST_LINE = 10, 200  # lines that own rewards printed, and characters of each
 
@@ -52,9 +53,9 @@ PRINTED, LONGEST_LINE = 10, 200  # lines that own rewards printed, and character
 class Look:
     """One stage, or the evaluation. ``cases`` hold the scored answers, the first ``SHOWN`` are shown; empty for a
     stage without a reward. ``prompts`` are the first prompts as the model sees them, ``recorded`` the answers that were
-    written to each of them. ``attacked`` says in a line what
-    the reward pays for besides right answers; empty where that was not asked. ``printed`` is what own rewards printed,
-    ``grading`` the seconds that the score of one answer took."""
+    written to each of them. ``attacked`` says in a line what the reward pays for besides right answers; empty where
+    that was not asked, or would take long. ``printed`` is what own rewards printed, ``grading`` the seconds that the
+    score of one answer took."""
 
     title: str
     tasks: int
@@ -149,17 +150,19 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
         one = run.evaluation
         paid = now(one.reward)
         asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=paid, measure=paid, sampling=one.sampling))
-    attacked: list[tuple[Reward | None, str]] = []  # a reward of several stages is attacked once
+    looks: list[Look] = []
+    attacked: list[Reward] = []  # a reward of several stages is attacked once
     for each in asked:
-        attacked.append((each.reward, "" if each.reward in [reward for reward, _ in attacked] else _attack(each)))
-    looks = tuple(
-        _make_look(each, chat, loaded.context, checked, words) for each, (_, words) in zip(asked, attacked, strict=True)
-    )
+        look = _make_look(each, chat, loaded.context, checked)
+        if each.reward is not None and each.reward not in attacked and look.grading < SLOW:
+            attacked.append(each.reward)
+            look = replace(look, attacked=_attack(each))
+        looks.append(look)
     names = [*(stage.name for stage in run.stages), EVALUATION]
     expected = estimate(run, chat, speed, {name: look.grading for name, look in zip(names, looks, strict=False)})
     slowest = max(zip(looks, asked, strict=True), key=lambda pair: pair[0].grading)[1].reward
     return Preview(
-        looks=looks,
+        looks=tuple(looks),
         estimate=expected,
         memory=machine.memory_needed(run_size(run, loaded, compute)),
         advice=advice(slowest, expected.grading[0] / max(expected.seconds[0], 1e-9), cores()) if slowest else "",
@@ -192,7 +195,7 @@ def _attack(asked: Asked) -> str:
         return ""
 
 
-def _make_look(asked: Asked, chat: Chat, context: int, checked: int, attacked: str) -> Look:
+def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
     some = asked.tasks[:checked]
     printed: list[str] = []
     with printed_to(lambda name, text: printed.extend(f"{name}: {line}" for line in text.splitlines()[:PRINTED])):
@@ -215,7 +218,6 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int, attacked: s
         recorded=tuple(recorded[:SHOWN]),
         cases=cases,
         findings=tuple(findings),
-        attacked=attacked,
         printed=tuple(line for line in printed if line.strip())[:PRINTED],
         grading=median([case.seconds / len(case.attempts) for case in cases]) if cases else 0.0,
     )

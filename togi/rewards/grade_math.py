@@ -29,6 +29,7 @@ LIBRARY = {  # what the graders are given: imported before the clock of a call s
 }
 PERMISSIVE = {name: LIBRARY[name] for name in ("parse", "verify")}
 LONGEST, DEEPEST = 1000, 12  # characters and nested brackets of an answer that is read
+NESTED = re.compile(r"!(?:\\right|[\s)\]}])*!")  # 9!!, (9!)!
 Library = Callable[..., Any]
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
@@ -135,12 +136,13 @@ def _content(gold: str) -> str:
 
 
 def _bounded(content: str) -> bool:
-    """Whether a content is short and flat enough: reading takes ever longer with every bracket within brackets."""
+    """Whether a content is short and flat enough: reading takes ever longer with every bracket within brackets, and the
+    factorial of a factorial is a number that no machine holds."""
     depth = deepest = 0
     for character in content:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
-    return len(content) <= LONGEST and deepest <= DEEPEST
+    return len(content) <= LONGEST and deepest <= DEEPEST and not NESTED.search(content)
 
 
 def _same_kind(answer: str, gold: str, *, numbers: bool) -> bool:
