@@ -32,7 +32,7 @@ FAULTS = [
     (["doctor", "q.toml", "evaluation.attempts=0"], "at least 1"),
     (["redteam", "number()", "--data", "no.jsonl"], "there is no"),
     (["redteam", "nuber()", "--data", "rows.jsonl"], 'did you mean "number"'),
-    (["eval", "empty"], "no run folder"),
+    (["eval", "empty"], "not a run folder"),
     (["report", "empty"], "empty"),
     (["export", "nowhere", "out"], "there is no model"),
     (["export", "smollm2-135m", "empty"], "exists already"),

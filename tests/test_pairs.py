@@ -285,9 +285,9 @@ def test_correlation_is_that_of_centred_scores_and_lengths() -> None:
 @pytest.mark.parametrize(
     ("by", "says"),
     [
-        ("length", "It just likes long answers"),
-        ("brevity", "It just likes short answers"),
-        ("both", "It leans towards long answers"),
+        ("length", "It pays for long answers and for little else"),
+        ("brevity", "It pays for short answers and for little else"),
+        ("both", "It prefers long answers too much"),
         ("worth", "Length does not decide its choices: right in"),
     ],
 )
@@ -310,8 +310,8 @@ def test_the_verdict_says_what_cannot_be_said() -> None:
 
 def test_the_verdict_speaks_of_chance_truth_and_swapped_labels() -> None:
     even = [pair(float(i % 2), 0.5, task=str(i), truth=1.0) for i in range(40)]
-    assert "That may as well be chance." in verdict(agreed(even))
+    assert "Guessing might do as well." in verdict(agreed(even))
     assert verdict(agreed(even))[2].startswith("Against the truth it is right in 50%")
     swapped = verdict(agreed([pair(0, 1, task=str(i)) for i in range(40)]))
-    assert swapped[0].startswith("It prefers the preferred answer in 0%")
+    assert swapped[0].startswith("It scores the preferred answer higher in 0%")
     assert swapped[1] == "That is worse than chance: are chosen and rejected swapped?"

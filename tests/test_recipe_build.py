@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import tomli_w
 from pydantic import BaseModel
+from tiny_text import tiny_llama
 
 from togi.advantages import leave_one_out, token_mean
 from togi.algorithms import GRPO, ConstantLength
@@ -298,6 +299,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "stage.start": ([], "stage.hone.start=base"),
     "stage.epochs": ([], "stage.hone.epochs=3"),
     "stage.measured": ([], "stage.hone.measured=false"),
+    "stage.stop_on_collapse": ([], "stage.hone.stop_on_collapse=false"),
     "stage.held_out": (SCORER, "stage.reward_model.held_out=0.5"),
     "stage.critic_start": (
         [*SCORER, "stage.hone.algorithm=ppo", "stage.hone.start=base"],
@@ -456,7 +458,7 @@ def test_a_missing_extra_is_named(recipe: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_paths_are_relative_to_the_recipe(recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
+    tiny_llama().save_pretrained(tmp_path / "model")
     monkeypatch.chdir(tmp_path / "other")
     run = build(recipe, "model.source=model", "reward.score=python('tasks.py:paid')")
     assert run.model.source == str(tmp_path / "model")
