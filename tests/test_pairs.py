@@ -314,4 +314,4 @@ def test_the_verdict_speaks_of_chance_truth_and_swapped_labels() -> None:
     assert verdict(agreed(even))[2].startswith("Against the truth it is right in 50%")
     swapped = verdict(agreed([pair(0, 1, task=str(i)) for i in range(40)]))
     assert swapped[0].startswith("It scores the preferred answer higher in 0%")
-    assert swapped[1] == "That is worse than chance: are chosen and rejected swapped?"
+    assert swapped[1] == "That is worse than guessing: are chosen and rejected swapped?"
