@@ -122,7 +122,7 @@ def threads(most: int) -> int:
     """How many threads there can be at once, up to ``most``."""
     end = threading.Event()
     started: list[threading.Thread] = []
-    threading.stack_size(2**16)
+    before = threading.stack_size(2**16)
     try:
         while len(started) < most:
             thread = threading.Thread(target=end.wait)
@@ -130,6 +130,8 @@ def threads(most: int) -> int:
             started.append(thread)
     except RuntimeError:
         pass
+    finally:
+        threading.stack_size(before)
     end.set()
     for thread in started:
         thread.join()
