@@ -508,6 +508,14 @@ def test_files_that_no_event_names_prove_nothing(tmp_path: Path) -> None:
     assert [told.split()[0] for told in data.distrust] == ["rollouts/grpo-000041.jsonl", "evaluations/better.json"]
 
 
+def test_of_many_doubts_a_page_tells_the_first(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run")
+    for step in range(41, 56):
+        (folder / "rollouts" / f"grpo-{step:06d}.jsonl").write_text("{}\n")
+    assert read_run(folder).distrust[-2].startswith("rollouts/grpo-000050.jsonl")
+    assert read_run(folder).distrust[-1] == "And 5 more: togi verify lists them."
+
+
 def test_without_events_a_page_says_that_nothing_vouches_for_it(tmp_path: Path) -> None:
     folder = made_up_run(tmp_path / "run")
     (folder / "events.jsonl").unlink()

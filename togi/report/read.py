@@ -25,6 +25,7 @@ Measured = TypeVar("Measured", VerificationRecord, StepsRecord)
 ROWS = 20_000  # rows of one log that are read; a longer log is thinned evenly
 ALARM = {"stage": str, "step": int, "signal": str, "severity": str, "text": str, "rollouts": list}
 ROLLOUT_FILES = re.compile(r"(?P<stage>.+)-(?P<step>\d+)\.jsonl")
+TOLD = 10  # faults of a run folder that the report names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,10 @@ class RunData:
 
     @property
     def distrust(self) -> list[str]:
-        """What is not as it was written, a sentence each."""
-        return [f"{fault}." for fault in self.integrity.faults]
+        """What is not as it was written, a sentence each; of many the first."""
+        faults = self.integrity.faults
+        more = [f"And {len(faults) - TOLD} more: togi verify lists them."] if len(faults) > TOLD else []
+        return [*(f"{fault}." for fault in faults[:TOLD]), *more]
 
 
 def planned_stages(recipe: Json | None) -> list[Json]:
