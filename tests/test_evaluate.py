@@ -154,6 +154,14 @@ def test_a_clear_gain_is_found_and_noise_is_not() -> None:
     assert "no evidence of a difference" in in_words(mixed)
 
 
+def test_one_task_has_no_interval() -> None:
+    one, other = record({"a": [0.0, 1.0]}), record({"a": [1.0, 1.0]}, model="grpo")
+    assert in_words(compare(one, other)).endswith("+50.0 points (one task gives no interval).")
+    page = io.StringIO()
+    Console(file=page, width=120).print(table([one, other]))
+    assert "nan" not in page.getvalue()
+
+
 def test_pairs_without_a_score_are_left_out_and_counted() -> None:
     before = record({"a": [0, 0], "b": ["error", "error"], "c": [0, 0]})
     after = record({"a": [1, 1], "b": [1, 1], "c": [1, 1]}, model="grpo")

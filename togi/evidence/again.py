@@ -5,6 +5,7 @@ It knows no recipe: the run says which tasks, how they are sampled and what they
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -65,9 +66,11 @@ def evaluate_run(run: Run, stage: str) -> tuple[EvaluationRecord, EvaluationReco
 
 
 def percent(interval: Interval | None) -> str:
-    """``41.0% (35.2–46.9)``, or a dash where nothing could be counted."""
+    """``41.0% (35.2–46.9)``; without an interval where one task gives none, a dash where nothing could be counted."""
     if interval is None:
         return "–"
+    if math.isnan(interval.low):
+        return f"{100 * interval.point:.1f}%"
     return f"{100 * interval.point:.1f}% ({100 * interval.low:.1f}–{100 * interval.high:.1f})"
 
 
@@ -76,6 +79,8 @@ def in_words(comparison: Comparison) -> str:
     points = 100 * comparison.difference.point
     low, high = 100 * comparison.difference.low, 100 * comparison.difference.high
     band = f"95% interval {low:+.1f} to {high:+.1f} points, {comparison.tasks} tasks, p = {comparison.p:.2g}"
+    if math.isnan(low):
+        band = "one task gives no interval"
     names = f"{comparison.after} against {comparison.before}"
     if comparison.verdict == "improved":
         return f"{names}: pass@{comparison.k} rose by {points:.1f} points ({band})."
