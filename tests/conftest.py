@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -15,6 +16,12 @@ from togi.models.bundled import bundled
 from togi.models.load import Loaded, ModelError, load_model
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: a run's collections of garbage need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def tiny_model(vocabulary: int = 61, seed: int = 0, dtype: torch.dtype = torch.float64) -> PreTrainedModel:
