@@ -34,7 +34,7 @@ from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, open_model, ready
 from togi.samplers import Groups
-from togi.sandbox.tiers import standing
+from togi.sandbox.tiers import cores, standing
 from togi.text import Chat
 from togi.types import Task
 
@@ -102,7 +102,7 @@ def doctor(
     compute = choose_dtype(run)
     loaded = open_model(run, BASE)
     fitness = [machine.software()]
-    crowding = machine.threads(torch.get_num_threads(), machine.cores())
+    crowding = machine.threads(torch.get_num_threads(), cores())
     fitness += [crowding] if crowding else []
     fitness.append(machine.arithmetic(probe_bf16(), compute))
     size = run_size(run, loaded, compute)

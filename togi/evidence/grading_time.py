@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 from togi.protocols import Reward
 from togi.rewards import python
 from togi.rewards.algebra import leaves_of
 from togi.sandbox.pool import Pool
+from togi.sandbox.tiers import cores
 
 MUCH = 0.3  # of the time of a step
 STEPS = 3  # that are looked at, after the first, in which workers start
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def advice(reward: Reward, share: float, available: int) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 
 from togi.evidence.finding import Finding
 from togi.models.probe import Probe
+from togi.sandbox.tiers import cores
 
 TRAINED, ROUNDED = 16, 2
 ACTIVATION = 34
@@ -60,11 +60,6 @@ def free_disk(folder: Path) -> int:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
-
-
-def cores() -> int:
-    """Processor cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def software() -> Finding:

@@ -25,7 +25,7 @@ from togi.evidence.doctor import MARKS, drops_cut, run_size
 from togi.evidence.estimate import EVALUATION, Estimate, Rates, estimate, rates
 from togi.evidence.finding import Finding, Level
 from togi.evidence.gold import Case, cases_of, judge, sight_of
-from togi.evidence.grading_time import advice, cores
+from togi.evidence.grading_time import advice
 from togi.evidence.pairing import pair_findings
 from togi.evidence.recorded import Written, disagreements, recorded_of
 from togi.evidence.redteam.attack import GLANCE, NoAnswer, redteam
@@ -39,6 +39,7 @@ from togi.protocols import Reward
 from togi.rewards.algebra import NotTrainedYet
 from togi.rewards.printed import printed_to
 from togi.run import BASE, Run, open_model, ready
+from togi.sandbox.tiers import cores
 from togi.text import Chat
 from togi.types import Sampling, Score, Task
 

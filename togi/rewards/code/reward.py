@@ -38,9 +38,8 @@ class code(Leaf):
 
     A program that hangs, crashes, floods its output or needs what the box does not speak earned 0, since that is the
     model's doing. Status "unparseable" means that the row's tests could not be read or made, "error" that no program
-    could be run at all. Parts beside
-    ``correct`` (all tests passed) and ``parsed`` (a program was found): NAME/passed, the share of tests passed, and
-    NAME/ran, whether the program ended by itself within its limits.
+    could be run at all. Parts beside ``correct`` (all tests passed) and ``parsed`` (a program was found): NAME/passed,
+    the share of tests passed, and NAME/ran, whether the program ended by itself within its limits.
     """
 
     pay: str = "all"
