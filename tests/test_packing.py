@@ -20,6 +20,7 @@ from togi.models import projection, trie
 from togi.models.heads import ScalarHead
 from togi.models.load import Loaded
 from togi.models.packing import PackedModel, padded_outputs
+from togi.models.projection import token_log_probs
 from togi.models.trie import layout, packed_length
 from togi.types import LOGP, Output, Outputs, Sample
 
@@ -327,3 +328,16 @@ def test_a_temperature_is_not_rounded_to_bfloat16(temperature: float) -> None:
         return packed(collate([replace(each, temperature=temperature) for each in mixed()])).logp_BT
 
     assert not said(temperature).equal(said(float(torch.tensor(temperature).to(torch.bfloat16))))
+
+
+def test_a_coefficient_is_not_rounded_to_bfloat16() -> None:
+    """The gradient of a row's logits sums to 0, which a weight of ones reads. Rounded, 1 + 2^-8 would be 1 for the
+    tokens that were not chosen, and leave 2^-8 times the sum of their probabilities."""
+    generator = torch.Generator().manual_seed(0)
+    x_MD, weight_VD = (torch.randn(n, 8, generator=generator).bfloat16() for n in (256, 61))
+    weight_VD[:, 0] = 1.0
+    token_M = torch.randint(61, (256,), generator=generator)
+    logp_M, *_ = token_log_probs(x_MD.requires_grad_(), weight_VD, torch.arange(256), token_M, entropy=False)
+    ((1 + 2**-8) * logp_M).sum().backward()  # type: ignore[no-untyped-call]
+    assert x_MD.grad is not None
+    assert abs(float(x_MD.grad[:, 0].double().mean())) < 2**-11

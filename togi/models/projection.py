@@ -16,6 +16,7 @@ CHUNK_ELEMENTS = 1 << 26
 """Logits at a time: 128 MB in bfloat16. A second chunk would need the weight's gradient once more, in float32."""
 
 _CACHED = 3 << 18  # logits: 3 MB in float32, which the processor's cache holds
+_LEAST = 1e-30  # a coefficient: what is divided by a smaller one could leave float32
 
 
 @dataclass(eq=False)
@@ -93,6 +94,12 @@ class _TokenLogProbs(torch.autograd.Function):
         if grad_logp is None:
             grad_logp = torch.zeros_like(logp_P)
         total_M = torch.zeros_like(norm_M).index_add_(0, row_P, grad_logp)
+        # Every row is computed for a coefficient of 1 and scaled in full width: rounded with each of its logits, a
+        # coefficient would be another for the chosen token than for the others.
+        scale_M = total_M.abs().where(total_M.abs() > _LEAST, 1.0)
+        total_M, grad_logp = total_M / scale_M, grad_logp / scale_M[row_P]
+        if grad_entropy is not None:
+            grad_entropy = grad_entropy / scale_M
         grad_x = torch.empty_like(x_MD)
         grad_weight: Tensor | None = None
         chunks = _chunks(x_MD, weight_VD, row_P)
@@ -116,9 +123,9 @@ class _TokenLogProbs(torch.autograd.Function):
             if grad_entropy is not None:
                 chosen = chosen - grad_entropy[row] * chosen_logp.exp() * (chosen_logp + entropy_M[row])
             grad[row - rows.start, token_P[pairs]] = chosen.to(grad.dtype)
-            grad_x[rows] = grad @ weight_VD
+            grad_x[rows] = (grad @ weight_VD) * scale_M[rows, None]
             if ctx.needs_input_grad[1]:
-                part = grad.T @ x
+                part = grad.T @ (x * scale_M[rows, None]).to(x.dtype)
                 grad_weight = part if grad_weight is None else grad_weight.to(norm_M.dtype).add_(part)
         if grad_weight is not None:
             grad_weight = grad_weight.to(weight_VD.dtype)
