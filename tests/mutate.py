@@ -99,11 +99,13 @@ class Session:
         self.path, self.tree, self.todo, self.out = path, tree, todo, out
 
     def pytest_runtestloop(self, session: Any) -> bool:
+        gc.unfreeze()  # what is frozen is not among the objects
         self.functions = [
             each
             for each in gc.get_objects()
             if type(each) is FunctionType and each.__code__.co_filename == str(self.path)
         ]
+        assert self.functions, f"{self.path} was imported from elsewhere"
         gc.freeze()
         reached = self._reached(session.items)
         for mutant in self.todo:
@@ -216,7 +218,8 @@ def tried(name: str, out: Path) -> list[tuple[str, bool]]:
         os.dup2(null, 1)
         return work()
 
-    forked(lambda: quiet(session), 36000)
+    if forked(lambda: quiet(session), 36000) != 0:
+        raise SystemExit(f"{name}: the tests could not be run")
     with out.open("a") as file:
         for mutant in every:
             if not mutant.function:

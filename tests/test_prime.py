@@ -85,6 +85,13 @@ def test_what_an_attempt_is_held_against_does_not_contain_itself() -> None:
     assert discounted[0].tolist() == close([0.1 - 0.5 * 0.1 + 1.0, -0.1 + 1.0])
 
 
+def test_an_attempt_without_tokens_has_a_mean_of_0() -> None:
+    """The siblings of the first have means 0 and 0.6."""
+    first, empty, _ = implicit([[0.4, 0.2], [], [0.6]], [1.0, 0.0, 0.0], [0, 0, 0])
+    assert first.tolist() == close([0.1 - 0.1 + 1.0, -0.1 + 1.0])
+    assert empty.tolist() == []
+
+
 def test_the_algorithm_gives_them_to_its_tokens() -> None:
     first, second = PRIME().credit(group_of_two(0.05), {})
     assert first.advantage is not None
