@@ -153,7 +153,7 @@ def test_the_final_revision_is_learned_as_the_answer_to_the_first_prompt_and_not
     [sample] = SFT().credit(batch.samples(groups), {})
     prompt = CHAT.prompt((Message(role="user", content="Greet me."),))
     assert tuple(sample.ids) == prompt + CHAT.completion("Hi.")
-    assert sample.recorded
+    assert (sample.recorded, sample.reward) == (True, 0.0)
     assert np.flatnonzero(sample.mask).tolist() == list(range(len(prompt), len(sample.ids)))
     [row] = rollout_rows(groups, [sample], [], CHAT.show, {})
     assert row["completion"] == "Hi."
@@ -187,16 +187,16 @@ def test_a_chain_meets_every_principle_before_one_comes_again() -> None:
 
 
 def test_counts_say_how_often_revising_changed_anything() -> None:
-    lines = ["Hello.", "Hello, you.", "-", "-", "Hello. ", "Hello.", "-", "-", "Hello.", "Hello."]
+    lines = ["Hello.", "Hello, you.", "Hi.", *"---", "Hello. ", "Hello.", "Hey.", *"---", "Hello.", "Hello.", "Hi."]
     play = play_of(Scripted(lines), 2)
-    Revised()(tasks(count=2), 2, play)
-    # The engine's lines go to the two tasks in turns: the first keeps its answer, the second changes it once.
+    Revised()(tasks(count=3), 3, play)
+    # The engine's lines go to the three tasks in turns: one keeps its answer, one changes it, one changes it back.
     assert play.counts == {
         "revision/empty": 0.0,
         "revision/cut": 0.0,
         "revision/unfinished": 0.0,
-        "revision/rounds_changed": 0.5,
-        "revision/unchanged": 0.5,
+        "revision/rounds_changed": 1.0,
+        "revision/unchanged": 2 / 3,
     }
 
 

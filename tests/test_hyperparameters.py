@@ -152,7 +152,7 @@ SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
     (Groups(3), "votes", ([3, 4], [2])),
     (Dynamic(2), "n", ([2], [1])),
     (Dynamic(2), "max_rounds", ([1], [0])),
-    (WithGreedy(), "n", ([1], [0])),
+    (WithGreedy(1), "n", ([1], [0])),
     (Against(), "n", ([1], [0])),
     (Against(), "reference_share", ([0.0, 1.0], [-0.001, 1.001])),
     (Referenced(2), "n", ([1], [0])),

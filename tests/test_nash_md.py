@@ -228,7 +228,7 @@ def test_an_attempt_whose_opponent_failed_is_compared_with_nobody() -> None:
     given = [
         (Score(value=0.8), Score(value=0.2)),
         (Score(value=0.5), lost("error")),
-        (lost("timeout"), lost("timeout")),
+        (lost("timeout"), Score(value=0.9)),
     ]
     play = Judged([*given, (Score(value=0.4), Score(value=0.6))])
     groups = Against(2, reference_share=0.3)(iter([Task(id="a", prompt=()), Task(id="b", prompt=())]), 2, play)  # type: ignore[arg-type]

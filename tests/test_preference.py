@@ -596,9 +596,29 @@ def test_rejection_keeps_what_was_scored_with_its_score_and_counts_the_rest() ->
     assert play.counts["rejection/rounds"] >= 1
 
 
-def test_rejection_keeps_no_more_than_asked_of_those_that_pass_together() -> None:
-    assert Rejection(4, keep=3)._accepted([1.0] * 4, 0) == ([0, 1, 2], 1)
-    assert [len(each) for each in kept(Rejection(4, keep=2), Paid([1.0] * 4), 3)] == [2, 2, 2]
+@pytest.mark.parametrize(
+    ("rewards", "keep", "accepted"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], 3, ([0, 1, 2], 1)),
+        ([1.0, 0.0, 0.0, 0.0], 2, ([0, 1], 2)),  # the others pass when the best has gone
+        ([0.0, 1.0, 1.0, 0.0], 2, ([1, 2], 1)),
+    ],
+)
+def test_rejection_keeps_no_more_than_asked_of_those_that_pass_together(
+    rewards: list[float], keep: int, accepted: tuple[list[int], int]
+) -> None:
+    assert Rejection(4, keep=keep, reward_scale=1e-3)._accepted(rewards, 0) == accepted
+
+
+def test_rejection_keeps_the_order_of_attempts() -> None:
+    worth = [1.0 if i in (2, 9) else 0.0 for i in range(12)]
+    assert kept(Rejection(12, keep=2, reward_scale=1e-3), Paid(worth), 1) == [[2, 9]]
+
+
+def test_the_chance_of_rejection_is_another_for_other_attempts() -> None:
+    worth = [0.1, 0.9, 0.5, 0.3, 0.8, 0.2]
+    chosen = [kept(Rejection(6, keep=3), Paid([*worth, last]), 20) for last in (0.4, 0.401)]
+    assert chosen[0] != chosen[1]
 
 
 def test_rejection_counts_rounds_and_what_was_paid_before() -> None:

@@ -100,6 +100,7 @@ def test_dynamic_ignores_what_was_not_scored() -> None:
     assert ids(Dynamic(2, max_rounds=1)(stream(), 3, play)) == [2]
     assert play.counts["dynamic/unscored"] == 2
     assert play.counts["dynamic/accuracy"] == pytest.approx(0.75)
+    assert play.counts["dynamic/all_correct"] == 0
 
 
 @pytest.mark.parametrize("make", [lambda: Groups(0), lambda: Dynamic(1), lambda: Dynamic(4, max_rounds=0)])

@@ -215,6 +215,17 @@ def test_steps_are_worth_what_becomes_of_them(labels: str) -> None:
     assert [score.steps for score in alone.scores] == [score.steps for score in groups[1].scores]
 
 
+def test_an_attempt_without_a_score_has_no_steps_and_those_after_it_have() -> None:
+    def first_is_lost(task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        lost = Score(value=math.nan, status="timeout")
+        scores = ends_in_x(task, trajectories)
+        return [lost, *scores[1:]] if len(trajectories) == 2 else scores
+
+    sampler = StepLabels(n=2, continuations=4, separator="|")
+    [group] = sampler(cycle(ASKED), 1, replace(walk(), reward=first_is_lost))
+    assert [len(score.steps) for score in group.scores] == [0, 3]
+
+
 @pytest.mark.parametrize(
     ("values", "soft", "hard"),
     [((1.0, 0.6, 0.59), 2 / 3, 1.0), ((0.0, 0.59), 0.0, 0.0), ((), math.nan, math.nan), ((0.6,), 1.0, 1.0)],
@@ -225,7 +236,9 @@ def test_a_step_is_worth_what_its_scored_continuations_are(values: tuple[float, 
     shaped = [*(Score(value=1 - value, parts={"correct": value}) for value in values), lost]
     for told in (scores, shaped):
         assert StepLabels(labels="soft", right_from=0.6)._worth(told) == pytest.approx(soft, nan_ok=True)
-        assert StepLabels(labels="hard", right_from=0.6)._worth(told) == pytest.approx(hard, nan_ok=True)
+        worth = StepLabels(labels="hard", right_from=0.6)._worth(told)
+        assert worth == pytest.approx(hard, nan_ok=True)
+        assert type(worth) is float
 
 
 def test_labels_are_counted() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
+from statistics import fmean
 
 from togi.advantages import informative
 from togi.protocols import Play, Sampler
@@ -55,14 +54,14 @@ def correctness(group: Group) -> list[float]:
 def _counts(played: list[Group], kept: int, rounds: int) -> dict[str, float]:
     right = [correctness(group) for group in played]
     flat = [each for each in right if len(each) > 1 and not informative(each)]
-    means = [float(np.mean(each)) for each in right if each]
-    counts = {
-        "dynamic/rounds": float(rounds),
-        "dynamic/dropped": float(len(played) - kept),
-        "dynamic/unscored": float(sum(len(each) < 2 for each in right)),
+    means = [fmean(each) for each in right if each]
+    counts: dict[str, float] = {
+        "dynamic/rounds": rounds,
+        "dynamic/dropped": len(played) - kept,
+        "dynamic/unscored": sum(len(each) < 2 for each in right),
     }
     if means:
-        counts["dynamic/accuracy"] = float(np.mean(means))
+        counts["dynamic/accuracy"] = fmean(means)
         counts["dynamic/all_correct"] = sum(each[0] > 0 for each in flat) / len(played)
         counts["dynamic/all_wrong"] = sum(each[0] <= 0 for each in flat) / len(played)
     return counts

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from statistics import fmean
 
 from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
@@ -21,7 +20,7 @@ class WithGreedy(Sampler):
     the mean reward of the greedy answers, ``greedy/unscored`` the share of tasks that were left out.
     """
 
-    n: int = 1
+    n: int
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -42,5 +41,5 @@ class WithGreedy(Sampler):
 def _counts(rewards: Sequence[float], want: int) -> dict[str, float]:
     counts = {"greedy/unscored": 1 - len(rewards) / want}
     if rewards:
-        counts["greedy/reward"] = float(np.mean(rewards))
+        counts["greedy/reward"] = fmean(rewards)
     return counts

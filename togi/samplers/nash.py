@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from statistics import fmean
 
 from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
@@ -48,4 +47,4 @@ def _both_or_none(group: Group) -> Group:
 
 def _counts(groups: Sequence[Group]) -> dict[str, float]:
     won = [group.scores[0].value for group in groups if group.scores[0].status == "ok"]
-    return {"nash/win_rate": float(np.mean(won))} if won else {}
+    return {"nash/win_rate": fmean(won)} if won else {}

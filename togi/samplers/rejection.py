@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 
@@ -86,5 +87,5 @@ def _only(group: Group, chosen: Sequence[int]) -> Group:
 
 def _counts(groups: Sequence[Group], rounds: Sequence[int]) -> dict[str, float]:
     rewards = [score.value for group in groups for score in group.scores if score.status == "ok"]
-    counts = {"rejection/rounds": float(np.mean(rounds))} if rounds else {}
-    return counts | ({"rejection/reward": float(np.mean(rewards))} if rewards else {})
+    counts = {"rejection/rounds": fmean(rounds)} if rounds else {}
+    return counts | ({"rejection/reward": fmean(rewards)} if rewards else {})

@@ -53,7 +53,7 @@ class Revised(Sampler):
         everything = [chain for chains in played for chain in chains]
         faults = Counter(fault for chain in everything if (fault := fault_of(chain)))
         if faults.total() == len(everything):
-            got = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
+            got = ", ".join(f"{count} {fault}" for fault, count in faults.most_common())
             raise ValueError(
                 f"none of the step's {len(everything)} chains ended in a revision to learn from ({got}): "
                 "sample more tokens, take fewer rounds, or start from a model that follows requests"

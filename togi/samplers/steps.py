@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -131,5 +132,5 @@ def _counts(steps: Sequence[Sequence[float]]) -> dict[str, float]:
         "step_labels/unlabelled": 1 - len(known) / len(labels),
     }
     if known.size:
-        counts["step_labels/mean"] = float(known.mean())
+        counts["step_labels/mean"] = fmean(known)
     return counts
