@@ -21,8 +21,8 @@ from rich.text import Text
 from togi.credentials import without_secrets
 from togi.evidence.visible import shortened, visible
 
-# Commands import what they need themselves, and torch only once a recipe was found sound: neither `togi --help` nor a
-# mistake waits for it.
+# Commands import what they need themselves, when they need it: neither `togi --help` nor a misspelt key waits for
+# rewards, and no mistake in a recipe or a run folder waits for torch.
 
 FINDING, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 3, 130
 LONGEST = 20_000  # characters of an error
@@ -58,9 +58,10 @@ def demo(
 def preview(recipe: RecipePath, *overrides: Overrides) -> int:
     """What will the model be asked, what will it be paid for, what will it cost?"""
     from togi.recipe import load_recipe
-    from togi.recipe.start import check_start
 
     plan = load_recipe(recipe, overrides).run
+    from togi.recipe.start import check_start
+
     check_start(plan)
     from togi.evidence.preview import preview as look
 
@@ -73,9 +74,10 @@ def preview(recipe: RecipePath, *overrides: Overrides) -> int:
 def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
     """Is the machine fit? Can the base model do the task at all?"""
     from togi.recipe import load_recipe
-    from togi.recipe.start import check_start
 
     plan = load_recipe(recipe, overrides).run
+    from togi.recipe.start import check_start
+
     check_start(plan)
     from togi.evidence.doctor import doctor as check
     from togi.progress import Live
@@ -129,10 +131,11 @@ def train(
 ) -> None:
     """Train; the same command again resumes a run that was stopped."""
     from togi.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides, folder=folder)
     from togi.recipe.show import origins, show
     from togi.recipe.start import check_start
 
-    loaded = load_recipe(recipe, overrides, folder=folder)
     if as_json and not dry_run:
         raise ValueError("--json says how --dry-run prints: add --dry-run")
     if as_json:
@@ -145,13 +148,15 @@ def train(
     from togi.integrity import read_chain
     from togi.manifest import asked_tier
     from togi.progress import Live
+    from togi.resume import held
     from togi.sandbox.tiers import standing
-    from togi.train import train as run_all
 
-    held = standing(asked_tier(loaded.run))
-    _say(f"graders run in: {held['graders']} · programs in: {held['programs']}")
-    with Live() as watch:
-        run_all(loaded.run, watch, allow_changes=allow_changes)
+    with Live() as watch, held(loaded.run, watch, allow_changes=allow_changes) as ours:
+        kept_in = standing(asked_tier(loaded.run))
+        _say(f"graders run in: {kept_in['graders']} · programs in: {kept_in['programs']}")
+        from togi.train import go_on
+
+        go_on(loaded.run, ours, watch)
     _say(f"The run is in {loaded.run.folder}. Next: togi report {loaded.run.folder}")
     head = read_chain(loaded.run.folder).head
     _say(f"Note this elsewhere, to show later that nothing was changed: togi verify {loaded.run.folder} --head {head}")
@@ -170,11 +175,12 @@ def evaluate(
 
     refuse_no_run(run)
     from togi.recipe import load_recipe
-    from togi.recipe.start import check_start
 
     changes = {"attempts": attempts, "tasks": tasks}
     overrides = [f"evaluation.{name}={value}" for name, value in changes.items() if value is not None]
     plan = load_recipe(run, overrides).run
+    from togi.recipe.start import check_start
+
     check_start(plan)
     from togi.evidence.again import evaluate_run, pick_model, table
 
@@ -225,6 +231,9 @@ def export(
     if folder.exists():
         raise ValueError(f"{folder} exists already: choose another folder, or remove it first")
     check_source(source)
+    from togi.integrity import refuse_changed_model
+
+    refuse_changed_model(source)
     import torch
 
     from togi.models.save import export as write
@@ -249,6 +258,9 @@ def chat(
     from togi.models.source import check_source
 
     check_source(source)
+    from togi.integrity import refuse_changed_model
+
+    refuse_changed_model(source)
     from togi.terminal_chat import chat as talk
     from togi.types import Sampling
 

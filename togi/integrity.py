@@ -18,6 +18,7 @@ from typing import Any
 from togi.checkpoint import checkpoints, find_fault
 from togi.folder import FolderError, Json, digest, dumps, mark
 from togi.links import EVENTS, LOGS, PARTS, WHOLE, stray
+from togi.models.source import newest_model
 
 SHORTEST_HEAD = 16  # hexadecimal digits that are taken for an event's hash
 
@@ -256,8 +257,40 @@ def refuse_no_run(folder: Path) -> None:
     """Raise FolderError for what is no run folder."""
     if not folder.is_dir():
         raise FolderError(f"{folder}: no such run folder")
-    if not any((folder / name).exists() for name in ("manifest.json", EVENTS)):
+    if not _is_run(folder):
         raise FolderError(f"{folder}: not a run folder, it holds neither manifest.json nor {EVENTS}")
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("manifest.json", EVENTS))
+
+
+def refuse_changed(folder: Path, *paths: str, instead: str = "") -> None:
+    """Raise FolderError when files or folders of a run are not as its events say, or are named by none; ``instead`` is
+    what can be done but to put them back."""
+    chain = read_chain(folder)
+    known = vouched(chain.events).files
+    led = stray(folder)
+    faults = [
+        *([Fault(path=".", what=f"is no whole run folder: {led}")] if led else []),
+        *chain_faults(folder, chain),
+        *(Fault(path=path, what="is named by no event: nothing vouches for it") for path in paths if path not in known),
+        *file_faults(folder, Vouched(files={path: known[path] for path in paths if path in known})),
+    ]
+    if faults:
+        raise FolderError(
+            f"{folder} is not as it was written: {faults[0]}. Put it back as it was{instead}; togi verify {folder} "
+            "names all that was changed."
+        )
+
+
+def refuse_changed_model(source: str) -> None:
+    """Raise FolderError when a model is one of a run's, and is not as that run's events say."""
+    model = newest_model(Path(source)).absolute()
+    folder = model.parent.parent
+    if model.parent.name == "models" and _is_run(folder):
+        whole = [] if Path(source).absolute() == model else ["recipe.toml"]
+        refuse_changed(folder, f"models/{model.name}", *whole, instead=f", or copy {model} elsewhere and use that")
 
 
 def find_head(chain: Chain, head: str) -> int | None:

@@ -1,4 +1,7 @@
-"""Who made a run folder, from what and on what, and the refusal to continue another run. Trains nothing."""
+"""Who made a run folder, from what and on what, and the refusal to continue another run. Trains nothing.
+
+Whether a folder is refused is found out without torch; only a folder that is begun asks it about the machine.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
-import torch
 
 from togi.envs.constitution import Constitution
 from togi.folder import FolderError, RunFolder, digest, mark, remove, write_text, writing
 from togi.integrity import read_chain, vouched
 from togi.links import LOGS, PARTS
 from togi.models.files import file_sha256
-from togi.models.load import Loaded
-from togi.models.policy import probe_bf16
 from togi.rewards.algebra import leaves_of
 from togi.run import Run
 from togi.sandbox.box import AnyTier
 from togi.sandbox.tiers import standing
+
+if TYPE_CHECKING:
+    import torch
+
+    from togi.models.load import Loaded
 
 MANIFEST, RECIPE = "manifest.json", "recipe.toml"
 BEFORE = ("redteam.json", "doctor.json")  # what checks before training leave in a folder
@@ -40,14 +45,14 @@ FORM = {"recipe": dict, "files": dict, "data": dict, "model": dict, "dtype": str
 PACKAGES = ("togi", "torch", "transformers", "safetensors", "numpy")
 
 
-def claim(run: Run, folder: RunFolder, allow_changes: bool) -> torch.dtype:
-    """Make the folder this run's, or make sure that it already is; gives the run's arithmetic.
+def claim(run: Run, folder: RunFolder, allow_changes: bool) -> None:
+    """Make the folder this run's, or make sure that it already is.
 
     A folder in which nothing was learned yet gives way to another recipe. Else raises ``FolderError`` naming every
     recipe key and data set that differs from the folder's own, unless changes are allowed; then they are recorded as
     an event.
     """
-    mine = describe(run)
+    mine = made_of(run)
     learned = next((name for name in (LOGS[0], "checkpoints", "models") if _holds(folder.path / name)), None)
     if not (folder.path / MANIFEST).exists():
         made = learned or next((name for name in PARTS if _holds(folder.path / name)), None)
@@ -56,9 +61,9 @@ def claim(run: Run, folder: RunFolder, allow_changes: bool) -> torch.dtype:
                 f"{folder.path} holds {made} but no {MANIFEST}: not a run folder that can be continued. Name another "
                 "folder with --folder."
             )
-        return _begin(run, folder, mine)
     if learned is None:
-        return _begin(run, folder, mine)
+        _begin(run, folder, mine)
+        return
     theirs = read_manifest(folder.path)
     told = vouched(read_chain(folder.path).events).files.get(MANIFEST)
     if told != mark(folder.path / MANIFEST) and not allow_changes:
@@ -75,8 +80,7 @@ def claim(run: Run, folder: RunFolder, allow_changes: bool) -> torch.dtype:
         )
     if changes:
         kept = {name: theirs[name] for name in ("dtype", "started", "model")}
-        folder.event("changed", changes=changes, files=_write(folder.path, {**mine, **kept}))
-    return run_dtype(theirs)
+        folder.event("changed", changes=changes, files=_write(folder.path, {**describe(run), **kept}))
 
 
 def _holds(path: Path) -> bool:
@@ -84,27 +88,26 @@ def _holds(path: Path) -> bool:
     return any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size > 0
 
 
-def _begin(run: Run, folder: RunFolder, mine: dict[str, Any]) -> torch.dtype:
+def _begin(run: Run, folder: RunFolder, mine: Mapping[str, Any]) -> None:
     """Write down what the run is. What another recipe made before its first step ended is put away."""
     try:
         theirs = read_manifest(folder.path)
         told = vouched(read_chain(folder.path).events).files.get(MANIFEST)
         if told == mark(folder.path / MANIFEST) and not changes_between(theirs, mine):
-            return run_dtype(theirs)
+            return
     except FolderError:
         pass  # what cannot be read is written again: nothing was learned under it
     made = [f"{name}/{entry.name}" for name in PARTS for entry in sorted((folder.path / name).glob("*"))]
-    dtype = choose_dtype(run)
+    dtype = str(choose_dtype(run)).removeprefix("torch.")
     with writing(folder.path, "the run folder"):
         for path in made:
             remove(folder.path / path)
         folder.cut(dict.fromkeys(LOGS, 0))
-    files = _write(folder.path, {**mine, "dtype": str(dtype).removeprefix("torch.")})
+    files = _write(folder.path, {**describe(run), "dtype": dtype})
     for name in BEFORE:
         if (folder.path / name).exists():
             files |= folder.marks(folder.path / name)
-    folder.event("started", recipe=mine["recipe_digest"], removed=made, cut=dict.fromkeys(LOGS, 0), files=files)
-    return dtype
+    folder.event("started", recipe=digest(mine["recipe"]), removed=made, cut=dict.fromkeys(LOGS, 0), files=files)
 
 
 def _write(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -148,21 +151,24 @@ def record_model(folder: RunFolder, loaded: Loaded) -> None:
 
 def run_dtype(manifest: Mapping[str, Any]) -> torch.dtype:
     """The arithmetic a run folder was made with."""
+    import torch
+
     return torch.bfloat16 if manifest["dtype"] == "bfloat16" else torch.float32
 
 
 def choose_dtype(run: Run) -> torch.dtype:
+    import torch
+
     if run.model.dtype == "auto":
+        from togi.models.policy import probe_bf16
+
         return probe_bf16().compute
     return torch.bfloat16 if run.model.dtype == "bfloat16" else torch.float32
 
 
 def describe(run: Run) -> dict[str, Any]:
     """The manifest: versions, machine, model, data and recipe, with digests."""
-    recipe = dict(run.recipe) or outline(run)
-    data = {stage.name: {"digest": stage.tasks.digest, "size": len(stage.tasks)} for stage in run.stages}
-    if run.evaluation is not None:
-        data["evaluation"] = {"digest": run.evaluation.tasks.digest, "size": len(run.evaluation.tasks)}
+    made = made_of(run)
     return {
         "name": run.name,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -172,11 +178,17 @@ def describe(run: Run) -> dict[str, Any]:
         "machine": machine(),
         "sandbox": standing(asked_tier(run)),
         "model": {"source": run.model.source},
-        "data": data,
-        "files": files_read(run),
-        "recipe_digest": digest(recipe),
-        "recipe": recipe,
+        "recipe_digest": digest(made["recipe"]),
+        **made,
     }
+
+
+def made_of(run: Run) -> dict[str, Any]:
+    """The part of the manifest that makes a run the one it is: its data and files, by their digests, and its recipe."""
+    data = {stage.name: {"digest": stage.tasks.digest, "size": len(stage.tasks)} for stage in run.stages}
+    if run.evaluation is not None:
+        data["evaluation"] = {"digest": run.evaluation.tasks.digest, "size": len(run.evaluation.tasks)}
+    return {"data": data, "files": files_read(run), "recipe": dict(run.recipe) or outline(run)}
 
 
 def outline(run: Run) -> dict[str, Any]:
@@ -241,6 +253,8 @@ def asked_tier(run: Run) -> AnyTier:
 
 
 def machine() -> dict[str, Any]:
+    import torch
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "system": f"{platform.system()} {platform.machine()}",

@@ -1,4 +1,4 @@
-"""Where a run folder stands, and what is put away before its run goes on. It trains nothing.
+"""Where a run folder stands, and what is put away before its run goes on. It trains nothing and loads no torch.
 
 What is put away is what a later step of the same run writes again, to the bit; what is kept is held against the events
 first, so that nothing is built on a file that was changed, and nothing is deleted by a run that then cannot go on.
@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from togi.checkpoint import checkpoints, newest_good
 from togi.folder import FolderError, RunFolder, mark, read_lines, remove, writing
 from togi.integrity import Fault, Vouched, chain_faults, file_faults, log_faults, read_chain, vouched
+from togi.interrupt import Interrupts
 from togi.links import LOGS
-from togi.run import BASE, Run, Stage, stage_model
+from togi.manifest import claim
+from togi.run import BASE, Run, Stage, Watch, stage_model
 
 MADE_BY_STAGES = ("models/{}", "evaluations/{}.json", "preferences/{}.json", "verification/{}.json", "steps/{}.json")
 SHOWN = 5  # files named in one message
@@ -38,6 +42,34 @@ class Standing:
     position: Position
     checkpoint: Path | None
     work: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A run folder that is this run's, locked, and where it goes on; signals wait for ``interrupts``."""
+
+    folder: RunFolder
+    interrupts: Interrupts
+    standing: Standing
+
+
+@contextmanager
+def held(run: Run, watch: Watch, *, allow_changes: bool) -> Iterator[Held]:
+    """Hold the run's folder, made this run's and ready to go on.
+
+    Raises ``FolderError`` when the folder is in use, belongs to another recipe, is not as it was written, or its disk
+    is full.
+    """
+    with RunFolder(run.folder) as folder, Interrupts(watch.note) as interrupts:
+        claim(run, folder, allow_changes)
+        standing = take_up(run, folder, partial(warn, folder, watch), allow_changes=allow_changes)
+        yield Held(folder=folder, interrupts=interrupts, standing=standing)
+
+
+def warn(folder: RunFolder, watch: Watch, text: str) -> None:
+    """Tell a warning, and keep it."""
+    folder.event("warning", text=text)
+    watch.note(f"warning: {text}")
 
 
 def take_up(run: Run, folder: RunFolder, warn: Callable[[str], None], *, allow_changes: bool) -> Standing:

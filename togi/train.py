@@ -26,10 +26,10 @@ from togi.evidence.reward_log import RewardLog
 from togi.evidence.room import refuse_too_little_room
 from togi.evidence.standstill import Standstill, stop_if_collapsed
 from togi.evidence.watch import Alarm, watch_metrics, watched
-from togi.folder import RunFolder, dumps, read_lines, write_text
-from togi.interrupt import Interrupted, Interrupts
+from togi.folder import dumps, read_lines, write_text
+from togi.interrupt import Interrupted
 from togi.links import LOGS
-from togi.manifest import claim, record_model
+from togi.manifest import read_manifest, record_model, run_dtype
 from togi.models.allocator import release_freed_memory
 from togi.models.load import Loaded
 from togi.models.packing import PackedModel
@@ -43,7 +43,7 @@ from togi.records import (
     rollout_metrics,
     rollout_rows,
 )
-from togi.resume import Position, rollout_file, steps_taken, take_up
+from togi.resume import Held, Position, held, rollout_file, steps_taken, warn
 from togi.rewards.judge import JudgeOutage, judge_warnings_to
 from togi.rewards.printed import printed_to
 from togi.rollout import score
@@ -58,27 +58,33 @@ def train(run: Run, watch: Watch, *, allow_changes: bool = False) -> None:
     Raises ``Interrupted`` after saving when a signal asks the run to stop, ``FolderError`` when the folder is in use,
     belongs to another recipe, is not as it was written, or its disk is full.
     """
-    with RunFolder(run.folder) as folder, Interrupts(watch.note) as interrupts, judge_warnings_to(watch.note):
-        training = Training(run, folder, watch, interrupts, claim(run, folder, allow_changes))
-        with printed_to(training.reward_log):
-            training.go(allow_changes=allow_changes)
+    with held(run, watch, allow_changes=allow_changes) as ours:
+        go_on(run, ours, watch)
+
+
+def go_on(run: Run, ours: Held, watch: Watch) -> None:
+    """``train`` in a folder that is held already."""
+    training = Training(run, ours, watch)
+    with judge_warnings_to(watch.note), printed_to(training.reward_log):
+        training.go()
 
 
 class Training:
     """One process's work on one run folder."""
 
-    def __init__(self, run: Run, folder: RunFolder, watch: Watch, interrupts: Interrupts, dtype: torch.dtype) -> None:
-        self.run, self.folder, self.watch, self.interrupts, self.dtype = run, folder, watch, interrupts, dtype
-        self.checkpoints = folder.path / "checkpoints"
-        self.position = Position()
+    def __init__(self, run: Run, ours: Held, watch: Watch) -> None:
+        self.run, self.folder, self.watch, self.interrupts = run, ours.folder, watch, ours.interrupts
+        self.dtype = run_dtype(read_manifest(ours.folder.path))
+        self.checkpoints = ours.folder.path / "checkpoints"
+        self.found = ours.standing
+        self.position = ours.standing.position
         self.watching = watched("", [])
-        self.reward_log = RewardLog(folder.path)
+        self.reward_log = RewardLog(ours.folder.path)
         self._saved = 0
         self._room = False
 
-    def go(self, *, allow_changes: bool) -> None:
-        found = take_up(self.run, self.folder, self._warn, allow_changes=allow_changes)
-        self.position = found.position
+    def go(self) -> None:
+        found = self.found
         if found.checkpoint:
             self.watch.note(f"resuming after step {self.position.total}")
         self._evaluate_what_is_due()
@@ -288,8 +294,7 @@ class Training:
             self.folder.event("evaluated", model=name, files=self.folder.marks(path))
 
     def _warn(self, text: str) -> None:
-        self.folder.event("warning", text=text)
-        self.watch.note(f"warning: {text}")
+        warn(self.folder, self.watch, text)
 
 
 class Clock:

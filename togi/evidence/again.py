@@ -11,12 +11,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from togi.evidence.evaluate import evaluate
 from togi.evidence.evaluation import EvaluationRecord, write_evaluation
 from togi.evidence.reward_log import RewardLog
 from togi.evidence.summary import Comparison, Summary, compare, summary
 from togi.folder import append_event, mark, refuse_links
-from togi.manifest import read_manifest, run_dtype
+from togi.integrity import refuse_changed
+from togi.manifest import MANIFEST, RECIPE, read_manifest, run_dtype
 from togi.resume import steps_taken
 from togi.rewards.printed import printed_to
 from togi.run import BASE, Run, open_model, open_play
@@ -44,7 +44,12 @@ def evaluate_run(run: Run, stage: str) -> tuple[EvaluationRecord, EvaluationReco
     if run.evaluation is None:
         raise ValueError(f"{run.folder}: its recipe has no [evaluation]: nothing says which tasks are held out")
     refuse_links(run.folder)
-    dtype = run_dtype(read_manifest(run.folder))
+    manifest = read_manifest(run.folder)
+    refuse_changed(run.folder, MANIFEST, RECIPE, f"models/{stage}")
+    taken = {name: steps_taken(run, name) for name in (BASE, stage)}
+    from togi.evidence.evaluate import evaluate  # once the folder is found sound: it brings torch
+
+    dtype = run_dtype(manifest)
     records: list[EvaluationRecord] = []
     log = RewardLog(run.folder)
     for name in (BASE, stage):
@@ -55,7 +60,7 @@ def evaluate_run(run: Run, stage: str) -> tuple[EvaluationRecord, EvaluationReco
                 run.evaluation.tasks,
                 run.evaluation.attempts,
                 model=f"eval-{name}",
-                step=steps_taken(run, name),
+                step=taken[name],
                 sampling=run.evaluation.sampling,
             )
         written = write_evaluation(run.folder, record)
