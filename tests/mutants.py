@@ -47,7 +47,7 @@ class Mutant:
     field: str
     at: int | None
     new: ast.AST
-    function: ast.AST | None
+    function: ast.FunctionDef | None
 
     def apply(self) -> None:
         if self.at is None:
@@ -101,7 +101,7 @@ def _module(node: ast.AST) -> bool:
 def mutants(source: str, tree: ast.Module) -> list[Mutant]:
     lines, seen, found = source.splitlines(), Counter[str](), list[Mutant]()
 
-    def walk(node: ast.AST, outer: ast.AST | None, line: int) -> None:
+    def walk(node: ast.AST, outer: ast.FunctionDef | None, line: int) -> None:
         for field, value in ast.iter_fields(node):
             if field in _FIELDS or (isinstance(node, ast.keyword) and node.arg == "strict"):
                 continue

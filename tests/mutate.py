@@ -8,6 +8,7 @@ original stand in ``EQUIVALENT`` with the reason.
 from __future__ import annotations
 
 import ast
+import builtins
 import gc
 import importlib.machinery
 import json
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from mutants import Mutant, mutants
@@ -110,8 +111,7 @@ class Session:
         reached = self._reached(session.items)
         for mutant in self.todo:
             assert mutant.function is not None
-            first, last = mutant.function.lineno, mutant.function.end_lineno  # type: ignore[attr-defined]
-            covers = sorted((t, i) for i, (t, at) in enumerate(reached) if any(first <= line <= last for line in at))
+            covers = sorted((t, i) for i, (t, at) in enumerate(reached) if mutant.function.lineno in at)
             items = [session.items[i] for _, i in covers]
             status = forked(
                 lambda mutant=mutant, items=items: self._survives(mutant, items), 10 + 5 * sum(t for t, _ in covers)
@@ -121,23 +121,20 @@ class Session:
         return True
 
     def _reached(self, items: Sequence[Any]) -> list[tuple[float, list[int]]]:
-        """Seconds of each test, and the first lines of the functions it calls."""
+        """Seconds of each test, and the lines of the functions it calls."""
         file = self.out.with_suffix(".reached")
 
         def work() -> int:
-            found, name, at = [], str(self.path), set[int]()
-
-            def trace(frame: FrameType, event: str, arg: object) -> None:
-                if frame.f_code.co_filename == name:
-                    at.add(frame.f_code.co_firstlineno)
-
+            found, at = [], set[int]()
+            builtins.__reached__ = at.add  # type: ignore[attr-defined]
+            for node in ast.walk(self.tree):
+                if isinstance(node, ast.FunctionDef):
+                    node.body[:0] = ast.parse(f"__reached__({node.lineno})").body
+            self._put()
             for item, following in zip(items, [*items[1:], None], strict=True):
                 at.clear()
                 start = time.perf_counter()
-                sys.settrace(trace)
-                good = passes(item, following)
-                sys.settrace(None)
-                if not good:
+                if not passes(item, following):
                     print("fails without a mutant:", item.nodeid, file=sys.__stderr__)
                     return 1
                 found.append((time.perf_counter() - start, sorted(at)))
@@ -150,8 +147,11 @@ class Session:
 
     def _survives(self, mutant: Mutant, items: Sequence[Any]) -> int:
         mutant.apply()
-        put(compile(ast.fix_missing_locations(self.tree), str(self.path), "exec"), self.functions)
+        self._put()
         return 0 if all(passes(*pair) for pair in zip(items, [*items[1:], None], strict=True)) else 1
+
+    def _put(self) -> None:
+        put(compile(ast.fix_missing_locations(self.tree), str(self.path), "exec"), self.functions)
 
 
 def passes(item: Any, following: Any) -> bool:
