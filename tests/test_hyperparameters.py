@@ -108,6 +108,12 @@ def test_an_algorithm_has_its_papers_values(name: str) -> None:
 ABOVE_0, FROM_0 = ([1e-9, 1.0], [0.0, -1.0]), ([0.0, 1.0], [-1e-9])
 UNTIL_1 = ([1e-9, 1.0], [0.0, 1.001])
 BOUNDS: list[tuple[str, str, tuple[list[float], list[float]]]] = [
+    # What pages with bounds of their own have from the page that they are made from.
+    *((name, "kl", FROM_0) for name in ("reinforce_pp", "pass_at_k", "rlpr", "ppo", "prime")),
+    *(
+        (name, "beta", ABOVE_0)
+        for name in ("bco", "robust_dpo", "dpop", "f_dpo", "ld_dpo", "exo", "exo_reward", "infonca", "slic", "sppo")
+    ),
     ("grpo", "kl", FROM_0),
     ("grpo", "clip_low", UNTIL_1),
     ("grpo", "clip_high", ABOVE_0),

@@ -57,3 +57,4 @@ def test_parts_are_filled_to_the_budget(budget: int, unit: str, parts: list[list
 def test_what_shares_most_stays_together_when_a_group_is_split() -> None:
     made = [sample("aaaz"), sample("bbby"), sample("aaax"), sample("bbbw")]
     assert microbatches(made, 5) == [[2, 0], [3, 1]]
+    assert microbatches(made, 10) == [[0, 1, 2, 3]]

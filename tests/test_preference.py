@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from togi.algorithms import (
     Single,
     SLiC,
 )
+from togi.algorithms.answers import answers
 from togi.batch import collate, minibatches
 from togi.models.microbatch import microbatches
 from togi.models.policy import LocalPolicy, Optimiser
@@ -314,6 +316,23 @@ def test_a_ranking_with_ties_is_learnt_without_them() -> None:
     assert learnt(PLDPO(), [PLDPO().credit(rows, {})])[0] == pytest.approx(sum(each), rel=1e-6)
 
 
+def test_answers_are_the_same_in_whatever_order_samples_come() -> None:
+    rows = [
+        sample(2, 1.0, group, trajectory, seed=seed)
+        for group, trajectory, seed in ((0, 0, 0), (0, 0, 1), (0, 1, 2), (1, 0, 3))
+    ]
+    found = [
+        [
+            (number, each.trajectory, each.text, each.length)
+            for number, group in answers(order).items()
+            for each in group
+        ]
+        for order in permutations(rows)
+    ]
+    assert [each[:2] + each[3:] for each in found[0]] == [(0, 0, 4), (0, 1, 2), (1, 0, 2)]
+    assert all(each == found[0] for each in found)
+
+
 def test_an_answer_in_two_samples_is_one_answer() -> None:
     rows = rated()
     whole = rows[0]
@@ -485,6 +504,7 @@ def test_bco_remembers_both_classes() -> None:
     algorithm.credit([single(1.0, 1.0, 0)], memory)
     assert memory["bco_delta"] == 0
     algorithm.credit([single(-3.0, 0.0, 0)], memory)
+    assert (memory["bco_desirable"], memory["bco_undesirable"]) == pytest.approx((0.1, -0.3))
     assert memory["bco_delta"] == pytest.approx((0.1 - 0.3) / 2)
     credited = algorithm.credit([single(2.0, 1.0, 0), single(-1.0, 0.0, 1)], memory)
     want = ((0.9 * 0.1 + 0.1 * 0.2) + (0.9 * -0.3 + 0.1 * -0.1)) / 2

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from togi import losses
 from togi.algorithms.single import Single, log_ratio
@@ -63,5 +62,5 @@ class BCO(Single):
         return moved
 
     def _mean(self, kept: float | None, new: Sequence[float]) -> float:
-        now = float(np.mean(new))
+        now = fmean(new)
         return now if kept is None else self.decay * kept + (1 - self.decay) * now

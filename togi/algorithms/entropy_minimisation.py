@@ -38,7 +38,7 @@ class EntropyMinimisation(Algorithm):
         """Weights only: every attempt counts alike, whatever it was paid."""
         attempts = trajectories(samples)
         weight_B = self.average(attempts.length_S)[attempts.index]
-        return [replace(sample, weight=float(weight)) for sample, weight in zip(samples, weight_B, strict=True)]
+        return [replace(sample, weight=weight) for sample, weight in zip(samples, weight_B.tolist(), strict=True)]
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
         assert out.entropy_BT is not None

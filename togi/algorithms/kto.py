@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +64,7 @@ class KTO(Single):
 
     def reference_point(self, samples: Sequence[Sample], memory: Memory) -> float:
         moved = [log_ratio(sample) for sample in samples if sample.trajectory < 0]
-        return max(0.0, float(np.mean(moved))) if moved else 0.0
+        return max(0.0, fmean(moved)) if moved else 0.0
 
     def losses(self, h: Tensor, desirable: Tensor, point: Tensor) -> Tensor:
         return losses.kto(

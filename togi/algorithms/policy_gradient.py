@@ -179,13 +179,13 @@ class PolicyGradient(Clipped):
             return []
         attempts = trajectories(samples)
         kept_S = ~(attempts.truncated_S & self.drop_truncated)
-        weight_B = self.weights(np.where(kept_S, attempts.length_S, 0))[attempts.index]
+        weight_B = self.weights(np.where(kept_S, attempts.length_S, 0))[attempts.index].tolist()
         always = bool(self.entropy_bonus) or bool(self.kl and self.kl_place == "loss")
         credited = []
         for sample, advantage, weight in zip(samples, self.advantages(samples, attempts), weight_B, strict=True):
             advantage_T = np.where(sample.mask, advantage, 0.0).astype(np.float32)
             acts = always or bool(advantage_T.any())
-            credited.append(replace(sample, advantage=advantage_T, weight=float(weight) if acts else 0.0))
+            credited.append(replace(sample, advantage=advantage_T, weight=weight if acts else 0.0))
         return credited
 
 

@@ -133,13 +133,13 @@ class PPO(Clipped):
         if self.whiten:
             advantage_bn = _white(advantage_bn, kept_b)
         memory.update(_explained(return_bn, value_bn, kept_b) | self._steered(samples, attempts))
-        weight_S = self.average(np.where(kept_S, attempts.length_S, 0))
+        weight_S = self.average(np.where(kept_S, attempts.length_S, 0)).tolist()
         return [
             replace(
                 sample,
                 advantage=spread(advantage_n, sample.mask).astype(np.float32),
                 returns=spread(return_n, sample.mask).astype(np.float32),
-                weight=float(weight_S[row]),
+                weight=weight_S[row],
             )
             for sample, advantage_n, return_n, row in zip(samples, advantage_bn, return_bn, attempts.index, strict=True)
         ]
@@ -165,10 +165,10 @@ class PPO(Clipped):
         if not recorded:
             return []
         attempts = trajectories(recorded)
-        weight_S = token_mean(attempts.length_S)
+        weight_S = token_mean(attempts.length_S).tolist()
         nothing = [np.zeros(len(sample.ids), np.float32) for sample in recorded]
         return [
-            replace(sample, advantage=zeros, returns=zeros, weight=float(weight_S[row]))
+            replace(sample, advantage=zeros, returns=zeros, weight=weight_S[row])
             for sample, zeros, row in zip(recorded, nothing, attempts.index, strict=True)
         ]
 

@@ -94,9 +94,9 @@ class Preference(Algorithm):
         advantage: dict[tuple[int, int], float] = {}
         for comparisons in used:
             for comparison in comparisons:
-                for place, answer in zip(np.linspace(1, -1, len(comparison)), comparison, strict=True):
+                for place, answer in zip(np.linspace(1, -1, len(comparison)).tolist(), comparison, strict=True):
                     weight[answer.key] = 1 / (len(used) * len(comparisons))
-                    advantage[answer.key] = advantage.get(answer.key, 0.0) + float(place) / len(comparisons)
+                    advantage[answer.key] = advantage.get(answer.key, 0.0) + place / len(comparisons)
         return [
             replace(
                 sample,

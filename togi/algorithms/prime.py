@@ -85,13 +85,13 @@ class PRIME(Clipped):
             parts_S[row].append(b)
         whole_Sn = [np.concatenate([token_bn[b] for b in parts]) for parts in parts_S]
         advantage_Sn = implicit(whole_Sn, attempts.reward_S, attempts.group_S, gamma=self.gamma)
-        weight_S = self.average(attempts.length_S)
+        weight_S = self.average(attempts.length_S).tolist()
         credited = list(samples)
         for row, parts in enumerate(parts_S):
             cuts = np.cumsum([len(token_bn[b]) for b in parts])[:-1]
             for b, advantage_n in zip(parts, np.split(advantage_Sn[row], cuts), strict=True):
                 advantage_T = spread(advantage_n, samples[b].mask).astype(np.float32)
-                credited[b] = replace(samples[b], advantage=advantage_T, weight=float(weight_S[row]))
+                credited[b] = replace(samples[b], advantage=advantage_T, weight=weight_S[row])
         return credited
 
     def _rewards(self, sample: Sample) -> Array:

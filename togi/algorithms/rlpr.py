@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import numpy as np
 
@@ -49,8 +50,8 @@ class RLPR(GRPO):
     def _counts(self, std_G: Sequence[float], bound: float, memory: Memory) -> dict[str, float]:
         if not std_G:
             return {}
-        seen = float(np.mean(std_G))
+        seen = fmean(std_G)
         return {
             "rlpr/std": self.decay * memory.get("rlpr/std", seen) + (1 - self.decay) * seen,
-            "rlpr/dropped": float(np.mean([std < bound for std in std_G])),
+            "rlpr/dropped": fmean(std < bound for std in std_G),
         }

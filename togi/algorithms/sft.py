@@ -40,7 +40,7 @@ class SFT(Algorithm):
                 "give the rows a non-empty completion or an assistant message"
             )
         weight_B = self.average(attempts.length_S)[attempts.index]
-        return [replace(sample, weight=float(weight)) for sample, weight in zip(samples, weight_B, strict=True)]
+        return [replace(sample, weight=weight) for sample, weight in zip(samples, weight_B.tolist(), strict=True)]
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
         nll_BT = losses.nll(out.logp_BT, batch.mask_BT)

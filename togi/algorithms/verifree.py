@@ -53,11 +53,11 @@ class VeriFree(Algorithm):
                 'score = "likelihood(form=\\"product\\", debias=false)"'
             )
         weight = 1.0 / max(len(attempts.reward_S), 1)
-        advantage_S = leave_one_out(attempts.reward_S, attempts.group_S)
+        advantage_S = leave_one_out(attempts.reward_S, attempts.group_S).tolist()
         credited = []
         for sample, row in zip(thoughts, attempts.index, strict=True):
             mask = _thought(sample, references.get((sample.group, sample.trajectory)))
-            credited.append(_credited(replace(sample, mask=mask), float(advantage_S[row]), weight))
+            credited.append(_credited(replace(sample, mask=mask), advantage_S[row], weight))
         return credited + [_credited(sample, sample.reward, weight) for sample in references.values()]
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
