@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from togi.models.files import ModelError, weight_files
+from togi.models.gguf_header import read_header
 
 LARGEST_HEADER = 100 << 20
 """Bytes of a safetensors header, as the format itself allows."""
@@ -24,6 +26,10 @@ LARGEST_TEXT = 256 << 20
 MOST_ADDED = 20_000
 """Tokens added to a vocabulary: reading them takes quadratic time."""
 
+HIGHEST_RANK = 10_000  # of an adapter
+MOST_NAMES = 1000  # layers that an adapter names
+_LAYER = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
 # What a configuration multiplies to sizes; one number each, 1 or more.
 _SIZES = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size",
@@ -31,6 +37,10 @@ _SIZES = (
     "d_model", "n_layers", "n_heads", "state_size", "sliding_window",
 )  # fmt: skip
 _WIDTH, _LAYERS = ("hidden_size", "n_embd", "d_model"), ("num_hidden_layers", "n_layer", "n_layers")
+_GGUF = {"embedding_length": "hidden_size", "block_count": "num_hidden_layers", "feed_forward_length":
+         "intermediate_size", "attention.head_count": "num_attention_heads", "attention.head_count_kv":
+         "num_key_value_heads", "context_length": "max_position_embeddings", "vocab_size": "vocab_size",
+         "attention.key_length": "head_dim"}  # fmt: skip
 _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "I64": 64, "I32": 32, "I16": 16,
          "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8}  # fmt: skip
 
@@ -45,13 +55,90 @@ def check_model(folder: Path) -> None:
     inner = config.get("text_config")
     for table in (config, inner if isinstance(inner, dict) else {}):
         _check_sizes(table, len(shapes), numbers, folder / "config.json")
+    check_memory(numbers, str(folder))
+    check_tokenizer(folder)
+
+
+def check_gguf(path: Path) -> None:
+    """Raises ModelError when the settings and weights of a GGUF file cannot belong to one sound model."""
+    header = read_header(path)
+    kind = f"{header.settings.get('general.architecture', '')}."
+    config = {
+        _GGUF[name.removeprefix(kind)]: value
+        for name, value in header.settings.items()
+        if name.startswith(kind) and name.removeprefix(kind) in _GGUF
+    }
+    if tokens := header.lists.get("tokenizer.ggml.tokens"):
+        config.setdefault("vocab_size", tokens)
+    numbers = sum(map(math.prod, header.shapes))
+    _check_sizes(config, len(header.shapes), numbers, path)
+    check_memory(numbers, str(path))
+
+
+def check_memory(numbers: int, shown: str) -> None:
+    """Raises ModelError for so many weights that two bytes each are more than this machine has."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 2 * numbers > memory:
         raise ModelError(
-            f"{folder} has {numbers / 1e9:,.1f} billion weights, which take {2 * numbers / 1e9:,.0f} GB or more, and "
+            f"{shown} has {numbers / 1e9:,.1f} billion weights, which take {2 * numbers / 1e9:,.0f} GB or more, and "
             f"this machine has {memory / 1e9:,.0f} GB: take a smaller model"
         )
-    check_tokenizer(folder)
+
+
+def check_adapter(folder: Path) -> dict[str, Any]:
+    """The configuration of an adapter's folder. Raises ModelError for one that is no LoRA adapter, or none of the
+    weights beside it."""
+    path, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
+    config = _json(path)
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} is no configuration: an object was wanted")
+    if config.get("peft_type") != "LORA":
+        raise ModelError(f"{folder} is an adapter of type {str(config.get('peft_type'))[:80]}, only LORA is read")
+    missing = [key for key in ("r", "lora_alpha", "base_model_name_or_path") if not config.get(key)]
+    if missing:
+        raise ModelError(f"{path} lacks {', '.join(missing)}")
+    if not isinstance(config["base_model_name_or_path"], str):
+        raise ModelError(f"{path}: base_model_name_or_path is no text")
+    ranks = _table(config, "rank_pattern", path)
+    for name, rank in (("r", config["r"]), *(("rank_pattern", rank) for rank in ranks.values())):
+        if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= HIGHEST_RANK:
+            raise ModelError(f"{path}: {name} is no sound rank: a whole number from 1 to {HIGHEST_RANK:,} was wanted")
+    scales = _table(config, "alpha_pattern", path)
+    for name, scale in (("lora_alpha", config["lora_alpha"]), *(("alpha_pattern", each) for each in scales.values())):
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < 1e9:
+            raise ModelError(f"{path}: {name} is no sound scale: a number above 0 was wanted")
+    for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern"):
+        _check_names(config.get(name), name, path)
+    if not weights.is_file():
+        raise ModelError(f"{folder} has no {weights.name} (pickled adapters are not read)")
+    shapes = list(_shapes(weights))
+    widest = max((max(shape, default=0) for shape in shapes), default=0)
+    if max([config["r"], *ranks.values()]) > widest:
+        raise ModelError(f"{path}: rank {config['r']:,}, but no tensor of {weights.name} is so large; they mismatch")
+    check_memory(sum(map(math.prod, shapes)), str(folder))
+    return config
+
+
+def _table(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    """A table of layers' names, which peft takes for patterns; few, so that they are matched soon."""
+    value = config.get(name) or {}
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: {name} is no table")
+    _check_names(list(value), name, path)
+    return value
+
+
+def _check_names(value: Any, name: str, path: Path) -> None:
+    """Refuse lists without end, and patterns: a regular expression can be matched for ever."""
+    names = [value] if isinstance(value, str | int) else [] if value is None else value
+    if not isinstance(names, list) or len(names) > MOST_NAMES:
+        raise ModelError(f"{path}: {name} is no list of at most {MOST_NAMES:,} names")
+    for each in names:
+        if not isinstance(each, int) and not (isinstance(each, str) and _LAYER.fullmatch(each)):
+            raise ModelError(
+                f"{path}: {name} holds {repr(each)[:80]}, which is no layer's name; patterns are not read: "
+                "write the names as a list"
+            )
 
 
 def check_tokenizer(folder: Path) -> None:

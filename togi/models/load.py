@@ -6,7 +6,6 @@ It knows no run, no recipe and no algorithm. No code that comes with a model is 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
 from togi.models.choices import Lora
 from togi.models.files import ModelError, digest, weight_files
-from togi.models.foreign import check_model
+from togi.models.foreign import check_adapter, check_model
 from togi.models.source import HUB_ID, check_source, newest_model
 from togi.models.weights import quiet, read_folder, read_gguf
 from togi.template import TemplateError, render
@@ -121,15 +120,13 @@ def _read_adapter(
     path: Path, dtype: torch.dtype, lora: Lora | None, progress: Progress
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
     """A base model with the trained adapter of a folder on it; training may go on."""
-    config = _adapter_config(path)
+    config = check_adapter(path)
     if lora and (config["r"], config["lora_alpha"]) != (lora.rank, lora.alpha):
         raise ModelError(
             f"{path} is an adapter of rank {config['r']} and alpha {config['lora_alpha']}, wanted rank {lora.rank} and "
             f"alpha {lora.alpha}: ask for the same, or export it merged and start from that"
         )
-    if not (path / "adapter_model.safetensors").is_file():
-        raise ModelError(f"{path} has no adapter_model.safetensors (pickled adapters are not read)")
-    base = str(config["base_model_name_or_path"])
+    base = config["base_model_name_or_path"]
     if (path / BASE_FOLDER).is_dir():  # an exported adapter that was moved with its base
         base = str((path / BASE_FOLDER).resolve())
     base_path = Path(base)
@@ -147,19 +144,6 @@ def _read_adapter(
             raise ModelError(f"the adapter {path} does not fit its base {base}: {error}") from error
     both = f"{hashed} {digest([path / 'adapter_model.safetensors'])}"
     return model, tokenizer, hashlib.sha256(both.encode()).hexdigest()
-
-
-def _adapter_config(path: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{path / 'adapter_config.json'} is not JSON: {error}") from error
-    if config.get("peft_type") != "LORA":
-        raise ModelError(f"{path} is an adapter of type {config.get('peft_type')}, only LORA is read")
-    missing = [key for key in ("r", "lora_alpha", "base_model_name_or_path") if not config.get(key)]
-    if missing:
-        raise ModelError(f"{path / 'adapter_config.json'} lacks {', '.join(missing)}")
-    return config
 
 
 def _add_adapter(model: PreTrainedModel, lora: Lora, base: str) -> PreTrainedModel:

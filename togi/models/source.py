@@ -9,7 +9,7 @@ from pathlib import Path
 
 from togi.models.bundled import BUNDLED
 from togi.models.files import ModelError, weight_files
-from togi.models.foreign import check_model
+from togi.models.foreign import check_adapter, check_gguf, check_model
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -17,11 +17,13 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 def check_source(source: str) -> None:
     """Raises ModelError for what load_model would refuse by the names and numbers that are there."""
     path = newest_model(Path(source))
-    if path.suffix == ".gguf" or (path / "adapter_config.json").is_file():
-        if path.suffix == ".gguf" and not path.is_file():
+    if path.suffix == ".gguf":
+        if not path.is_file():
             raise ModelError(f"there is no file {path}")
-        return
-    if path.is_dir():
+        check_gguf(path)
+    elif (path / "adapter_config.json").is_file():
+        check_adapter(path)
+    elif path.is_dir():
         weight_files(path)
         if not (path / "config.json").is_file():
             raise ModelError(f"{path} has weights but no config.json: it is not a folder that transformers can load")

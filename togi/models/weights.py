@@ -34,9 +34,6 @@ def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     """Model and tokenizer of a GGUF file, every weight unpacked to ``dtype``. Raises ModelError as read_folder."""
     if not path.is_file():
         raise ModelError(f"there is no file {path}")
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ModelError(f"{path} is not a GGUF file (it does not start with GGUF): fetch it again")
     # The unpacking draws a progress bar of its own that no switch of transformers reaches.
     with redirect_stderr(io.StringIO()):
         model, tokenizer = _read(path.parent, dtype, {"gguf_file": path.name}, str(path))
