@@ -406,6 +406,56 @@ def test_lines_of_strangers(line: bytes, problem: str | None, write: Write, monk
     assert f"{path}:2" not in told, "a bad line ends where it ends"
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet", "judged.jsonl", "folder"])
+def test_rows_that_memory_does_not_hold_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / name
+    row = {"prompt": "x" * 100, "answer": "1"}
+    if name == "rows.parquet":
+        table([row] * 50, path)
+    elif name == "folder":
+        pytest.importorskip("datasets").Dataset.from_list([row] * 50).save_to_disk(str(path))
+    else:
+        judged = {"schema": "togi.judgement.1"} if name.startswith("judged") else {}
+        path.write_text(json.dumps(row | judged) + "\n" + (json.dumps(row | judged) + "\n\n") * 49)
+    monkeypatch.setattr(files, "memory_limit", lambda: 2 * 49 * files.ROW)
+    with pytest.raises(DataError, match=r"rows or more, which take .* GB in memory") as error:
+        load(path)
+    assert str(path) in str(error.value)
+
+
+def test_parquet_files_that_unpack_to_much_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bomb.parquet"
+    table([{"prompt": "x" * 5000}] * 3000, path)
+    assert path.stat().st_size < 20_000
+    monkeypatch.setattr(files, "memory_limit", lambda: 20 << 20)
+    with pytest.raises(DataError, match="rows or more, which take"):
+        load(path)
+    monkeypatch.setattr(files, "LONGEST", 4000)
+    with pytest.raises(DataError, match="rows of more than"):
+        load(path)
+    monkeypatch.setattr(files, "MOST_COLUMNS", 2)
+    table([{"a": 1, "b": 2, "prompt": "3"}], path)
+    with pytest.raises(DataError, match="has 3 columns, at most 2"):
+        load(path)
+
+
+@pytest.mark.parametrize("at", [0, 4, 60, -60, -9, -1])
+def test_damaged_parquet_files_are_told(at: int, tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    table([{"prompt": f"what is {n}?", "answer": "1"} for n in range(9)], path)
+    content = bytearray(path.read_bytes())
+    for place in range(at, min(at + 8, 0) if at < 0 else at + 8):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"rows\.parquet"):
+        load(path)
+
+
+def table(rows: list[dict[str, Any]], path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(rows), path)
+
+
 @pytest.mark.parametrize("depth", [700, 100_000])
 def test_nesting_without_end(depth: int, write: Write) -> None:
     with pytest.raises(DataError, match="nested too deeply"):

@@ -20,10 +20,10 @@ from togi.evidence.machine import (
     disk,
     free_disk,
     memory,
-    memory_limit,
     memory_needed,
     threads,
 )
+from togi.memory import memory_limit
 from togi.models.load import Loaded
 from togi.models.probe import Probe
 from togi.recipe import load_recipe

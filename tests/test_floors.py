@@ -19,6 +19,7 @@ FLOORS = {
     "unicode_words": 1,
     "credentials": 1,
     "template": 1,
+    "memory": 1,
     "batch": 1,
     "text": 2,
     "data": 2,

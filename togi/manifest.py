@@ -25,6 +25,7 @@ from togi.envs.constitution import Constitution
 from togi.folder import FolderError, RunFolder, digest, mark, remove, write_text, writing
 from togi.integrity import read_chain, vouched
 from togi.links import LOGS, PARTS
+from togi.memory import installed
 from togi.models.files import file_sha256
 from togi.rewards.algebra import leaves_of
 from togi.run import Run
@@ -255,13 +256,12 @@ def asked_tier(run: Run) -> AnyTier:
 def machine() -> dict[str, Any]:
     import torch
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gb": round(memory / 1e9, 1),
+        "memory_gb": round(installed() / 1e9, 1),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

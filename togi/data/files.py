@@ -13,9 +13,13 @@ from typing import IO, Any, NoReturn
 
 from togi.data.errors import DataError, Diagnostics, RowError
 from togi.extras import lacking
+from togi.memory import memory_limit
 
 Row = Mapping[str, Any]
-LONGEST = 16 << 20  # bytes of a line: a book has one
+LONGEST = 16 << 20  # bytes of a line, or of a row: a book has one
+ROW = 1000  # bytes that a row takes in memory beside its text, which is held twice
+AT_ONCE = 64  # rows of a table that are unpacked together
+MOST_COLUMNS = 10_000
 COMPRESSED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"\x28\xb5": "zstd", b"BZ": "bzip2"}
 
 
@@ -40,7 +44,7 @@ def read_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[i
 
 def _json_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
     with path.open("rb") as file:
-        for number, line in enumerate(lines(file), 1):
+        for number, line in enumerate(lines(file, path), 1):
             if number == 1:
                 if line[:2] in COMPRESSED:
                     raise DataError(f"{path} is {COMPRESSED[line[:2]]}-compressed: unpack it first")
@@ -53,12 +57,29 @@ def _json_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
                 problems.add(f"{path}:{number}", str(error))
 
 
-def lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file, of one that is too long as much as shows that it is; the rest of it is passed over."""
+def lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
+    """The lines of a file, of one that is too long as much as shows that it is; the rest of it is passed over.
+
+    Raises DataError before they are more than memory holds.
+    """
+    taken = rows = 0
     while line := file.readline(LONGEST + 1):
+        if line.strip():
+            rows, taken = rows + 1, taken + len(line)
+            refuse_too_many(path, rows, taken)
         yield line
         while len(line) > LONGEST and not line.endswith(b"\n"):
             line = file.readline(LONGEST + 1)
+
+
+def refuse_too_many(path: Path, rows: int, size: int) -> None:
+    """Raise DataError when so many rows, of ``size`` bytes in all, take more than half of the memory there is."""
+    taken, limit = ROW * rows + 2 * size, memory_limit() // 2
+    if taken > limit:
+        raise DataError(
+            f"{path}: {rows:,} rows or more, which take {taken / 1e9:.1f} GB in memory; at most {limit / 1e9:.1f} GB, "
+            "half of what there is, are for them: make a file of fewer rows"
+        )
 
 
 def read_json_row(line: bytes) -> Row:
@@ -109,11 +130,31 @@ def _parquet_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]
         raise DataError(lacking(f"the parquet file {path}", "parquet")) from error
     try:
         file = parquet.ParquetFile(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable parquet file: {error}") from error
     with file:
-        rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
-        yield from _plain_rows(path, rows, problems)
+        _refuse_too_wide(path, file.metadata.num_columns)
+        refuse_too_many(path, file.metadata.num_rows, 0)
+        try:
+            yield from _plain_rows(path, _unpacked(file, path), problems)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _unpacked(file: Any, path: Path) -> Iterator[Row]:
+    """The rows of a parquet file, a few at once: a small file may hold one long text a million times."""
+    rows = size = 0
+    for batch in file.iter_batches(batch_size=AT_ONCE):
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        refuse_too_many(path, rows, size)
+        if batch.nbytes > LONGEST * batch.num_rows:
+            raise DataError(f"{path}: rows of more than {LONGEST >> 20} MB each: make them shorter")
+        yield from batch.to_pylist()
+
+
+def _refuse_too_wide(path: Path, columns: int) -> None:
+    if columns > MOST_COLUMNS:
+        raise DataError(f"{path} has {columns:,} columns, at most {MOST_COLUMNS:,} are read: leave some out")
 
 
 def _dataset_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
@@ -129,6 +170,8 @@ def _dataset_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tup
         if split not in found:
             raise DataError(f'{path} has no split "{split}"; it has {", ".join(found)}: name one of their folders')
         found = found[split]
+    _refuse_too_wide(path, len(found.column_names))
+    refuse_too_many(path, len(found), found.data.nbytes * len(found) // max(found.data.num_rows, 1))
     yield from _plain_rows(path, iter(found), problems)
 
 

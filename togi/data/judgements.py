@@ -138,7 +138,7 @@ def holds_judgements(path: Path) -> bool:
     if not path.is_file() or path.suffix not in (".jsonl", ".ndjson", ".json"):
         return False
     with path.open("rb") as file:
-        line = next((line for line in lines(file) if line.strip()), b"")
+        line = next((line for line in lines(file, path) if line.strip()), b"")
     try:
         schema = read_json_row(line.removeprefix(b"\xef\xbb\xbf")).get("schema")
     except RowError:
@@ -151,7 +151,7 @@ def _rows(path: Path, problems: Diagnostics) -> Iterable[tuple[int, Mapping[str,
         raise DataError(f"there is no file {path}")
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        read = list(lines(file))
+        read = list(lines(file, path))
     for number, line in enumerate(read, 1):
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if not line.strip():

@@ -27,6 +27,7 @@ from togi.evidence.redteam.show import findings as card_findings
 from togi.evidence.room import SAVED, disk_needed
 from togi.evidence.visible import shortened, visible
 from togi.manifest import asked_tier, choose_dtype
+from togi.memory import memory_limit
 from togi.models.load import Loaded
 from togi.models.packing import PackedModel
 from togi.models.probe import probe_bf16
@@ -106,7 +107,7 @@ def doctor(
     fitness += [crowding] if crowding else []
     fitness.append(machine.arithmetic(probe_bf16(), compute))
     size = run_size(run, loaded, compute)
-    fitness.append(machine.memory(machine.memory_needed(size), machine.memory_limit()))
+    fitness.append(machine.memory(machine.memory_needed(size), memory_limit()))
     asked = asked_tier(run)
     fitness.append(machine.jail(standing(asked), asked))
     fitness.append(machine.disk(disk_needed(run, SAVED * size.trained), machine.free_disk(run.folder), run.folder))

@@ -7,7 +7,6 @@ equation 2): about 34 bytes a token, layer and hidden unit in 16-bit arithmetic.
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -44,14 +43,6 @@ def memory_needed(size: Size) -> float:
     # Trained weights are counted above once; what comes on top is master weights, gradients and moments.
     on_top = TRAINED if size.bfloat16 else TRAINED - 4
     return held + size.trained * on_top + ACTIVATION * size.tokens * size.layers * size.hidden * width / 2
-
-
-def memory_limit() -> float:
-    """Bytes this process may use: the machine's memory, or the container's limit where it is lower."""
-    installed = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
-    return min(installed, float(text)) if text.isdigit() else installed
 
 
 def free_disk(folder: Path) -> int:

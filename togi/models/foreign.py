@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from togi.memory import memory_limit
 from togi.models.files import ModelError, weight_files
 from togi.models.gguf_header import read_header
 
@@ -77,7 +77,7 @@ def check_gguf(path: Path) -> None:
 
 def check_memory(numbers: int, shown: str) -> None:
     """Raises ModelError for so many weights that two bytes each are more than this machine has."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_limit()
     if 2 * numbers > memory:
         raise ModelError(
             f"{shown} has {numbers / 1e9:,.1f} billion weights, which take {2 * numbers / 1e9:,.0f} GB or more, and "
