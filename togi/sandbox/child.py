@@ -24,6 +24,7 @@ from typing import Any, Literal, Protocol
 from togi.sandbox import seccomp
 from togi.sandbox.box import Calls, Limits, Outcome, Ran, Script
 from togi.sandbox.codec import NoValue, decode, encode
+from togi.sandbox.ending import ending
 from togi.sandbox.libraries import copy_libraries
 
 FILES = 64  # open files of a program
@@ -271,7 +272,7 @@ def _verdict(replies: bytes, wanted: int, watch: _Watch) -> tuple[_Status, str, 
     if end is None and watch.child.ate_memory:
         return "memory", "", outcomes, True
     if end is None and (wanted or watch.child.code >= 128):
-        return "error", _how_it_ended(watch.child.code), outcomes, True
+        return "error", ending(watch.child.code), outcomes, True
     if len(outcomes) < wanted:
         return "error", "it ended before all of its calls were made", outcomes, True
     return "ok", "", outcomes, True
@@ -306,11 +307,3 @@ def _outcome(reply: dict[str, Any]) -> Outcome:
     if kind == "none" and isinstance(body, str):
         return Outcome(status="no value", note=body[:300])
     raise NoValue("an outcome of no known kind")
-
-
-def _how_it_ended(code: int) -> str:
-    number = code - 128
-    if number == signal.SIGXCPU:
-        return "used up its processor time"
-    names = {each.value: each.name for each in signal.Signals}
-    return f"was killed by {names[number]}" if number in names else "ended itself"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import selectors
-import signal
 import subprocess
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from togi.sandbox.ending import ending
 from togi.sandbox.held import Worker, feed, kill
 
 LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
@@ -156,12 +156,9 @@ class Dispatch:
         with suppress(subprocess.TimeoutExpired):  # bubblewrap ends a moment after the worker inside
             worker.process.wait(1.0)
         kill(worker)
-        code = worker.process.returncode
-        number = -code if code < 0 else code - 128  # as a shell does, bubblewrap adds 128
-        known = number in {each.value for each in signal.Signals}
-        how = f"was killed by {signal.Signals(number).name}" if known else f"ended with exit code {code}"
         log = "" if worker.running else worker.log.read_text(errors="replace").strip()[-500:]
-        self._finish(worker, Verdict(status="error", note=f"the worker process {how}{': ' * bool(log)}{log}"), True)
+        note = f"the worker process {ending(worker.process.returncode)}{': ' * bool(log)}{log}"
+        self._finish(worker, Verdict(status="error", note=note), True)
 
     def _finish(self, worker: Worker, verdict: Verdict, replace: bool) -> None:
         assert worker.job is not None

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 
 from togi.function import resolve
 from togi.sandbox.call import OUTPUT_LIMIT, Capped, failure, make, make_and_end
+from togi.sandbox.ending import ending
 from togi.sandbox.scratch import empty
 
 FILE_LIMIT = 16 * 2**20  # bytes of the largest file that a call may write
@@ -177,10 +178,7 @@ def how_it_ended(child: int) -> str:
         if time.monotonic() > until:
             return "closed its pipe and went on"
         time.sleep(0.001)
-    if ended.si_code == os.CLD_EXITED:
-        return f"ended with exit code {ended.si_status}"
-    names = {each.value: each.name for each in signal.Signals}
-    return f"was killed by {names.get(ended.si_status, f'signal {ended.si_status}')}"
+    return ending(ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status)
 
 
 def end_descendants(alone: bool, child: int = 0) -> float:
