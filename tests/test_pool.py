@@ -137,6 +137,13 @@ def listed():
     return sorted(os.listdir("."))
 def modules():
     return sorted(sys.modules)
+SEEN = []
+def recall(key):
+    seen = list(SEEN)
+    SEEN.append(key)
+    if key == "fails":
+        raise SystemExit
+    return seen
 """
 
 
@@ -318,6 +325,17 @@ def test_calls_that_need_none_have_no_fresh_process(pool: Pool, graders: str) ->
         kept = {one.call(f"{graders}:where", {}).value["pid"] for _ in range(3)}
         fresh = {one.call(f"{graders}:where", {}, fresh=True).value["pid"] for _ in range(3)}
     assert (len(kept), len(fresh)) == (1, 3)
+
+
+@pytest.mark.parametrize("first", ["w", "fails"])
+def test_fresh_calls_find_what_a_call_without_foreign_arguments_left_and_nothing_else(
+    pool: Pool, graders: str, first: str
+) -> None:
+    with Pool(workers=1, seconds=5.0, memory_mb=256, tier=pool.tier) as one:
+        asked = [{"key": key} for key in "abc"]
+        seen = one.call_many(f"{graders}:recall", asked, fresh=True, warm=[{"key": first}] * 3)
+        assert [verdict.value for verdict in seen] == [[first]] * 3
+        assert one.call(f"{graders}:recall", {"key": "d"}, fresh=True).value == [first]
 
 
 def test_a_call_that_goes_elsewhere_takes_no_file_with_it(pool: Pool, graders: str, tmp_path: Path) -> None:

@@ -41,24 +41,28 @@ def graded(
     calls: Sequence[Call],
     controls: Sequence[Call],
     library: Mapping[str, str] | None = None,
-    *,
-    fresh: bool = False,
+    warm: Sequence[Call] = (),
 ) -> list[Graded]:
     """Call ``grader`` for each of ``calls``, and for the control of each that fails. Equal calls are made once. With
-    ``fresh`` each call has a process of its own."""
-    verdicts = _asked_once(pool, grader, calls, library, fresh)
+    ``warm``, for each call one in which nothing is foreign, each call has a process of its own (``Pool.call_many``)."""
+    verdicts = _asked_once(pool, grader, calls, library, warm)
     lost = [place for place, verdict in enumerate(verdicts) if verdict.status != "ok"]
-    again = _asked_once(pool, grader, [controls[place] for place in lost], library, fresh)
+    again = _asked_once(pool, grader, _at(lost, controls), library, _at(lost, warm))
     said = dict(zip(lost, again, strict=True))
     return [Graded(verdict=verdict, control=said.get(place)) for place, verdict in enumerate(verdicts)]
 
 
+def _at(places: Sequence[int], calls: Sequence[Call]) -> list[Call]:
+    return [calls[place] for place in places] if calls else []
+
+
 def _asked_once(
-    pool: Pool, grader: str, calls: Sequence[Call], library: Mapping[str, str] | None, fresh: bool
+    pool: Pool, grader: str, calls: Sequence[Call], library: Mapping[str, str] | None, warm: Sequence[Call]
 ) -> list[Verdict]:
     keys = [json.dumps(call, sort_keys=True) for call in calls]
     asked = dict(zip(keys, calls, strict=True))
-    said = pool.call_many(grader, list(asked.values()), library, fresh=fresh) if asked else []
+    first = list(dict(zip(keys, warm, strict=True)).values()) if warm else []
+    said = pool.call_many(grader, list(asked.values()), library, fresh=bool(warm), warm=first) if asked else []
     found = dict(zip(asked, said, strict=True))
     return [found[key] for key in keys]
 

@@ -19,6 +19,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -114,17 +115,24 @@ class Pool:
         functions: Mapping[str, str] | None = None,
         *,
         fresh: bool = False,
+        warm: Sequence[Mapping[str, Any]] = (),
     ) -> list[Verdict]:
         """Call ``reference(**functions, **arguments[i])`` for each i; verdicts come in the order of ``arguments``.
 
         ``reference`` is "module:function" or "/absolute/file.py:function"; ``functions`` maps parameter names to
         further references. Arguments must be JSON. What a function does never raises here. A ``fresh`` call has a
-        process of its own, in which no call was made before: for functions that run what a model wrote.
+        process of its own, in which no foreign call was made before: for functions that run what a model wrote. What
+        such a function loads and caches is gone with it; ``warm``, one for each of ``arguments``, has arguments in
+        which nothing is foreign, and with these the worker makes a call first, outside the clock, so that the caches
+        of the fresh process are full.
         """
+        assert not warm or (fresh and len(warm) == len(arguments))
         given = dict(functions or {})
         shared = {"reference": reference, "functions": given, "fresh": fresh}
         with self._lock:
-            lines = [json.dumps(shared | {"args": dict(each)}).encode("ascii") + b"\n" for each in arguments]
+            before = map(dict, warm) if warm else repeat(None, len(arguments))
+            calls = [{"args": dict(each), "warm": first} for each, first in zip(arguments, before, strict=True)]
+            lines = [json.dumps(shared | call).encode("ascii") + b"\n" for call in calls]
             self._open_to(_folders([reference, *given.values()]))
             try:
                 crew = Crew(fill=self._fill, replace=self._replace, seconds=self.seconds, traces=self.traces)

@@ -2,9 +2,10 @@
 
 It knows no reward, no task and no model. Started as ``python -m togi.sandbox.worker CALLS REPLIES MEMORY_MB PROCESSES
 USER``; PROCESSES 0 says that no jail is around, and USER -1 that it stays who it is. A call is one line, ``SECRET
-SECONDS {"reference", "functions", "args", "fresh"}``. It is answered by ``SECRET {"began"}`` once everything is
+SECONDS {"reference", "functions", "args", "fresh", "warm"}``. It is answered by ``SECRET {"began"}`` once everything is
 imported, and then by ``SECRET {"status", "value", "note", "output", "left", "peak_mb", "retire"}``. A call that is
-``fresh`` is made by a process that makes no other and has no pipe to the pool. After each call what it started is
+``fresh`` is made by a process that makes no other and has no pipe to the pool, forked after a call with the arguments
+``warm``, in which nothing is foreign. After each call what it started is
 ended, and the folder is emptied.
 """
 
@@ -69,6 +70,7 @@ class Worker:
         self.calls, self.replies, self.alone = calls, replies, alone
         self.folder = Path.cwd()
         self.secret = ""
+        self.warmed: Any = None  # the reference and the arguments of the last call that was made for its caches
 
     def serve(self) -> None:
         with os.fdopen(self.calls, "rb", closefd=False) as calls:
@@ -89,6 +91,7 @@ class Worker:
                 memory = reply["status"] == "memory"
                 self.send({"status": "error", "note": note, "output": output.text, "retire": memory})
                 return
+        self.warm(call, function, functions)
         self.send({"began": True})
         if call["fresh"]:
             reply = self.fork(function, functions, call["args"], seconds)
@@ -103,6 +106,13 @@ class Worker:
             self.send(reply | {"left": empty(self.folder)})
         except OSError as error:
             self.send({"status": "error", "note": f"its folder cannot be emptied: {error}", "retire": True})
+
+    def warm(self, call: Mapping[str, Any], function: Any, functions: Mapping[str, Any]) -> None:
+        """Fill the caches that a fresh call finds. How this call ends says nothing of that one."""
+        about = call["reference"], call["warm"]
+        if call["warm"] is not None and about != self.warmed:
+            self.warmed = about
+            make(function, functions, call["warm"])
 
     def fork(
         self, function: Any, functions: Mapping[str, Any], args: Mapping[str, Any], seconds: float

@@ -26,6 +26,8 @@ from togi.rewards.place import place_of
 from togi.sandbox.pool import Pool, shared_pool
 from togi.types import Score, Task, Trajectory
 
+HARMLESS = "1"  # an answer that comes from no model and does nothing where it is run
+
 
 def completion_text(trajectory: Trajectory) -> str:
     """What a grader reads: the text of the last turn."""
@@ -70,7 +72,8 @@ class Verifier(Leaf):
 
     @property
     def runs_answers(self) -> bool:
-        """Whether the grader may run the answer as code, so that each call needs a fresh process."""
+        """Whether the grader may run the answer as code, so that each call needs a fresh process, after one for an
+        answer that does nothing."""
         return False
 
     @abstractmethod
@@ -104,12 +107,13 @@ class Verifier(Leaf):
 
     def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
         """All attempts at all tasks in one go, so that every worker has something to do."""
-        calls, controls = [], []
+        calls, controls, warm = [], [], []
         for task, played in asked:
             arguments = self.arguments(task)
             calls += [{"text": completion_text(each), **arguments} for each in played]
             controls += [{"text": self.control(task), **arguments}] * len(played)
-        marks = iter(graded(self.pool, self.grader, calls, controls, self.library, fresh=self.runs_answers))
+            warm += [{"text": self.write(HARMLESS), **arguments}] * (len(played) * self.runs_answers)
+        marks = iter(graded(self.pool, self.grader, calls, controls, self.library, warm))
         return [[self._score(next(marks)) for _ in played] for _, played in asked]
 
     def _score(self, each: Graded) -> Score:
