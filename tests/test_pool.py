@@ -262,6 +262,15 @@ def test_failures_have_a_status_and_a_reason(
     assert pool.alive == 2
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+def test_memory_of_all_that_a_call_started_is_limited(pool: Pool, fresh: bool) -> None:
+    memory = {"memory": 384 * 2**20, "processes": 4}
+    with Pool(workers=1, seconds=10.0, memory_mb=128, tier=pool.tier) as one:
+        verdict = one.call("togi.sandbox.attempts:swells_together", memory, fresh=fresh)
+        assert (verdict.status, verdict.note) == ("memory", "its processes held more than 256 MB together")
+        assert one.call("builtins:abs", {}, fresh=fresh).note.startswith("TypeError")
+
+
 def test_what_a_call_prints_is_kept_apart_and_cut(pool: Pool, graders: str) -> None:
     verdict = pool.call(f"{graders}:chatter", {"lines": 10_000})
     assert (verdict.status, verdict.value) == ("ok", "done")

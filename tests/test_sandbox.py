@@ -53,6 +53,16 @@ except OSError:
     pass
 return n
 """
+HOLD_TOGETHER = """
+import os, time
+shared = bytearray(b"x") * (a[1] * 2**20)
+for n in range(a[0]):
+    if not os.fork():
+        own = bytearray(b"x") * (a[2] * 2**20)
+        time.sleep(0.7)
+        os._exit(0)
+return sum(os.wait()[1] == 0 for n in range(a[0]))
+"""
 MANY_FILES = """
 size = 0
 try:
@@ -238,6 +248,15 @@ def test_memory_that_is_shared_is_limited(box: Box) -> None:
 def test_no_memory_passes_the_limit(jail: Box, body: str) -> None:
     ran = calls(jail, f"import os\n{body}")
     assert ran.status == "memory" or ran.outcomes[0].status == "raised", ran
+
+
+def test_memory_of_all_processes_together_is_limited(box: Box) -> None:
+    ran = calls(box, HOLD_TOGETHER, 6, 0, 60)
+    assert ran.status == "memory" if box.tier != "landlock" else ran.outcomes[0].value < 6, ran
+
+
+def test_memory_that_processes_share_counts_once(box: Box) -> None:
+    assert value(box, HOLD_TOGETHER, 4, 60, 0) == 4
 
 
 @pytest.mark.parametrize("stream", [1, 2])

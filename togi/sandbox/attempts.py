@@ -13,12 +13,14 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 REFUSALS = (errno.EPERM, errno.ENOSYS, errno.EACCES)
 KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET)
 FAMILIES = 46
+PATIENCE = 5.0  # seconds
 SET_PIPE_SIZE, GROWS_DOWN = 1031, 0x100
 
 
@@ -59,6 +61,18 @@ def swells(memory: int) -> list[str]:
     """Whether it could take ``memory`` bytes; where it may not, it raises MemoryError or is ended."""
     bytearray(memory)
     return ["a program's memory has no limit"]
+
+
+def swells_together(memory: int, processes: int) -> list[str]:
+    """Whether so many processes could hold ``memory`` bytes together for as long as a limit needs to be noticed; where
+    they may not, they are ended."""
+    for _ in range(processes):
+        if not os.fork():
+            held = bytearray(b"x") * (memory // processes)
+            time.sleep(PATIENCE)
+            os._exit(not held)
+    ended = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(processes)]
+    return ["the memory of a program's processes together has no limit"] * (not any(ended))
 
 
 def fills(megabytes: int) -> list[str]:

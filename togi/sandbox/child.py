@@ -21,7 +21,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from togi.sandbox import seccomp
+from togi.sandbox import footprint, seccomp
 from togi.sandbox.box import Calls, Limits, Outcome, Ran, Script
 from togi.sandbox.codec import NoValue, decode, encode
 from togi.sandbox.ending import ending
@@ -160,6 +160,10 @@ class Child(Protocol):
         """Whether it ended by itself within this time."""
         ...
 
+    def exceeds(self, memory: int) -> bool:
+        """Whether it holds more than so many bytes with all it started."""
+        ...
+
     def kill(self) -> None:
         """End it with all it started, wait for it, and close its streams."""
         ...
@@ -185,6 +189,9 @@ class _Spawned:
             return False
         return True
 
+    def exceeds(self, memory: int) -> bool:
+        return footprint.exceeds(self.process.pid, memory)
+
     def kill(self) -> None:
         if self.process.poll() is None:  # one that was waited for has given its number away
             with suppress(ProcessLookupError, PermissionError):
@@ -200,7 +207,8 @@ class _Watch:
     def __init__(self, child: Child, reply_fd: int, limits: Limits) -> None:
         self.child, self.reply_fd, self.limits = child, reply_fd, limits
         self.out, self.err, self.replies = bytearray(), bytearray(), bytearray()
-        self.stopped: Literal["timeout", "output"] | None = None
+        self.look = time.monotonic() + footprint.LOOK
+        self.stopped: Literal["timeout", "memory", "output"] | None = None
 
     def follow(self, deadline: float) -> None:
         standard = {self.child.stdout_fd: self.out, self.child.stderr_fd: self.err}
@@ -211,17 +219,25 @@ class _Watch:
                 selector.register(fd, selectors.EVENT_READ, stream)
             # The replies' other end may be opened late or never, so that their end says nothing.
             while self.stopped is None and not self.ended and any(fd in standard for fd in selector.get_map()):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    self.stopped = "timeout"
-                for key, _ in selector.select(max(0.0, left)):
+                for key, _ in selector.select(self._look(deadline)):
                     if not self._take(key.fd, key.data):
                         selector.unregister(key.fd)
-        if self.stopped is None and not self.ended and not self.child.wait(max(0.0, deadline - time.monotonic())):
-            self.stopped = "timeout"
+        while self.stopped is None and not self.ended and not self.child.wait(self._look(deadline)):
+            pass
         for fd, stream in streams.items():  # what was written before the end
             while self.stopped is None and self._take(fd, stream):
                 pass
+
+    def _look(self, deadline: float) -> float:
+        """Stop what is over its time or its memory; how many seconds it need not be looked at again."""
+        now = time.monotonic()
+        if now >= deadline:
+            self.stopped = "timeout"
+        elif now >= self.look:
+            self.look = now + footprint.LOOK
+            if self.child.exceeds(self.limits.memory_mb * 2**20):
+                self.stopped = "memory"
+        return 0.0 if self.stopped else min(self.look, deadline) - now
 
     @property
     def ended(self) -> bool:
@@ -265,6 +281,8 @@ def _verdict(replies: bytes, wanted: int, watch: _Watch) -> tuple[_Status, str, 
         return "error", f"something other than the harness replied: {error}", (), True
     if watch.stopped == "timeout":
         return "timeout", f"took longer than {watch.limits.seconds:g} s", outcomes, True
+    if watch.stopped == "memory":
+        return "memory", f"its processes held more than {watch.limits.memory_mb} MB together", outcomes, True
     if watch.stopped == "output":
         return "output", f"wrote more than {watch.limits.output_bytes} bytes", outcomes, True
     if end in ("memory", "error"):

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from togi.sandbox import footprint
 from togi.sandbox.ending import ending
 from togi.sandbox.held import Worker, feed, kill
 
@@ -55,6 +56,7 @@ class Crew:
     fill: Callable[[], Sequence[Worker]]
     replace: Callable[[Worker], Worker]
     seconds: float
+    memory_mb: int
     traces: Traces
 
 
@@ -68,6 +70,7 @@ class Dispatch:
         self.waiting = deque(range(len(lines)))
         self.restarted: set[int] = set()
         self.verdicts: dict[int, Verdict] = {}
+        self.look = time.monotonic() + footprint.LOOK
 
     def run(self) -> list[Verdict]:
         while len(self.verdicts) < len(self.lines):
@@ -81,6 +84,9 @@ class Dispatch:
             for worker in busy:
                 if worker.job is not None and now > worker.deadline:
                     self._expire(worker)
+            if now > self.look:
+                self._weigh(busy)
+                self.look = time.monotonic() + footprint.LOOK
         return [self.verdicts[index] for index in range(len(self.lines))]
 
     def _hand_out(self) -> list[Worker]:
@@ -97,7 +103,7 @@ class Dispatch:
 
     def _ready(self, busy: Iterable[Worker]) -> list[tuple[Worker, int]]:
         with selectors.DefaultSelector() as selector:
-            deadline = float("inf")
+            deadline = self.look
             for worker in busy:
                 deadline = min(deadline, worker.deadline)
                 selector.register(worker.read_fd, selectors.EVENT_READ, worker)
@@ -143,6 +149,15 @@ class Dispatch:
         if worker.running:
             verdict = Verdict(status="timeout", note=f"took longer than {self.crew.seconds:g} s")
         self._finish(worker, verdict, True)
+
+    def _weigh(self, busy: Iterable[Worker]) -> None:
+        """End the workers of which all processes together hold too much: a worker and the process of a fresh call may
+        hold their limit each."""
+        most = 2 * self.crew.memory_mb
+        for worker in busy:
+            if worker.job is not None and worker.running and footprint.exceeds(worker.process.pid, most * 2**20):
+                verdict = Verdict(status="memory", note=f"its processes held more than {most} MB together")
+                self._finish(worker, verdict, True)
 
     def _died(self, worker: Worker) -> None:
         job = worker.job

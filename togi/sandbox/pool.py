@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from togi.sandbox import bubblewrap, seccomp
+from togi.sandbox import bubblewrap, footprint, seccomp
 from togi.sandbox.box import AnyTier, Tier
 from togi.sandbox.dispatch import Crew, Dispatch, Traces, Verdict
 from togi.sandbox.held import Worker, discard, environment
@@ -135,7 +135,13 @@ class Pool:
             lines = [json.dumps(shared | call).encode("ascii") + b"\n" for call in calls]
             self._open_to(_folders([reference, *given.values()]))
             try:
-                crew = Crew(fill=self._fill, replace=self._replace, seconds=self.seconds, traces=self.traces)
+                crew = Crew(
+                    fill=self._fill,
+                    replace=self._replace,
+                    seconds=self.seconds,
+                    memory_mb=self.memory_mb,
+                    traces=self.traces,
+                )
                 return Dispatch(crew, lines, fresh).run()
             finally:  # after an interruption: a busy worker's late reply must not answer a later call
                 for worker in [worker for worker in self._workers if worker.job is not None]:
@@ -220,16 +226,17 @@ def why_no_jail() -> str:
     reason = bubblewrap.missing()
     if reason:
         return reason
-    with Pool(workers=1, memory_mb=512) as pool, bait(PROCESSES) as arguments:
+    with Pool(workers=1, memory_mb=256) as pool, bait(PROCESSES) as arguments:
         pool._tier = "bubblewrap"
-        tried = [
-            pool.call("togi.sandbox.attempts:escapes", arguments),
-            pool.call("togi.sandbox.attempts:fills", {"megabytes": 2 * FOLDER_MB}),
-        ]
-        swollen = pool.call("togi.sandbox.attempts:swells", {"memory": 4 * pool.memory_mb * 2**20})
-    failed = [verdict.note for verdict in tried if verdict.status != "ok"]
-    found = [what for verdict in tried if verdict.status == "ok" for what in verdict.value]
-    return ", ".join(failed + found + ["memory has no limit"] * (swollen.status != "memory"))
+        memory = pool.memory_mb * 2**20
+        asked = {"escapes": arguments, "fills": {"megabytes": 2 * FOLDER_MB}, "swells": {"memory": 4 * memory}}
+        asked |= {"swells_together": {"memory": 3 * memory, "processes": 4}} if footprint.told() else {}
+        tried = {name: pool.call(f"togi.sandbox.attempts:{name}", given) for name, given in asked.items()}
+    found: list[str] = []
+    for name, verdict in tried.items():
+        if not (name.startswith("swells") and verdict.status == "memory"):
+            found += verdict.value if verdict.status == "ok" else [verdict.note]
+    return ", ".join(found)
 
 
 @cache
