@@ -9,12 +9,14 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_text import byte_level, tiny_folder, tiny_gguf, tiny_llama
 
+from togi.models import load
 from togi.models.bundled import BUNDLED, Bundled, Part, _disk, bundled, cache_folder, fetch
 from togi.models.load import Loaded, Lora, ModelError, load_model
 
@@ -319,3 +321,28 @@ def test_bundled_model_speaks(smollm2: Loaded) -> None:
     )["input_ids"]
     said = smollm2.model.generate(ids, max_new_tokens=12, do_sample=False)
     assert "2 + 3 = 5" in smollm2.tokenizer.decode(said[0])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "config", "expected"),
+    [
+        ({"model.safetensors": 10**15}, {}, "owner/name has .* this machine has"),
+        ({"model.safetensors": 9, "tokenizer.json": 10**10}, {}, "tokenizer.json of owner/name has 9,536 MB"),
+        ({"model.safetensors": 9}, {"hidden_size": 0}, "hidden_size is no sound size"),
+        ({"model.safetensors": 9}, {"hidden_size": 2**30, "vocab_size": 2**30}, "they mismatch"),
+    ],
+)
+def test_a_hub_model_is_looked_at_before_its_weights_are_fetched(
+    sizes: dict[str, int], config: dict[str, int], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    def fetch(source: str, *, allow_patterns: list[str], dry_run: bool = False, **_: object) -> object:
+        if dry_run:
+            return [SimpleNamespace(filename=name, file_size=size) for name, size in sizes.items()]
+        assert "*.safetensors" not in allow_patterns, "weights were fetched"
+        return str(tmp_path)
+
+    monkeypatch.setattr(load, "snapshot_download", fetch)
+    with pytest.raises(ModelError, match=expected):
+        load_model("owner/name")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from togi.folder import FolderError, RunFolder, read_lines, write_text
+from togi.function import resolve
 from togi.integrity import check
 from togi.links import PARTS
 from togi.manifest import claim, files_read
@@ -150,6 +152,57 @@ def test_what_is_no_run_folder_is_left_alone(name: str, recipe: Path, tmp_path: 
     with RunFolder(tmp_path / "run") as folder, refused:
         claim(run_of(recipe, folder.path), folder, allow_changes=False)
     assert mine.read_text() == "mine"
+
+
+PROGRAM = """
+from dataclasses import dataclass
+scale = 2.0
+elsewhere = 1
+
+@dataclass
+class Pays:
+    best: float
+
+    def __call__(self, task, trajectories):
+        return 1.0
+
+def pays(task, trajectories):
+    return 1.0
+
+def made():
+    return Pays(scale)
+
+def same():
+    return pays
+"""
+
+
+@pytest.mark.parametrize(
+    ("made", "old", "new", "expected"),
+    [
+        ("made", "return 1.0", "return 2.0", r"stage\.1\.reward\.source\.Pays: '\w+' -> '\w+'"),
+        ("same", "return 1.0", "return 2.0", r"stage\.1\.reward\.source\.pays: '\w+' -> '\w+'"),
+        ("made", "scale = 2.0", "scale = 3.0", r"stage\.1\.reward\.score: 'Pays\(best=2\.0\)' -> 'Pays\(best=3\.0\)'"),
+        ("made", "elsewhere = 1", "elsewhere = 2", None),
+        ("same", "elsewhere = 1", "elsewhere = 2", None),
+    ],
+)
+def test_a_reward_of_a_program_is_compared_by_its_source_and_values(
+    made: str, old: str, new: str, expected: str | None, recipe: Path, tmp_path: Path
+) -> None:
+    def run() -> Run:
+        built = run_of(recipe, tmp_path / "run")
+        own = replace(built.stages[1], reward=resolve(f"program.py:{made}", tmp_path)())
+        return replace(built, stages=(built.stages[0], own), recipe={})
+
+    (tmp_path / "program.py").write_text(PROGRAM)
+    with RunFolder(tmp_path / "run") as folder:
+        claim(run(), folder, allow_changes=False)
+        folder.append("metrics.jsonl", {"stage": "revise", "step": 1})
+        claim(run(), folder, allow_changes=False)
+        (tmp_path / "program.py").write_text(PROGRAM.replace(old, new))
+        with pytest.raises(FolderError, match=expected) if expected else nullcontext():
+            claim(run(), folder, allow_changes=False)
 
 
 DAMAGE = [

@@ -5,6 +5,7 @@ Whether a folder is refused is found out without torch; only a folder that is be
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import platform
@@ -27,6 +28,7 @@ from togi.integrity import read_chain, vouched
 from togi.links import LOGS, PARTS
 from togi.memory import installed
 from togi.models.files import file_sha256
+from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.run import Run
 from togi.sandbox.box import AnyTier
@@ -200,7 +202,7 @@ def outline(run: Run) -> dict[str, Any]:
             "name": stage.name,
             "algorithm": type(stage.algorithm).__name__,
             "settings": {name: told_of(value) for name, value in _settings(stage.algorithm).items()},
-            **({"reward": {"score": type(stage.reward).__name__}} if stage.reward else {}),
+            **{name: paid(reward) for name, reward in (("reward", stage.reward), ("gold", stage.gold)) if reward},
             **({"start": stage.start} if stage.start else {}),
             **{name: getattr(stage, name) for name in ("steps", "tasks_per_step", "minibatches", "epochs")},
             "learning_rate": stage.optimiser.learning_rate,
@@ -210,11 +212,35 @@ def outline(run: Run) -> dict[str, Any]:
         for stage in run.stages
     ]
     adapters = {"lora": asdict(run.model.lora)} if run.model.lora else {}
-    measured = (
-        {"attempts": run.evaluation.attempts, "sampling": told_of(run.evaluation.sampling)} if run.evaluation else {}
-    )
+    measured = {}
+    if run.evaluation:
+        measured = {
+            "attempts": run.evaluation.attempts,
+            "sampling": told_of(run.evaluation.sampling),
+            "reward": paid(run.evaluation.reward),
+        }
     plan = {"name": run.name, "built_in": PYTHON, "seed": run.seed, "model": {**model, **adapters}, "stage": stages}
     return plan | ({"evaluation": measured} if measured else {})
+
+
+def paid(reward: Reward) -> dict[str, Any]:
+    """What a reward that was written in Python is: its values, and the sha256 of the source of each class and function
+    in it that is not Togi's own. Where Python has no source (what was typed in, or is built in), it is "unknown"."""
+    own = dict.fromkeys(_defined(leaf) for leaf in leaves_of(reward) or (reward,))
+    sources = {made.__qualname__: _source(made) for made in own if made.__module__.partition(".")[0] != "togi"}
+    return {"score": told_of(reward)} | ({"source": sources} if sources else {})
+
+
+def _defined(reward: Any) -> Any:
+    """What says how a reward scores: the function that it is, or its class."""
+    return reward if inspect.isfunction(reward) else type(reward)
+
+
+def _source(made: Any) -> str:
+    try:
+        return digest(inspect.getsource(made))
+    except (OSError, TypeError):
+        return "unknown"
 
 
 def _settings(algorithm: Any) -> dict[str, Any]:

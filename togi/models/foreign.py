@@ -26,6 +26,7 @@ LARGEST_TEXT = 256 << 20
 MOST_ADDED = 20_000
 """Tokens added to a vocabulary: reading them takes quadratic time."""
 
+MOST = 10**13  # numbers of a model whose weights are not known yet
 HIGHEST_RANK = 10_000  # of an adapter
 MOST_NAMES = 1000  # layers that an adapter names
 _LAYER = re.compile(r"[A-Za-z0-9_.-]{1,200}")
@@ -49,13 +50,27 @@ def check_model(folder: Path) -> None:
     """Raises ModelError when configuration, weights and tokenizer of a folder cannot belong to one sound model."""
     shapes = [shape for file in weight_files(folder) for shape in _shapes(file)]
     numbers = sum(map(math.prod, shapes))
+    check_texts(folder, len(shapes), numbers)
+    check_memory(numbers, str(folder))
+
+
+def check_listing(shown: str, sizes: Mapping[str, int]) -> None:
+    """Raises ModelError for files of these sizes, by name, that are not to be fetched."""
+    for name, size in sizes.items():
+        if not name.endswith(".safetensors") and size > LARGEST_TEXT:
+            raise _too_long(f"{name} of {shown}", size)
+    check_memory(sum(size for name, size in sizes.items() if name.endswith(".safetensors")) // 2, shown)
+
+
+def check_texts(folder: Path, tensors: int = MOST, numbers: int = MOST) -> None:
+    """Raises ModelError when a configuration asks for more than so many tensors and numbers, or a tokenizer would be
+    read for minutes."""
     config = _json(folder / "config.json")
     if not isinstance(config, dict):
         raise ModelError(f"{folder / 'config.json'} is no configuration: an object was wanted")
     inner = config.get("text_config")
     for table in (config, inner if isinstance(inner, dict) else {}):
-        _check_sizes(table, len(shapes), numbers, folder / "config.json")
-    check_memory(numbers, str(folder))
+        _check_sizes(table, tensors, numbers, folder / "config.json")
     check_tokenizer(folder)
 
 
@@ -218,8 +233,12 @@ def _json(path: Path) -> Any:
     if not path.is_file():
         return None
     if path.stat().st_size > LARGEST_TEXT:
-        raise ModelError(f"{path} has {path.stat().st_size >> 20:,} MB; at most {LARGEST_TEXT >> 20} are read")
+        raise _too_long(str(path), path.stat().st_size)
     return _parsed(path.read_bytes(), path)
+
+
+def _too_long(shown: str, size: int) -> ModelError:
+    return ModelError(f"{shown} has {size >> 20:,} MB; at most {LARGEST_TEXT >> 20} are read")
 
 
 def _parsed(text: bytes, path: Path) -> Any:

@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationError
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
 from togi.models.choices import Lora
 from togi.models.files import ModelError, digest, weight_files
-from togi.models.foreign import check_adapter, check_model
+from togi.models.foreign import check_adapter, check_listing, check_model, check_texts
 from togi.models.source import HUB_ID, check_source, newest_model
 from togi.models.weights import quiet, read_folder, read_gguf
 from togi.template import TemplateError, render
 
 __all__ = ["Loaded", "Lora", "ModelError", "load_model"]
 
-# Configuration, tokenizer and weights; never Python files.
-_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+# Configuration and tokenizer, then weights; never Python files.
+_HUB_TEXTS, _HUB_WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"], ["*.safetensors"]
 # A second copy of the weights in another layout.
 _HUB_COPIES = ["consolidated*", "original/*", "onnx/*"]
 BASE_FOLDER = "base"  # in an exported adapter: the weights it was trained on, where no other tool could find them
@@ -103,11 +105,20 @@ def _read_base(
 
 
 def _from_hub(source: str, progress: Progress) -> Path:
-    """The local snapshot of a hub repository; nothing is asked of the network but what this id names."""
+    """The local snapshot of a hub repository; nothing is asked of the network but what this id names. Its weights are
+    fetched once their sizes and its other files were found sound."""
     progress(f"fetching {source} from the hub")
+    fetch = partial(snapshot_download, source, ignore_patterns=_HUB_COPIES)
+    everything = [*_HUB_TEXTS, *_HUB_WEIGHTS]
     with quiet():
         try:
-            return Path(snapshot_download(source, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_COPIES))
+            with suppress(DryRunError):  # without the network: what was fetched once is checked like any folder
+                told = snapshot_download(source, allow_patterns=everything, ignore_patterns=_HUB_COPIES, dry_run=True)
+                check_listing(source, {file.filename: file.file_size or 0 for file in told})
+                check_texts(Path(fetch(allow_patterns=_HUB_TEXTS)))
+            return Path(fetch(allow_patterns=everything))
+        except ModelError:
+            raise
         except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(
