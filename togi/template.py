@@ -43,26 +43,37 @@ def render(
     return _process().ask([template, list(messages), generation, dict(variables)])
 
 
+def get_ready() -> None:
+    """Start the process that renders, which takes a second or two, beside what else is done before the first text."""
+    _process().start()
+
+
 @cache
 def _process() -> _Process:
     return _Process()
 
 
 class _Process:
-    """The process, started when it is first asked and again after it was stopped. It ends with this one."""
+    """The process, started when it is first wanted and again after it was stopped. It ends with this one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: subprocess.Popen[bytes] | None = None
+        self._ready = False
+
+    def start(self) -> None:
+        with self._lock:
+            self._started()
 
     def ask(self, question: Any) -> str:
         line = json.dumps(question).encode() + b"\n"
         with self._lock:
-            if self._running is None or self._running.poll() is not None:
-                self._running = self._started()
-            answer = self._told(self._running, line, SECONDS)
+            running = self._started()
+            if not self._ready and self._told(running, b"", _START) is None:
+                raise TemplateError("the process that renders templates does not start")
+            self._ready = True
+            answer = self._told(running, line, SECONDS)
             if answer is None:
-                self._running = None
                 raise TemplateError(
                     f"it was stopped: it ran for more than {SECONDS:g} seconds, or wrote more than {LONGEST >> 20} MB"
                 )
@@ -71,16 +82,17 @@ class _Process:
         return str(answer["text"])
 
     def _started(self) -> subprocess.Popen[bytes]:
-        running = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from togi.template import serve; serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={name: os.environ[name] for name in _KEPT if name in os.environ},
-        )
-        if self._told(running, b"", _START) is None:
-            raise TemplateError("the process that renders templates does not start")
-        return running
+        """The process; one that was started just now says that it is ready before it is asked."""
+        if self._running is None or self._running.poll() is not None:
+            self._ready = False
+            self._running = subprocess.Popen(
+                [sys.executable, "-P", "-c", "from togi.template import serve; serve()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={name: os.environ[name] for name in _KEPT if name in os.environ},
+            )
+        return self._running
 
     def _told(self, running: subprocess.Popen[bytes], line: bytes, seconds: float) -> dict[str, Any] | None:
         """What the process answers to a line; None when it was late or ended, and is ended then."""

@@ -25,7 +25,7 @@ from togi.models.files import ModelError, digest, weight_files
 from togi.models.foreign import check_adapter, check_listing, check_model, check_texts
 from togi.models.source import HUB_ID, check_source, newest_model
 from togi.models.weights import quiet, read_folder, read_gguf
-from togi.template import TemplateError, render
+from togi.template import TemplateError, get_ready, render
 
 __all__ = ["Loaded", "Lora", "ModelError", "load_model"]
 
@@ -65,6 +65,7 @@ def load_model(
     with those that are there. Raises ModelError: what is wrong with the source and what to do.
     """
     check_source(source)
+    get_ready()
     path = newest_model(Path(source))
     if (path / "adapter_config.json").is_file():
         model, tokenizer, hashed = _read_adapter(path, dtype, lora, progress)
