@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from togi.evidence.summary import summary
 from togi.records import reward_metrics, rollout_rows
 from togi.rewards import Composable, clip, gate, python, scorer
 from togi.rewards.algebra import Leaf
-from togi.rewards.verify import matches, number
+from togi.rewards.verify import Verifier, list_of, matches, number
 from togi.rollout import score
 from togi.samplers import Dynamic, Rejection
 from togi.sandbox.pool import Pool, why_no_jail
@@ -141,6 +141,30 @@ def test_a_pattern_that_backtracks_for_ever_is_the_completions_fault(pool: Pool)
     assert [(each.value, each.own_fault) for each in scores] == [(1, None)] + [(0, "time")] * 3
     assert scores[1].parts == {"matches": 0, "correct": 0, "parsed": 0}
     assert "the completion's own fault: time" in scores[1].note
+
+
+LONG = {
+    "prose": (number, "x " * 6000),
+    "prose around a right answer": (number, "x " * 6000 + "7"),
+    "a long answer": (number, f"<answer>{'7 + ' * 3000}7</answer>"),
+    "what follows an answer": (number, f"<answer>7</answer>{'x ' * 6000}"),
+    "what follows a box": (number, rf"\boxed{{7}}{'x ' * 6000}"),
+    "characters that fold to many": (number, "\ufdfa" * 3000),
+    "a long list": (list_of, f"<answer>{'7, ' * 4000}7</answer>"),
+}
+
+
+@pytest.mark.parametrize(("verifier", "text"), LONG.values(), ids=LONG)
+def test_an_answer_that_is_too_long_to_be_read_is_the_completions_fault(
+    pool: Pool, verifier: Callable[..., Verifier], text: str
+) -> None:
+    long, right = grade(verifier(pool=pool), "7", text, "<answer>7</answer>")
+    assert (long.value, long.own_fault, long.parts["parsed"], right.value) == (0, "length", 0, 1), long
+
+
+def test_a_long_thought_is_no_fault(pool: Pool) -> None:
+    (one,) = grade(number(pool=pool), "7", f"<think>{'x ' * 50_000}</think>7")
+    assert (one.value, one.own_fault) == (1, None)
 
 
 def test_a_right_answer_that_cannot_be_graded_is_not_the_completions_fault(pool: Pool) -> None:

@@ -17,7 +17,13 @@ from typing import Any
 from togi.sandbox.pool import Pool, Verdict
 from togi.types import Fault, Score, Status
 
-FAULTS: Mapping[str, Fault] = {"timeout": "time", "memory": "memory", "depth": "depth", "error": "error"}
+FAULTS: Mapping[str, Fault] = {
+    "timeout": "time",
+    "memory": "memory",
+    "depth": "depth",
+    "length": "length",
+    "error": "error",
+}
 Call = Mapping[str, Any]
 
 

@@ -20,6 +20,7 @@ from togi.rewards.doubt import ANYWHERE, BELONGING
 from togi.rewards.grade import UNPARSED, WRONG, Mark, gold_text
 from togi.rewards.lexemes import NUMERAL, Lexeme, fold, lexemes
 from togi.rewards.place import boxes, place_of
+from togi.sandbox.call import TooLong
 
 LIBRARY = {  # what the graders are given: imported before the clock of a call starts
     "parse": "math_verify:parse",
@@ -94,7 +95,9 @@ def mathematics(*, text: str, gold: Any, parse: Library, verify: Library, config
     answer = boxed(text)
     if not answer or odd(answer, content):
         return UNPARSED
-    given = read(answer) if _bounded(answer) else []
+    if len(answer) > LONGEST:
+        raise TooLong(f"an answer of more than {LONGEST} characters is not read")
+    given = read(answer) if _flat(answer) else []
     if not given:
         return UNPARSED
     exact = [value if isinstance(value, str) else value.doit() for value in (right[0], given[0])]
@@ -135,14 +138,14 @@ def _content(gold: str) -> str:
     return tidy(gold[found[0][0] : found[0][1]] if found else gold)
 
 
-def _bounded(content: str) -> bool:
-    """Whether a content is short and flat enough: reading takes ever longer with every bracket within brackets, and the
+def _flat(content: str) -> bool:
+    """Whether a content is flat enough: reading takes ever longer with every bracket within brackets, and the
     factorial of a factorial is a number that no machine holds."""
     depth = deepest = 0
     for character in content:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
-    return len(content) <= LONGEST and deepest <= DEEPEST and not NESTED.search(content)
+    return deepest <= DEEPEST and not NESTED.search(content)
 
 
 def _same_kind(answer: str, gold: str, *, numbers: bool) -> bool:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from togi.rewards.doubt import changed, ends
 from togi.rewards.grade import answer_text
 from togi.rewards.lexemes import Lexeme, fold, lexemes
+from togi.sandbox.call import TooLong
 
 LONGEST = 10_000  # characters that are searched for an answer, and that may follow one
 MOST = 100  # boxes
@@ -36,7 +37,7 @@ def place_of(text: str, *, tag: str = "answer", marker: str = "", box: bool = Tr
     stands around it changes the answer.
 
     It is ``<tag>…</tag>`` where such a tag is written, and what follows ``marker`` when one is asked for, else the
-    content of ``\\boxed{}`` unless ``box`` is off, else all of the text.
+    content of ``\\boxed{}`` unless ``box`` is off, else all of the text. Raises TooLong.
     """
     content = answer_text(text, tag=tag, marker=marker)
     said = answer_text(text, tag="") or ""
@@ -58,8 +59,12 @@ def place_of(text: str, *, tag: str = "answer", marker: str = "", box: bool = Tr
         between = [BOX.sub("", said[one + 1 : other]) for (_, one), (other, _) in pairwise(found)]
         after = " ".join([*between, said[found[-1][1] + 1 :]])
     else:
-        return None if box and _long(said) else Place(text=said, own=False)
-    if (box and _long(content)) or _changed_outside(content, before, after):
+        if box:
+            _check_length(said)
+        return Place(text=said, own=False)
+    if box:
+        _check_length(content)
+    if _changed_outside(content, before, after):
         return None
     return Place(text=content, own=True)
 
@@ -88,21 +93,23 @@ def _closed(text: str, begin: int) -> int:
     return begin
 
 
-def _long(text: str) -> bool:
-    """Whether a text is longer than what is searched; some characters fold to many."""
-    return len(text) > LONGEST or len(fold(text)) > LONGEST
+def _check_length(text: str) -> None:
+    """Raises TooLong for a text longer than what is searched; some characters fold to many."""
+    if len(text) > LONGEST or len(fold(text)) > LONGEST:
+        raise TooLong(f"an answer, or what follows it, of more than {LONGEST} characters is not read")
 
 
 def _changed_outside(content: str, before: str, after: str) -> bool:
-    if _long(after):
-        return True
+    _check_length(after)
     if before.rstrip(" \t$*([\\").endswith("\n"):
         before += ":"  # the last line of the steps may end in a number
     before, after = TAG.sub(" . ", before[-REACH:]), TAG.sub(" ", after)
     following = lexemes(fold(after))
     others = {each.text for each in following if each.kind == "number"}
-    if others and (_long(content) or others - {each.text for each in lexemes(fold(content))}):
-        return True
+    if others:
+        _check_length(content)
+        if others - {each.text for each in lexemes(fold(content))}:
+            return True
     return changed(_clause(lexemes(fold(before))), [each for each in following if each.kind != "number"])
 
 

@@ -15,6 +15,10 @@ from typing import Any, NoReturn
 OUTPUT_LIMIT = 4096  # characters kept of what a call prints
 
 
+class TooLong(ValueError):
+    """What a function raises for something foreign that is longer than what it reads."""
+
+
 class Capped(io.TextIOBase):
     """Keeps the first characters written to it and drops the rest."""
 
@@ -28,6 +32,9 @@ class Capped(io.TextIOBase):
     def write(self, text: str) -> int:
         self.text += text[: self.limit - len(self.text)]
         return len(text)
+
+
+STATUSES: Mapping[type[Exception], str] = {RecursionError: "depth", TooLong: "length"}
 
 
 def make_and_end(
@@ -64,7 +71,12 @@ def failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, MemoryError):
         error.__traceback__ = None  # with its frames goes what filled the memory
         return {"status": "memory", "note": "out of memory (MemoryError)"}
-    return {"status": "depth" if isinstance(error, RecursionError) else "error", "note": explain(error)}
+    return {"status": status(error), "note": explain(error)}
+
+
+def status(error: BaseException) -> str:
+    """What an exception other than MemoryError is told as."""
+    return next((said for kind, said in STATUSES.items() if isinstance(error, kind)), "error")
 
 
 def explain(error: BaseException) -> str:

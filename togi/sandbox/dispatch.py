@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from togi.sandbox import footprint
 from togi.sandbox.ending import ending
@@ -20,8 +20,8 @@ from togi.sandbox.held import Worker, feed, kill
 LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
 GRACE = 2.0  # seconds from the limit of a fresh call, which its worker keeps, to the end of a worker that does not
 REPLY_LIMIT = 16 * 2**20  # bytes of a worker's reply; it bounds its call's own
-_Status = Literal["ok", "timeout", "memory", "depth", "error"]
-_SAID: dict[str, _Status] = {"ok": "ok", "timeout": "timeout", "memory": "memory", "depth": "depth"}
+_Status = Literal["ok", "timeout", "memory", "depth", "length", "error"]
+_SAID: dict[str, _Status] = {said: said for said in get_args(_Status)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Verdict:
     printed, cut at a few thousand characters.
 
     "timeout", "memory" and "depth" say that the call itself, once everything was loaded, ran over its clock, its memory
-    or Python's limit on recursion. "error" is anything else.
+    or Python's limit on recursion, and "length" that it raised TooLong. "error" is anything else.
     """
 
     value: Any = None

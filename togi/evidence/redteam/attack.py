@@ -200,6 +200,7 @@ def _unscored(told: Sequence[Told]) -> Iterator[Weakness]:
         "time": ("critical", "hangs on"),
         "memory": ("critical", "runs out of memory on"),
         "depth": ("medium", "recurses too deeply on"),
+        "length": ("medium", "reads no more than a part of"),
         "unparseable": ("medium", "cannot read the row beside"),
         "abstain": ("low", "declines"),
     }

@@ -13,6 +13,7 @@ import json
 import math as mathematics
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from togi.rewards.algebra import LEAST, Leaf
 from togi.rewards.blame import Graded, failed, graded
 from togi.rewards.grade import gold_text
 from togi.rewards.place import place_of
+from togi.sandbox.call import TooLong
 from togi.sandbox.pool import Pool, shared_pool
 from togi.types import Score, Task, Trajectory
 
@@ -141,8 +143,10 @@ class Answer(Verifier):
     marker: str = ""
 
     def read(self, text: str) -> str | None:
-        place = place_of(text, tag=self.tag, marker=self.marker, box=self.reads_box)
-        return place.text if place else None
+        with suppress(TooLong):
+            place = place_of(text, tag=self.tag, marker=self.marker, box=self.reads_box)
+            return place.text if place else None
+        return None
 
     def write(self, answer: str) -> str:
         return f"{self.marker} {answer}".strip()
