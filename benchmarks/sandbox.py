@@ -1,8 +1,9 @@
-"""Measures what a jail costs: milliseconds for each canonical solution of HumanEval with all of its tests, by tier.
+"""Measures what a jail costs: milliseconds for canonical solutions of HumanEval with all of their tests, by tier.
 
-Run as ``python benchmarks/sandbox.py``; nothing else should run. The tiers alternate within one run. "one" is a program
-after the other, "many" as many side by side as there are cores, as rewards are graded; the plain interpreter is timed
-beside them. Then calls a second of a grader that costs next to nothing, in a worker, and each in a fresh process.
+Run as ``python benchmarks/sandbox.py``, for about a minute; nothing else should run. Every fourth solution is run, and
+the tiers alternate within one run. "one" is a program after the other, "many" as many side by side as there are cores,
+as rewards are graded; the plain interpreter is timed beside them. Then calls a second of a grader that costs next to
+nothing, in a worker, and each in a fresh process.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from togi.sandbox.pool import Pool, why_no_jail
 from togi.sandbox.tiers import available, cores, open_box
 from togi.types import Task, Trajectory, Turn
 
+STRIDE = 4  # of HumanEval's 164 problems
 GRADED = {"text": "<think>6 * 7</think><answer>42</answer>", "tag": "answer", "marker": ""}
 
 
 def tasks() -> list[Task]:
     return [
         Task(id=row["task_id"], prompt=(), answer=row["answer"], info={"reference": row["reference"]})
-        for row in humaneval.rows()
+        for row in list(humaneval.rows())[::STRIDE]
     ]
 
 
@@ -49,7 +51,7 @@ def milliseconds(tier: Tier, workers: int, asked: list[Task]) -> tuple[float, in
     return 1000 * took / len(asked), sum(score.value == 1.0 for (score,) in scores)
 
 
-def calls(tier: Tier, *, fresh: bool, times: int = 500) -> float:
+def calls(tier: Tier, *, fresh: bool, times: int = 200) -> float:
     """Calls a second of one worker."""
     with Pool(workers=1, tier=tier) as pool:
         pool.call("togi.rewards.grade:answer_text", GRADED, fresh=fresh)
