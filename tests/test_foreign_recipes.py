@@ -84,6 +84,78 @@ def test_absurd_values_are_refused(old: str, new: str, expected: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"small"', '"../x"', "letters, digits, ., - and _ that starts with a letter or digit"),
+        ('name = "small"', "", "name: is needed and not there (Name of the run: letters, digits, `.`"),
+        ("[[stage]]", "[stage]", "r.toml:9: stage: got a table, wanted a list (write [[stage]])"),
+        ("settings = {}", "settings = []", "settings: got an empty list, wanted a table"),
+        ("settings = {}", "betas = [0.9]", "stage.grpo.betas: got a list of 1, wanted more"),
+        ("settings = {}", "sampling.stop = ['']", "stage.grpo.sampling.stop.0: got empty text"),
+        ("steps = 3", "steps = 99999999999", "wanted a number of at most 10,000,000"),
+        ("steps = 3", "Steps = 3", "did you mean 'steps'?"),
+        ("[reward]", "[Reward]", "did you mean 'reward'?"),
+        ("settings = {}", "tokens_per_microbatch = 1000000000000", "wanted a number of at most 1,000,000,000"),
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_what_was_got_and_wanted_is_told(old: str, new: str, expected: str) -> None:
+    assert SMALL.count(old) == 1
+    assert expected in refused(SMALL.replace(old, new))
+
+
+LONG = "y" * 400
+OWN = {"own.py": 'def made(rng):\n    return {"prompt": str(rng.random()), "answer": "1"}\n',
+       "raises.py": "import nothing_there\ndef made(rng): ...\n", "ends.py": "import sys\nsys.exit(3)\nmade = 1\n",
+       "exits.py": "def made(rng):\n    raise SystemExit('done')\n"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("stage.grpo.algorithm=GRPO", "no algorithm 'GRPO'; did you mean 'grpo'?"),
+        (f"model.source={LONG}/{LONG}.gguf", "File name too long"),
+        (f"model.source={'x/' * 3000}", "File name too long"),
+        ("model.source=./a\x00b", "there is no"),
+        (f"data.train={{file='{LONG}.jsonl'}}", "File name too long"),
+        ("data.train={file='.'}", "is not a folder saved by `datasets`"),
+        ("data.train={file='/dev/zero'}", "/dev/zero is neither a file nor a folder"),
+        ("data.train={file='trl-lib/tldr'}", "A data set of a hub is saved first"),
+        ("data.train={generate='raises.py:made', size=3}", "cannot be imported: ModuleNotFoundError: No module named"),
+        ("data.train={generate='ends.py:made', size=3}", "cannot be imported: SystemExit: 3"),
+        ("data.train={generate='exits.py:made', size=3}", "raised SystemExit: done"),
+        ("data.train={generate='no_such_module:made', size=3}", 'there is no installed module "no_such_module"'),
+        ("data.train={generate='own.py:made', size=3, demonstrate='raises.py:made'}", "cannot be imported"),
+        (f"reward.score=python('{LONG}.py:f')", "File name too long"),
+        ("reward.score=python('no_such_module:f')", 'there is no installed module "no_such_module"'),
+        ("reward.score=reward_model('nope')", "no earlier stage is called 'nope', and there is no folder"),
+        ("reward.score=ensemble('grpo', 'nope')", "no earlier stage is called 'grpo'"),
+        (f"stage.grpo={{algorithm='sft_revised', steps=1, learning_rate=1.0, constitution='{LONG}'}}", "File name too"),
+    ],
+    ids=range(18),
+)  # fmt: skip
+def test_faults_of_what_a_recipe_names_are_told_with_its_line(override: str, expected: str, tmp_path: Path) -> None:
+    from togi.recipe import load_recipe
+
+    for name, text in OWN.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "r.toml").write_text(SMALL.replace('reasoning_gym = "chain_sum"', 'generate = "own.py:made"'))
+    with pytest.raises(ValueError) as error:
+        load_recipe(tmp_path / "r.toml", [override])
+    told = str(error.value)
+    assert expected in told
+    assert (told.startswith(("command line: ", str(tmp_path))), len(told) < 1500) == (True, True)
+
+
+def test_files_that_the_system_refuses_are_no_fault_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("train", "preview", "doctor", "eval", "report", "verify", "chat", "export"):
+        arguments = [command, LONG, *(["x"] if command == "export" else [])]
+        assert run_command(arguments) == 2
+        told = capsys.readouterr().err
+        assert (told.count("\n"), "File name too long" in told) == (1, True), arguments
+
+
+@pytest.mark.parametrize(
     ("override", "expected"),
     [
         ("stage.grpo.steps=1" + "0" * 5000, "command line: stage.grpo.steps: a number of 5,001 digits"),
