@@ -17,6 +17,7 @@ from togi.rewards.grade import UNPARSED, WRONG, Mark, gold_text
 from togi.rewards.grade_number import joined
 from togi.rewards.lexemes import CURRENCY, fold, lexemes, plain, value
 from togi.rewards.place import place_of
+from togi.rewards.unit_words import in_english
 
 LIBRARY = {"registry": "pint:UnitRegistry"}  # imported before the clock of a call starts
 ATOM = r"(?:°?[^\W\d_]+|[°%‰])(?:(?:\^|\*\*)?-?\d)?"  # a unit's name and its power
@@ -54,6 +55,7 @@ def parse_quantity(text: str, *, own: bool = False) -> tuple[Fraction, str] | No
     unit = unit.rstrip("!").rstrip() if unit[:1] != "!" else unit
     if len(unit) > LONGEST or not UNIT.fullmatch(unit):
         return None
+    unit = in_english(unit)
     for written, meant in SIGNS.items():
         unit = unit.replace(written, meant)
     return amount, re.sub(r"(?<=[^\W\d_])(?:\^|\*\*)?(-?\d)", r"**\1", unit)
