@@ -16,9 +16,10 @@ from itertools import pairwise
 from typing import Any
 
 from togi.rewards.answer_words import listed
-from togi.rewards.doubt import ANYWHERE, BELONGING
+from togi.rewards.doubt import ANYWHERE, BELONGING, BESIDE
 from togi.rewards.grade import UNPARSED, WRONG, Mark, gold_text
 from togi.rewards.lexemes import NUMERAL, Lexeme, fold, lexemes
+from togi.rewards.magnitude import digits
 from togi.rewards.place import boxes, place_of
 from togi.sandbox.call import TooLong
 
@@ -30,7 +31,8 @@ LIBRARY = {  # what the graders are given: imported before the clock of a call s
 }
 PERMISSIVE = {name: LIBRARY[name] for name in ("parse", "verify")}
 LONGEST, DEEPEST = 1000, 12  # characters and nested brackets of an answer that is read
-NESTED = re.compile(r"!(?:\\right|[\s)\]}])*!")  # 9!!, (9!)!
+MOST = 100_000  # digits that the numbers of an answer may have in all, unless the right answer has more
+DOUBLED = re.compile(r"!\s*!")  # read by some as a factorial of a factorial, by others as a double one
 Library = Callable[..., Any]
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 
@@ -41,7 +43,7 @@ SYMBOLS = frozenset("°∞√×÷·±∓≤≥≠∈∉∪∩∅∖⊂⊆∀∃�
 DROPPED = frozenset(  # by math-verify, silently
     ("?", ":", "_", "#", "@", "&", "'", "...", r"\ldots", r"\dots", r"\cdots", r"\phantom", r"\hphantom", r"\vphantom")
 ) | {r"\cancel", r"\bcancel", r"\xcancel", r"\sout"}
-CHANGING = ANYWHERE | BELONGING | {"near", "revision"}
+CHANGING = ANYWHERE | BELONGING | BESIDE | {"report", "condition", "moment", "revision"}
 
 
 def boxed(text: str) -> str | None:
@@ -97,7 +99,10 @@ def mathematics(*, text: str, gold: Any, parse: Library, verify: Library, config
         return UNPARSED
     if len(answer) > LONGEST:
         raise TooLong(f"an answer of more than {LONGEST} characters is not read")
-    given = read(answer) if _flat(answer) else []
+    flat = _flat(answer)
+    if flat and digits(answer) > max(MOST, digits(content)):
+        raise TooLong(f"an answer whose numbers have more than {MOST} digits is not worked out")
+    given = read(answer) if flat else []
     if not given:
         return UNPARSED
     exact = [value if isinstance(value, str) else value.doit() for value in (right[0], given[0])]
@@ -139,13 +144,13 @@ def _content(gold: str) -> str:
 
 
 def _flat(content: str) -> bool:
-    """Whether a content is flat enough: reading takes ever longer with every bracket within brackets, and the
-    factorial of a factorial is a number that no machine holds."""
+    """Whether a content is flat enough, since reading takes ever longer with every bracket within brackets, and without
+    "!!", which means two things."""
     depth = deepest = 0
     for character in content:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
-    return deepest <= DEEPEST and not NESTED.search(content)
+    return deepest <= DEEPEST and not DOUBLED.search(content)
 
 
 def _same_kind(answer: str, gold: str, *, numbers: bool) -> bool:
