@@ -10,12 +10,14 @@ import math_answers
 import number_answers
 import other_answers as other
 import pytest
+import sentence_answers
 from hypothesis import given, settings, strategies as st
 
 from togi import rewards
 from togi.recipe import check
 from togi.rewards import form, gate, grade_choice, grade_math, grade_number, grade_quantity, grade_sets, grade_text
-from togi.rewards.grade import Mark
+from togi.rewards.grade import UNPARSED, Mark
+from togi.sandbox.call import TooLong
 from togi.types import Task
 
 PLACE = {"tag": "answer", "marker": ""}
@@ -38,14 +40,17 @@ def quantity(text: str, gold: Any) -> Mark:
 
 def math(text: str, gold: Any) -> Mark:
     library = pytest.importorskip("math_verify")
-    return grade_math.mathematics(
-        text=text,
-        gold=gold,
-        parse=library.parse,
-        verify=library.verify,
-        config=library.LatexExtractionConfig,
-        rational=pytest.importorskip("sympy").Rational,
-    )
+    try:
+        return grade_math.mathematics(
+            text=text,
+            gold=gold,
+            parse=library.parse,
+            verify=library.verify,
+            config=library.LatexExtractionConfig,
+            rational=pytest.importorskip("sympy").Rational,
+        )
+    except TooLong:
+        return UNPARSED
 
 
 def interval(text: str, gold: Any) -> Mark:
@@ -64,8 +69,14 @@ def _listed(gold: Any) -> Any:
     return list(gold) if isinstance(gold, tuple) else gold
 
 
+def _in_all(languages: Mapping[str, Sequence[str]]) -> Table:
+    """A table by language as one of answers."""
+    return {"42": [text for texts in languages.values() for text in texts]}
+
+
 TABLES: Mapping[str, tuple[Grade, Table, Table]] = {
     "number": (number, number_answers.RIGHT, number_answers.WRONG),
+    "sentences": (number, _in_all(sentence_answers.RIGHT), _in_all(sentence_answers.WRONG)),
     "choice": (choice, choice_answers.RIGHT, choice_answers.WRONG),
     "math": (math, math_answers.RIGHT, math_answers.WRONG),
     "quantity": (quantity, other.QUANTITY_RIGHT, other.QUANTITY_WRONG),
@@ -116,7 +127,7 @@ def test_a_marker_is_a_place_of_its_own(text: str, value: float) -> None:
 NO_ANSWERS = (None, {}, {"a": 1}, [None], True, float("nan"), float("inf"), "", " ", "None", "null", "nan")
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if name != "exact"])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in ("sentences", "exact")])
 @pytest.mark.parametrize("gold", NO_ANSWERS, ids=repr)
 def test_a_row_without_a_readable_answer_is_told_and_never_paid(name: str, gold: Any) -> None:
     grade = TABLES[name][0]
@@ -145,7 +156,7 @@ def test_rows_that_cannot_be_graded_are_refused_before_training() -> None:
 
 READ = [
     (name, gold, text)
-    for name in ("number", "choice")
+    for name in ("number", "sentences", "choice")
     for gold, texts in TABLES[name][1].items()
     for text in texts
     if not set(text) & set(".,:;!?\n<。、！：；，")  # one clause, so that what is put around it is said of it
@@ -160,6 +171,16 @@ NEUTRAL = [
     "答えは {}",
     "答案是 {}",
     "La réponse est {}",
+]
+PROSE = [
+    "If we add them all up, we get {}",
+    "Let me count: {}",
+    "Using the formula, x = {}",
+    "Wie viele sind es? {}",
+    "| Total | {} |",
+    "Il y a {} pommes",
+    "よって、合計は{}個です",
+    "{} + 0 = {}, so the answer is {}",
 ]
 DENIED = [
     "not {}",
@@ -181,6 +202,16 @@ DENIED += [
     "anything but {}",
     "❌ {}",
     "~~{}~~",
+    "he said {}",
+    "{}, he said",
+    "suppose {}",
+    "if {}",
+    "e.g. {}",
+    "{} 吗",
+    "Laut Peter {}",
+    "selon Paul {}",
+    "例えば {}",
+    "guess {}",
 ]
 WHOLE = st.integers(-(10**9), 10**9)
 DASHES = "-\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
@@ -196,6 +227,12 @@ def test_neutral_text_around_an_answer_changes_nothing(answer: int, around: str)
     assert number(around.format(answer), answer)["value"] == 1
     assert number(f"<answer>{around.format(answer)}</answer>", answer)["value"] == 1
     assert number(around.format(rf"\boxed{{{answer}}}"), answer)["value"] == 1
+
+
+@given(WHOLE, st.sampled_from(PROSE))
+def test_prose_that_states_an_answer_gives_it(answer: int, around: str) -> None:
+    assert number(around.replace("{}", str(answer)), answer)["value"] == 1
+    assert number(around.replace("{}", str(answer)), answer + 1)["value"] == 0
 
 
 @given(st.sampled_from(READ), st.sampled_from(DENIED))

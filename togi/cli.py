@@ -294,15 +294,11 @@ def run_command(arguments: Sequence[str]) -> int:
         return _tell(f"{error}{_usual(error.token)}", debug, BAD_INPUT)
     except (CycloptsError, ValueError) as error:
         return _tell(str(error), debug, BAD_INPUT)
-    except OSError as error:
-        if error.filename is None:
-            return _fault(error, debug)
-        # The system refused a file that a user named, or that lies where a user said.
-        return _tell(f"{error.filename}: {error.strerror}", debug, BAD_INPUT)
     except KeyboardInterrupt:
         return _tell("stopped", debug, INTERRUPTED)
     except Exception as error:
-        return _fault(error, debug)
+        again = "" if debug else "\nThis is a fault of Togi's own; run again with --debug and report what it shows."
+        return _tell(f"{type(error).__name__}: {error}{again}", debug, FAULT)
     except BaseException as error:
         from togi.interrupt import Interrupted
 
@@ -310,11 +306,6 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         return _tell(f"{error}; the same command resumes", False, error.code)
     return code if isinstance(code, int) else 0
-
-
-def _fault(error: Exception, debug: bool) -> int:
-    again = "" if debug else "\nThis is a fault of Togi's own; run again with --debug and report what it shows."
-    return _tell(f"{type(error).__name__}: {error}{again}", debug, FAULT)
 
 
 def _usual(option: Token) -> str:

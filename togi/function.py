@@ -18,13 +18,11 @@ from typing import Any
 def absolute(reference: str, base: Path) -> str:
     """The reference with a file's path made absolute from ``base``; a module's name stays as it is.
 
-    A file is read (never run) here, so that a missing file or module, a syntax error or a misspelt function is refused
-    where the reference was written. Raises ValueError.
+    A file is read (never run) here, so that a missing file, a syntax error or a misspelt function is refused where
+    the reference was written. Raises ValueError.
     """
     place, function = _split(reference)
     if not place.endswith(".py"):
-        if not _is_there(place.partition(".")[0]):
-            raise _no_module(reference, place)
         return reference
     path = (base / place).resolve()
     if not path.is_file():
@@ -114,21 +112,9 @@ def _load_module(name: str, reference: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module is there; something it imports is not
-        raise _no_module(reference, error.name) from error
-
-
-def _no_module(reference: str, name: str) -> ValueError:
-    return ValueError(
-        f'"{reference}": there is no installed module "{name}"; a file is named "path/to/file.py:function"'
-    )
-
-
-def _is_there(package: str) -> bool:
-    """Whether a module of this name can be imported; nothing is run."""
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:  # it was made while Python runs, as __main__ is
-        return True
+        raise ValueError(
+            f'"{reference}": there is no installed module "{error.name}"; a file is named "path/to/file.py:function"'
+        ) from error
 
 
 def _load_file(path: Path) -> ModuleType:

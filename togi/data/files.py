@@ -19,7 +19,6 @@ Row = Mapping[str, Any]
 LONGEST = 16 << 20  # bytes of a line, or of a row: a book has one
 ROW = 1000  # bytes that a row takes in memory beside its text, which is held twice
 AT_ONCE = 64  # rows of a table that are unpacked together
-SAVED = ("dataset_info.json", "dataset_dict.json")  # of a data set, and of one with splits
 MOST_COLUMNS = 10_000
 COMPRESSED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"\x28\xb5": "zstd", b"BZ": "bzip2"}
 
@@ -31,12 +30,9 @@ def read_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[i
         DataError: the path is missing, empty or of an unknown kind, or a library for it is not installed.
     """
     if not path.exists():
-        hub = "" if path.suffix else ". A data set of a hub is saved first: load_dataset(…).save_to_disk(FOLDER)"
-        raise DataError(f"there is no {path}{hub}")
+        raise DataError(f"there is no {path}")
     if path.is_dir():
         return _dataset_rows(path, split, problems)
-    if not path.is_file():
-        raise DataError(f"{path} is neither a file nor a folder")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
     if path.suffix == ".parquet":
@@ -162,8 +158,6 @@ def _refuse_too_wide(path: Path, columns: int) -> None:
 
 
 def _dataset_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
-    if not any((path / name).is_file() for name in SAVED):
-        raise DataError(f"{path} is not a folder saved by `datasets`: it holds none of {', '.join(SAVED)}")
     try:
         import datasets
     except ImportError as error:

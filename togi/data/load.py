@@ -71,7 +71,7 @@ def load_tasks(
     """
     prompting = prompting or Prompting()
     taken = {prompt_key(task) for task in exclude}
-    demonstrate = _imported(prompting.demonstrate) if prompting.demonstrate else None
+    demonstrate = resolve(prompting.demonstrate, Path()) if prompting.demonstrate else None
     if isinstance(source, Rows) and holds_judgements(source.path):
         tasks = _load_judgements(source, prompting, split, taken)
     elif isinstance(source, Rows):
@@ -187,12 +187,12 @@ def _made_rows(source: ReasoningGym | Generated) -> Iterator[Row]:
             source.name, seed=source.seed, size=source.size, config=source.config, most=DRAWS * source.size
         )
         return
-    function = _imported(source.function)
+    function = resolve(source.function, Path())
     rng = random.Random(source.seed)
     for _ in range(DRAWS * source.size):
         try:
             row = function(rng)
-        except (Exception, SystemExit) as error:  # the user's function: say which one
+        except Exception as error:  # the user's function: say which one
             raise DataError(f"{source.function} raised {type(error).__name__}: {error}") from error
         if not isinstance(row, Mapping):
             raise DataError(f"{source.function} gave {type(row).__name__}; a dict with prompt and answer was wanted")
@@ -203,16 +203,6 @@ def _made_rows(source: ReasoningGym | Generated) -> Iterator[Row]:
             yield plain(renamed)
         except RowError as error:
             raise DataError(f"{source.function}: {error}") from error
-
-
-def _imported(reference: str) -> Callable[..., Any]:
-    """The user's function; whatever its file does while it is imported is told of it. Raises ValueError."""
-    try:
-        return resolve(reference, Path())
-    except ValueError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise DataError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _describe(source: Source) -> str:

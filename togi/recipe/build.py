@@ -21,7 +21,7 @@ from togi.models.choices import Lora, Optimiser
 from togi.models.source import check_source
 from togi.protocols import Algorithm, Env, Reward
 from togi.recipe import check
-from togi.recipe.errors import RecipeError, did_you_mean, why
+from togi.recipe.errors import RecipeError, did_you_mean
 from togi.recipe.locate import Key
 from togi.recipe.read import Reading
 from togi.recipe.schema import SOURCES, RewardTable, SamplingTable, SourceTable, StageSourceTable, StageTable
@@ -137,15 +137,14 @@ class Builder:
                 targets=table.lora.targets or "all-linear",
             )
         place = self.reading.base / Path(table.source).expanduser()
-        source = table.source
-        try:
-            if place.exists():
-                source = str(place)
-            elif table.source.startswith((".", "/", "~")) or table.source.endswith(".gguf"):
-                raise ValueError(f"there is no {place}")
-            check_source(source)
-        except (ValueError, OSError) as error:
-            self.refuse(("model", "source"), why(error))
+        source = str(place) if place.exists() else table.source
+        if not place.exists() and (table.source.startswith((".", "/", "~")) or table.source.endswith(".gguf")):
+            self.refuse(("model", "source"), f"there is no {place}")
+        else:
+            try:
+                check_source(source)
+            except ValueError as error:
+                self.refuse(("model", "source"), str(error))
         return ModelChoice(source=source, dtype=table.dtype, lora=lora)
 
     def pays(self, table: StageTable) -> bool:
@@ -164,8 +163,7 @@ class Builder:
             return None
         for problem in check.answers(tasks, reward) if reward else ():
             self.refuse(key, problem)
-        earlier = [*self.tasks_of]
-        for problem in (*check.models(reward, earlier), *check.credit(reward, plan.algorithm)) if reward else ():
+        for problem in check.credit(reward, plan.algorithm) if reward else ():
             self.refuse((*plan.key, "reward") if table.reward else ("reward",), problem)
         collected = collected_of(table.data) if table.data else None
         self.tasks_of[plan.name] = tasks
@@ -216,8 +214,6 @@ class Builder:
         reward = self.reward(table.reward, ("evaluation", "reward"))
         if not held_out or reward is None:
             return None
-        for problem in check.models(reward, [*self.tasks_of]):
-            self.refuse(("evaluation", "reward") if table.reward else ("reward",), problem)
         for problem in check.answers(held_out, reward):
             self.refuse(("data", "test"), problem)
         return Evaluation(
@@ -234,8 +230,8 @@ class Builder:
         try:
             principles = read_principles(self.reading.base / Path(plan.table.constitution).expanduser())
             return Constitution(principles=principles, rounds=plan.table.rounds)
-        except (ValueError, OSError) as error:
-            self.refuse((*plan.key, "constitution"), why(error))
+        except ValueError as error:
+            self.refuse((*plan.key, "constitution"), str(error))
             return None
 
     def asked(self, table: SourceTable, key: Key, held_out: Tasks | None) -> Tasks | None:
@@ -253,13 +249,13 @@ class Builder:
         if table.demonstrate is not None:
             try:
                 prompting = replace(prompting, demonstrate=absolute(table.demonstrate, base))
-            except (ValueError, OSError) as error:
-                self.refuse((*key, "demonstrate"), why(error))
+            except ValueError as error:
+                self.refuse((*key, "demonstrate"), str(error))
                 return None
         try:
             self.loaded[name] = load_tasks(source_of(table, base), prompting, split=split, exclude=exclude or ())
-        except (ValueError, OSError) as error:
-            self.refuse(key, why(error))
+        except ValueError as error:
+            self.refuse(key, str(error))
             return None
         return self.loaded[name]
 
@@ -268,8 +264,8 @@ class Builder:
         assert table is not None
         try:
             return parse_reward(table.score, self.reading.base, pool=self.pool, tier=self.recipe.grading.tier)
-        except (ValueError, OSError) as error:
-            self.refuse((*key, "score"), why(error))
+        except ValueError as error:
+            self.refuse((*key, "score"), str(error))
             return None
 
 

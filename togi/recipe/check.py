@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from togi.recipe.locate import Key
 from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import attempts_of
 from togi.rewards.algebra import leaves_of
-from togi.rewards.model import RewardModels
 from togi.rewards.verify import Verifier
 from togi.run import BASE
 from togi.samplers import Stepwise
@@ -172,18 +170,6 @@ def without_signal(algorithm: Algorithm, attempts: int) -> bool:
     samples = [_attempt(group, trajectory) for group in range(2) for trajectory in range(attempts)]
     credited = algorithm.credit(samples, {})
     return not any(sample.weight and (sample.advantage is None or np.any(sample.advantage)) for sample in credited)
-
-
-def models(reward: Reward, earlier: Sequence[str]) -> Iterator[str]:
-    """Whether the reward models that are asked are there, or made by an earlier stage."""
-    for leaf in (leaf for leaf in leaves_of(reward) if isinstance(leaf, RewardModels)):
-        for model in leaf.models:
-            place = leaf.base / Path(model).expanduser()
-            if model not in earlier and not place.is_dir():
-                yield (
-                    f"{leaf.name}: no earlier stage is called {model!r}, and there is no folder {place}: name a stage "
-                    "before this one, a run folder or a model folder"
-                )
 
 
 def credit(reward: Reward, algorithm: Algorithm) -> Iterator[str]:

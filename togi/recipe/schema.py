@@ -14,13 +14,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 Beta = Annotated[float, Strict(), Field(ge=0, lt=1)]
 StageName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100)]
 Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
-Steps = Annotated[int, Field(ge=1, le=10_000_000)]
+Count = Annotated[int, Field(ge=1)]
 # What is held in memory at once is bounded, so that a typing error is told and not tried.
 Attempts = Annotated[int, Field(ge=1, le=10_000)]
 Tasks = Annotated[int, Field(ge=1, le=100_000)]
-Words = Annotated[str, Strict(), Field(min_length=1, max_length=1000)]
-Strings = Annotated[tuple[Words, ...], Strict(False), Field(max_length=1000)]
+Strings = Annotated[tuple[Annotated[str, Strict(), Field(max_length=1000)], ...], Strict(False), Field(max_length=1000)]
 
 
 class Table(BaseModel):
@@ -149,7 +147,7 @@ class StageTable(Table):
     """Name in the run folder and on the command line: letters, digits, `_`, `-`; the algorithm's name when left out."""
     algorithm: Text
     """`sft`, `grpo`, ...: a page of `togi.algorithms`."""
-    steps: Steps
+    steps: Count
     """How often tasks are sampled (or read) and learned from."""
     until: UntilTable | None = None
     """End before `steps` are done, when a metric says so: for rewards that a model learns to please at last."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from togi.rewards.lexemes import UNITS, Lexeme
+from togi.rewards.sentence import SHORTENED, ends, stated
 
 ANYWHERE = {"denial", "alternative", "hedge", "numeral", "unread"}
 BELONGING = {"sign", "scale", "operator", "bound", "percent"}
-SHORTENED = {"sign", "scale", "bound", "near"}  # what may be written with a full stop: "ca."
+BESIDE = {"near", "label"}
 PLAIN_LETTERS = ("a", "à", "y", "I")  # words of one letter; any other may be the name of a number
 BEFORE = frozenset("$€£¥₹₩₽([\"“”«「『【'`:=,;.、。!?¿¡]→∴✅✓✔🎉") | {"---"}
-AFTER = frozenset("$€£¥₹₩₽)]\"“”»」』】'`.,;:。、°✅✓✔🎉(-—") | {"---"}
+AFTER = frozenset("$€£¥₹₩₽)]\"“”»」』】'`.,;:。、°✅✓✔🎉(-—∎■□") | {"---"}
 QUOTES = frozenset("\"'”»」』")
+CLOSED = {")": "(", "]": "["}
 WINDOW = 3  # words after an answer that may be its unit or its scale
 
 
@@ -29,7 +31,7 @@ def changed(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
     """Whether prose around an answer changes it, denies it or gives another."""
     if any(each.effect in ANYWHERE for each in (*before, *after)):
         return True
-    return changed_before(before) or _changed_after(before, after)
+    return changed_before(before) or _changed_after(before, after) or not stated(before, after)
 
 
 def _alone(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
@@ -59,14 +61,11 @@ def _neutral(each: Lexeme) -> bool:
     )
 
 
-def ends(each: Lexeme, following: Lexeme | None) -> bool:
-    """Whether a sentence ends with a mark."""
-    return each.text in "!?。" or (each.text == "." and (following is None or not following.follows(each)))
-
-
 def changed_before(before: Sequence[Lexeme]) -> bool:
     """Whether what leads to an answer changes it, up to what says something else: "the root of x is 42"."""
     touching = True  # nothing but marks stands between this lexeme and the answer
+    beside = True  # no comma does either
+    apart = False  # a bracket does: "42 (6 · 7 = 42)"
     said_of_it = True  # no "=" does either
     following: Lexeme | None = None
     for at in range(len(before) - 1, -1, -1):
@@ -74,21 +73,23 @@ def changed_before(before: Sequence[Lexeme]) -> bool:
         if each.kind == "mark":
             if touching and each.text not in BEFORE:
                 return True
-            if touching and each.text in "([" and _called(before, each):
+            if touching and at and each.text in "([" and _called(before[at - 1], each):
                 return True
             if ends(each, following) and not (at and before[at - 1].effect in SHORTENED):
                 return False
             said_of_it &= each.text not in ("=", ":", "→", "∴")
+            beside &= each.text != ","
+            apart |= each.text == "("
         elif touching and each.effect == "sign":
             return True
         elif not said_of_it or each.effect == "copula":
             return False
         elif each.kind == "number":
-            return touching
+            return touching and not apart
         else:
-            if each.effect in BELONGING or (touching and (each.effect == "near" or _variable(each))):
+            if each.effect in BELONGING or (touching and _variable(each)) or (beside and each.effect in BESIDE):
                 return True
-            touching = False
+            touching = beside = False
         following = each
     return False
 
@@ -97,15 +98,17 @@ def _variable(each: Lexeme) -> bool:
     return each.letter and each.text not in PLAIN_LETTERS
 
 
-def _called(before: Sequence[Lexeme], bracket: Lexeme) -> bool:
+def _called(name: Lexeme, bracket: Lexeme) -> bool:
     """Whether a bracket is that of a function: "f(42)"."""
-    return any(bracket.follows(each) and each.kind == "word" and each.text.isascii() for each in before)
+    return bracket.follows(name) and name.kind == "word" and name.text.isascii()
 
 
 def _changed_after(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
     """Whether what follows an answer changes it: right beside it, by one of the next words, or by a later "wait"."""
     touching = near = True  # only marks lie between, and the sentence and its first words go on
     words = 0
+    if after and _unopened(after[0], before):
+        return True
     for at, each in enumerate(after):
         following = after[at + 1] if at + 1 < len(after) else None
         if each.effect == "revision" or (near and each.text == "?"):
@@ -117,16 +120,23 @@ def _changed_after(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
                 touching = near = False
             continue
         if touching and each.kind == "number":
-            return True
+            return not any(other.text == "(" for other in after[:at])
         words += 1
         near &= words <= WINDOW
-        named = _variable(each) and not (at and after[at - 1].text in ("°", "/"))  # "°C", "km/h"
+        alone = each.letter and (following is None or following.text in ")]}.") and each.text != "I"
+        named = (_variable(each) or alone) and not (at and after[at - 1].text in ("°", "/"))  # "°C", "km/h"
+        named &= following is None or following.text != "="  # "42, so x = 42"
         if near and (each.effect in BELONGING or named):
             return True
         if at == 0 and (each.effect == "suffix" or (each.letter and following is None)):
             return True
         touching = False
     return False
+
+
+def _unopened(each: Lexeme, before: Sequence[Lexeme]) -> bool:
+    """Whether a bracket closes that was never opened: "42)" is the number of an item."""
+    return each.text in CLOSED and not any(other.text == CLOSED[each.text] for other in before)
 
 
 def harmless(each: Lexeme, following: Lexeme | None, before: Sequence[Lexeme], *, first: bool) -> bool:

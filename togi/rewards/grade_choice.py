@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from togi.rewards.doubt import ANYWHERE, changed_before, ends, harmless, named
+from togi.rewards.doubt import ANYWHERE, changed_before, harmless, named
 from togi.rewards.grade import UNPARSED, Mark
 from togi.rewards.lexemes import Lexeme, fold, lexemes
 from togi.rewards.place import place_of
+from togi.rewards.sentence import ends, stated
 
 BRACKETS = {"(": ")", "[": "]", '"': '"', "“": "”", "'": "'", "「": "」", "【": "】"}
 QUIET = ("neutral", "copula")
@@ -63,7 +64,7 @@ def _doubted(before: Sequence[Lexeme], after: Sequence[Lexeme]) -> bool:
     """Whether words around a letter deny it or give another. Numbers belong to the text of its option."""
     if any(each.effect in ANYWHERE - {"numeral"} and each.kind != "number" for each in (*before, *after)):
         return True
-    if changed_before(before):
+    if changed_before(before) or not stated(before, after):
         return True
     if after and after[0].text not in "!?" and (after[0].effect == "suffix" or _changed_by(after, before)):
         return True

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from togi.rewards.calculation import with_results
 from togi.rewards.doubt import doubtful
 from togi.rewards.grade import UNPARSED, WRONG, Mark, gold_text
 from togi.rewards.lexemes import UNITS, Lexeme, fold, lexemes, value
 from togi.rewards.place import place_of
+
+MOST = 10  # times that an answer may be said
 
 
 class Number(NamedTuple):
@@ -20,25 +23,19 @@ class Number(NamedTuple):
 
 
 def read_number(text: str, *, own: bool = False) -> Number | None:
-    """The only number of a text; None when there is none, more than one, or a doubt about it.
+    """The only number that a text says, once or more; None when there is none, another one, or a doubt about it.
 
     Reads signs, thousands commas, decimals, exponents, fractions, percent, currencies, LaTeX, and decimal digits of any
     script. In prose an unknown word is a noun ("Anna has 42 plums"), in a place of its ``own`` it is a doubt.
     """
-    found = amount(lexemes(fold(text)))
-    if found is None:
-        return None
-    before, number, after = found
-    percent = bool(after) and (after[0].text == "%" or after[0].effect == "percent")
-    return None if doubtful(before, after[percent:], own=own) else Number(number, percent)
-
-
-def amount(found: Sequence[Lexeme]) -> tuple[Sequence[Lexeme], Fraction, Sequence[Lexeme]] | None:
-    """The only number, with what precedes and what follows it; None also where letters are joined to it: "3x"."""
+    found = with_results(lexemes(fold(text)))
     places = [at for at, each in enumerate(found) if each.kind == "number"]
-    if len(places) != 1:
-        return None
-    at = places[0]
+    numbers = {_amount(found, at, own=own) for at in places} if len(places) <= MOST else set()
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def _amount(found: Sequence[Lexeme], at: int, *, own: bool) -> Number | None:
+    """One number among what precedes and follows it; None where letters are joined to it ("3x"), or it is in doubt."""
     number, before, after = value(found[at].text), found[:at], found[at + 1 :]
     if number is None or (
         found[at].text[0].isdecimal() and before and found[at].follows(before[-1]) and joined(before[-1])
@@ -46,7 +43,16 @@ def amount(found: Sequence[Lexeme]) -> tuple[Sequence[Lexeme], Fraction, Sequenc
         return None
     if after and after[0].follows(found[at]) and joined(after[0]) and after[0].text.casefold() not in UNITS:
         return None
-    return before, number, after
+    if _is_booked(before[-1:], found[at], after[:1]):
+        return None
+    percent = bool(after) and (after[0].text == "%" or after[0].effect == "percent")
+    return None if doubtful(before, after[percent:], own=own) else Number(number, percent)
+
+
+def _is_booked(before: Sequence[Lexeme], number: Lexeme, after: Sequence[Lexeme]) -> bool:
+    """Whether it stands as accountants write a loss: "($42)"."""
+    around = [each.text for each in (*before, *after)]
+    return around == ["(", ")"] and not number.text[0].isdecimal() and number.text[0] not in "+-."
 
 
 def joined(each: Lexeme) -> bool:

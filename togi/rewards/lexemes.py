@@ -23,7 +23,8 @@ UNITS = frozenset(listed(answer_words.UNITS))
 NUMERAL = "\ue000"  # stands for a numeral that is no decimal digit: ² ½ ④ Ⅻ
 CJK = "々〇\u3041-\u30fa\u30fc-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 KANJI_NUMERALS = "〇零一二两兩三四五六七八九十百千万萬億亿"
-DENYING = "❌✗✘✖❎🚫👎⛔🙅≠¬∉⊘"
+CROSSES = "❌✗✘✖❎🚫👎⛔🙅"
+DENYING = CROSSES + "≠¬∉⊘"
 FOLDED = dict.fromkeys(map(ord, "\u2010\u2012\u2013\u2043\u02d7\u2796\u2212"), "-")
 FOLDED |= dict.fromkeys(map(ord, "\u2044\u2215"), "/") | dict.fromkeys(map(ord, "\u2018\u2019\u02bc"), "'")
 SUPERSCRIPT = {"¹": "1", "²": "2", "³": "3"}
@@ -43,19 +44,31 @@ LEXEME = re.compile(
     | (?P<dropped>\\[,;:!\ ()\[\]\\] | </?(?:b|strong|i|em|p|span|u)\s*/?> | <br\s*/?> | (?<={LETTER})-(?={LETTER})
                 | (?<![\d{NUMERAL}])\ufe0f | \#+(?=\s))
     | (?P<number>(?:(?<![0-9A-Za-z)\]}}%°])[+-])?{CURRENCY}?(?:{DIGITS}|{FRACTION}))
+    | (?P<abbreviation>(?<!\w)(?:e\.\s?g|i\.\s?e|[zZ]\.\s?B|p\.\s?e[xj]|d\.\s?h|A\.D|B\.C)\.)
     | (?P<cjk>[{CJK}]+)
     | (?P<word>{LETTER}+(?:'{LETTER}+)*(?:(?<={LETTER}{LETTER})\^\{{?-?\d\}}?)?)
     | (?P<negation>(?<!\S)!(?=\S) | &\#?\w+;)
     | (?P<mark>\\[a-zA-Z]+ | \\. | \*+ | _+
-               | `+ | \#+ | ~+ | \.{{2,}} | -{{3,}} | ={{3,}} | -> | [<>=!]= | =[<>] | \S)""",
+               | `+ | \#+ | ~+ | \.{{2,}} | -{{3,}} | ={{3,}} | -{{1,2}}> | ==> | [<>=!]= | =[<>] | \S)""",
     re.VERBOSE,
 )
+ROW = re.compile(r"^[ \t]*\|(?:[^|\n]*\|){2,}[ \t]*$", re.MULTILINE)  # of a table
 PLAIN = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
 READ = re.compile(
     rf"(?P<sign>[+-]?){CURRENCY}?"
     rf"(?:(?P<top>\d+)/(?P<bottom>\d+)|(?P<plain>{PLAIN})(?:[eE](?P<power>[+-]?\d{{1,3}}))?)"
 )
-MEANT = {r"\%": "%", r"\$": "$", "->": "→", r"\to": "→", r"\rightarrow": "→", r"\Rightarrow": "→", r"\implies": "→"}
+MEANT = {
+    r"\%": "%",
+    r"\$": "$",
+    "->": "→",
+    "-->": "→",
+    "==>": "→",
+    r"\to": "→",
+    r"\rightarrow": "→",
+    r"\Rightarrow": "→",
+    r"\implies": "→",
+}
 MEANT |= {r"\therefore": "∴", "⇒": "→", "⟹": "→", r"\degree": "°", r"\{": "{", r"\}": "}"}
 
 
@@ -114,6 +127,7 @@ def _is_numeral(character: str) -> bool:
 
 def lexemes(text: str) -> list[Lexeme]:
     """The lexemes of a folded text."""
+    text = ROW.sub(lambda row: row[0].replace("|", " "), text)
     found: list[Lexeme] = []
     opened: list[bool] = []  # for each open brace, whether it only groups what a font or a box is put around
     wrapped, read = False, 0
@@ -135,8 +149,9 @@ def lexemes(text: str) -> list[Lexeme]:
         read = end
         if kind == "cjk":
             found += _unspaced(written, start, fresh, found)
-        elif kind == "word":
-            found.append(Lexeme("word", written, _effect(written), start, end, fresh))
+        elif kind in ("word", "abbreviation"):
+            word = written if kind == "word" else re.sub(r"[.\s]", "", written)
+            found.append(Lexeme("word", word, _effect(word), start, end, fresh))
         elif kind == "number":
             found.append(Lexeme("number", written, "" if value(written) is not None else "unread", start, end, fresh))
         else:

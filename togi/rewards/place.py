@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from togi.rewards.doubt import changed, ends
+from togi.rewards.calculation import with_results
+from togi.rewards.doubt import changed
 from togi.rewards.grade import answer_text
-from togi.rewards.lexemes import Lexeme, fold, lexemes
+from togi.rewards.lexemes import CROSSES, Lexeme, fold, lexemes
+from togi.rewards.sentence import ends
 from togi.sandbox.call import TooLong
 
 LONGEST = 10_000  # characters that are searched for an answer, and that may follow one
@@ -103,14 +105,23 @@ def _changed_outside(content: str, before: str, after: str) -> bool:
     _check_length(after)
     if before.rstrip(" \t$*([\\").endswith("\n"):
         before += ":"  # the last line of the steps may end in a number
+    before, after = _without_emphasis(before, after)
     before, after = TAG.sub(" . ", before[-REACH:]), TAG.sub(" ", after)
-    following = lexemes(fold(after))
+    following = with_results(lexemes(fold(after)))
     others = {each.text for each in following if each.kind == "number"}
     if others:
         _check_length(content)
         if others - {each.text for each in lexemes(fold(content))}:
             return True
     return changed(_clause(lexemes(fold(before))), [each for each in following if each.kind != "number"])
+
+
+def _without_emphasis(before: str, after: str) -> tuple[str, str]:
+    """The same without asterisks that are put around a place and the words beside it."""
+    if before.count("**") % 2 and after.count("**") % 2:
+        at = before.rindex("**")
+        return before[:at] + before[at + 2 :], after.replace("**", "", 1)
+    return before, after
 
 
 def _clause(before: Sequence[Lexeme]) -> list[Lexeme]:
@@ -125,7 +136,7 @@ def _clause(before: Sequence[Lexeme]) -> list[Lexeme]:
             break
         if each.effect == "numeral" or each.kind == "number":
             each = each._replace(kind="number", effect="")
-        elif each.effect == "unread" and words:
+        elif each.effect == "unread" and words and each.text not in CROSSES:
             each = each._replace(effect="")
         clause.append(each)
     return clause[::-1]
