@@ -20,7 +20,19 @@ LONGEST = 16 << 20  # bytes of a line, or of a row: a book has one
 ROW = 1000  # bytes that a row takes in memory beside its text, which is held twice
 AT_ONCE = 64  # rows of a table that are unpacked together
 MOST_COLUMNS = 10_000
-COMPRESSED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"\x28\xb5": "zstd", b"BZ": "bzip2"}
+DIGITS = 4000  # of a whole number
+OTHERS = (
+    (b"\x1f\x8b", "is gzip-compressed: unpack it first"),
+    (b"PK", "is zip-compressed: unpack it first"),
+    (b"\x28\xb5", "is zstd-compressed: unpack it first"),
+    (b"BZ", "is bzip2-compressed: unpack it first"),
+    (b"\xff\xfe", "is UTF-16 text: save it as UTF-8"),
+    (b"\xfe\xff", "is UTF-16 text: save it as UTF-8"),
+    (b"version https://git-lfs", "is a pointer of Git LFS: fetch the file itself with git lfs pull"),
+    (b"<", "is a page of the web: fetch the file itself"),
+    (b"[", "is one JSON list: write each row on a line of its own, without commas between them"),
+)
+"""How files begin that hold no JSON lines, and what to do about them."""
 
 
 def read_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
@@ -46,9 +58,10 @@ def _json_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
     with path.open("rb") as file:
         for number, line in enumerate(lines(file, path), 1):
             if number == 1:
-                if line[:2] in COMPRESSED:
-                    raise DataError(f"{path} is {COMPRESSED[line[:2]]}-compressed: unpack it first")
                 line = line.removeprefix(b"\xef\xbb\xbf")  # what some editors put before UTF-8
+                for start, what in OTHERS:
+                    if line.startswith(start):
+                        raise DataError(f"{path} {what}")
             if not line.strip():
                 continue
             try:
@@ -91,7 +104,7 @@ def read_json_row(line: bytes) -> Row:
     except UnicodeDecodeError as error:
         raise RowError(f"byte {error.start + 1} is not UTF-8") from error
     try:
-        row = plain(json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float))
+        row = plain(json.loads(text, object_pairs_hook=_pairs, **_NUMBERS))
     except json.JSONDecodeError as error:
         raise RowError(f"this is not JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
@@ -118,8 +131,17 @@ def _float(text: str) -> float:
     return value
 
 
+def _int(text: str) -> int:
+    if len(text) > DIGITS:
+        raise RowError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
 def _constant(name: str) -> NoReturn:
     raise RowError(f"{name} is not JSON")
+
+
+_NUMBERS: Mapping[str, Any] = {"parse_constant": _constant, "parse_float": _float, "parse_int": _int}
 
 
 def _parquet_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
@@ -164,7 +186,8 @@ def _dataset_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tup
         raise DataError(lacking(f"the `datasets` folder {path}", "datasets")) from error
     try:
         found = datasets.load_from_disk(str(path))
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        # The boundary to foreign files: the library raises anything from KeyError to ArrowInvalid on damaged ones.
         raise DataError(f"{path} is not a folder saved by `datasets`: {error}") from error
     if isinstance(found, datasets.DatasetDict):
         if split not in found:

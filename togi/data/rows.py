@@ -28,6 +28,7 @@ from togi.data.worth import PAIR_COLUMNS, RANKING_COLUMNS, Worth, label_worth, p
 from togi.types import Message, Task
 
 COLUMNS = ("prompt", "completion", "completions", "messages", "text", "chosen", "rejected")
+QUESTIONS = ("question", "problem", "instruction", "query", "input", "source")  # what others call a prompt
 Answers = tuple[Conversation, ...]
 STEPS = "\n"  # what a row's steps are joined by
 
@@ -131,8 +132,10 @@ def _read(row: Mapping[str, Any], prompting: Prompting, *, judged: bool) -> _Rea
             raise RowError('"text" is text that is not empty')
         raw = (Message(role="assistant", content=row["text"]),)
         return _Read(prompt=(Message(role="text", content=""),), recorded=(raw,))
+    other = next((f'; rename "{name}" to "prompt"' for name in QUESTIONS if isinstance(row.get(name), str)), "")
     raise RowError(
-        f"there is no prompt: a row has prompt, messages, text, or chosen and rejected; this has {', '.join(row)}"
+        "there is no prompt: a row has prompt, messages, text, or chosen and rejected; this has "
+        f"{', '.join(row)[:500] or 'nothing'}{other}"
     )
 
 
