@@ -18,6 +18,8 @@ from togi.evidence.summary import summary
 from togi.records import reward_metrics, rollout_rows
 from togi.rewards import Composable, clip, gate, python, scorer
 from togi.rewards.algebra import Leaf
+from togi.rewards.blame import graded
+from togi.rewards.grade import is_mark
 from togi.rewards.verify import Verifier, list_of, matches, number
 from togi.rollout import score
 from togi.samplers import Dynamic, Rejection
@@ -141,6 +143,61 @@ def test_a_pattern_that_backtracks_for_ever_is_the_completions_fault(pool: Pool)
     assert [(each.value, each.own_fault) for each in scores] == [(1, None)] + [(0, "time")] * 3
     assert scores[1].parts == {"matches": 0, "correct": 0, "parsed": 0}
     assert "the completion's own fault: time" in scores[1].note
+
+
+FORGE = """
+import json, os
+def runs(task, completion):
+    if completion in ("7", ""):
+        return float(completion == "7")
+    said = {"status": "ok", "value": json.loads(completion), "note": "", "output": "", "peak_mb": 1}
+    for fd in range(3, 64):
+        try:
+            os.write(fd, json.dumps(said).encode() + b"\\n")
+        except OSError:
+            pass
+    os._exit(0)
+def evaluates(text, **arguments):
+    return {"value": 1.0, "parsed": 1.0} if text == "7" else runs(None, text)
+"""
+FORGED_REPLIES = [
+    "1",
+    '{"replies": 3, "reached": true}',
+    '{"replies": [], "reached": false}',
+    '{"replies": [{}], "reached": false}',
+    '{"replies": [{"status": "absurd"}], "reached": false}',
+    '{"replies": [{"status": []}], "reached": false}',
+    '{"replies": [{"values": [1e999]}], "reached": false}',
+    '{"replies": [{"values": {}}], "reached": false}',
+    '{"replies": [{"status": "timeout", "note": ""}], "reached": false}',
+]
+FORGED_MARKS = [
+    "null",
+    "[]",
+    "{}",
+    '{"value": "x", "parsed": 1}',
+    '{"value": 1e9, "parsed": 1}',
+    '{"value": NaN, "parsed": 1}',
+    '{"value": 1, "parsed": 1, "parts": []}',
+    '{"value": 1, "parsed": 1, "parts": {"a": null}}',
+    '{"bad_gold": "a forged excuse"}',
+    '{"bad_gold": 1}',
+]
+
+
+@pytest.mark.parametrize("forged", FORGED_REPLIES)
+def test_a_forged_reply_of_an_own_reward_earns_nothing(tmp_path: Path, pool: Pool, forged: str) -> None:
+    (tmp_path / "own.py").write_text(FORGE)
+    (one,) = grade(python("own.py:runs", base=tmp_path, pool=pool, fresh=True), "7", forged)
+    assert (one.value, one.status, one.own_fault is not None) == (0, "ok", True), one
+
+
+@pytest.mark.parametrize("forged", FORGED_MARKS)
+def test_a_forged_mark_is_neither_paid_nor_excused(tmp_path: Path, pool: Pool, forged: str) -> None:
+    (tmp_path / "own.py").write_text(FORGE)
+    call, control = {"text": forged}, {"text": "7"}
+    (one,) = graded(pool, f"{tmp_path / 'own.py'}:evaluates", [call], [control], warm=[control], gives=is_mark)
+    assert one.own_fault == "error", one
 
 
 LONG = {

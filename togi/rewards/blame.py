@@ -3,15 +3,16 @@
 The grader is asked again with a control in place of the completion: the task's own answer, or an empty one. When it
 answers for the control within its limits, the completion alone made it fail: it earns 0 and is counted as its own
 fault, since an attempt that left the means by breaking its grader would be paid for breaking it. When the control
-fails too, the attempt is left unscored. It knows no grader.
+fails too, the attempt is left unscored. Code that runs in a grader may forge what it says: of that no more is believed
+than a mark, and that the task's own answer cannot be read only where the control says so too. It knows no grader.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from togi.sandbox.pool import Pool, Verdict
@@ -48,14 +49,36 @@ def graded(
     controls: Sequence[Call],
     library: Mapping[str, str] | None = None,
     warm: Sequence[Call] = (),
+    *,
+    gives: Callable[[Any], bool],
 ) -> list[Graded]:
     """Call ``grader`` for each of ``calls``, and for the control of each that fails. Equal calls are made once. With
-    ``warm``, for each call one in which nothing is foreign, each call has a process of its own (``Pool.call_many``)."""
-    verdicts = _asked_once(pool, grader, calls, library, warm)
-    lost = [place for place, verdict in enumerate(verdicts) if verdict.status != "ok"]
-    again = _asked_once(pool, grader, _at(lost, controls), library, _at(lost, warm))
-    said = dict(zip(lost, again, strict=True))
-    return [Graded(verdict=verdict, control=said.get(place)) for place, verdict in enumerate(verdicts)]
+    ``warm``, for each call one in which nothing is foreign, each call has a process of its own (``Pool.call_many``).
+    What the grader never ``gives`` is an error."""
+
+    def asked(calls: Sequence[Call], warm: Sequence[Call]) -> list[Verdict]:
+        return [_believed(each, gives) for each in _asked_once(pool, grader, calls, library, warm)]
+
+    verdicts = asked(calls, warm)
+    lost = [place for place, verdict in enumerate(verdicts) if verdict.status != "ok" or _blames_the_row(verdict)]
+    said = dict(zip(lost, asked(_at(lost, controls), _at(lost, warm)), strict=True))
+    return [_settled(verdict, said.get(place)) for place, verdict in enumerate(verdicts)]
+
+
+def _believed(verdict: Verdict, gives: Callable[[Any], bool]) -> Verdict:
+    if verdict.status != "ok" or gives(verdict.value):
+        return verdict
+    return replace(verdict, status="error", note=f"its worker replied {str(verdict.value)[:100]!r}", value=None)
+
+
+def _blames_the_row(verdict: Verdict) -> bool:
+    return verdict.status == "ok" and "bad_gold" in verdict.value
+
+
+def _settled(verdict: Verdict, control: Verdict | None) -> Graded:
+    if control is not None and _blames_the_row(verdict) and control.status == "ok" and not _blames_the_row(control):
+        verdict = replace(verdict, status="error", note="it was said that the task's own answer cannot be read; it can")
+    return Graded(verdict=verdict, control=control)
 
 
 def _at(places: Sequence[int], calls: Sequence[Call]) -> list[Call]:

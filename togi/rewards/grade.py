@@ -26,6 +26,17 @@ DOUBT = re.compile(
 )
 
 
+def is_mark(value: Any) -> bool:
+    """Whether this is what a grader gives, whoever wrote it."""
+    if not isinstance(value, dict):
+        return False
+    if "bad_gold" in value:
+        return isinstance(value["bad_gold"], str)
+    parts = value.get("parts", {})
+    shares = [value.get("value"), value.get("parsed"), *(parts.values() if isinstance(parts, dict) else [None])]
+    return all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares)
+
+
 def answer_text(text: str, *, tag: str = "answer", marker: str = "") -> str | None:
     """The part of a completion that is its answer, or None.
 

@@ -14,7 +14,7 @@ from typing import Any
 from togi.function import absolute, with_imports
 from togi.protocols import Asked
 from togi.rewards.algebra import Leaf
-from togi.rewards.blame import Graded, failed
+from togi.rewards.blame import FAULTS, Graded, failed
 from togi.rewards.printed import tell
 from togi.rewards.verify import completion_text, first_answer
 from togi.sandbox.pool import Pool, Verdict, shared_pool
@@ -178,6 +178,8 @@ class _Asking:
         verdicts = self.own.pool.call_many("togi.rewards.grade_user:ask", calls, given, fresh=self.own.fresh)
         for part, verdict in zip(parts, verdicts, strict=True):
             tell(self.own.name, verdict.output)
+            if verdict.status == "ok" and not _are_replies(verdict.value, len(part)):
+                verdict = _replied(verdict.value, "answers to its questions")
             if verdict.status == "ok":
                 found += self._read(part, verdict.value)
             else:
@@ -187,7 +189,7 @@ class _Asking:
     def _read(self, part: Sequence[_Question], value: Any) -> list[_Answer]:
         outside = bool(value["reached"]) and not self.jailed
         return [
-            _Answer(verdict=reply, blameless=outside or reply.status == "timeout")
+            _Answer(verdict=reply, blameless=outside or (self.awaited and reply.status == "timeout"))
             for reply in (
                 _verdict(said, len(question.completions)) for question, said in zip(part, value["replies"], strict=True)
             )
@@ -217,14 +219,30 @@ def _question(task: Task, played: Sequence[Trajectory]) -> _Question:
 
 
 def _verdict(reply: Mapping[str, Any], count: int) -> Verdict:
-    """A reply as a verdict. It was checked in the worker already: but a function that runs answers may have had its
-    reply forged by one."""
+    """A reply as a verdict."""
     if "values" not in reply:
-        return Verdict(status=reply["status"], note=str(reply["note"]))
+        return Verdict(status=reply["status"], note=str(reply.get("note", "")))
     values = reply["values"]
     if isinstance(values, list) and len(values) == count and all(map(_is_mark, values)):
         return Verdict(value=values)
-    return Verdict(status="error", note=f"its worker replied {str(values)[:100]!r}; {count} numbers were wanted")
+    return _replied(values, f"{count} numbers")
+
+
+def _replied(value: Any, wanted: str) -> Verdict:
+    return Verdict(status="error", note=f"its worker replied {str(value)[:100]!r}; {wanted} were wanted")
+
+
+def _are_replies(value: Any, count: int) -> bool:
+    """Whether a worker replies so. It was checked there already: but a function that runs answers may have had its
+    reply forged by one."""
+    replies = value.get("replies") if isinstance(value, dict) and "reached" in value else None
+    return (
+        isinstance(replies, list)
+        and len(replies) == count
+        and all(
+            isinstance(reply, dict) and ("values" in reply or str(reply.get("status")) in FAULTS) for reply in replies
+        )
+    )
 
 
 def _is_mark(value: Any) -> bool:

@@ -19,6 +19,7 @@ from togi.sandbox.held import Worker, feed, kill
 
 LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
 GRACE = 2.0  # seconds from the limit of a fresh call, which its worker keeps, to the end of a worker that does not
+NOTE = 2000  # characters
 REPLY_LIMIT = 16 * 2**20  # bytes of a worker's reply; it bounds its call's own
 _Status = Literal["ok", "timeout", "memory", "depth", "length", "error"]
 _SAID: dict[str, _Status] = {said: said for said in get_args(_Status)}
@@ -134,7 +135,7 @@ class Dispatch:
             verdict = Verdict(
                 value=reply.get("value"),
                 status=_SAID.get(str(reply.get("status")), "error"),
-                note=str(reply.get("note", "")),
+                note=str(reply.get("note", ""))[:NOTE],
                 output=str(reply.get("output", "")),
             )
             self._trace(reply)

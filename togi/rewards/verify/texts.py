@@ -140,7 +140,9 @@ class field(Leaf):
             return [Score(value=float("nan"), status="unparseable", note=why)] * len(trajectories)
         place = {"tag": self.tag, "marker": self.marker, "key": self.key}
         calls = [{"text": completion_text(trajectory), **place} for trajectory in trajectories]
-        read = graded(self.pool, "togi.rewards.grade_text:object_fields", calls, [{"text": "{}", **place}] * len(calls))
+        controls = [{"text": "{}", **place}] * len(calls)
+        reader = "togi.rewards.grade_text:object_fields"
+        read = graded(self.pool, reader, calls, controls, gives=lambda value: isinstance(value, dict))
         found = [each.verdict.value["field"] if each.verdict.status == "ok" else None for each in read]
         inner = replace(task, answer=task.answer[self.key])
         texts = [_said(text) for text in found if text is not None]

@@ -22,7 +22,7 @@ from togi.extras import lacking
 from togi.protocols import Asked
 from togi.rewards.algebra import LEAST, Leaf
 from togi.rewards.blame import Graded, failed, graded
-from togi.rewards.grade import gold_text
+from togi.rewards.grade import gold_text, is_mark
 from togi.rewards.place import place_of
 from togi.sandbox.call import TooLong
 from togi.sandbox.pool import Pool, shared_pool
@@ -115,7 +115,7 @@ class Verifier(Leaf):
             calls += [{"text": completion_text(each), **arguments} for each in played]
             controls += [{"text": self.control(task), **arguments}] * len(played)
             warm += [{"text": self.write(HARMLESS), **arguments}] * (len(played) * self.runs_answers)
-        marks = iter(graded(self.pool, self.grader, calls, controls, self.library, warm))
+        marks = iter(graded(self.pool, self.grader, calls, controls, self.library, warm, gives=is_mark))
         return [[self._score(next(marks)) for _ in played] for _, played in asked]
 
     def _score(self, each: Graded) -> Score:
