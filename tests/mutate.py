@@ -2,7 +2,7 @@
 
 Only the tests that reach the changed function run, shortest first, in a child of a process that has imported and
 collected all of them once, so that most mutants cost a fraction of a second. Mutants that no test can tell from the
-original stand in ``EQUIVALENT`` with the reason.
+original stand in ``EQUIVALENT`` with the reason, and are not tried.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -93,44 +94,66 @@ def forked(work: Callable[[], int], limit: float) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@dataclass(eq=False)
+class Source:
+    """A file under togi/, the mutants to try, and what is known of them: whether a test fails."""
+
+    name: str
+    todo: list[Mutant]
+    tree: ast.Module
+    found: dict[str, bool] = field(default_factory=dict)
+    functions: list[FunctionType] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        return ROOT / "togi" / self.name
+
+    def compiled(self) -> CodeType:
+        return compile(ast.fix_missing_locations(self.tree), str(self.path), "exec")
+
+
 class Session:
     """A pytest plugin: instead of running the collected tests once, it runs those that reach it for each mutant."""
 
-    def __init__(self, path: Path, tree: ast.Module, todo: Sequence[Mutant], out: Path) -> None:
-        self.path, self.tree, self.todo, self.out = path, tree, todo, out
+    def __init__(self, sources: Sequence[Source], out: Path) -> None:
+        self.sources, self.out = sources, out
 
     def pytest_runtestloop(self, session: Any) -> bool:
         gc.unfreeze()  # what is frozen is not among the objects
-        self.functions = [
-            each
-            for each in gc.get_objects()
-            if type(each) is FunctionType and each.__code__.co_filename == str(self.path)
-        ]
-        assert self.functions, f"{self.path} was imported from elsewhere"
+        functions = [each for each in gc.get_objects() if type(each) is FunctionType]
+        for source in self.sources:
+            source.functions = [each for each in functions if each.__code__.co_filename == str(source.path)]
+            assert source.functions, f"{source.path} was imported from elsewhere"
         gc.freeze()
         reached = self._reached(session.items)
-        for mutant in self.todo:
-            assert mutant.function is not None
-            covers = sorted((t, i) for i, (t, at) in enumerate(reached) if mutant.function.lineno in at)
-            items = [session.items[i] for _, i in covers]
-            status = forked(
-                lambda mutant=mutant, items=items: self._survives(mutant, items), 10 + 5 * sum(t for t, _ in covers)
-            )
-            with self.out.open("a") as file:
-                file.write(json.dumps([mutant.name, status != 0]) + "\n")
+        for source in self.sources:
+            for mutant in source.todo:
+                if not mutant.function:
+                    continue
+                at = [source.name, mutant.function.lineno]
+                covers = sorted((seconds, i) for i, (seconds, lines) in enumerate(reached) if at in lines)
+                items = [session.items[i] for _, i in covers]
+                status = forked(
+                    lambda source=source, mutant=mutant, items=items: self._survives(source, mutant, items),
+                    10 + 5 * sum(seconds for seconds, _ in covers),
+                )
+                if status != ANOTHER_CLOSURE:
+                    with self.out.open("a") as file:
+                        file.write(json.dumps([source.name, mutant.name, status != 0]) + "\n")
         return True
 
-    def _reached(self, items: Sequence[Any]) -> list[tuple[float, list[int]]]:
-        """Seconds of each test, and the lines of the functions it calls."""
+    def _reached(self, items: Sequence[Any]) -> list[tuple[float, list[list[Any]]]]:
+        """Seconds of each test, and the functions it calls: their files and lines."""
         file = self.out.with_suffix(".reached")
 
         def work() -> int:
-            found, at = [], set[int]()
+            found, at = [], set[tuple[str, int]]()
             builtins.__reached__ = at.add  # type: ignore[attr-defined]
-            for node in ast.walk(self.tree):
-                if isinstance(node, ast.FunctionDef):
-                    node.body[:0] = ast.parse(f"__reached__({node.lineno})").body
-            self._put()
+            for source in self.sources:
+                for node in ast.walk(source.tree):
+                    if isinstance(node, ast.FunctionDef):
+                        node.body[:0] = ast.parse(f"__reached__(({source.name!r}, {node.lineno}))").body
+                put(source.compiled(), source.functions)
             for item, following in zip(items, [*items[1:], None], strict=True):
                 at.clear()
                 start = time.perf_counter()
@@ -142,16 +165,14 @@ class Session:
             return 0
 
         if forked(work, 1200) != 0:
-            raise SystemExit(f"the tests of {self.path} do not pass as they are")
+            raise SystemExit("the tests do not pass as they are")
         return [(seconds, lines) for seconds, lines in json.loads(file.read_text())]
 
-    def _survives(self, mutant: Mutant, items: Sequence[Any]) -> int:
+    def _survives(self, source: Source, mutant: Mutant, items: Sequence[Any]) -> int:
         mutant.apply()
-        self._put()
+        if not put(source.compiled(), source.functions):
+            return ANOTHER_CLOSURE
         return 0 if all(passes(*pair) for pair in zip(items, [*items[1:], None], strict=True)) else 1
-
-    def _put(self) -> None:
-        put(compile(ast.fix_missing_locations(self.tree), str(self.path), "exec"), self.functions)
 
 
 def passes(item: Any, following: Any) -> bool:
@@ -160,8 +181,9 @@ def passes(item: Any, following: Any) -> bool:
     return not any(report.failed for report in runtestprotocol(item, log=False, nextitem=following))
 
 
-def put(module: CodeType, functions: Sequence[FunctionType]) -> None:
-    """Give the file's functions the code that they have in the compiled module."""
+def put(module: CodeType, functions: Sequence[FunctionType]) -> bool:
+    """Give the file's functions the code that they have in the compiled module; False when one cannot take it, since it
+    closes over other names (such as the class, which ``super()`` reads)."""
     codes: dict[tuple[str, int], CodeType] = {}
 
     def collect(code: CodeType) -> None:
@@ -173,45 +195,48 @@ def put(module: CodeType, functions: Sequence[FunctionType]) -> None:
     collect(module)
     for each in functions:
         new = codes.get((each.__code__.co_qualname, each.__code__.co_firstlineno))
-        if new is not None and new.co_freevars == each.__code__.co_freevars:
-            each.__code__ = new
+        if new is None or new.co_freevars != each.__code__.co_freevars:
+            return False
+        each.__code__ = new
+    return True
 
 
-def from_scratch(path: Path, tree: ast.Module, mutant: Mutant, files: Sequence[str]) -> int:
-    """For what is evaluated once, when the module is imported: defaults of fields and constants."""
+def from_scratch(source: Source, mutant: Mutant, files: Sequence[str]) -> int:
+    """For what cannot be changed afterwards: what is evaluated when the module is imported, and closures."""
     import pytest
 
     mutant.apply()
-    code, own = (
-        compile(ast.fix_missing_locations(tree), str(path), "exec"),
-        importlib.machinery.SourceFileLoader.get_code,
-    )
+    code, own = source.compiled(), importlib.machinery.SourceFileLoader.get_code
 
     def get_code(self: Any, name: str) -> CodeType | None:
-        return code if Path(self.path) == path else own(self, name)
+        return code if Path(self.path) == source.path else own(self, name)
 
     importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[assignment,method-assign]
     return int(any(pytest.main([*ARGUMENTS, "-x", file]) for file in files))
 
 
+ANOTHER_CLOSURE = 3
 ARGUMENTS = ["-q", "-o", "addopts=", "-m", "not slow and not model", "-p", "no:cacheprovider", "-p", "no:timeout",
              "-p", "no:xdist", "--hypothesis-seed=0", "--no-header"]  # fmt: skip
 
 
-def tried(name: str, out: Path) -> list[tuple[str, bool]]:
-    """Every mutant of a file, and whether a test fails for it."""
-    path = ROOT / "togi" / name
-    source = path.read_text()
-    tree = ast.parse(source)
-    files = [str(ROOT / "tests" / f"test_{each}.py") for each in TESTS[name].split()]
-    every = mutants(source, tree)
+def tried(names: Sequence[str], tests: str, known: Set[str], out: Path) -> list[Source]:
+    """The files that these tests answer for, with every mutant that is not known as equivalent."""
+    sources = []
+    for name in names:
+        text = (ROOT / "togi" / name).read_text()
+        every = mutants(text, tree := ast.parse(text))
+        for line in known - {f"{name}\t{each.name}" for each in every}:
+            if line.startswith(f"{name}\t"):
+                print("no such mutant any more:", line)
+        todo = [each for each in every if f"{name}\t{each.name}" not in known]
+        sources.append(Source(name=name, todo=todo, tree=tree))
+    files = [str(ROOT / "tests" / f"test_{each}.py") for each in tests.split()]
 
     def session() -> int:
         import pytest
 
-        return int(
-            pytest.main([*ARGUMENTS, *files], [Session(path, tree, [each for each in every if each.function], out)])
-        )
+        return int(pytest.main([*ARGUMENTS, *files], [Session(sources, out)]))
 
     def quiet(work: Callable[[], int]) -> int:
         null = os.open(os.devnull, os.O_WRONLY)
@@ -219,14 +244,15 @@ def tried(name: str, out: Path) -> list[tuple[str, bool]]:
         return work()
 
     if forked(lambda: quiet(session), 36000) != 0:
-        raise SystemExit(f"{name}: the tests could not be run")
-    with out.open("a") as file:
-        for mutant in every:
-            if not mutant.function:
-                status = forked(lambda mutant=mutant: quiet(lambda: from_scratch(path, tree, mutant, files)), 300)
-                file.write(json.dumps([mutant.name, status != 0]) + "\n")
-                file.flush()
-    return [(each, killed) for each, killed in map(json.loads, out.read_text().splitlines())]
+        raise SystemExit(f"{tests}: the tests could not be run")
+    found = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    for source in sources:
+        source.found.update({mutant: killed for name, mutant, killed in found if name == source.name})
+        for mutant in source.todo:
+            if mutant.name not in source.found:
+                work = lambda source=source, mutant=mutant: from_scratch(source, mutant, files)  # noqa: E731
+                source.found[mutant.name] = forked(lambda work=work: quiet(work), 300) != 0
+    return sources
 
 
 def main(names: Sequence[str]) -> int:
@@ -234,17 +260,20 @@ def main(names: Sequence[str]) -> int:
 
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    known = {line.rsplit("\t", 1)[0] for line in EQUIVALENT.read_text().splitlines()} if EQUIVALENT.exists() else set()
+    known = {line.rsplit("\t", 1)[0] for line in EQUIVALENT.read_text().splitlines()}
     alive = total = 0
-    for name in names or TESTS:
+    wanted = names or list(TESTS)
+    for tests in dict.fromkeys(TESTS[name] for name in wanted):
         with tempfile.TemporaryDirectory() as folder:
-            found = tried(name, Path(folder) / "tried.jsonl")
-        left = [each for each, killed in found if not killed]
-        new = [each for each in left if f"{name}\t{each}" not in known]
-        print(f"{name}: {len(found)} mutants, {len(left) - len(new)} equivalent, {len(new)} survive", flush=True)
-        for each in new:
-            print(f"{name}\t{each}", flush=True)
-        alive, total = alive + len(new), total + len(found) - (len(left) - len(new))
+            sources = tried(
+                [name for name in wanted if TESTS[name] == tests], tests, known, Path(folder) / "tried.jsonl"
+            )
+        for source in sources:
+            left = [each for each, killed in source.found.items() if not killed]
+            print(f"{source.name}: {len(left)} of {len(source.found)} mutants survive", flush=True)
+            for each in left:
+                print(f"{source.name}\t{each}", flush=True)
+            alive, total = alive + len(left), total + len(source.found)
     print(f"{total - alive} of {total} are killed ({100 * (1 - alive / max(total, 1)):.1f}%)")
     return int(alive > 0.02 * total)
 
