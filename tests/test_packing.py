@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -13,14 +14,24 @@ import torch
 from conftest import tiny_model
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
-from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GraniteConfig,
+    GraniteForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from togi.batch import collate
-from togi.models import projection, trie
+from togi.models import packing, projection, trie
 from togi.models.heads import ScalarHead
 from togi.models.load import Loaded
-from togi.models.packing import PackedModel, padded_outputs
-from togi.models.projection import token_log_probs
+from togi.models.packing import PackedModel, of_logits, padded_outputs
+from togi.models.projection import divergence_from_uniform, token_log_probs
 from togi.models.trie import layout, packed_length
 from togi.types import LOGP, Output, Outputs, Sample
 
@@ -252,6 +263,56 @@ def test_a_model_that_changes_its_logits_afterwards_is_padded() -> None:
     assert not PackedModel(model.to(torch.bfloat16)).packs
 
 
+GEMMA = {
+    "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": True, "initializer_range": 0.3,
+}  # fmt: skip
+
+
+def test_a_model_whose_attention_asks_for_more_is_padded() -> None:
+    """Gemma 2 caps the scores of its attention."""
+    torch.manual_seed(0)
+    model, batch = Gemma2ForCausalLM(Gemma2Config(**GEMMA)).eval(), collate(mixed())
+    packed = PackedModel(model)
+    assert not packed.packs
+    assert packed(batch).logp_BT.equal(padded_outputs(model, batch).logp_BT)
+
+
+def test_an_embedding_that_is_scaled_is_read_by_the_model_itself() -> None:
+    torch.manual_seed(0)
+    model, batch = Gemma3ForCausalLM(Gemma3TextConfig(**GEMMA)).double().eval(), collate(mixed())
+    packed = PackedModel(model)
+    assert packed.packs
+    ours, theirs = packed(batch), padded_outputs(model, batch)
+    torch.testing.assert_close(ours.logp_BT, theirs.logp_BT, rtol=1e-5, atol=1e-5)
+    for one, other in zip(gradients(model, ours), gradients(model, theirs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("tokens", [None, 50, 99])
+def test_a_certainty_is_over_tokens_alone(tiny: PreTrainedModel, tokens: int | None) -> None:
+    """-log V - the mean of log p over the first V of a row; it carries no gradient."""
+    batch, asked = collate(mixed()), frozenset[Output]({"logp", "certainty"})
+    logp_BTV = tiny(input_ids=batch.ids_BT).logits.log_softmax(-1)
+    count = min(tokens or 61, 61)
+    wanted_BT = -math.log(count) - logp_BTV[..., :count].mean(-1)
+    for out in (PackedModel(tiny, tokens=tokens)(batch, asked), padded_outputs(tiny, batch, asked, tokens=tokens)):
+        assert out.certainty_BT is not None
+        assert not out.certainty_BT.requires_grad
+        scored_BT = batch.mask_BT[:, 1:]
+        torch.testing.assert_close(out.certainty_BT[:, 1:][scored_BT], wanted_BT[:, :-1][scored_BT])
+        assert out.entropy_BT is None
+        assert not out.certainty_BT[:, 1:][~scored_BT].any()
+
+
+def test_what_a_mask_rules_out_is_no_part_of_a_distribution() -> None:
+    logits = torch.tensor([1.0, 3.0, 0.0]).log()
+    assert float(divergence_from_uniform(logits.log_softmax(-1))) == pytest.approx(0.143841, abs=1e-6)
+    out = of_logits(logits.expand(1, 2, 3), collate([sample([0, 1], 1)]), frozenset({"logp", "entropy", "certainty"}))
+    assert (out.logp_BT[0, 1], out.entropy_BT[0, 1]) == pytest.approx((math.log(0.75), 0.562335), abs=1e-6)  # type: ignore[index]
+    assert float(out.certainty_BT[0, 1]) == pytest.approx(0.143841, abs=1e-6)  # type: ignore[index]
+
+
 @pytest.mark.model
 def test_a_real_model_is_packed_in_half_precision_too(smollm2: Loaded) -> None:
     assert PackedModel(copy.deepcopy(smollm2.model).to(torch.bfloat16)).packs
@@ -330,7 +391,8 @@ def test_a_temperature_is_not_rounded_to_bfloat16(temperature: float) -> None:
     assert not said(temperature).equal(said(float(torch.tensor(temperature).to(torch.bfloat16))))
 
 
-def test_a_coefficient_is_not_rounded_to_bfloat16() -> None:
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_coefficient_is_not_rounded_to_bfloat16(sign: float) -> None:
     """The gradient of a row's logits sums to 0, which a weight of ones reads. Rounded, 1 + 2^-8 would be 1 for the
     tokens that were not chosen, and leave 2^-8 times the sum of their probabilities."""
     generator = torch.Generator().manual_seed(0)
@@ -338,6 +400,125 @@ def test_a_coefficient_is_not_rounded_to_bfloat16() -> None:
     weight_VD[:, 0] = 1.0
     token_M = torch.randint(61, (256,), generator=generator)
     logp_M, *_ = token_log_probs(x_MD.requires_grad_(), weight_VD, torch.arange(256), token_M, entropy=False)
-    ((1 + 2**-8) * logp_M).sum().backward()  # type: ignore[no-untyped-call]
+    (sign * (1 + 2**-8) * logp_M).sum().backward()  # type: ignore[no-untyped-call]
     assert x_MD.grad is not None
     assert abs(float(x_MD.grad[:, 0].double().mean())) < 2**-11
+
+
+@pytest.mark.parametrize("rest", [0.0, 1e-39, -1e-20, 1e-3])
+def test_coefficients_of_a_row_may_cancel(rest: float) -> None:
+    """Three tokens of one row: what is left of their sum scales nothing out of float32."""
+    generator = torch.Generator().manual_seed(0)
+    weight_VD, token_P = torch.randn(5, 4, generator=generator, requires_grad=True), torch.tensor([0, 1, 2])
+    coefficient_P, row_P = torch.tensor([1.0, -1.0, rest]), torch.zeros(3, dtype=torch.long)
+    x_MD = torch.randn(1, 4, generator=generator, requires_grad=True)
+    logp_P, entropy_M, certainty_M = token_log_probs(x_MD, weight_VD, row_P, token_P, entropy=False)
+    assert (entropy_M.tolist(), certainty_M.tolist()) == ([0.0], [0.0])
+    wanted_P = torch.log_softmax(x_MD @ weight_VD.T, -1)[0, :3]
+    ours, theirs = (torch.autograd.grad((coefficient_P * each).sum(), (x_MD, weight_VD)) for each in (logp_P, wanted_P))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def letters(*rows: str) -> list[Sample]:
+    return [sample([ord(letter) for letter in row], 0) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "pieces"),
+    [
+        (["abc", "abd", "ax"], ["|a", "a|b", "ab|c", "ab|d", "a|x"]),
+        (["ab", "ab"], ["|ab"]),
+        (["ab", "abcd"], ["|ab", "ab|cd"]),
+        (["abcd", "abce", "ab", "x"], ["|ab", "ab|c", "abc|d", "abc|e", "|x"]),
+        (["ac", "bc", "bd"], ["|ac", "|b", "b|c", "b|d"]),
+        (["abcdefg"], ["|abc", "abc|def", "abcdef|g"]),  # three queries at most
+        (["abcdefg", "abcdexy"], ["|abc", "abc|de", "abcde|f", "abcdef|g", "abcde|xy"]),
+    ],
+)
+def test_paths_are_cut_where_others_leave_them(
+    monkeypatch: pytest.MonkeyPatch, rows: list[str], pieces: list[str]
+) -> None:
+    monkeypatch.setattr(trie, "_MAX_QUERIES", 3)
+    laid_out = layout(letters(*rows))
+    said = []
+    for piece in laid_out.pieces:
+        text = "".join(map(chr, laid_out.ids_N[piece.path]))
+        said.append(f"{text[: piece.start]}|{text[piece.start :]}")
+    assert said == pieces
+
+
+@pytest.mark.parametrize(
+    ("rows", "call", "most", "shapes"),
+    [
+        (["a" * 10, "b" * 10, "c" * 10], 0, 300, [(3, 10, 10)]),
+        (["a" * 10, "b" * 10, "c" * 10], 0, 299, [(2, 10, 10), (1, 10, 10)]),
+        # 2 x 12 x 12 are 44 pairs more than 10 x 10 and 12 x 12, and 3 x 14 x 14 then 104 more than they are.
+        (["a" * 10, "b" * 12], 44, 999, [(2, 12, 12)]),
+        (["a" * 10, "b" * 12], 43, 999, [(1, 10, 10), (1, 12, 12)]),
+        (["a" * 14, "b" * 12, "c" * 10], 104, 999, [(3, 14, 14)]),
+        (["a" * 14, "b" * 12, "c" * 10], 103, 999, [(2, 12, 12), (1, 14, 14)]),
+        (["a" * 14, "b" * 12, "c" * 10], 104, 587, [(2, 12, 12), (1, 14, 14)]),
+        # 3 queries of 7 keys, 4 of 4, 5 of 9: two of 4 by 7 are 19 more, and three of 5 by 9 then 34 more.
+        (["ppppxyz", "ppppvwstu"], 34, 999, [(3, 5, 9)]),
+        (["ppppxyz", "ppppvwstu"], 33, 999, [(2, 4, 7), (1, 5, 9)]),
+        (["ppppxyz", "ppppvwstu"], 18, 999, [(1, 3, 7), (1, 4, 4), (1, 5, 9)]),
+    ],
+)
+def test_pieces_share_a_call_where_padding_is_cheaper(
+    monkeypatch: pytest.MonkeyPatch, rows: list[str], call: int, most: int, shapes: list[tuple[int, int, int]]
+) -> None:
+    for name, value in (("_SIDE", 1), ("_CALL_IN_PAIRS", call), ("_MAX_PAIRS", most)):
+        monkeypatch.setattr(trie, name, value)
+    blocks = trie.plan(layout(letters(*rows)), torch.device("cpu")).blocks
+    assert [(*block.query_RQ.shape, block.key_RK.shape[1]) for block in blocks] == shapes
+
+
+@pytest.mark.parametrize(("tokens", "spare"), [("abc", 5), ("abcdefgh", 0), ("abcdefghi", 7)])
+def test_a_layout_is_filled_to_a_round_number_by_what_nobody_reads(
+    monkeypatch: pytest.MonkeyPatch, tokens: str, spare: int
+) -> None:
+    monkeypatch.setattr(trie, "NODES", 8)
+    monkeypatch.setattr(trie, "_SIDE", 8)
+    laid_out = layout(letters(tokens))
+    filled = trie.filled(laid_out)
+    count = len(tokens)
+    assert filled.ids_N.tolist() == [*laid_out.ids_N, *[0] * spare]
+    assert filled.position_N.tolist() == [*range(count), *range(spare)]
+    assert filled.nodes == laid_out.nodes
+    assert [piece.path.tolist() for piece in filled.pieces[1:]] == ([[*range(count, count + spare)]] if spare else [])
+    blocks = trie.plan(filled, torch.device("cpu")).blocks
+    assert all(size % 8 == 0 for block in blocks for size in (block.query_RQ.shape[1], block.key_RK.shape[1]))
+    used = torch.cat([block.query_RQ[block.used_RQ] for block in blocks])
+    assert sorted(used.tolist()) == list(range(count + spare))
+
+
+def test_a_row_is_projected_once_and_rows_are_filled_to_a_round_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nodes of "abc" and "abd" are a, b, c, d; after b two tokens are scored, and c by a second temperature."""
+    monkeypatch.setattr(packing, "NODES", 4)
+    rows = [*letters("abc", "abd"), replace(letters("abc")[0], temperature=0.5)]
+    for each in rows:
+        each.mask[:2] = False
+    scored = packing._scored(layout(rows), collate(rows), torch.device("cpu"))
+    assert scored.node_M.tolist() == [1, 1, 0, 0]
+    assert scored.temperature_M.tolist() == [0.5, 1.0, 1.0, 1.0]
+    assert (scored.row_P.tolist(), scored.token_P.tolist()) == ([0, 1, 1], [ord(letter) for letter in "ccd"])
+    assert (scored.b.tolist(), scored.t.tolist(), scored.pair.tolist()) == ([0, 1, 2], [2, 2, 2], [1, 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("elements", "chunks"),
+    [
+        (70, [(0, 10, 0, 4)]),
+        (69, [(0, 5, 0, 3), (5, 10, 3, 4)]),
+        (35, [(0, 5, 0, 3), (5, 10, 3, 4)]),
+        (34, [(0, 3, 0, 2), (3, 6, 2, 3), (6, 10, 3, 4)]),
+    ],
+)
+def test_rows_are_cut_into_equal_chunks_with_what_is_read_of_them(
+    monkeypatch: pytest.MonkeyPatch, elements: int, chunks: list[tuple[int, int, int, int]]
+) -> None:
+    """10 rows of 7 logits; four pairs look at rows 0, 2, 4 and 9."""
+    monkeypatch.setattr(projection, "CHUNK_ELEMENTS", elements)
+    found = projection._chunks(torch.zeros(10, 3), torch.zeros(7, 3), torch.tensor([0, 2, 4, 9]))
+    assert [(rows.start, rows.stop, pairs.start, pairs.stop) for rows, pairs in found] == chunks

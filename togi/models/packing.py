@@ -79,7 +79,7 @@ class PackedModel:
                 pairs.append((packed, padded_outputs(self._model, batch).logp_BT))
         if hidden_ND.dtype in (torch.bfloat16, torch.float16):
             # Single numbers are off by whole nats where a token is very unlikely; a wrong layout moves everything.
-            return all(float((one - other).norm()) <= _HALF_NOISE * float(other.norm()) for one, other in pairs)
+            return all((one - other).norm() <= _HALF_NOISE * other.norm() for one, other in pairs)
         return all(torch.allclose(one, other, rtol=0.02, atol=1e-3) for one, other in pairs)
 
     def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:

@@ -96,7 +96,7 @@ class _TokenLogProbs(torch.autograd.Function):
         total_M = torch.zeros_like(norm_M).index_add_(0, row_P, grad_logp)
         # Every row is computed for a coefficient of 1 and scaled in full width: rounded with each of its logits, a
         # coefficient would be another for the chosen token than for the others.
-        scale_M = total_M.abs().where(total_M.abs() > _LEAST, 1.0)
+        scale_M = total_M.where(total_M.abs() > _LEAST, 1.0)
         total_M, grad_logp = total_M / scale_M, grad_logp / scale_M[row_P]
         if grad_entropy is not None:
             grad_entropy = grad_entropy / scale_M

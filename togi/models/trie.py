@@ -58,23 +58,24 @@ def layout(samples: Sequence[Sample]) -> Trie:
     pass over neighbours finds every shared prefix. Equal sets of samples give equal layouts in whatever order.
     """
     order = sorted(range(len(samples)), key=lambda b: samples[b].ids.tolist())
-    nodes: list[IntArray] = [np.zeros(0, np.int64)] * len(samples)
+    nodes: dict[int, IntArray] = {}
     new_ids, new_positions, paths = [], [], []
     count = 0
-    for rank, b in enumerate(order):
+    before = path = np.zeros(0, np.int64)
+    for b in order:
         ids = samples[b].ids
-        before = order[rank - 1] if rank else b
-        shared = _common_prefix(samples[before].ids, ids) if rank else 0
+        shared = _common_prefix(before, ids)
         fresh = np.arange(count, count + len(ids) - shared, dtype=np.int64)
-        nodes[b] = np.concatenate((nodes[before][:shared], fresh))
+        nodes[b] = path = np.concatenate((path[:shared], fresh))
         count += len(fresh)
         new_ids.append(ids[shared:])
         new_positions.append(np.arange(shared, len(ids), dtype=np.int64))
-        paths.append((nodes[b], shared))
+        paths.append((path, shared))
+        before = ids
     return Trie(
-        ids_N=np.concatenate(new_ids) if new_ids else np.zeros(0, np.int64),
-        position_N=np.concatenate(new_positions) if new_positions else np.zeros(0, np.int64),
-        nodes=tuple(nodes),
+        ids_N=np.concatenate(new_ids),
+        position_N=np.concatenate(new_positions),
+        nodes=tuple(nodes[b] for b in range(len(samples))),
         pieces=tuple(_pieces(paths)),
     )
 
@@ -105,8 +106,7 @@ def _pieces(paths: Sequence[tuple[IntArray, int]]) -> Iterator[Piece]:
                 break
             cuts.add(reach)
         cuts.update(range(shared, len(path), _MAX_QUERIES))
-        edges = sorted(cut for cut in cuts if cut >= shared)
-        for start, end in itertools.pairwise(edges):
+        for start, end in itertools.pairwise(sorted(cuts)):
             yield Piece(path=path[:end], start=start)
 
 
