@@ -13,6 +13,7 @@ import torch
 from conftest import tiny_model
 from torch import Tensor
 
+from togi.advantages import FLAT
 from togi.algorithms import (
     ALGORITHMS,
     BCO,
@@ -229,8 +230,9 @@ def test_a_soft_label_is_the_expected_loss() -> None:
     soft = fixture(DPO(soft=True), ((0.9, 0.1), (0.9, 0.1)))[0]
     assert soft == pytest.approx(0.635957, rel=2e-5)
     assert fixture(DPO(soft=True))[0] == pytest.approx(fixture(DPO())[0], rel=1e-9)
-    with pytest.raises(ValueError, match="two chances that sum to 1"):
-        fixture(DPO(soft=True), ((0.9, 0.2), (1, 0)))
+    for worths in ((0.9, 0.2), (0.3, 0.3), (1.5, -0.5)):
+        with pytest.raises(ValueError, match="two chances that sum to 1"):
+            fixture(DPO(soft=True), (worths, (1, 0)))
 
 
 def test_even_chances_are_a_label_and_not_a_tie() -> None:
@@ -292,6 +294,7 @@ def test_what_says_nothing_is_left_out_counted_and_explained(name: str, reason: 
     assert memory["frac_groups_unusable"] == memory[f"left_out/{reason}"] == 0.25
     assert sum(value for key, value in memory.items() if key.startswith("left_out/")) == 0.25
     assert [each.weight for each in credited if each.group == 0] == [0] * len(USELESS[reason])
+    assert not any(each.advantage.any() for each in credited if each.group == 0 and each.advantage is not None)
     assert_same(learnt(algorithm, [credited]), learnt(algorithm, [algorithm.credit(rest, {})]))
     with pytest.raises(ValueError, match=f"none of the step's 1 tasks has two different answers.*1 {reason}"):
         algorithm.credit(USELESS[reason], {})
@@ -302,6 +305,29 @@ def test_what_says_nothing_is_left_out_counted_and_explained(name: str, reason: 
 @pytest.mark.parametrize("name", FAMILY)
 def test_a_step_without_samples_gets_no_credit(name: str) -> None:
     assert FAMILY[name].credit([], {}) == []
+
+
+@pytest.mark.parametrize("algorithm", [DPO(), InfoNCA()])
+def test_worths_that_differ_by_rounding_are_a_tie_and_others_are_not(algorithm: Preference) -> None:
+    rows = [sample(3, FLAT, 0, 0), sample(2, 0.0, 0, 1)]
+    credited = algorithm.credit(rows, {})
+    assert [each.weight for each in credited] == [1, 1]
+    assert learnt(algorithm, [credited])[2]["rewards/margins"].count == 1
+    with pytest.raises(ValueError, match="1 tie"):
+        algorithm.credit([replace(rows[0], reward=0.9 * FLAT), rows[1]], {})
+    with pytest.raises(ValueError, match="1 identical"):
+        algorithm.credit([identical()[0], replace(identical()[1], reward=1.0)], {})
+    # Some recorded answers among sampled ones that say nothing either are told as well.
+    with pytest.raises(ValueError, match="2 alone"):
+        algorithm.credit([sample(3, 1.0), replace(sample(3, 1.0, 1), recorded=False)], {})
+
+
+@pytest.mark.parametrize("worths", [(1.0, 0.5, 0.0), (FLAT, 0.0, 0.0)])
+def test_a_best_answer_that_is_the_worst_one_again_is_no_tie(worths: tuple[float, float, float]) -> None:
+    best, worst = identical()
+    rows = [replace(best, reward=worths[0]), sample(2, worths[1], 0, 1), replace(worst, reward=worths[2], trajectory=2)]
+    with pytest.raises(ValueError, match="1 identical"):
+        DPO().credit(rows, {})
 
 
 def test_an_empty_answer_does_not_spoil_its_siblings() -> None:

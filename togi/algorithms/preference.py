@@ -166,7 +166,7 @@ class Pairwise(Preference):
 
     def compared(self, answers: Sequence[Answer]) -> list[Comparison]:
         ranked = _ranked(answers)
-        ends = [(ranked[0], ranked[-1])] if len(ranked) > 1 else []
+        ends = [(ranked[0], ranked[-1])] if ranked else []
         pairs = [
             (chosen, rejected)
             for chosen, rejected in (ends if self.pairs == "ends" else combinations(ranked, 2))
