@@ -126,7 +126,8 @@ def _without_emphasis(before: str, after: str) -> tuple[str, str]:
 
 def _clause(before: Sequence[Lexeme]) -> list[Lexeme]:
     """The clause that leads to a place: the words of its sentence since the last comma, colon or line with a word after
-    it. Its numbers are steps on the way, and what cannot be read is so too unless it stands right before the place."""
+    it. Its numbers are steps on the way, as are a "when" and what equals the place. What cannot be read is so too,
+    unless it stands right before the place."""
     clause: list[Lexeme] = []
     for at in range(len(before) - 1, -1, -1):
         each, following = before[at], clause[-1] if clause else None
@@ -136,7 +137,21 @@ def _clause(before: Sequence[Lexeme]) -> list[Lexeme]:
             break
         if each.effect == "numeral" or each.kind == "number":
             each = each._replace(kind="number", effect="")
-        elif each.effect == "unread" and words and each.text not in CROSSES:
+        elif each.effect == "moment" or (each.effect == "unread" and words and each.text not in CROSSES):
             each = each._replace(effect="")
         clause.append(each)
-    return clause[::-1]
+    return _without_formula(clause[::-1])
+
+
+def _without_formula(clause: list[Lexeme]) -> list[Lexeme]:
+    """The same without the left side of an equation whose right side is the place: "x + y ="; a lone name stays."""
+    end = len(clause) - 1
+    while end > 0 and clause[end].text in "$([":
+        end -= 1
+    if end < 1 or clause[end].text != "=":
+        return clause
+    begin = end
+    while begin and (clause[begin - 1].letter or (clause[begin - 1].kind != "word" and not clause[begin - 1].effect)):
+        begin -= 1
+    worked = any(each.kind == "mark" and each.text != "$" for each in clause[begin:end])
+    return clause[:begin] + clause[end:] if worked else clause

@@ -90,7 +90,7 @@ def _asked(sentence: Sequence[Lexeme], words: Sequence[Lexeme], rest: Sequence[L
 
 
 def _set(sentence: Sequence[Lexeme]) -> bool:
-    """Whether a name has the value only there ("for x = 42"), or is part of what has it ("-x = 42", "x! = 42")."""
+    """Whether a name has the value only there ("for x = 42"), or is part of what has it ("-x = 42")."""
     said = [each for each in sentence if each.text not in "$(["][-3:]
     if len(said) < 2 or said[-1].text != "=":
         return False

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 OPENINGS: Mapping[str, str] = {
     "English": """is, are, was, were, does, do, did, would, could, should, shall, can, say, imagine, prove, show,
-        verify, who, whose, why, how come""",
+        verify, who, whose, why, how come, how can""",
     "German": """ist, sind, war, waren, wäre, wären, hat er, hat sie, haben wir, gibt es, beträgt, ergibt, kann,
-        können, soll, sollte, würde, stimmt, sei, seien, zeige, beweise, warum, wieso, weshalb""",
+        können, soll, sollte, würde, stimmt, sei, seien, ob, zeige, beweise, warum, wieso, weshalb""",
     "French": "est ce, est il, est elle, sont ils, y a t il, peut on, pourquoi, montrer, montrez, prouver",
     "Spanish": "sea, por qué, demuestra, demuestre, demostrar",
 }
