@@ -7,6 +7,7 @@ the reader saves it under that name (the page says so too), ``slow`` that it nee
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import os
@@ -30,8 +31,9 @@ from togi.models.load import Loaded
 from togi.recipe import load_recipe
 from togi.recipe.build import build
 from togi.recipe.read import read_values
-from togi.rewards import python
+from togi.rewards import REWARDS, parse_reward, python
 from togi.rewards.algebra import leaves_of
+from togi.rewards.parse import parameters
 from togi.rewards.potential import Potential
 from togi.run import Silent
 from togi.text import Chat
@@ -71,8 +73,15 @@ SENTENCES = {page: FENCE.sub("", text) for page, text in TEXTS.items()}
 COMMANDS = sorted(
     {(page, " ".join(at[1].split())) for page, text in SENTENCES.items() for at in COMMAND.finditer(text)}
 )
+SPANS = sorted({(page, at[1]) for page, text in SENTENCES.items() for at in re.finditer(r"`([^`\n]+)`", text)})
+EXPRESSIONS = [(page, span) for page, span in SPANS if (at := re.match(r"(\w+)\(", span)) and at[1] in REWARDS]
 ROW = '{"prompt": "What is 17 + 25?", "answer": "42"}\n'
-READERS = {"train.jsonl": ROW, "test.jsonl": ROW.replace("17", "18")}
+READERS = {
+    "train.jsonl": ROW,
+    "test.jsonl": ROW.replace("17", "18"),
+    "mine.py": "def score(task, completion): return 0.0",
+    "file.json": "{}",
+}
 """Files that are the reader's own, where a page does not write them itself."""
 RECIPE: Mapping[str, Any] = {
     "name": "fragment",
@@ -218,6 +227,24 @@ def give(command: str) -> None:
             assert Path(file).is_file() or (ROOT / file).is_file()
         case _:
             assert words[0] in ("pytest", ".", "bash", "apt"), f"who runs {command!r}?"
+
+
+@pytest.mark.parametrize(("page", "expression"), EXPRESSIONS)
+def test_rewards_in_sentences_and_tables_are_as_they_are_written(page: str, expression: str, folder: Path) -> None:
+    """One with values can be parsed; where a parameter's name or ``…`` stands for a value, the reward has them so."""
+    write_files(page, folder)
+    tree = ast.parse(expression.replace("…", "..."), mode="eval")
+    stand_ins = False
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        assert isinstance(call.func, ast.Name), "only names are called"
+        wanted = list(parameters(call.func.id))
+        names = [each.id for each in call.args if isinstance(each, ast.Name)]
+        assert sorted(names, key=wanted.index) == names, f"{call.func.id} has {wanted}, in this order"
+        assert {keyword.arg for keyword in call.keywords} <= set(wanted)
+        values = [*call.args, *(keyword.value for keyword in call.keywords)]
+        stand_ins |= any(isinstance(each, ast.Name) and each.id not in ("true", "false") for each in values)
+    if not stand_ins and "…" not in expression:
+        parse_reward(expression, folder)
 
 
 def test_links_lead_somewhere() -> None:
