@@ -115,7 +115,8 @@ def test_a_gold_answer_without_full_marks_names_its_row(chat: Chat) -> None:
 
 
 def test_a_gold_answer_that_cannot_be_read_names_its_row(chat: Chat) -> None:
-    finding = judge(cases_of(some(7, "seven", 8), FORMED, chat))[0]
+    finding, *others = judge(cases_of(some(7, "seven", 8), FORMED, chat))
+    assert not any("empty or wrong" in other.title for other in others), "one fault of a row is one finding"
     assert (finding.level, finding.title) == ("fail", "1 of 3 gold answers could not be scored: t1")
     assert "'seven' is not one number" in finding.detail
 
@@ -131,6 +132,8 @@ def test_a_reward_that_reads_no_answer_is_not_blamed_for_wrong_ones(chat: Chat) 
     voted = cases_of(some(7, 8, 9), parse_reward("majority()", Path()), chat)
     (finding,) = judge(voted, "blind")
     assert (finding.level, finding.title) == ("warn", "the reward reads no answer: it cannot tell right from wrong")
+    assert "[gold]" in finding.advice
+    assert judge(voted, "blind", measured=True)[0].advice == ""
     assert any(found.level == "fail" for found in judge(voted))
     empty = By((("7", 0.5), ("8", 1.0), ("", 1.0)))
     levels = [found.level for found in judge(cases_of(some(7, 8), empty, chat), "blind")]

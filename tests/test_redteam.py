@@ -196,7 +196,7 @@ def test_the_card_is_shown_in_a_terminal_and_as_findings() -> None:
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "binding" in shown
     assert "→" in shown
-    assert "best constant answer" in in_a_line(attack("good"))
+    assert "one answer to every row earns" in in_a_line(attack("good"))
     assert any(finding.level == "fail" for finding in findings(attack("constant")))
     assert json.loads(json.dumps(plain([card])))["cards"][0]["severity"] == card.severity
 

@@ -150,13 +150,14 @@ def _read(reward: Reward, text: str) -> str | None:
     return next((leaf.read(text) for leaf in leaves if isinstance(leaf, Verifier) and leaf.judges), None)
 
 
-def judge(cases: Sequence[Case], sight: Sight = "answer") -> list[Finding]:
-    """What the marks say of the reward: of one that sees no answer, only what holds for every reward."""
+def judge(cases: Sequence[Case], sight: Sight = "answer", *, measured: bool = False) -> list[Finding]:
+    """What the marks say of the reward: of one that sees no answer, only what holds for every reward. ``measured`` says
+    that the truth is measured beside it."""
     scored = [a.score for case in cases for a in case.attempts if a.score.status == "ok"]
     found = _unscored(cases)
     if not scored:
         return found
-    found += [_unseen(sight)] if sight != "answer" else _gold(cases)
+    found += [_unseen(sight, measured)] if sight != "answer" else _gold(cases)
     if all(case.get("gold") is None for case in cases):
         return found
     values = [score.value for score in scored]
@@ -165,11 +166,12 @@ def judge(cases: Sequence[Case], sight: Sight = "answer") -> list[Finding]:
     return found + _at_fault(cases) + _cheap(cases, sight)
 
 
-def _unseen(sight: Sight) -> Finding:
+def _unseen(sight: Sight, measured: bool) -> Finding:
     """What could not be checked of a reward that sees no answer."""
     if sight == "blind":
         title = "the reward reads no answer: it cannot tell right from wrong"
-        return Finding(level="warn", title=title, advice="a [gold] in the recipe measures the truth beside it")
+        advice = "" if measured else "a [gold] in the recipe measures the truth beside it"
+        return Finding(level="warn", title=title, advice=advice)
     return Finding(
         level="warn",
         title="the reward was not seen to read a row's answer, so whether it pays for right ones was not checked",
@@ -197,7 +199,8 @@ def _unscored(cases: Sequence[Case]) -> list[Finding]:
         title = f"{len(unscored)} of {len(golds)} gold answers could not be scored: {_named([c for c, _ in unscored])}"
         detail = f"{gold.score.own_fault or gold.score.status}: {shortened(gold.score.note, 300)}"
         found.append(Finding(level="fail", title=title, detail=detail, advice="mend the rows, or the grader"))
-    others = [attempt.score for case in cases for attempt in case.attempts if attempt.kind != "gold"]
+    known = [case for case in cases if not any(case is other for other, _ in unscored)]  # else the row is to blame
+    others = [attempt.score for case in known for attempt in case.attempts if attempt.kind != "gold"]
     lost = Counter(score.status for score in others if score.status not in ("ok", "abstain"))
     if lost:
         first = next(score.note for score in others if score.status in lost)

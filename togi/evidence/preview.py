@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import median_low
 
 import torch
 from rich.console import Console, Group
@@ -41,7 +41,7 @@ from togi.rewards.printed import printed_to
 from togi.run import BASE, Run, open_model, ready
 from togi.sandbox.tiers import cores
 from togi.text import Chat
-from togi.types import Sampling, Score, Task
+from togi.types import Sampling, Task
 
 SHOWN, CHECKED = 2, 1000
 GLANCE_SECONDS = 1.0  # of a grader's call while a reward is attacked at a glance
@@ -142,6 +142,7 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
             reward=(reward := now(stage.reward)),
             measure=reward or measure,
             waits=stage.reward is not None and reward is None,
+            gold=stage.gold is not None,
             drops_cut=drops_cut(stage),
             sampling=stage.sampling,
         )
@@ -173,8 +174,8 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What a stage and the evaluation have in common. ``measure`` scores recorded answers where there is no reward;
-    ``waits`` says that the reward asks a model that the run trains first, ``drops_cut`` that nothing is learned from an
-    attempt that was cut."""
+    ``waits`` says that the reward asks a model that the run trains first, ``gold`` that the truth is measured beside
+    it, ``drops_cut`` that nothing is learned from an attempt that was cut."""
 
     title: str
     tasks: Tasks
@@ -182,6 +183,7 @@ class Asked:
     measure: Reward | None
     sampling: Sampling
     waits: bool = False
+    gold: bool = False
     drops_cut: bool = False
 
 
@@ -203,7 +205,7 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
         cases = cases_of(some, asked.reward, chat)
     findings = _lengths(some, asked, cases, chat, context)
     if asked.reward is not None:
-        findings += judge(cases, sight_of(some, asked.reward, chat, asks=asks(asked.reward)))
+        findings += judge(cases, sight_of(some, asked.reward, chat, asks=asks(asked.reward)), measured=asked.gold)
     if asked.waits:
         title = "the reward asks a model that this run trains first, so no answer could be scored yet"
         findings.append(Finding(level="warn", title=title))
@@ -220,7 +222,7 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
         cases=cases,
         findings=tuple(findings),
         printed=tuple(line for line in printed if line.strip())[:PRINTED],
-        grading=median([case.seconds / len(case.attempts) for case in cases]) if cases else 0.0,
+        grading=median_low([case.seconds / len(case.attempts) for case in cases]) if cases else 0.0,
     )
 
 
@@ -293,24 +295,25 @@ def _look(look: Look, shown: Set[str]) -> Padding:
 
 
 def _written(one: Written) -> Panel:
-    paid = "" if one.score is None else f", paid {_value(one.score)}"
+    paid = ""
+    if one.score is not None and one.score.status == "ok":
+        paid = f", paid {one.score.value:g}"
+    elif one.score is not None and one.score.status != "unparseable":  # then the row has no answer to compare with
+        paid = f", no score: {one.score.status}, {shortened(one.score.note, 80)}"
     return Panel(Text(shortened(one.text, LONGEST)), title=Text(f"{one.kind}{paid}"))
 
 
 def _scores(case: Case) -> Table:
-    table = Table("answer", "text", "read as", "reward", "parts", box=None, pad_edge=False)
+    reads = any(attempt.read is not None for attempt in case.attempts)
+    table = Table("answer", "text", *(["read as"] if reads else []), "reward", "parts", box=None, pad_edge=False)
     for attempt in case.attempts:
         parts = ", ".join(f"{name} {value:g}" for name, value in attempt.score.parts.items())
-        read = "" if attempt.read is None else shortened(attempt.read, 40)
-        cells = (attempt.kind, shortened(attempt.text, 200), read, _value(attempt.score), parts)
-        table.add_row(*(Text(cell) for cell in cells))
-        if attempt.score.status == "ok" and attempt.score.note:
+        read = [shortened(attempt.read or "", 40)] if reads else []
+        value = f"{attempt.score.value:g}" if attempt.score.status == "ok" else attempt.score.status
+        table.add_row(*map(Text, (attempt.kind, shortened(attempt.text, 200), *read, value, parts)))
+        if attempt.score.note:
             table.add_row("", Text(f"said: {shortened(attempt.score.note, 400)}", style="dim"))
     return table
-
-
-def _value(score: Score) -> str:
-    return f"{score.value:g}" if score.status == "ok" else f"{score.status}: {shortened(score.note, 80)}"
 
 
 def _range(least: str, most: str) -> str:

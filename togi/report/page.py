@@ -283,4 +283,5 @@ def chain(data: RunData) -> str:
     chain = data.integrity.chain
     if not chain.events:
         return MISSING
-    return f"unbroken, {len(chain.events)} events" if chain.broken is None else f"broken at line {chain.broken}"
+    count = len(chain.events)
+    return f"unbroken, {count} event{'s' * (count > 1)}" if chain.broken is None else f"broken at line {chain.broken}"

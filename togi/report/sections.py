@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from togi.evidence.agreement import Agreement, Calibration
 
 Row = tuple[str, list[str]]
+LEFT_OUT = {
+    "alone": "with one answer only",
+    "tie": "of equal worth",
+    "identical": "of the same answer twice",
+    "unscored": "without a score",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +66,7 @@ def reward_model_view(one: Agreement) -> RewardModelView:
     from togi.evidence.agreement import verdict
 
     shown = one.calibration
-    skipped = ", ".join(f"{count} {why}" for why, count in one.skipped.items() if count)
+    skipped = ", ".join(f"{count} {LEFT_OUT.get(why, why)}" for why, count in one.skipped.items() if count)
     rows = [
         ("Held-out pairs", f"{one.pairs} of {one.tasks} tasks"),
         ("Agrees with the labels", _share(one.accuracy)),

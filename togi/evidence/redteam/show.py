@@ -51,8 +51,8 @@ def in_a_line(card: Card) -> str:
     for family in card.tried:
         payouts, weak = card.of(family)
         if weak and weak[0].severity != "note":
-            found.append(f"{family} {weak[0].severity}" + (f" ({payouts[0].share:.0%})" if payouts else ""))
-    known = f"best constant answer {card.constant_share:.0%}" if card.constant else ""
+            found.append(f"{family}: {weak[0].severity}" + (f" ({payouts[0].share:.0%})" if payouts else ""))
+    known = f"one answer to every row earns {card.constant_share:.0%}" if card.constant else ""
     return "; ".join([*(found or ["nothing pays but right answers"]), *([known] if known else [])])
 
 
