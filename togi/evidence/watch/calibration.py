@@ -5,9 +5,8 @@ Every number is a share of whole made-up runs, for the whole battery at once. Th
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,9 @@ import numpy as np
 from togi.evidence.watch.alarms import Watching
 from togi.evidence.watch.synthetic import ILLNESSES, made_up_run
 
-LENGTHS = (20, 60, 400)
+HEALTHY = {20: 200, 60: 200, 400: 100}
+SICK = {20: 100, 60: 40, 400: 8}
+"""Made-up runs by their steps; of each illness fewer, since there are many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,24 +47,22 @@ def count(steps: int, seeds: Iterable[int], illness: str | None = None) -> Count
     return Count(runs=runs, alarmed=alarmed, by_signal=by_signal, steps=tuple(took))
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Print the tables: healthy runs, then each illness. Arguments: seeds of healthy and of sick runs."""
-    healthy, sick = (int(arguments[0]), int(arguments[1])) if len(arguments) == 2 else (200, 60)
+def main() -> None:
+    """Print the tables: healthy runs, then each illness."""
     print("| steps | healthy runs | with any alarm | which |\n|---|---|---|---|")
-    for steps in LENGTHS:
-        found = count(steps, range(healthy))
+    for steps, runs in HEALTHY.items():
+        found = count(steps, range(runs))
         which = ", ".join(f"{name} {times}" for name, times in found.by_signal.most_common())
-        print(f"| {steps} | {found.runs} | {found.alarmed / found.runs:.1%} | {which} |", flush=True)
-    print("\n| illness | signal | how bad | " + " | ".join(f"{steps} steps" for steps in LENGTHS) + " |")
-    print("|---" * (3 + len(LENGTHS)) + "|")
+        print(f"| {steps} | {runs} | {found.alarmed} | {which} |", flush=True)
+    lengths = " | ".join(f"{steps} steps, {runs} runs" for steps, runs in SICK.items())
+    print(f"\n| illness | signal | how bad | {lengths} |\n{'|---' * (3 + len(SICK))}|")
     for name, (signal, size) in ILLNESSES.items():
         cells = []
-        for steps in LENGTHS:
-            found = count(steps, range(sick if steps < LENGTHS[-1] else max(1, sick // 3)), name)
-            after = f", {np.median(found.steps):.0f} steps in" if found.steps else ""
-            cells.append(f"{len(found.steps) / found.runs:.0%}{after}")
+        for steps, runs in SICK.items():
+            took = count(steps, range(runs), name).steps
+            cells.append(f"{len(took)} of {runs}" + (f", {np.median(took):.0f}" if took else ""))
         print(f"| {name} | {signal} | {size} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

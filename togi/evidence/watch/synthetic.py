@@ -2,7 +2,8 @@
 
 A healthy run learns: its reward rises, its lengths drift by up to two fifths, its entropy falls by up to half, its
 answers grow alike. Around each course lies first-order autoregressive noise, attempts at a task depend on how hard it
-is, and now and then a step is odd. An illness begins after three tenths of the steps and is whole a fifth later.
+is, and now and then a step is odd. An illness begins after three tenths of the steps and is whole a fifth later; a
+collapse is whole after three steps, however long the run.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ ILLNESSES: Mapping[str, tuple[str, str]] = {
     "no answer": ("no answer", "from under 15% to 50% of attempts"),
     "no signal": ("no signal", "from about 5% to nearly all groups"),
     "numbers": ("numbers", "every second update is skipped"),
+    "own fault": ("own fault", "from under 2% to 25% of attempts"),
+    "lost reward": ("lost reward", "right answers fall from 50% to none, and the form with them"),
+    "no entropy": ("no entropy", "to a five-hundredth, while the share of right answers falls from 50% to 15%"),
+    "endless repetition": ("endless repetition", "to 97% of attempts"),
+    "empty answers": ("empty answers", "to 97% of attempts"),
+    "noise": ("noise", "entropy rises to 7 nats a token"),
 }
 """By name: the signal that should tell, and how bad the illness gets."""
 PAYING: Mapping[str, Pay] = {"judge": "judge", "no signal": "gate"}  # the others are paid in parts
@@ -64,6 +71,9 @@ class Course:
     lost: Array
     unread: Array
     skip: Array
+    fault: Array
+    loop: Array
+    empty: Array
 
 
 def made_up_run(steps: int, seed: int, illness: str | None = None) -> Iterator[Step]:
@@ -82,18 +92,26 @@ def _course(n: int, rng: np.random.Generator, illness: str | None) -> Course:
     def ill(*names: str) -> Array:
         return sick if illness in names else np.zeros(n)
 
+    def collapsed(*names: str) -> Array:
+        return np.clip((np.arange(n) - 0.3 * n) / 3, 0.0, 1.0) * (illness in names)
+
     start = rng.uniform(0.15, 0.6) if illness is None else 0.5
     skill = _logit(start + rng.uniform(0.0, 0.95 - start) * learned) + _noise(n, 0.25, rng)
     skill -= (ill("truth falls", "parts") + 0.3 * ill("dominance")) * 1.9 + 9.0 * ill("no signal")
+    skill -= 9.0 * collapsed("lost reward") + 1.9 * collapsed("no entropy")
     odd = rng.random(n) < 0.02
     drift = np.log(rng.uniform(0.7, 1.4)) * learned + _noise(n, 0.05, rng) + 0.25 * odd
+    entropy = np.log(rng.uniform(0.5, 1.0)) * learned + _noise(n, 0.08, rng) + 0.25 * odd
+    entropy += np.log(rng.uniform(0.08, 1.2)) - 2.3 * ill("entropy") - 6.2 * collapsed("no entropy")
     longer = np.log(3.0) * (ill("longer") - ill("shorter"))
     styled = 0.9 * ill("truth falls", "truth stays") + 0.6 * ill("parts")
     return Course(
         pay=PAYING.get(illness or "", "parts") if illness else PAYS[int(rng.integers(3))],
         truth=illness in ("truth falls", "truth stays", "judge") or (illness is None and rng.random() < 0.7),
         skill=_chance(skill - 1.0 * odd),
-        form=_chance(_logit(rng.uniform(0.6, 0.9) + 0.08 * learned) + _noise(n, 0.2, rng)),
+        form=_chance(
+            _logit(rng.uniform(0.6, 0.9) + 0.08 * learned) + _noise(n, 0.2, rng) - 9.0 * collapsed("lost reward")
+        ),
         style=0.3 + 0.15 * learned + styled + _noise(n, 0.02, rng),
         style_spread=0.1 + 1.4 * ill("dominance"),
         lean=0.06 * learned + 0.3 * ill("judge") + _noise(n, 0.02, rng),
@@ -102,11 +120,13 @@ def _course(n: int, rng: np.random.Generator, illness: str | None) -> Course:
         alike=np.clip(rng.uniform(0.3, 0.6) + 0.2 * learned + 0.7 * ill("likeness") + _noise(n, 0.02, rng), 0, 0.98),
         copies=0.9 * ill("repeats within a task"),
         constant=0.8 * ill("repeats across tasks"),
-        entropy=rng.uniform(0.08, 1.2)
-        * np.exp(np.log(rng.uniform(0.5, 1.0)) * learned + _noise(n, 0.08, rng) + 0.25 * odd - 2.3 * ill("entropy")),
+        entropy=np.exp(entropy + collapsed("noise") * (np.log(7.0) - entropy)),
         lost=rng.uniform(0.0, 0.02) + 0.25 * ill("no score"),
         unread=rng.uniform(0.02, 0.15) * (1 - 0.5 * learned) + 0.42 * ill("no answer"),
         skip=0.002 + 0.5 * ill("numbers"),
+        fault=rng.uniform(0.0, 0.02) + 0.25 * ill("own fault"),
+        loop=0.97 * collapsed("endless repetition"),
+        empty=0.97 * collapsed("empty answers"),
     )
 
 
@@ -141,9 +161,11 @@ def _attempts(course: Course, at: int, rng: np.random.Generator) -> Iterator[dic
     skilled = rng.random(size) < _chance(_logit(course.skill[at]) - hard)
     if course.skill[at] < 0.01:  # beyond what the logit keeps: nothing is solved
         skilled &= rng.random(size) < 0.005
-    draws = rng.random((6, *size))
+    draws = rng.random((8, *size))
     form, read = draws[0] < course.form[at], draws[1] > course.unread[at]
-    right = skilled & read
+    ended = np.where(draws[6] < course.empty[at], "empty", np.where(draws[6] < course.loop[at], "loop", ""))
+    fault = draws[7] < course.fault[at]
+    right = skilled & read & ~fault & (ended == "")
     style = course.style[at] + course.style_spread[at] * rng.standard_normal(size)
     judged = 0.5 + 0.3 * right + course.lean[at] * ~right + 0.15 * rng.standard_normal(size)
     tokens = np.maximum(1, course.length[at] * np.exp(0.3 * rng.standard_normal(size))).astype(int)
@@ -157,7 +179,10 @@ def _attempts(course: Course, at: int, rng: np.random.Generator) -> Iterator[dic
         lost = bool(draws[4][i] < course.lost[at])
         parts, shares = _pay(course.pay, bool(right[i]), bool(form[i]), float(style[i]), float(judged[i]))
         parts["parsed"] = float(read[i])
-        score = {"value": sum(shares.values()), "parts": parts, "shares": shares if len(shares) > 1 else {}}
+        score: dict[str, Any] = {"value": sum(shares.values()), "parts": parts}
+        score["shares"] = shares if len(shares) > 1 else {}
+        if fault[i]:
+            score = {"value": 0.0, "parts": dict.fromkeys(parts, 0.0), "shares": {}, "own_fault": "time"}
         nothing = {"value": float("nan"), "parts": {}, "shares": {}}
         yield {
             "stage": "made up",
@@ -166,7 +191,7 @@ def _attempts(course: Course, at: int, rng: np.random.Generator) -> Iterator[dic
             "group": task,
             "attempt": attempt,
             "prompt": f"task {at}-{task}",
-            "completion": " ".join(map(str, words[i])),
+            "completion": {"empty": "", "loop": "7 " * 20}.get(str(ended[i]), " ".join(map(str, words[i]))),
             "tokens": int(tokens[i]),
             "stop": "length" if draws[5][i] < course.cut[at] else "eos",
             "score": (nothing if lost else score) | {"status": "timeout" if lost else "ok", "note": ""},
@@ -208,6 +233,8 @@ def _metrics(course: Course, at: int, rows: list[dict[str, Any]], rng: np.random
     }
     if len(scored) < len(rows):
         found["unscored/timeout"] = 1 - len(scored) / len(rows)
+    if faults := sum("own_fault" in row["score"] for row in scored):
+        found["own_fault/time"] = faults / len(rows)
     for part in scored[0]["score"]["parts"]:
         found[f"rewards/{part}/mean"] = float(np.mean([row["score"]["parts"][part] for row in scored]))
     if course.truth:
@@ -216,7 +243,7 @@ def _metrics(course: Course, at: int, rows: list[dict[str, Any]], rng: np.random
     advantage = values - means[group]
     whole = float(advantage @ (values - values.mean()))
     if whole > 1e-9:
-        for name in scored[0]["score"]["shares"]:
-            share = np.array([row["score"]["shares"][name] for row in scored])
+        for name in sorted({name for row in scored for name in row["score"]["shares"]}):
+            share = np.array([row["score"]["shares"].get(name, 0.0) for row in scored])
             found[f"attribution/{name}"] = float(advantage @ share) / whole
     return found | watch_metrics(rows)
