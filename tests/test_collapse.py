@@ -68,6 +68,25 @@ def test_a_lost_policy_is_seen(signal: str, change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "warned"),
+    [
+        ({"sampled_entropy": to(0.4, 1e-5)}, True),
+        ({"sampled_entropy": to(0.4, 1e-5), "reward": to(0.5, 0.53)}, True),  # a tenth of a spread is no gain
+        ({"sampled_entropy": to(0.4, 1e-5), "reward": to(0.5, 0.6)}, False),
+        ({"sampled_entropy": to(0.4, 1e-5), "gold": [*np.linspace(0.1, 0.9, STEPS)]}, False),
+        ({"sampled_entropy": to(0.4, 1e-5), "frac_groups_at_best": 0.6}, False),
+        ({"sampled_entropy": to(0.4, 0.03)}, False),
+    ],
+)
+def test_a_policy_that_is_sure_and_no_better_is_warned_of_and_not_stopped(change: dict[str, Any], warned: bool) -> None:
+    row = {name: values if isinstance(values, list) else [values] * STEPS for name, values in (STILL | change).items()}
+    watching = Watching("grpo")
+    steps = ({"stage": "grpo", "step": at + 1} | {name: row[name][at] for name in row} for at in range(STEPS))
+    raised = [alarm for step in steps for alarm in watching.look(step) if alarm.signal == "no entropy"]
+    assert [(alarm.severity, alarm.collapse) for alarm in raised] == [("warning", False)] * warned
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {},

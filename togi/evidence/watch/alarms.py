@@ -32,7 +32,7 @@ class Alarm:
     @property
     def collapse(self) -> bool:
         """Whether the policy is lost, so that going on would only cost time."""
-        return self.signal in COLLAPSES
+        return self.signal in COLLAPSES and self.severity == "critical"
 
 
 class Watching:

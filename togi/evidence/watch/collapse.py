@@ -21,6 +21,8 @@ NEARLY_ALL, FEW = 0.9, 0.3
 """The share of attempts that a collapse reaches, and the most that may have had the same fault at the start."""
 SURE, OPEN = 0.005, 0.02
 """Nats a token: a policy below the first has one answer left, one above the second has several."""
+SAME = 0.1
+"""Spreads by which the reward of a policy that is sure may have moved and still count as what it was."""
 NOISE = 4.0
 """Nats a token that no readable text has: more than fifty tokens are equally likely at every place."""
 
@@ -43,14 +45,23 @@ def lost(table: Table) -> Reading:
 
 
 def sure(table: Table) -> Reading:
-    """Entropy is near zero, so that every attempt is the same, and the reward is lower than at the start."""
+    """Entropy is near zero, so that every attempt is the same, and the reward is lower than at the start.
+
+    Where the reward is what it was, a task with one right answer may end so: that is a warning, and stops nothing.
+    """
     ends = _ends(table, "sampled_entropy")
     if isinstance(ends, Reading):
         return ends
     before, now = float(ends[0].mean()), float(ends[1].mean())
-    if before < OPEN or now > min(SURE, before / 10) or not _worse(table):
+    gain = _gain(table)
+    if before < OPEN or now > min(SURE, before / 10) or gain is None or gain > SAME:
         return QUIET
-    return _collapsed(f"Entropy is near zero: {now:.2g} nats a token, {before:.2g} at the start{_reward(table)}.")
+    text = f"Entropy is near zero: {now:.2g} nats a token, {before:.2g} at the start{_reward(table)}."
+    if gain < -SAME:
+        return _collapsed(text)
+    told = f"{text} Attempts at a task hardly differ, so little is left to learn from."
+    early = len(table.steps) < FEWEST  # then nobody can say yet whether answers are better
+    return QUIET if early or table.better() else Reading(state="warning", text=told)
 
 
 def looping(table: Table) -> Reading:
@@ -110,14 +121,14 @@ def _ruined(table: Table, name: str, what: str) -> Reading:
     return _collapsed(f"{ends[1].mean():.0%} {what} ({ends[0].min():.0%} at the start){_reward(table)}.")
 
 
-def _worse(table: Table) -> bool:
-    """Whether the reward is lower than at the start, and most tasks are not at their best either."""
+def _gain(table: Table) -> float | None:
+    """How far the reward rose since the start, in spreads; None where that is not known, or half of all tasks are at
+    their best."""
     reward, spread, top, at_best = table.known("reward", "reward_spread", "reward_max", "frac_groups_at_best")
-    if len(reward) <= LAST:
-        return False
-    fell = float(reward[-LAST:].mean() - reward[:FIRST].mean()) < -0.1 * unit(spread[:FIRST])
     solved = at_best * (top >= np.maximum.accumulate(top) - 1e-6)
-    return fell and float(solved[-LAST:].mean()) < 0.5
+    if len(reward) <= LAST or float(solved[-LAST:].mean()) >= 0.5:
+        return None
+    return float(reward[-LAST:].mean() - reward[:FIRST].mean()) / unit(spread[:FIRST])
 
 
 def _reward(table: Table) -> str:
