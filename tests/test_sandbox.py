@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import socket
 import time
 from pathlib import Path
@@ -14,7 +15,10 @@ from typing import Any
 
 import pytest
 
+from togi.sandbox import footprint
 from togi.sandbox.box import Box, Calls, Limits, Outcome, Ran, Script, Tier
+from togi.sandbox.ending import ending
+from togi.sandbox.probe import escapes
 from togi.sandbox.tiers import available, open_box, why_not
 
 QUICK = Limits(seconds=10.0, memory_mb=128, processes=8, file_mb=1, output_bytes=1 << 16)
@@ -273,6 +277,29 @@ def test_a_value_too_large_to_send_is_a_flood(box: Box) -> None:
 def test_files_are_limited(box: Box) -> None:
     body = "with open('big', 'wb') as file:\n    try:\n        file.write(b'x' * 10**7)\n    except OSError: pass\n"
     assert value(box, body + "import os\nreturn os.stat('big').st_size <= 2**20")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "ended with exit code 0"),
+        (3, "ended with exit code 3"),
+        (-9, "was killed by SIGKILL"),
+        (137, "was killed by SIGKILL"),
+        (-signal.SIGXCPU, "used up its processor time"),
+        (128 + signal.SIGXCPU, "used up its processor time"),
+        (255, "ended with exit code 255"),
+    ],
+)
+def test_how_a_process_ended_is_told_in_words(code: int, words: str) -> None:
+    assert ending(code) == words
+
+
+@pytest.mark.slow
+def test_the_probe_sees_that_memory_has_no_limit_for_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    jail = opened("bubblewrap")
+    monkeypatch.setattr(footprint, "exceeds", lambda process, limit: False)
+    assert escapes(jail) == "the memory of a program's processes together has no limit"
 
 
 # What programs try ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ AnyTier = Tier | Literal["auto"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one program may use: wall clock and processor seconds, memory, processes, files and output."""
+    """What one program may use: wall clock and processor seconds, memory, processes, files and output. The limit on
+    memory is one for each process and for all of them together."""
 
     seconds: float = 5.0
     memory_mb: int = 512
