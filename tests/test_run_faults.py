@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -54,6 +55,11 @@ def flipped(path: Path) -> None:
     path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
 
 
+def piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def linked(path: Path) -> None:
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
@@ -100,6 +106,12 @@ FAULTS: list[tuple[Callable[[Path], object], str, list[str], str]] = [
     (flipped, "checkpoints/000001/state.json", TRAIN, "no checkpoint in"),
     (flipped, MODEL, TRAIN, "no checkpoint in"),
     (folder, ".lock", TRAIN, "is wanted as a file and is none"),
+    (piped, "events.jsonl", CHAT, "is wanted as a file and is none"),
+    (piped, "manifest.json", EXPORT, "is wanted as a file and is none"),
+    (piped, "recipe.toml", EVAL, "holds no recipe.toml"),
+    (piped, ROLLOUTS, TRAIN, "is wanted as a file and is none"),
+    (piped, MODEL, CHAT, "is no file"),
+    (piped, CONFIGURED, EXPORT, "no config.json"),
     (gone, "recipe.toml", EVAL, "it holds no recipe.toml"),
     (changed("1e-06", "1e-05"), "recipe.toml", EVAL, "recipe.toml was changed after it was written"),
     (changed("1e-06", "1e-05"), "recipe.toml", CHAT, "recipe.toml was changed after it was written"),

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from togi.checkpoint import checkpoints, find_fault
-from togi.folder import FolderError, Json, digest, dumps, mark
+from togi.folder import FolderError, Json, digest, dumps, mark, refuse_links
 from togi.links import EVENTS, LOGS, PARTS, WHOLE, stray
 from togi.models.source import newest_model
 
@@ -268,11 +268,10 @@ def _is_run(folder: Path) -> bool:
 def refuse_changed(folder: Path, *paths: str, instead: str = "") -> None:
     """Raise FolderError when files or folders of a run are not as its events say, or are named by none; ``instead`` is
     what can be done but to put them back."""
+    refuse_links(folder)  # before anything is read: a pipe has no end
     chain = read_chain(folder)
     known = vouched(chain.events).files
-    led = stray(folder)
     faults = [
-        *([Fault(path=".", what=f"is no whole run folder: {led}")] if led else []),
         *chain_faults(folder, chain),
         *(Fault(path=path, what="is named by no event: nothing vouches for it") for path in paths if path not in known),
         *file_faults(folder, Vouched(files={path: known[path] for path in paths if path in known})),

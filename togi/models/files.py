@@ -17,8 +17,10 @@ class ModelError(ValueError):
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The safetensors files of a folder, sorted by name. Raises ModelError when there are none."""
+    """The safetensors files of a folder, sorted by name. Raises ModelError when there are none, or one is no file."""
     found = sorted(path.glob("*.safetensors"))
+    if odd := [file for file in found if not file.is_file()]:
+        raise ModelError(f"{odd[0]} is no file: put the weights themselves there")
     if found:
         return found
     pickled = sorted(file.name for pattern in PICKLES for file in path.glob(pattern))
