@@ -207,16 +207,23 @@ def test_metrics_of_dpo() -> None:
     )
 
 
+def test_metrics_of_single_answers() -> None:
+    _, metrics = fixture(BCO(beta=0.1))
+    told = [metrics[name] for name in ("rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected")]
+    assert told == pytest.approx([(0.1 - 0.15) / 2, (-0.05 - 0.3) / 2, -15, -18.5], rel=1e-5)
+
+
 def test_rewards_of_a_loss_without_reference_are_log_probabilities() -> None:
     _, metrics = fixture(CPO())
     assert metrics["rewards/chosen"] == pytest.approx(-1.5)
+    assert fixture(ALGORITHMS["slic"])[1]["rewards/chosen"] == pytest.approx(-15)
     assert fixture(ALGORITHMS["simpo"])[1]["rewards/chosen"] == pytest.approx(2 * -2)
 
 
 def test_sppo_reads_win_rates() -> None:
     assert fixture(SPPO(beta=0.1), ((0.8, 0.2), (0.8, 0.2)))[0] == pytest.approx((5.125 + 10.125) / 2, rel=1e-5)
     with pytest.raises(ValueError, match="probability of winning"):
-        SPPO().credit([sample(2, 3.0), sample(2, 1.0, trajectory=1)], {})
+        SPPO().credit([sample(2, 1.001), sample(2, 1.0, trajectory=1)], {})
 
 
 def test_length_desensitised_dpo_weighs_the_longer_answers_tail() -> None:
@@ -307,12 +314,15 @@ def test_a_step_without_samples_gets_no_credit(name: str) -> None:
     assert FAMILY[name].credit([], {}) == []
 
 
-@pytest.mark.parametrize("algorithm", [DPO(), InfoNCA()])
+@pytest.mark.parametrize("algorithm", [DPO(), InfoNCA(), PLDPO()])
 def test_worths_that_differ_by_rounding_are_a_tie_and_others_are_not(algorithm: Preference) -> None:
     rows = [sample(3, FLAT, 0, 0), sample(2, 0.0, 0, 1)]
     credited = algorithm.credit(rows, {})
     assert [each.weight for each in credited] == [1, 1]
-    assert learnt(algorithm, [credited])[2]["rewards/margins"].count == 1
+    value, gradient, metrics = learnt(algorithm, [credited])
+    assert metrics["rewards/margins"].count == 1
+    assert value > 0
+    assert gradient.any()
     with pytest.raises(ValueError, match="1 tie"):
         algorithm.credit([replace(rows[0], reward=0.9 * FLAT), rows[1]], {})
     with pytest.raises(ValueError, match="1 identical"):
@@ -481,6 +491,7 @@ def test_the_reference_point_of_kto_is_never_below_zero() -> None:
     moved = [replace(single(-3.0, 0.0, g), trajectory=-1) for g in range(2)]
     credited = KTO().credit([single(1.0, 1.0, 0), single(1.0, 0.0, 1), *moved], {})
     assert [each.baseline for each in credited] == [0, 0]
+    assert KTO().reference_point([single(1.0, 1.0, 0)], {}) == 0
 
 
 def test_kto_pairs_each_prompt_with_the_next_tasks_answer() -> None:
@@ -502,6 +513,19 @@ def test_kto_pairs_each_prompt_with_the_next_tasks_answer() -> None:
         assert not made.mask[:PROMPT].any()
 
 
+def test_an_unrelated_answer_is_cut_to_the_longest_attempt() -> None:
+    """Five tokens of prompt and one of answer, and one of prompt and six of answer: seven is the most."""
+    rows = [
+        replace(each, mask=np.arange(len(each.ids)) >= n) for each, n in ((sample(4, 1, 0), 5), (sample(5, 0, 1), 1))
+    ]
+    cut, short = KTO().prepare(rows)[2:]
+    assert cut.ids.tolist() == [*rows[0].ids[:5], *rows[1].ids[1:3]]
+    assert cut.mask.tolist() == [False] * 5 + [True] * 2
+    assert short.ids.tolist() == [rows[1].ids[0], rows[0].ids[5]]
+    assert cut.recorded
+    assert short.recorded
+
+
 def test_kto_refuses_a_step_of_one_task() -> None:
     with pytest.raises(ValueError, match="tasks_per_step to at least 2"):
         KTO().prepare(pairs(1))
@@ -509,8 +533,8 @@ def test_kto_refuses_a_step_of_one_task() -> None:
 
 def test_the_worth_decides_what_is_desirable() -> None:
     rows = [sample(2, worth, g) for g, worth in enumerate((0.7, 0.5, 0.49))]
-    told = [each.advantage[each.mask][0] for each in KTO().credit(rows, {})]  # type: ignore[index]
-    assert told == [1, 1, -1]
+    told = [each.advantage.tolist() for each in KTO().credit(rows, {})]  # type: ignore[union-attr]
+    assert told == [[0, 0, 1, 1], [0, 0, 1, 1], [0, 0, -1, -1]]
     assert KTO(desirable_from=0.6).credit(rows, {})[1].advantage[-1] == -1  # type: ignore[index]
 
 
@@ -523,6 +547,10 @@ def test_single_answers_that_are_empty_are_left_out(algorithm: Single) -> None:
     with pytest.raises(ValueError, match="empty"):
         algorithm.credit(rows[:1], {})
     assert algorithm.credit([replace(rows[0], recorded=False)], {})[0].weight == 0
+    with pytest.raises(ValueError, match="empty"):
+        algorithm.credit([rows[0], replace(rows[0], recorded=False)], {})
+    algorithm.credit([rows[0], sample(2, 1.0, 0, 1)], memory)
+    assert memory["left_out/empty"] == 0
 
 
 def test_bco_remembers_both_classes() -> None:
