@@ -504,7 +504,7 @@ def test_metrics_are_token_means() -> None:
     }
     for name, values in expected.items():
         assert metrics[name].total / metrics[name].count == pytest.approx(values.mean().item(), rel=1e-6), name
-        assert metrics[name].count == 18
+        assert (metrics[name].count, type(metrics[name].count)) == (18, float)
 
 
 # Construction

@@ -200,7 +200,7 @@ def check_clip(low: float, high: float) -> None:
 
 def before_update(logp_BT: Tensor, batch: Batch) -> Tensor:
     """log pi_old. Before the first update pi_old is pi itself, so its log-probabilities are at hand."""
-    return logp_BT.detach() if batch.old_logp_BT is None else batch.old_logp_BT
+    return logp_BT if batch.old_logp_BT is None else batch.old_logp_BT
 
 
 def surrogate(logp_BT: Tensor, batch: Batch, *, low: float, high: float) -> Loss:

@@ -52,9 +52,7 @@ class RLOO(PolicyGradient):
         loss_B = losses.sequence_ratio_clip(logp_BT, old_BT, adv_BT, mask_BT, low=low, high=high)
         # One column a sequence: its summed log-probabilities, its advantage, and whether anything of it is trained.
         trained_B1 = mask_BT.any(dim=1, keepdim=True)
-        logp_B1, old_B1, adv_B1 = (
-            x.detach().where(mask_BT, 0.0).sum(dim=1, keepdim=True) for x in (logp_BT, old_BT, adv_BT)
-        )
+        logp_B1, old_B1, adv_B1 = (x.where(mask_BT, 0.0).sum(dim=1, keepdim=True) for x in (logp_BT, old_BT, adv_BT))
         below, above = losses.clip_fraction(logp_B1, old_B1, adv_B1, trained_B1, low=low, high=high)
         return Loss(
             value=(loss_B * batch.weight_B).sum(),
