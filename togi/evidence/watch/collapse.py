@@ -31,6 +31,8 @@ def lost(table: Table) -> Reading:
     """The reward is far below its own best: half a spread of the attempts, and by far more than its noise."""
     if not table.has("reward"):
         return UNMEASURED
+    if (text := _gone(table)) is not None:
+        return _collapsed(text)
     reward, spread = table.known("reward", "reward_spread")
     if len(reward) < FEWEST:
         return TOO_FEW
@@ -104,6 +106,17 @@ def _ends(table: Table, name: str) -> tuple[Array, Array] | Reading:
         return UNMEASURED
     (known,) = table.known(name)
     return (known[:FIRST], known[-LAST:]) if len(known) > LAST else TOO_FEW
+
+
+def _gone(table: Table) -> str | None:
+    """Every attempt scores the same, and less than at the start: no noise looks so, and few steps are enough."""
+    reward, spread, top, flat = table.known("reward", "reward_spread", "reward_max", "frac_reward_zero_std")
+    if len(reward) <= LAST or float(flat[-LAST:].min()) < 1 or table.better():
+        return None
+    first, now = int(reward[:FIRST].argmax()), float(reward[-LAST:].max())
+    if top[-LAST:].max() >= top.max() or reward[first] - now < 0.5 * unit(spread[first : first + 1]):
+        return None
+    return f"No attempt is paid more than another one any more: {now:.3g} each, {reward[first]:.3g} at the start."
 
 
 def _taken_over(ends: tuple[Array, Array]) -> bool:
