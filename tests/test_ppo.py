@@ -17,6 +17,7 @@ from torch import Tensor
 from togi import batch as batching
 from togi.advantages import kl_coefficient, reward_to_go
 from togi.algorithms import ALGORITHMS, PPO, REINFORCE_BASELINE, ReMax
+from togi.algorithms.ppo import _explained
 from togi.batch import collate, minibatches
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
@@ -220,6 +221,8 @@ def test_the_critics_foresight_is_measured() -> None:
     PPO(kl=0.0).credit(step, memory)
     # Returns 1, 2, 0 have variance 2/3; what is left, 0, 2, 0, has 8/9.
     assert memory["val/explained_variance"] == close(1 - (8 / 9) / (2 / 3))
+    for nothing in ([], [np.zeros(0)], [np.ones(3)]):
+        assert _explained(nothing, nothing, [True] * len(nothing)) == {}
 
 
 # PTX
@@ -231,11 +234,16 @@ def test_recorded_answers_are_learned_beside_and_change_no_advantage() -> None:
     texts = [sample([0.0] * n, [0.0] * n, [3.0] * n, group=9 + n, recorded=True) for n in (1, 3)]
     found = algorithm.credit([*texts, *played], {})
     assert [each.recorded for each in found] == [False, True, False, True]
+    more = [*played, *(replace(each, group=each.group + 2) for each in played)]
+    assert [each.recorded for each in algorithm.credit([texts[0], *more], {})] == [False, False, True, False, False]
     alone = algorithm.credit(played, {})
     for ours, theirs in zip([each for each in found if not each.recorded], alone, strict=True):
         np.testing.assert_array_equal(ours.advantage, theirs.advantage)
         assert ours.weight == theirs.weight
     assert [each.weight for each in found if each.recorded] == [0.25, 0.25]
+    sampled = collate(alone)
+    out = Outputs(logp_BT=torch.zeros(sampled.mask_BT.shape), value_BT=torch.zeros(sampled.mask_BT.shape))
+    assert "nll_loss" not in algorithm.loss(out, sampled).metrics
     batch = collate([each for each in found if each.recorded])
     said = torch.tensor([[0, 0, -1.0, 0, 0], [0, 0, -2.0, -3.0, -4.0]], requires_grad=True)
     loss = algorithm.loss(Outputs(logp_BT=said, value_BT=torch.ones_like(said)), batch)
