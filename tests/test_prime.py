@@ -85,6 +85,14 @@ def test_what_an_attempt_is_held_against_does_not_contain_itself() -> None:
     assert discounted[0].tolist() == close([0.1 - 0.5 * 0.1 + 1.0, -0.1 + 1.0])
 
 
+def test_a_token_is_worth_what_the_implicit_model_finds_likelier_than_the_reference() -> None:
+    one = attempt(1.0, [0.2, -0.4])
+    assert one.implicit_logp is not None
+    assert PRIME(beta=0.5)._rewards(one).tolist() == close([0.1, -0.2])
+    shifted = replace(one, implicit_logp=one.implicit_logp - 3, ref_logp=np.full(4, -3, np.float32))
+    assert PRIME(beta=0.5)._rewards(shifted).tolist() == close([0.1, -0.2])
+
+
 def test_an_attempt_without_tokens_has_a_mean_of_0() -> None:
     """The siblings of the first have means 0 and 0.6."""
     first, empty, _ = implicit([[0.4, 0.2], [], [0.6]], [1.0, 0.0, 0.0], [0, 0, 0])

@@ -15,6 +15,7 @@ from tiny_text import byte_level, tiny_llama
 from torch import Tensor, nn
 
 from togi import batch as batching, losses
+from togi.advantages import FLAT
 from togi.algorithms.reward_model import RewardModel
 from togi.batch import collate, minibatches
 from togi.engines.native import NativeEngine
@@ -254,6 +255,11 @@ def test_a_step_of_recorded_answers_without_a_pair_is_refused() -> None:
         RewardModel().credit(step([1, 1], [1]), {})
     with pytest.raises(ValueError, match="different worth"):
         RewardModel().credit([answer(1, 0, 0, ids=(1, 1)), answer(0, 0, 1, ids=(1, 1))], {})
+    with pytest.raises(ValueError, match="none of the step's 2 tasks"):
+        RewardModel().credit([*step([1]), replace(answer(1, 1, 0), recorded=False)], {})
+    with pytest.raises(ValueError, match="none of the step's 1 tasks"):
+        RewardModel().credit(step([0.9 * FLAT, 0]), {})
+    assert len(RewardModel().credit(step([FLAT, 0]), {})) == 2
     sampled = [replace(each, recorded=False) for each in step([1, 1])]
     assert RewardModel().credit(sampled, {}) == []
     assert RewardModel().credit([], {}) == []
@@ -267,7 +273,12 @@ def test_a_rewritten_history_is_scored_at_its_end_only() -> None:
 
 @pytest.mark.parametrize(
     ("worths", "says"),
-    [([0.7, 0.4], "worth 0.7 and 0.4"), ([2, -1], "worth 2 and -1"), ([0.2, 0.3, 0.5], "3 answers, soft labels")],
+    [
+        ([0.7, 0.4], "worth 0.7 and 0.4"),
+        ([0.3, 0.3], "worth 0.3 and 0.3"),
+        ([2, -1], "worth 2 and -1"),
+        ([0.2, 0.3, 0.5], "3 answers, soft labels"),
+    ],
 )
 def test_soft_labels_must_be_chances(worths: Sequence[float], says: str) -> None:
     with pytest.raises(ValueError, match=says):
