@@ -17,6 +17,7 @@ from test_ppo import close
 from togi import losses
 from togi.advantages import implicit, leave_one_out, reward_to_go
 from togi.algorithms import ALGORITHMS, PRIME
+from togi.algorithms.prime import _metrics
 from togi.batch import collate, minibatches
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.types import LOGP, Outputs, Sample
@@ -91,6 +92,14 @@ def test_a_token_is_worth_what_the_implicit_model_finds_likelier_than_the_refere
     assert PRIME(beta=0.5)._rewards(one).tolist() == close([0.1, -0.2])
     shifted = replace(one, implicit_logp=one.implicit_logp - 3, ref_logp=np.full(4, -3, np.float32))
     assert PRIME(beta=0.5)._rewards(shifted).tolist() == close([0.1, -0.2])
+
+
+def test_outcomes_of_one_half_take_no_side_in_metrics() -> None:
+    reward_B, outcome_B = torch.tensor([0.4, -0.2, 0.0, 0.6, 0.1]), torch.tensor([1.0, 0.0, 1.0, 0.5, 0.7])
+    told = {name: each.total / each.count for name, each in _metrics(reward_B + 1, reward_B, outcome_B).items()}
+    assert told == pytest.approx(
+        {"implicit/loss": 1.18, "implicit/accuracy": 3 / 4, "implicit/right": 0.5 / 3, "implicit/wrong": -0.2}
+    )
 
 
 def test_an_attempt_without_tokens_has_a_mean_of_0() -> None:
