@@ -128,7 +128,14 @@ def test_verifree_clips_the_ratios_of_later_updates() -> None:
 
 def test_verifree_refuses_rewards_that_are_no_probability() -> None:
     with pytest.raises(ValueError, match="likelihood"):
-        VeriFree().credit(step([1.5], [1]), {})
+        VeriFree().credit(step([0.5, 1.001], [1, 2]), {})
+
+
+def test_a_sure_answer_of_a_lone_attempt_is_learned_and_its_thought_is_not() -> None:
+    [thought], [reference] = credited(step([1.0], [1]))
+    assert (thought.weight, reference.weight) == (0.0, 1.0)
+    assert reference.advantage is not None
+    assert reference.advantage.tolist() == [0, 0, 1, 1]
 
 
 def test_references_come_with_the_attempts_and_are_recorded() -> None:
@@ -187,6 +194,9 @@ def groups(*rewards: Sequence[float]) -> list[Sample]:
 
 def test_rlpr_leaves_out_prompts_whose_rewards_spread_less_than_usual() -> None:
     algorithm, memory = RLPR(), Memory()
+    flat: Memory = {}
+    assert len(algorithm.credit(groups([0.5, 0.5]), flat)) == 2
+    assert flat["rlpr/dropped"] == 0
     first = algorithm.credit(groups([0.0, 0.2], [0.0, 0.4]), memory)  # standard deviations .1 and .2
     assert {one.group for one in first} == {0, 1}
     assert memory == pytest.approx({"rlpr/std": 0.15, "rlpr/dropped": 0.0})
