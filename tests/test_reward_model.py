@@ -243,6 +243,11 @@ def test_ties_single_and_identical_answers_are_left_out() -> None:
     }
 
 
+def test_answers_stay_in_their_order() -> None:
+    credited = RewardModel().credit(step([1, 1], [1, 0], [1, 1], [1, 1], [1, 0]), {})
+    assert [each.group for each in credited] == [1, 1, 4, 4]
+
+
 def test_one_useless_pair_does_not_spoil_a_ranking() -> None:
     third = answer(0, 0, 2, ids=tuple(answer(1, 0, 0).ids.tolist()))  # the first answer again, rated otherwise
     samples = [answer(1, 0, 0), answer(0.5, 0, 1), third]
