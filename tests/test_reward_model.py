@@ -308,16 +308,16 @@ def test_settings_that_contradict_each_other_are_refused(fields: dict[str, Any],
 def test_metrics_count_pairs_whose_better_answer_is_known() -> None:
     algorithm = RewardModel(soft=True)
     credited = algorithm.credit(step([0.7, 0.3], [0.2, 0.8], [0.5, 0.5]), {})
-    score_B = torch.tensor([2.0, 1.0, 3.0, 3.0, 7.0, 0.0], dtype=torch.float64)
+    score_B = torch.tensor([2.5, 1.0, 3.0, 3.0, 7.0, 0.0], dtype=torch.float64)
     metrics = algorithm.loss(Outputs(logp_BT=torch.zeros(6, 6), score_B=score_B), collate(credited)).metrics
     means = {name: mean.total / mean.count for name, mean in metrics.items()}
     assert means == pytest.approx(
         {
             "rewards/accuracies": 0.75,
-            "rewards/margins": 0.5,
-            "rewards/chosen": 2.5,
+            "rewards/margins": 0.75,
+            "rewards/chosen": 2.75,
             "rewards/rejected": 2.0,
-            "score": 16 / 6,
+            "score": 16.5 / 6,
         }
     )
 

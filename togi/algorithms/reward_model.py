@@ -184,7 +184,7 @@ def _metrics(score_B: Tensor, chosen_P: Tensor, rejected_P: Tensor, known_P: Ten
     """Means over pairs whose better answer is known, and over answers."""
     import torch
 
-    margin_P = (chosen_P - rejected_P).detach()
+    margin_P = chosen_P - rejected_P
     right_P = (margin_P > 0) + 0.5 * (margin_P == 0)
     return {
         "rewards/accuracies": mean(right_P, known_P),
