@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from judge_doubles import attempts
 
 from togi.algorithms import ALGORITHMS
-from togi.algorithms.genrm import KEYS, SOLUTION, Chains, GenRM, Verdicts, verdict_of
+from togi.algorithms.genrm import KEYS, SOLUTION, Chains, GenRM, Verdicts, _opening, verdict_of
 from togi.batch import collate
 from togi.recipe.settings import attempts_of, configured, settings_of
 from togi.rewards.judge.prompts import VERIFY, verification_prompt
@@ -86,6 +87,16 @@ def test_master_keys_are_labelled_no() -> None:
     assert Verdicts(master_keys=2).questions(TASK) == Verdicts(master_keys=2).questions(TASK)
 
 
+def test_an_answer_of_worth_one_half_is_right() -> None:
+    questions = Verdicts().questions(replace(TASK, recorded=said("x", "y"), worth=(0.5, 0.499)))
+    assert [question.answer for question in questions] == ["Yes", "No"]
+
+
+def test_a_quarter_of_eight_words_is_an_opening_and_nothing_of_seven() -> None:
+    assert _opening("one two three four five six seven eight") == "one two"
+    assert _opening("one two three four five six seven") == ""
+
+
 def test_tasks_that_nobody_judged_are_refused() -> None:
     with pytest.raises(ValueError, match="t has no answers that were found right or wrong"):
         Verdicts().questions(Task(id="t", prompt=TASK.prompt, recorded=said("7")))
@@ -111,6 +122,10 @@ def test_chains_whose_verdict_is_true_are_learned() -> None:
     groups = sampler(iter([TASK]), 1, play)  # type: ignore[arg-type]
     right, wrong, solution = groups
     assert right.task.prompt == verification_prompt(TASK, attempts("7")[0], reason=True)
+    assert [score.note for score in right.scores[1:3]] == [
+        "No is not the true verdict",
+        "the chain ends without a verdict",
+    ]
     assert [score.status for score in right.scores] == ["ok", "abstain", "abstain", "abstain"]
     assert [score.value for score in wrong.scores if score.status == "ok"] == [0.0]
     assert wrong.scores[1].status == "ok"

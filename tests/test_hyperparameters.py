@@ -170,6 +170,7 @@ SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
     (Verdicts(), "most", ([1], [0])),
     (Verdicts(), "master_keys", ([0], [-1])),
     (Chains(), "n", ([1], [0])),
+    (Chains(), "most", ([1], [0])),
 ]
 EVERY = [(name, ALGORITHMS[name], *rest) for name, *rest in BOUNDS]
 EVERY += [(type(sampler).__name__, sampler, *rest) for sampler, *rest in SAMPLERS]

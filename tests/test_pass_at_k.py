@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from test_batch import sample
 
-from togi.advantages import best_of_k, best_of_k_standardised, leave_one_out
+from togi.advantages import Array, best_of_k, best_of_k_standardised, leave_one_out
 from togi.algorithms import ALGORITHMS, PassAtK
 from togi.samplers import Groups
 
@@ -90,6 +92,14 @@ def test_groups_are_apart_and_small_ones_tell_nothing() -> None:
     for rule in (best_of_k, best_of_k_standardised):
         with pytest.raises(ValueError, match="at least 1"):
             rule(reward, group, k=0)
+
+
+@pytest.mark.parametrize(("name", "rule"), [("pass_at_k", best_of_k), ("pass_at_k_training", best_of_k_standardised)])
+def test_the_algorithm_gives_the_rules_credit(name: str, rule: Callable[..., Array]) -> None:
+    worth = [1.0, 0.0, 0.0, 1.0, 0.0]
+    rows = [replace(sample(3, trajectory=i), reward=reward) for i, reward in enumerate(worth)]
+    credited = replace(ALGORITHMS[name], k=2).credit(rows, {})  # type: ignore[type-var]
+    assert_allclose([each.advantage[-1] for each in credited], rule(worth, one(5), k=2), rtol=1e-6)  # type: ignore[index]
 
 
 def test_groups_smaller_than_k_are_refused() -> None:

@@ -17,7 +17,7 @@ from test_rollout import Dice, Letters, episodes, task
 from tiny_text import byte_level
 
 from togi import batch as batching, losses
-from togi.algorithms import ALGORITHMS, ProcessRewardModel
+from togi.algorithms import ProcessRewardModel
 from togi.batch import collate
 from togi.data import Collected, DataError, Rows, Tasks, load_tasks
 from togi.data.collected import load_collected
@@ -350,9 +350,18 @@ def test_metrics_tell_where_the_first_error_is_called() -> None:
     assert metrics["steps/right"].total / metrics["steps/right"].count == pytest.approx(5 / 7)
 
 
+def test_a_logit_of_0_calls_a_step_neither_right_nor_wrong() -> None:
+    credited = ProcessRewardModel().credit([answer([1, 1, 0])], {})
+    metrics = ProcessRewardModel().loss(outputs(credited, [[0.5, 0.0, -2.0]]), collate(credited)).metrics
+    assert (metrics["steps/accuracy"].total, metrics["steps/accuracy"].count) == (2, 3)
+    assert (metrics["steps/first_error"].total, metrics["steps/first_error"].count) == (1, 1)
+
+
 def test_answers_without_a_label_are_refused() -> None:
-    with pytest.raises(ValueError, match="none of the step's 1 answers has a labelled step"):
-        ALGORITHMS["process_reward_model"].credit([replace(answer([1]), steps=None)], {})
+    unlabelled = replace(answer([1]), steps=None)
+    for rows in ([unlabelled], [unlabelled, replace(answer([1], trajectory=1), steps=None, recorded=False)]):
+        with pytest.raises(ValueError, match=f"none of the step's {len(rows)} answers has a labelled step"):
+            ProcessRewardModel().credit(rows, {})
 
 
 # The recipe

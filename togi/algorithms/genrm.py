@@ -87,7 +87,7 @@ class Labelled(Sampler):
                 prompt=verification_prompt(task, _said(text), reason=self.reason, template=self.template),
                 answer=verdict,
                 recorded=((Message(role="assistant", content=verdict),),),
-                worth=(float(verdict == YES),),
+                worth=(1.0 if verdict == YES else 0.0,),
             )
             for number, (text, verdict) in enumerate(labelled, 1)
         ]

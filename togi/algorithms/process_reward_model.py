@@ -73,9 +73,9 @@ class ProcessRewardModel(Algorithm):
                 label_BT[row, : len(sample.steps)] = torch.from_numpy(sample.steps)
         label_BT = label_BT.to(logit_BT)
         known_BT = ~label_BT.isnan()
-        loss_BT = losses.binary(logit_BT, label_BT.nan_to_num()).where(known_BT, 0.0)
+        loss_BT = losses.binary(logit_BT, label_BT.nan_to_num())
         value = losses.weighted_sum(loss_BT, batch.weight_B, known_BT)
-        return Loss(value=value, metrics=_metrics(logit_BT.detach(), label_BT, known_BT))
+        return Loss(value=value, metrics=_metrics(logit_BT, label_BT, known_BT))
 
 
 def _metrics(logit_BT: Tensor, label_BT: Tensor, known_BT: Tensor) -> dict[str, Mean]:
