@@ -192,8 +192,8 @@ def test_the_opponent_is_not_trained_and_does_not_count_in_the_average() -> None
 
 
 def test_a_reward_that_is_no_probability_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"between 0 and 1, and task 0 got 3\.0"):
-        NashMD().credit([sample(3.0, 0.0)], {})
+    with pytest.raises(ValueError, match=r"between 0 and 1, and task 0 got 1\.001"):
+        NashMD().credit([sample(1.001, 0.0)], {})
 
 
 def test_the_gradient_is_the_papers() -> None:

@@ -278,6 +278,16 @@ def test_a_model_whose_attention_asks_for_more_is_padded() -> None:
     assert packed(batch).logp_BT.equal(padded_outputs(model, batch).logp_BT)
 
 
+def test_an_output_embedding_of_another_kind_is_padded(tiny: PreTrainedModel) -> None:
+    """It says the same until it is trained, as an adapter's does."""
+
+    class Adapted(torch.nn.Linear):
+        pass
+
+    tiny.lm_head.__class__ = Adapted
+    assert not PackedModel(tiny).packs
+
+
 def test_an_embedding_that_is_scaled_is_read_by_the_model_itself() -> None:
     torch.manual_seed(0)
     model, batch = Gemma3ForCausalLM(Gemma3TextConfig(**GEMMA)).double().eval(), collate(mixed())
