@@ -385,7 +385,9 @@ def test_bfloat16_is_near_float32() -> None:
     model = tiny_model(dtype=torch.float32)
     batch = collate(mixed())
     wide = PackedModel(model)(batch).logp_BT
-    narrow = PackedModel(model.to(torch.bfloat16))(batch).logp_BT
+    packed = PackedModel(model.to(torch.bfloat16))
+    assert packed.packs
+    narrow = packed(batch).logp_BT
     assert narrow.dtype == torch.float32
     assert (wide - narrow).abs().mean().item() < 0.1
 
