@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from sealed import seal
 
-from togi.evidence.evaluate import from_groups
-from togi.evidence.evaluation import EvaluationRecord, write_evaluation
-from togi.evidence.pairs import PairRecord, PairsRecord, write_pairs
+from togi.evidence.after.evaluation_file import EvaluationRecord, write_evaluation
+from togi.evidence.after.measured_pairs_file import PairRecord, PairsRecord, write_pairs
+from togi.evidence.after.play_evaluation import from_groups
 from togi.folder import dumps
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
 

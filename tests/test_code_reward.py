@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from togi.data import Rows, load_tasks
-from togi.evidence.gold import gold_text
+from togi.evidence.before.row_answers import gold_text
 from togi.rewards import form, gate, parse_reward
 from togi.rewards.code import code
 from togi.rewards.code.cases import BadTests, read_tests

@@ -13,11 +13,11 @@ from tiny_text import tiny_folder
 from toy_run import toy_run
 
 from togi.algorithms import GRPO
-from togi.evidence.standstill import WHAT_TO_TRY, Standstill, stop_if_collapsed
-from togi.evidence.watch import Watching
-from togi.evidence.watch.alarms import Alarm
-from togi.evidence.watch.collapse import COLLAPSES
-from togi.evidence.watch.measures import loops, watch_metrics
+from togi.evidence.during import Watching
+from togi.evidence.during.alarms import Alarm
+from togi.evidence.during.collapse import COLLAPSES
+from togi.evidence.during.step_measures import loops, watch_metrics
+from togi.evidence.during.stuck_stage import WHAT_TO_TRY, Standstill, stop_if_collapsed
 from togi.folder import read_lines
 from togi.models.policy import Optimiser
 from togi.run import Run, Silent

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from togi.evidence.diversity import (
+from togi.evidence.after.diversity import (
     compare_diversity,
     distinct_share,
     diversity,
@@ -18,7 +18,7 @@ from togi.evidence.diversity import (
     measures,
     words,
 )
-from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, ScoreRecord, TaskRecord
+from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord, ScoreRecord, TaskRecord
 
 
 def task(texts: list[str], name: str = "t", stop: str = "eos") -> TaskRecord:

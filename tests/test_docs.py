@@ -26,7 +26,7 @@ from tiny_text import byte_level
 from togi.cli import app
 from togi.data import Rows, load_tasks
 from togi.envs.constitution import read_principles
-from togi.evidence.gold import cases_of
+from togi.evidence.before.row_answers import cases_of
 from togi.models.load import Loaded
 from togi.recipe import load_recipe
 from togi.recipe.build import build

@@ -10,10 +10,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from togi.evidence.cold_start import cold_start
-from togi.evidence.doctor import Diagnosis, doctor
-from togi.evidence.finding import Finding
-from togi.evidence.machine import (
+from togi.evidence.before.cold_start import cold_start
+from togi.evidence.before.doctor import Diagnosis, doctor
+from togi.evidence.before.machine_fitness import (
     Size,
     arithmetic,
     cores,
@@ -23,6 +22,7 @@ from togi.evidence.machine import (
     memory_needed,
     threads,
 )
+from togi.evidence.findings import Finding
 from togi.memory import memory_limit
 from togi.models.load import Loaded
 from togi.models.probe import Probe

@@ -14,10 +14,10 @@ from rich.console import Console
 from tiny_text import tiny_folder
 from toy_run import toy_run
 
-from togi.evidence.again import evaluate_run, in_words, pick_model, table
-from togi.evidence.evaluate import evaluate, from_groups
-from togi.evidence.evaluation import EvaluationRecord, read_evaluation, write_evaluation
-from togi.evidence.summary import compare, powers, summary
+from togi.evidence.after.eval_command import evaluate_run, in_words, pick_model, table
+from togi.evidence.after.evaluation_file import EvaluationRecord, read_evaluation, write_evaluation
+from togi.evidence.after.evaluation_summary import compare, powers, summary
+from togi.evidence.after.play_evaluation import evaluate, from_groups
 from togi.run import Silent
 from togi.train import train
 from togi.types import Group, Message, Sampling, Score, Status, Task, Trajectory, Turn

@@ -14,11 +14,11 @@ from toy_run import toy_run
 
 from togi.algorithms import DAPO, DPO, GRPO
 from togi.data import Tasks
-from togi.evidence.cold_start import cold_start
-from togi.evidence.gold import cases_of, judge, sight_of
-from togi.evidence.preview import preview
-from togi.evidence.recorded import disagreements, recorded_of
-from togi.evidence.standstill import ALIKE, RewardCheck, Standstill
+from togi.evidence.before.cold_start import cold_start
+from togi.evidence.before.preview import preview
+from togi.evidence.before.recorded_answers import disagreements, recorded_of
+from togi.evidence.before.row_answers import cases_of, judge, sight_of
+from togi.evidence.during.stuck_stage import ALIKE, RewardCheck, Standstill
 from togi.models.load import Loaded, load_model
 from togi.protocols import Reward
 from togi.rewards import clip, concise, form, gate, majority, number

@@ -9,7 +9,7 @@ import pytest
 
 from togi.cli import run_command
 from togi.credentials import secret_in, without_secrets
-from togi.evidence.visible import ACTIVE
+from togi.harmless_text import ACTIVE
 from togi.recipe.elsewhere import ELSEWHERE
 from togi.recipe.errors import fields_at
 from togi.recipe.locate import LONGEST, lines_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_preference_recipes import small_model
 
-from togi.evidence.verification import read_verification
+from togi.evidence.after.verifier_rates import read_verification
 from togi.recipe import RecipeError, load_recipe
 from togi.report import render
 from togi.rewards.judge import JudgeWarning

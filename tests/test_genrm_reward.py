@@ -13,7 +13,7 @@ from judge_server import good, said as told, serving
 from tiny_text import byte_level, tiny_llama
 
 from togi.engines.native import NativeEngine
-from togi.evidence.preference_checks import judge_findings
+from togi.evidence.before.preference_doctor import judge_findings
 from togi.models.load import Loaded
 from togi.rewards import form, gate, parse_reward, part_names
 from togi.rewards.algebra import Surroundings

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from togi.data import Generated, Tasks, load_tasks
-from togi.evidence.gold import gold_text
+from togi.evidence.before.row_answers import gold_text
 from togi.rewards.code import code, humaneval
 from togi.sandbox.tiers import open_box
 from togi.types import Score, Task, Trajectory, Turn

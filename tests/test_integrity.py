@@ -15,7 +15,7 @@ from tiny_text import tiny_folder
 from toy_run import toy_run
 
 from togi.cli import run_command
-from togi.evidence.again import evaluate_run
+from togi.evidence.after.eval_command import evaluate_run
 from togi.folder import FolderError, RunFolder, append_event, digest, dumps, read_lines
 from togi.integrity import SHORTEST_HEAD, check, find_head, read_chain
 from togi.links import LOGS, PARTS

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-MAKERS = ("records.py", "models/policy.py", "models/tally.py", "evidence/watch/measures.py", "samplers", "algorithms")
+MAKERS = (
+    "records.py",
+    "models/policy.py",
+    "models/tally.py",
+    "evidence/during/step_measures.py",
+    "samplers",
+    "algorithms",
+)
 RESULTS = ("dict[str, float]", "Mapping[str, float]", "dict[str, Mean]", "Loss")
 
 

@@ -10,7 +10,7 @@ import torch
 from tiny_text import byte_level, tiny_llama
 
 from togi.engines.native import NativeEngine
-from togi.evidence.on_policy import Likelihoods, likelihood_findings, own_likelihoods
+from togi.evidence.before.pairs_on_policy import Likelihoods, likelihood_findings, own_likelihoods
 from togi.models.packing import PackedModel
 from togi.text import Chat
 from togi.types import Message, Task

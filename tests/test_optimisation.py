@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from togi.evidence.optimisation import (
+from togi.evidence.after.over_optimisation import (
     Array,
     Course,
     best_of_n,

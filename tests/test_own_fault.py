@@ -13,8 +13,8 @@ import pytest
 from togi import rewards
 from togi.algorithms import DPO, GRPO
 from togi.batch import samples
-from togi.evidence.evaluate import from_groups
-from togi.evidence.summary import summary
+from togi.evidence.after.evaluation_summary import summary
+from togi.evidence.after.play_evaluation import from_groups
 from togi.records import reward_metrics, rollout_rows
 from togi.rewards import Composable, clip, gate, python, scorer
 from togi.rewards.algebra import Leaf

@@ -15,9 +15,9 @@ from toy_run import toy_run
 
 from togi.algorithms import GRPO
 from togi.data import Rows, load_tasks
-from togi.evidence import grading_time
-from togi.evidence.grading_time import GradingTime, advice, grading_share
-from togi.evidence.reward_log import LARGEST, NAME, RewardLog
+from togi.evidence.before import grading_time
+from togi.evidence.before.grading_time import GradingTime, advice, grading_share
+from togi.evidence.during.reward_log import LARGEST, NAME, RewardLog
 from togi.folder import FolderError, read_lines
 from togi.rewards import clip, gate, number, python
 from togi.rewards.printed import printed_to

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from togi.evidence import pairing
-from togi.evidence.finding import Finding
-from togi.evidence.pairing import pair_findings
-from togi.evidence.traits import first_word, shared_ends, traits_of
+from togi.evidence.before import preference_advice as pairing
+from togi.evidence.before.answer_features import first_word, shared_ends, traits_of
+from togi.evidence.before.preference_advice import pair_findings
+from togi.evidence.findings import Finding
 from togi.types import Message, Task
 
 WORDS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "omicron")

@@ -14,9 +14,9 @@ from tiny_text import THINKING, byte_level, tiny_folder
 
 from togi.algorithms import GRPO, SFT
 from togi.data import Tasks
-from togi.evidence.estimate import EVALUATION, Rates, estimate, rates
-from togi.evidence.gold import cases_of, gold_text, judge
-from togi.evidence.preview import Preview, preview
+from togi.evidence.before.cost_estimate import EVALUATION, Rates, estimate, rates
+from togi.evidence.before.preview import Preview, preview
+from togi.evidence.before.row_answers import cases_of, gold_text, judge
 from togi.models.load import Loaded, load_model
 from togi.models.policy import Optimiser
 from togi.protocols import Reward, Sampler
@@ -157,7 +157,7 @@ def test_a_grader_that_hangs_on_everything_is_given_up(chat: Chat) -> None:
 
 
 def test_a_slow_grader_is_asked_for_some_seconds_only(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("togi.evidence.gold.SECONDS", 0.0)
+    monkeypatch.setattr("togi.evidence.before.row_answers.SECONDS", 0.0)
     assert len(cases_of(some(*range(50)), FORMED, chat)) == 1
 
 

@@ -15,12 +15,12 @@ import pytest
 from preference_run import preference_run
 from sealed import seal
 
-from togi.evidence.cost import cost
-from togi.evidence.evaluate import from_groups
-from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, write_evaluation
-from togi.evidence.summary import summary
-from togi.evidence.visible import shortened, visible
+from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord, write_evaluation
+from togi.evidence.after.evaluation_summary import summary
+from togi.evidence.after.play_evaluation import from_groups
+from togi.evidence.after.run_cost import cost
 from togi.folder import RunFolder, dumps
+from togi.harmless_text import shortened, visible
 from togi.report import render, verdict, write_report
 from togi.report.examples import examples, training_groups
 from togi.report.ledger import cost_facts

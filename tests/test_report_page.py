@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from preference_run import preference_run
 
-from togi.evidence.evaluate import from_groups
-from togi.evidence.evaluation import EvaluationRecord
-from togi.evidence.finding import FILE, Finding, keep
-from togi.evidence.summary import summary
+from togi.evidence.after.evaluation_file import EvaluationRecord
+from togi.evidence.after.evaluation_summary import summary
+from togi.evidence.after.play_evaluation import from_groups
+from togi.evidence.findings import FILE, Finding, keep
 from togi.folder import RunFolder
 from togi.report import render, verdict
 from togi.report.curves import figures, smoothed

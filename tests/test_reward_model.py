@@ -20,8 +20,8 @@ from togi.algorithms.reward_model import RewardModel
 from togi.batch import collate, minibatches
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
-from togi.evidence.agreement import agreement
-from togi.evidence.measure import measure_reward, measure_reward_model
+from togi.evidence.after.measure_reward import measure_reward, measure_reward_model
+from togi.evidence.after.pair_agreement import agreement
 from togi.models.heads import load_scalar
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.models.save import save_model

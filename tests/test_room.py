@@ -12,8 +12,8 @@ from test_train import At, Power, fall
 from tiny_text import tiny_folder
 from toy_run import toy_run
 
-from togi.evidence import room
-from togi.evidence.room import disk_needed
+from togi.evidence.before import disk_need as room
+from togi.evidence.before.disk_need import disk_needed
 from togi.folder import FolderError, RunFolder, read_lines, writing
 from togi.run import Silent
 from togi.train import train

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from togi.evidence.sharpening import sharpening
+from togi.evidence.after.sharpened_or_discovered import sharpening
 from togi.report.optimised import leanings_of, leant
 from togi.report.read import RunData
 

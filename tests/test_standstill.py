@@ -11,7 +11,7 @@ from tiny_text import tiny_folder
 from toy_run import SaysIt, toy_run
 
 from togi.algorithms import GRPO, Collect
-from togi.evidence.standstill import Standstill
+from togi.evidence.during.stuck_stage import Standstill
 from togi.folder import read_lines
 from togi.run import Run, Silent
 from togi.samplers import Dynamic, Groups

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from togi.evidence.steps import StepsRecord, read_steps, write_steps
+from togi.evidence.after.measure_process_model import StepsRecord, read_steps, write_steps
 from togi.report.stepwise import steps_view
 
 RECORD: StepsRecord = {

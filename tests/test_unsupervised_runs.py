@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tiny_text import byte_level, tiny_llama
 
-from togi.evidence.doctor import blind_findings
+from togi.evidence.before.doctor import blind_findings
 from togi.evidence.redteam.attack import SHORT
 from togi.evidence.redteam.runs import attack_run
 from togi.recipe import load_recipe

@@ -11,8 +11,8 @@ from judge_doubles import Scripted
 from tiny_text import byte_level
 
 from togi.algorithms.genrm import KEYS, Chains, Verdicts
-from togi.evidence.measure import measure_verifier, reader
-from togi.evidence.verification import (
+from togi.evidence.after.measure_reward import measure_verifier, reader
+from togi.evidence.after.verifier_rates import (
     LISTED,
     OTHERS,
     VerificationRecord,

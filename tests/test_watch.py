@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from togi.evidence.watch import SIGNALS, Watching, readings, watch_metrics
-from togi.evidence.watch.alarms import Alarm
-from togi.evidence.watch.calibration import count
-from togi.evidence.watch.shift import best_stretch, shift, since
-from togi.evidence.watch.synthetic import ILLNESSES, made_up_run
+from togi.evidence.during import SIGNALS, Watching, readings, watch_metrics
+from togi.evidence.during.alarms import Alarm
+from togi.evidence.during.calibration import count
+from togi.evidence.during.made_up_runs import ILLNESSES, made_up_run
+from togi.evidence.during.series_shift import best_stretch, shift, since
 from togi.folder import dumps
 
 
@@ -200,7 +200,7 @@ def test_whatever_is_missing_nothing_fails() -> None:
 @pytest.mark.timeout(1800)
 def test_the_whole_battery_is_calibrated() -> None:
     """At most 1% of healthy runs alarm, and at least 95% of sick ones do, by the signal that is to tell. Fewer runs
-    than stand in the guide, whose table ``python -m togi.evidence.watch.calibration`` prints."""
+    than stand in the guide, whose table ``python -m togi.evidence.during.calibration`` prints."""
     for steps, seeds in ((20, 100), (60, 60), (400, 10)):
         healthy = count(steps, range(seeds))
         assert healthy.alarmed <= 1, (steps, healthy.by_signal)

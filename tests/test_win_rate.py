@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, ScoreRecord, TaskRecord
-from togi.evidence.summary import compare_scores, summary
-from togi.evidence.win_rate import win_rate
+from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord, ScoreRecord, TaskRecord
+from togi.evidence.after.evaluation_summary import compare_scores, summary
+from togi.evidence.after.win_rate import win_rate
 
 
 def record(model: str, scores: dict[str, list[float | None]], **changes: float) -> EvaluationRecord:

@@ -67,10 +67,10 @@ from .data import (
 from .engines import (
     NativeEngine as NativeEngine,
 )
-from .evidence.again import (
+from .evidence.after.eval_command import (
     evaluate_run as evaluate_run,
 )
-from .evidence.evaluate import (
+from .evidence.after.play_evaluation import (
     evaluate as evaluate,
 )
 from .models.choices import (

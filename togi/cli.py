@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from togi.credentials import without_secrets
-from togi.evidence.visible import shortened, visible
+from togi.harmless_text import shortened, visible
 
 # Commands import what they need themselves, when they need it: neither `togi --help` nor a misspelt key waits for
 # rewards, and no mistake in a recipe or a run folder waits for torch.
@@ -63,7 +63,7 @@ def preview(recipe: RecipePath, *overrides: Overrides) -> int:
     from togi.recipe.start import check_start
 
     check_start(plan)
-    from togi.evidence.preview import preview as look
+    from togi.evidence.before.preview import preview as look
 
     found = look(plan)
     found.render(Console())
@@ -79,7 +79,7 @@ def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
     from togi.recipe.start import check_start
 
     check_start(plan)
-    from togi.evidence.doctor import doctor as check
+    from togi.evidence.before.doctor import doctor as check
     from togi.progress import Live
 
     with Live() as watch:
@@ -182,7 +182,7 @@ def evaluate(
     from togi.recipe.start import check_start
 
     check_start(plan)
-    from togi.evidence.again import evaluate_run, pick_model, table
+    from togi.evidence.after.eval_command import evaluate_run, pick_model, table
 
     stage = pick_model(run, [one.name for one in plan.stages if one.algorithm.trains == "policy"], model)
     Console().print(table(evaluate_run(plan, stage)))
@@ -203,7 +203,7 @@ def verify(
     head: Annotated[str, Parameter(help="A head that was noted earlier: was anything before it changed?")] = "",
 ) -> int:
     """Is the run folder as it was written? Holds every file against the events, and prints their head."""
-    from togi.evidence.visible import visible
+    from togi.harmless_text import visible
     from togi.integrity import check, find_head, refuse_no_run
 
     refuse_no_run(run)

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from togi.evidence.doctor import doctor
-from togi.evidence.preview import preview
+from togi.evidence.before.doctor import doctor
+from togi.evidence.before.preview import preview
 from togi.progress import Live
 from togi.recipe import load_recipe
 from togi.report import verdict, write_report

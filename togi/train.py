@@ -20,12 +20,12 @@ from typing import Any
 import torch
 
 from togi.checkpoint import save_checkpoint
-from togi.evidence.evaluate import add_kl, evaluate
-from togi.evidence.held_out import measure_stage
-from togi.evidence.reward_log import RewardLog
-from togi.evidence.room import refuse_too_little_room
-from togi.evidence.standstill import Standstill, stop_if_collapsed
-from togi.evidence.watch import Alarm, watch_metrics, watched
+from togi.evidence.after.play_evaluation import add_kl, evaluate
+from togi.evidence.after.stage_measurements import measure_stage
+from togi.evidence.before.disk_need import refuse_too_little_room
+from togi.evidence.during import Alarm, watch_metrics, watched
+from togi.evidence.during.reward_log import RewardLog
+from togi.evidence.during.stuck_stage import Standstill, stop_if_collapsed
 from togi.folder import dumps, read_lines, write_text
 from togi.interrupt import Interrupted
 from togi.links import LOGS

@@ -14,8 +14,8 @@ import torch
 from togi import batch
 from togi.data import Tasks, TaskStream, load_collected, split, stream
 from togi.engines import Mixture, NativeEngine
-from togi.evidence.grading_time import GradingTime
-from togi.evidence.standstill import RewardCheck
+from togi.evidence.before.grading_time import GradingTime
+from togi.evidence.during.stuck_stage import RewardCheck
 from togi.folder import digest
 from togi.models.heads import load_scalar
 from togi.models.load import Loaded

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from togi.evidence.visible import shortened
+from togi.harmless_text import shortened
 from togi.recipe.elsewhere import ELSEWHERE
 from togi.recipe.locate import Key
 from togi.recipe.schema import Recipe, StageTable

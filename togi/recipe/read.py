@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from togi.credentials import ADVICE, secret_in, without_secrets
-from togi.evidence.visible import shortened
+from togi.harmless_text import shortened
 from togi.recipe.errors import (
     COMMAND_LINE,
     DEFAULT,

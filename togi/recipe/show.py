@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from togi.evidence.visible import ACTIVE, visible
+from togi.harmless_text import ACTIVE, visible
 from togi.recipe.errors import DEFAULT, dotted
 from togi.recipe.locate import Key
 from togi.recipe.read import Reading

@@ -10,9 +10,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from togi.evidence.summary import summary
-from togi.evidence.visible import visible
+from togi.evidence.after.evaluation_summary import summary
 from togi.folder import write_text
+from togi.harmless_text import visible
 from togi.report import words
 from togi.report.page import context
 from togi.report.preferences import preferences

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from togi.evidence.redteam.card import FAMILIES, SEVERITIES
-from togi.evidence.visible import shortened
+from togi.harmless_text import shortened
 from togi.report.plain import MISSING, mapping, percent, text
 from togi.report.read import Json
 

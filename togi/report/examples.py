@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from togi.evidence.evaluation import AttemptRecord, EvaluationRecord, TaskRecord
-from togi.evidence.summary import passes, value_of
-from togi.evidence.visible import shortened
+from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord, TaskRecord
+from togi.evidence.after.evaluation_summary import passes, value_of
+from togi.harmless_text import shortened
 from togi.report.observed import learns_preferences, sampled
 from togi.report.read import Json, RunData
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from togi.evidence.cost import Cost, cost
+from togi.evidence.after.run_cost import Cost, cost
 from togi.report.observed import sampled
 from togi.report.plain import MISSING, mapping, percent, text
 from togi.report.plots import bar

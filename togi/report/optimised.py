@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from togi.evidence.optimisation import (
+from togi.evidence.after.evaluation_summary import powers
+from togi.evidence.after.over_optimisation import (
     Bin,
     Course,
     Finding,
@@ -22,8 +23,7 @@ from togi.evidence.optimisation import (
     kl_best_of_n,
     reinforcement_law,
 )
-from togi.evidence.sharpening import Leaning, sharpening
-from togi.evidence.summary import powers
+from togi.evidence.after.sharpened_or_discovered import Leaning, sharpening
 from togi.report.observed import sampled
 from togi.report.plain import p_value
 from togi.report.plots import Line, line_chart, number, ticks

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from togi.evidence.summary import Summary, summary
-from togi.evidence.visible import shortened
+from togi.evidence.after.evaluation_summary import Summary, summary
+from togi.harmless_text import shortened
 from togi.report.cards import card_view
 from togi.report.curves import Figure, MetricRow, figures, metric_table, smoothed
 from togi.report.examples import TrainingGroup, examples, training_groups

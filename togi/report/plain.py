@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from togi.evidence.visible import shortened
+from togi.harmless_text import shortened
 
 MISSING = "not recorded"
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from markupsafe import Markup
 
-from togi.evidence.visible import visible
+from togi.harmless_text import visible
 from togi.statistics import Interval
 
 WIDTH, HEIGHT = 340.0, 176.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from togi.evidence.agreement import Agreement, agreement, verdict
-from togi.evidence.diversity import Change, compare_diversity, fair_sizes
-from togi.evidence.evaluation import EvaluationRecord
-from togi.evidence.summary import compare_scores, summary
+from togi.evidence.after.diversity import Change, compare_diversity, fair_sizes
+from togi.evidence.after.evaluation_file import EvaluationRecord
+from togi.evidence.after.evaluation_summary import compare_scores, summary
+from togi.evidence.after.pair_agreement import Agreement, agreement, verdict
 from togi.report.optimised import StageFinding, findings, sentence
 from togi.report.read import RunData
 

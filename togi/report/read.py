@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from togi.evidence.evaluation import EvaluationRecord, read_evaluation
-from togi.evidence.finding import FILE as FINDINGS
-from togi.evidence.pairs import PairsRecord, read_pairs
+from togi.evidence.after.evaluation_file import EvaluationRecord, read_evaluation
+from togi.evidence.after.measure_process_model import StepsRecord, read_steps
+from togi.evidence.after.measured_pairs_file import PairsRecord, read_pairs
+from togi.evidence.after.verifier_rates import VerificationRecord, read_verification
+from togi.evidence.findings import FILE as FINDINGS
 from togi.evidence.redteam.card import FILE
-from togi.evidence.steps import StepsRecord, read_steps
-from togi.evidence.verification import VerificationRecord, read_verification
 from togi.integrity import UNCHECKED, Integrity, check
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from togi.evidence.summary import Summary
+from togi.evidence.after.evaluation_summary import Summary
 from togi.report.plain import MISSING, percent, text
 from togi.report.plots import number, strip
 from togi.statistics import Interval

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from togi.evidence.diversity import Change, diversity, fair_sizes
-from togi.evidence.evaluation import EvaluationRecord
-from togi.evidence.win_rate import win_rate
+from togi.evidence.after.diversity import Change, diversity, fair_sizes
+from togi.evidence.after.evaluation_file import EvaluationRecord
+from togi.evidence.after.win_rate import win_rate
 from togi.report.plain import MISSING, percent, text
 from togi.report.plots import Line, line_chart, share, strip
 from togi.report.preferences import more_alike
 from togi.statistics import Interval
 
 if TYPE_CHECKING:
-    from togi.evidence.agreement import Agreement, Calibration
+    from togi.evidence.after.pair_agreement import Agreement, Calibration
 
 Row = tuple[str, list[str]]
 LEFT_OUT = {
@@ -63,7 +63,7 @@ class DiversityView:
 
 
 def reward_model_view(one: Agreement) -> RewardModelView:
-    from togi.evidence.agreement import verdict
+    from togi.evidence.after.pair_agreement import verdict
 
     shown = one.calibration
     skipped = ", ".join(f"{count} {LEFT_OUT.get(why, why)}" for why, count in one.skipped.items() if count)

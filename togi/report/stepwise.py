@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from togi.evidence.steps import AnswerRecord, StepsRecord, said
+from togi.evidence.after.measure_process_model import AnswerRecord, StepsRecord, said
 from togi.report.plain import MISSING, percent, text
 
 Row = tuple[str, list[str]]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from togi.evidence.verification import OTHERS, Verification, VerificationRecord, verification
+from togi.evidence.after.verifier_rates import OTHERS, Verification, VerificationRecord, verification
 from togi.report.plain import MISSING, p_value, percent, text
 from togi.rewards.judge.attack import ALARM
 from togi.statistics import Interval

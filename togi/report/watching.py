@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from togi.evidence.visible import shortened
-from togi.evidence.watch import SIGNALS, readings
+from togi.evidence.during import SIGNALS, readings
+from togi.harmless_text import shortened
 from togi.report.examples import LONGEST, Attempt, logged
 from togi.report.plain import text
 from togi.report.read import Json, RunData, planned_stages

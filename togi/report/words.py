@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from togi.evidence.evaluation import EvaluationRecord
-from togi.evidence.summary import Comparison, Summary, compare, compare_scores
-from togi.evidence.win_rate import WinRate, win_rate
+from togi.evidence.after.evaluation_file import EvaluationRecord
+from togi.evidence.after.evaluation_summary import Comparison, Summary, compare, compare_scores
+from togi.evidence.after.win_rate import WinRate, win_rate
 from togi.report.plain import MISSING, mapping, p_value, percent, text
 from togi.report.preferences import Preferences, told
 from togi.report.read import RunData, planned_stages

@@ -10,9 +10,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from togi.evidence.finding import Finding, Level
+from togi.evidence.findings import Finding, Level
 from togi.evidence.redteam.card import FAMILIES, SEVERITIES, Card, Severity, Weakness
-from togi.evidence.visible import shortened
+from togi.harmless_text import shortened
 
 STYLES: dict[Severity | None, tuple[str, str]] = {
     None: ("✓", "green"),

@@ -13,7 +13,7 @@ from togi.data import ReasoningGym, Tasks, load_tasks
 from togi.evidence.redteam.attack import Effort, redteam
 from togi.evidence.redteam.card import Card, Weakness
 from togi.evidence.redteam.show import STYLES
-from togi.evidence.visible import shortened
+from togi.harmless_text import shortened
 from togi.rewards import scorer
 from togi.sandbox.pool import Pool
 

@@ -1,0 +1,64 @@
+"""What a stage's model is measured on when the stage ends: whatever was held out of it. It knows no loop and no log."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import torch
+
+from togi.batch import answers, samples
+from togi.evidence.after.measure_process_model import measure_steps, said, write_steps
+from togi.evidence.after.measure_reward import measure_reward_model, measure_verifier, reader
+from togi.evidence.after.measured_pairs_file import write_pairs
+from togi.evidence.after.verifier_rates import write_verification
+from togi.models.heads import load_scalar
+from togi.rewards.judge.local import LocalJudge
+from togi.run import Run, Watch
+from togi.workshop import Workshop
+
+
+def measure_stage(run: Run, work: Workshop, path: Path, *, step: int, dtype: torch.dtype, watch: Watch) -> Path | None:
+    """Measure a scorer or a verifier that a stage has trained, whose weights are at ``path``, after ``step`` steps of
+    the run; gives the file of what was measured, None where no task was held out."""
+    trains = work.stage.algorithm.trains
+    if trains not in ("scorer", "verifier") or not work.held_out:
+        return None
+    watch.phase("measure")
+    if trains == "verifier":
+        return _verifier(run, work, step)
+    if any(task.step_worth for task in work.held_out):
+        groups = work.stage.algorithm.sampler(iter(work.held_out), len(work.held_out), work.play)
+        model = load_scalar(path, dtype=dtype)
+        record = measure_steps(model, answers(samples(groups)), name=work.stage.name, step=step)
+        watch.note(said(record))
+        return write_steps(run.folder, record)
+    return _reward_model(run, work, path, step, dtype)
+
+
+def _reward_model(run: Run, work: Workshop, path: Path, step: int, dtype: torch.dtype) -> Path:
+    """On pairs. The scores are shifted so that their mean there is 0, since preferences say nothing of where 0 is
+    (InstructGPT, appendix C.2)."""
+    model = load_scalar(path, dtype=dtype)
+    record = measure_reward_model(model, work.chat, work.held_out, name=work.stage.name, step=step)
+    written = write_pairs(run.folder, record)
+    scores = [score for pair in record["pairs"] for score in (pair["chosen_score"], pair["rejected_score"])]
+    if scores:
+        work.policy.save_heads(path, shift=statistics.fmean(scores))
+    return written
+
+
+def _verifier(run: Run, work: Workshop, step: int) -> Path:
+    """On attempts, and on answers that say nothing."""
+    stage, engine = work.stage, work.engine
+    paid = {each.name: each.reward for each in run.stages}
+    record = measure_verifier(
+        stage.algorithm.sampler,
+        LocalJudge(engine.model, engine, work.chat, engine.context),
+        work.chat,
+        work.held_out,
+        reader(paid[stage.collected.stage] if stage.collected else None),
+        name=stage.name,
+        step=step,
+    )
+    return write_verification(run.folder, record)

@@ -1,0 +1,150 @@
+"""What a run will cost, reckoned before it starts from its counts and the machine's rate; it measures nothing.
+
+Arithmetic by the usual rule (Kaplan et al. 2020, arXiv 2001.08361, section 2.1): 2·N operations a token to sample or
+to read, 6·N to learn, N being the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+
+from togi.evidence.after.run_cost import FORWARD, LEARN
+from togi.run import Run, Stage
+from togi.samplers import Against, Dynamic, Groups, Referenced, Rejection, Revised, StepLabels, WithGreedy
+from togi.text import Chat
+from togi.types import Sampling, Task
+
+EVALUATION = ""  # what no stage is named
+LOOKED_AT = 200  # tasks whose prompts and recorded answers are measured
+# Shares of the matrix rate that were reached on two CPU cores in bfloat16, 64 sequences at a time. On an accelerator
+# sampling is bound by memory instead, and the estimate is too low.
+SAMPLING_SHARE, LEARNING_SHARE = 0.35, 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Tokens a second: to sample, to read (prompts, reference log-probabilities) and to learn from."""
+
+    sample: float
+    read: float
+    learn: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Tokens and seconds, from (answers as long as the recorded ones, no group drawn again) to (every answer as long as
+    allowed, and as many groups drawn as a step may draw). ``grading`` is the part of the seconds that graders take."""
+
+    sampled: tuple[int, int]
+    learned: int
+    seconds: tuple[float, float]
+    grading: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """Mean tokens of a prompt, of an expected answer, and of the longest answer allowed."""
+
+    prompt: float
+    answer: float
+    most: float
+
+
+def rates(parameters: int, flops_per_second: float) -> Rates:
+    """Rates of a model of that size, from the machine's matrix rate in the type it computes in."""
+    return Rates(
+        sample=SAMPLING_SHARE * flops_per_second / (FORWARD * parameters),
+        read=LEARNING_SHARE * flops_per_second / (FORWARD * parameters),
+        learn=LEARNING_SHARE * flops_per_second / (LEARN * parameters),
+    )
+
+
+def estimate(run: Run, chat: Chat, speed: Rates, grading: Mapping[str, float] | None = None) -> Estimate:
+    """Add up all stages and all evaluations (one of the base model, one after every stage that trains a policy).
+
+    ``grading`` has the seconds that one attempt's score takes, by the name of a stage, and of the evaluation under
+    ``EVALUATION``; what is not there takes none.
+    """
+    of = grading or {}
+    graded = [0.0, 0.0]
+    sampled = [0.0, 0.0]
+    seconds = [0.0, 0.0]
+    learned = 0.0
+    for stage in run.stages:
+        size = _lengths(stage.tasks, stage.sampling if stage.algorithm.sampler.writes else None, chat)
+        groups = stage.steps * stage.tasks_per_step
+        learns = stage.epochs if stage.algorithm.trains != "nothing" else 0
+        attempts = attempts_of(stage)
+        reads = 1 + ("ref_logp" in stage.algorithm.needs) + ("old_logp" in stage.algorithm.needs)
+        for index, (answer, drawn) in enumerate(((size.answer, attempts.fewest), (size.most, attempts.most))):
+            written = groups * drawn * answer
+            learning = learns * groups * ((attempts.kept or 1) * answer + size.prompt)
+            sampled[index] += written
+            graded[index] += groups * drawn * of.get(stage.name, 0.0)
+            seconds[index] += written / speed.sample + reads * groups * size.prompt / speed.read
+            seconds[index] += learning / speed.learn + (reads - 1) * groups * attempts.kept * answer / speed.read
+        learned += learning
+    if run.evaluation is not None:
+        size = _lengths(run.evaluation.tasks, run.evaluation.sampling, chat)
+        policies = 1 + sum(stage.measured and stage.algorithm.trains == "policy" for stage in run.stages)
+        played = policies * len(run.evaluation.tasks)
+        for index, answer in enumerate((size.answer, size.most)):
+            written = played * run.evaluation.attempts * answer
+            sampled[index] += written
+            graded[index] += played * run.evaluation.attempts * of.get(EVALUATION, 0.0)
+            seconds[index] += written / speed.sample + played * size.prompt / speed.read
+    return Estimate(
+        sampled=(round(sampled[0]), round(sampled[1])),
+        learned=round(learned),
+        seconds=(seconds[0] + graded[0], seconds[1] + graded[1]),
+        grading=(graded[0], graded[1]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """Completions of each task: how many are drawn at least and at most, and how many are learned from."""
+
+    fewest: float
+    most: float
+    kept: float
+
+
+def attempts_of(stage: Stage) -> Attempts:
+    """Steps are continued from half an answer on average; there are as many as a recorded answer has, else one."""
+    kept: float
+    match stage.algorithm.sampler:
+        case Dynamic(n=kept, max_rounds=rounds):  # nobody knows before how many groups will differ
+            return Attempts(fewest=kept, most=kept * rounds, kept=kept)
+        case Groups(n=kept, votes=votes):
+            drawn = float(votes or kept)
+        case Rejection(n=drawn, keep=kept):
+            pass
+        case WithGreedy(n=kept):
+            drawn = kept + 1
+        case Against(n=pairs):
+            drawn = kept = 2 * pairs
+        case Referenced(n=kept) | Revised(n=kept):
+            drawn = kept
+        case StepLabels() as sampler:
+            written = [task.recorded[0][-1].content for task in islice(stage.tasks, LOOKED_AT) if task.recorded]
+            steps = [sum(bool(step.strip()) for step in text.split(sampler.separator)) for text in written] or [1]
+            kept = sampler.n
+            drawn = kept * (1 + sampler.continuations * (fmean(steps) - 1) / 2)
+        case _:
+            drawn, kept = 0, len(stage.tasks[0].recorded)
+    return Attempts(fewest=drawn, most=drawn, kept=kept)
+
+
+def _lengths(tasks: Sequence[Task], sampling: Sampling | None, chat: Chat) -> Lengths:
+    some = list(islice(tasks, LOOKED_AT))
+    prompt = fmean(len(chat.prompt(task.prompt)) for task in some)
+    recorded = [len(chat.completion(task.recorded[0][-1].content)) for task in some if task.recorded]
+    if sampling is None:
+        answer = fmean(recorded) if recorded else 0.0
+        return Lengths(prompt=prompt, answer=answer, most=answer)
+    most = float(sampling.max_tokens)
+    return Lengths(prompt=prompt, answer=min(fmean(recorded), most) if recorded else most, most=most)

@@ -1,0 +1,326 @@
+"""``togi preview``: what the model is asked, what answers are paid, what a run will cost. It samples nothing.
+
+Every task's own answer, an empty one and another task's answer are scored by the real reward. Where it reads answers,
+an own answer without full marks, or a reward that never differs, is a finding: such a run cannot teach what was meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from statistics import median_low
+
+import torch
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from togi.data import Tasks
+from togi.engines.native import NativeEngine
+from togi.engines.stopping import cut
+from togi.evidence.before import machine_fitness as machine
+from togi.evidence.before.cost_estimate import EVALUATION, Estimate, Rates, estimate, rates
+from togi.evidence.before.doctor import MARKS, drops_cut, run_size
+from togi.evidence.before.grading_time import advice
+from togi.evidence.before.preference_advice import pair_findings
+from togi.evidence.before.recorded_answers import Written, disagreements, recorded_of
+from togi.evidence.before.row_answers import Case, cases_of, judge, sight_of
+from togi.evidence.findings import Finding, Level
+from togi.evidence.redteam.attack import GLANCE, NoAnswer, redteam
+from togi.evidence.redteam.runs import asks, is_blind
+from togi.evidence.redteam.show import in_a_line
+from togi.harmless_text import shortened, visible
+from togi.manifest import choose_dtype
+from togi.models.load import Loaded
+from togi.models.probe import probe_bf16
+from togi.protocols import Reward
+from togi.rewards.algebra import NotTrainedYet
+from togi.rewards.printed import printed_to
+from togi.run import BASE, Run, open_model, ready
+from togi.sandbox.tiers import cores
+from togi.text import Chat
+from togi.types import Sampling, Task
+
+SHOWN, CHECKED = 2, 1000
+GLANCE_SECONDS = 1.0  # of a grader's call while a reward is attacked at a glance
+SLOW = 0.1  # seconds an answer from which on a reward is not attacked here: there are hundreds of attempts
+LONGEST = 1500  # characters of a prompt that are shown
+PRINTED, LONGEST_LINE = 10, 200  # lines that own rewards printed, and characters of each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One stage, or the evaluation. ``cases`` hold the scored answers, the first ``SHOWN`` are shown; empty for a
+    stage without a reward. ``prompts`` are the first prompts as the model sees them, ``recorded`` the answers that were
+    written to each of them. ``attacked`` says in a line what the reward pays for besides right answers; empty where
+    that was not asked, or would take long. ``printed`` is what own rewards printed, ``grading`` the seconds that the
+    score of one answer took."""
+
+    title: str
+    tasks: int
+    prompts: tuple[str, ...]
+    recorded: tuple[tuple[Written, ...], ...]
+    cases: tuple[Case, ...]
+    findings: tuple[Finding, ...]
+    attacked: str = ""
+    printed: tuple[str, ...] = ()
+    grading: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """Everything a user should see before spending anything. ``memory`` is in bytes, without the program itself,
+    ``advice`` what to do where graders take much of the time."""
+
+    looks: tuple[Look, ...]
+    estimate: Estimate
+    memory: float
+    advice: str = ""
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What keeps training from working."""
+        return [finding for look in self.looks for finding in look.findings if finding.level == "fail"]
+
+    def render(self, console: Console) -> None:
+        shown: set[str] = set()
+        for look in self.looks:
+            console.print(_look(look, shown))
+            shown.update(look.prompts)
+        time = _range(*(_duration(seconds) for seconds in self.estimate.seconds))
+        sampled = _range(*(f"{tokens:,}" for tokens in self.estimate.sampled))
+        console.print(Text("Estimate", style="bold"))
+        lines = [f"{self.estimate.learned:,} tokens to learn from at most; {sampled} to sample"]
+        lines += [f"about {time} on this machine, {self.memory / 1e9 + 1:.1f} GB memory"]
+        if self.estimate.grading[1] >= 1.0:
+            lines.append(f"of that {_range(*map(_duration, self.estimate.grading))} to grade")
+        lines += [self.advice] if self.advice else []
+        for line in lines:
+            console.print(Text(f"  {line}"))
+        bad = len(self.findings)
+        verdict = (
+            f"This run cannot work: {bad} finding{'s' * (bad > 1)} marked ✗." if bad else "Nothing stands in the way."
+        )
+        console.print(Text(verdict, style="bold red" if bad else "bold"))
+
+
+def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, speed: Rates | None = None) -> Preview:
+    """Look at a run. ``loaded`` is its model where it is open already, ``checked`` the tasks of each stage whose
+    answers are scored, ``speed`` what the estimate goes by (default: the model's size and a probe of the processor).
+
+    Raises:
+        ValueError: the model cannot be loaded, or its template refuses the prompts.
+    """
+    compute = choose_dtype(run)
+    loaded = loaded or open_model(run, BASE)
+    chat = Chat(loaded.tokenizer, loaded.eos_ids)
+    if speed is None:
+        probe = probe_bf16()
+        speed = rates(loaded.parameters, probe.bfloat16 if compute == torch.bfloat16 else probe.float32)
+    engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+
+    opened: dict[int, Reward | None] = {}
+
+    def now(reward: Reward | None) -> Reward | None:
+        """The reward, if it can be asked before anything is trained; opened once, however many stages it pays."""
+        if id(reward) not in opened:
+            try:
+                opened[id(reward)] = ready(reward, engine, chat, run.folder, compute)
+            except NotTrainedYet:
+                opened[id(reward)] = None
+        return opened[id(reward)]
+
+    at_hand = [now(run.evaluation.reward)] if run.evaluation else []
+    at_hand += [now(reward) for stage in run.stages for reward in (stage.gold, stage.reward)]
+    measure = next((reward for reward in at_hand if reward is not None), None)
+    asked: list[Asked] = [
+        Asked(
+            title=f"Stage {stage.name}",
+            tasks=stage.tasks,
+            reward=(reward := now(stage.reward)),
+            measure=reward or measure,
+            waits=stage.reward is not None and reward is None,
+            gold=stage.gold is not None,
+            drops_cut=drops_cut(stage),
+            sampling=stage.sampling,
+        )
+        for stage in run.stages
+    ]
+    if run.evaluation is not None:
+        one = run.evaluation
+        paid = now(one.reward)
+        asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=paid, measure=paid, sampling=one.sampling))
+    looks: list[Look] = []
+    attacked: list[Reward] = []  # a reward of several stages is attacked once
+    for each in asked:
+        look = _make_look(each, chat, loaded.context, checked)
+        if each.reward is not None and each.reward not in attacked and look.grading < SLOW:
+            attacked.append(each.reward)
+            look = replace(look, attacked=_attack(each))
+        looks.append(look)
+    names = [*(stage.name for stage in run.stages), EVALUATION]
+    expected = estimate(run, chat, speed, {name: look.grading for name, look in zip(names, looks, strict=False)})
+    slowest = max(zip(looks, asked, strict=True), key=lambda pair: pair[0].grading)[1].reward
+    return Preview(
+        looks=tuple(looks),
+        estimate=expected,
+        memory=machine.memory_needed(run_size(run, loaded, compute)),
+        advice=advice(slowest, expected.grading[0] / max(expected.seconds[0], 1e-9), cores()) if slowest else "",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a stage and the evaluation have in common. ``measure`` scores recorded answers where there is no reward;
+    ``waits`` says that the reward asks a model that the run trains first, ``gold`` that the truth is measured beside
+    it, ``drops_cut`` that nothing is learned from an attempt that was cut."""
+
+    title: str
+    tasks: Tasks
+    reward: Reward | None
+    measure: Reward | None
+    sampling: Sampling
+    waits: bool = False
+    gold: bool = False
+    drops_cut: bool = False
+
+
+def _attack(asked: Asked) -> str:
+    """The worst payouts of a reward in a line; nothing for one that asks a model, which would take too long, for a
+    blind one, which pays for wrong answers by its nature, and where nobody says what is right."""
+    if asked.reward is None or asks(asked.reward) or is_blind(asked.reward):
+        return ""
+    try:
+        return in_a_line(redteam(asked.reward, asked.tasks, effort=GLANCE, seconds=GLANCE_SECONDS))
+    except NoAnswer:
+        return ""
+
+
+def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
+    some = asked.tasks[:checked]
+    printed: list[str] = []
+    with printed_to(lambda name, text: printed.extend(f"{name}: {line}" for line in text.splitlines()[:PRINTED])):
+        cases = cases_of(some, asked.reward, chat)
+    findings = _lengths(some, asked, cases, chat, context)
+    if asked.reward is not None:
+        findings += judge(cases, sight_of(some, asked.reward, chat, asks=asks(asked.reward)), measured=asked.gold)
+    if asked.waits:
+        title = "the reward asks a model that this run trains first, so no answer could be scored yet"
+        findings.append(Finding(level="warn", title=title))
+    recorded = recorded_of(some if asked.measure and not asks(asked.measure) else some[:SHOWN], asked.measure, chat)
+    findings += disagreements(recorded)
+    findings += [Finding(level="warn", title=note) for note in asked.tasks.notes()]
+    if any(len(task.worth) > 1 for task in some):
+        findings += pair_findings(asked.tasks)
+    return Look(
+        title=asked.title,
+        tasks=len(asked.tasks),
+        prompts=tuple(chat.show(chat.prompt(task.prompt)) for task in some[:SHOWN]),
+        recorded=tuple(recorded[:SHOWN]),
+        cases=cases,
+        findings=tuple(findings),
+        printed=tuple(line for line in printed if line.strip())[:PRINTED],
+        grading=median_low([case.seconds / len(case.attempts) for case in cases]) if cases else 0.0,
+    )
+
+
+def _lengths(tasks: Sequence[Task], asked: Asked, cases: Sequence[Case], chat: Chat, context: int) -> list[Finding]:
+    """Whether prompts fit the context and answers fit ``max_tokens``."""
+    sampling = asked.sampling if asked.reward else None
+    lengths = {task.id: len(chat.prompt(task.prompt)) for task in tasks}
+    longest = max(lengths, key=lambda name: lengths[name])
+    found = []
+    if lengths[longest] >= context:
+        title = f"the prompt of task {shortened(longest, 60)} has {lengths[longest]} tokens, the context {context}"
+        advice = "shorten it, leave it out, or choose a model with a longer context"
+        found.append(Finding(level="fail", title=title, advice=advice))
+    elif sampling is not None and lengths[longest] + sampling.max_tokens > context:
+        title = f"the prompt of task {shortened(longest, 60)} leaves {context - lengths[longest]} tokens to answer in"
+        found.append(Finding(level="warn", title=title, advice="lower max_tokens, or shorten the prompt"))
+    if sampling is not None:
+        long = [case for case in cases if case.tokens > sampling.max_tokens]
+        if long:
+            most = max(case.tokens for case in long)
+            kind = "recorded" if all(case.recorded for case in long) else "right"
+            title = f"{len(long)} of {len(cases)} {kind} answers are longer than max_tokens = {sampling.max_tokens}"
+            detail = f"the first is task {shortened(long[0].task.id, 60)}; the longest has {most} tokens"
+            level: Level = "warn"
+            if asked.drops_cut and len(long) == len(cases):
+                level, title = "fail", f"{title}, and drop_truncated learns nothing from attempts that are cut"
+            found.append(Finding(level=level, title=title, detail=detail, advice="raise max_tokens"))
+        found += _stopped(cases, sampling.stop)
+    return found
+
+
+def _stopped(cases: Sequence[Case], stop: Sequence[str]) -> list[Finding]:
+    """Whether a stop string cuts right answers."""
+    golds = [(case, gold.text) for case in cases if (gold := case.get("gold"))]
+    left = [(case, cut(text, stop), text) for case, text in golds if cut(text, stop).strip() != text.strip()]
+    if not left:
+        return []
+    case, kept, text = left[0]
+    title = f"stop = {list(stop)} cuts {len(left)} of {len(golds)} right answers"
+    detail = f"task {shortened(case.task.id, 60)}: of {shortened(text, 120)!r} it leaves {shortened(kept, 120)!r}"
+    advice = "leave out the text that stands within an answer; a closing tag such as </answer> is kept"
+    return [Finding(level="warn", title=title, detail=detail, advice=advice)]
+
+
+def _look(look: Look, shown: Set[str]) -> Padding:
+    rows: list[Panel | Table | Text | Padding] = []
+    for index, prompt in enumerate(look.prompts):
+        if prompt in shown:
+            rows.append(Text(f"prompt {index + 1} is the same as above", style="dim"))
+        else:
+            rows.append(Panel(Text(shortened(prompt, LONGEST)), title=f"prompt {index + 1}, as the model sees it"))
+        if not look.cases:
+            rows += [_written(each) for each in look.recorded[index]]
+        elif index < len(look.cases):
+            rows.append(_scores(look.cases[index]))
+    if look.printed:
+        rows.append(Text("own rewards printed, at first:", style="dim"))
+        rows += [Padding(Text(shortened(line, LONGEST_LINE), style="dim"), (0, 0, 0, 2)) for line in look.printed]
+    if look.attacked:
+        words = f"red team, at a glance: {look.attacked} (togi redteam shows more)"
+        rows.append(Text(visible(words), style="dim" if "nothing pays" in words else "yellow"))
+    for finding in look.findings:
+        mark, style = MARKS[finding.level]
+        rows.append(Text(f"{mark} ", style=style).append(visible(finding.title), style="default not bold"))
+        for text, color in ((finding.detail, "dim"), (finding.advice and f"→ {finding.advice}", style)):
+            if text:
+                rows.append(Padding(Text(visible(text), style=color), (0, 0, 0, 2)))
+    head = Text(f"{look.title}: {look.tasks:,} tasks", style="bold")
+    return Padding(Group(head, *rows), (0, 0, 1, 0))
+
+
+def _written(one: Written) -> Panel:
+    paid = ""
+    if one.score is not None and one.score.status == "ok":
+        paid = f", paid {one.score.value:g}"
+    elif one.score is not None and one.score.status != "unparseable":  # then the row has no answer to compare with
+        paid = f", no score: {one.score.status}, {shortened(one.score.note, 80)}"
+    return Panel(Text(shortened(one.text, LONGEST)), title=Text(f"{one.kind}{paid}"))
+
+
+def _scores(case: Case) -> Table:
+    reads = any(attempt.read is not None for attempt in case.attempts)
+    table = Table("answer", "text", *(["read as"] if reads else []), "reward", "parts", box=None, pad_edge=False)
+    for attempt in case.attempts:
+        parts = ", ".join(f"{name} {value:g}" for name, value in attempt.score.parts.items())
+        read = [shortened(attempt.read or "", 40)] if reads else []
+        value = f"{attempt.score.value:g}" if attempt.score.status == "ok" else attempt.score.status
+        table.add_row(*map(Text, (attempt.kind, shortened(attempt.text, 200), *read, value, parts)))
+        if attempt.score.note:
+            table.add_row("", Text(f"said: {shortened(attempt.score.note, 400)}", style="dim"))
+    return table
+
+
+def _range(least: str, most: str) -> str:
+    return least if least == most else f"{least} to {most}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

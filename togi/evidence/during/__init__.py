@@ -1,0 +1,8 @@
+"""Watching a run: signals over a stage's metrics and rollouts, and alarms with the attempts that show them."""
+
+from togi.evidence.during.alarms import Alarm, Watching, readings, watched
+from togi.evidence.during.signal_level import Reading
+from togi.evidence.during.signals import SIGNALS
+from togi.evidence.during.step_measures import watch_metrics
+
+__all__ = ["SIGNALS", "Alarm", "Reading", "Watching", "readings", "watch_metrics", "watched"]
