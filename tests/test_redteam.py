@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 from togi.cli import run_command
-from togi.evidence.redteam.attack import Effort, redteam
-from togi.evidence.redteam.card import Card, Payout, plain
+from togi.evidence.redteam.ask_reward import Grading, moved
+from togi.evidence.redteam.attack_reward import Effort, redteam
+from togi.evidence.redteam.attacked_rows import rows_of, same
+from togi.evidence.redteam.card_text import findings, in_a_line, render, verdict
 from togi.evidence.redteam.command import keep
-from togi.evidence.redteam.grading import Grading, moved
 from togi.evidence.redteam.probes import probes
-from togi.evidence.redteam.programs import code_of, function_of
-from togi.evidence.redteam.rows import rows_of, same
-from togi.evidence.redteam.show import findings, in_a_line, render, verdict
+from togi.evidence.redteam.reward_card import Card, Payout, plain
+from togi.evidence.redteam.wrong_programs import code_of, function_of
 from togi.report import write_report
 from togi.rewards import exact, form, gate, number, parse_reward, python
 from togi.sandbox.pool import Pool

@@ -11,8 +11,8 @@ import pytest
 from tiny_text import byte_level, tiny_llama
 
 from togi.evidence.before.doctor import blind_findings
-from togi.evidence.redteam.attack import SHORT
-from togi.evidence.redteam.runs import attack_run
+from togi.evidence.redteam.attack_reward import SHORT
+from togi.evidence.redteam.run_rewards import attack_run
 from togi.recipe import load_recipe
 from togi.rewards import majority, number
 from togi.rewards.unsupervised import Sure

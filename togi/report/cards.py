@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from togi.evidence.redteam.card import FAMILIES, SEVERITIES
+from togi.evidence.redteam.reward_card import FAMILIES, SEVERITIES
 from togi.harmless_text import shortened
 from togi.report.plain import MISSING, mapping, percent, text
 from togi.report.read import Json

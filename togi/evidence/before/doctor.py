@@ -20,11 +20,11 @@ from togi.evidence.before.cold_start import cold_start
 from togi.evidence.before.disk_need import SAVED, disk_needed
 from togi.evidence.before.preference_doctor import judge_findings, pairs_findings
 from togi.evidence.findings import Finding, Level, keep as keep_findings
-from togi.evidence.redteam.attack import SHORT
-from togi.evidence.redteam.card import Card
+from togi.evidence.redteam.attack_reward import SHORT
+from togi.evidence.redteam.card_text import findings as card_findings
 from togi.evidence.redteam.command import keep as keep_cards
-from togi.evidence.redteam.runs import attack_run, is_blind
-from togi.evidence.redteam.show import findings as card_findings
+from togi.evidence.redteam.reward_card import Card
+from togi.evidence.redteam.run_rewards import attack_run, is_blind
 from togi.harmless_text import shortened, visible
 from togi.manifest import asked_tier, choose_dtype
 from togi.memory import memory_limit

@@ -28,9 +28,9 @@ from togi.evidence.before.preference_advice import pair_findings
 from togi.evidence.before.recorded_answers import Written, disagreements, recorded_of
 from togi.evidence.before.row_answers import Case, cases_of, judge, sight_of
 from togi.evidence.findings import Finding, Level
-from togi.evidence.redteam.attack import GLANCE, NoAnswer, redteam
-from togi.evidence.redteam.runs import asks, is_blind
-from togi.evidence.redteam.show import in_a_line
+from togi.evidence.redteam.attack_reward import GLANCE, NoAnswer, redteam
+from togi.evidence.redteam.card_text import in_a_line
+from togi.evidence.redteam.run_rewards import asks, is_blind
 from togi.harmless_text import shortened, visible
 from togi.manifest import choose_dtype
 from togi.models.load import Loaded

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from togi.data import ReasoningGym, Rows, load_tasks
-from togi.evidence.redteam import sweep as gym_sweep
-from togi.evidence.redteam.attack import FULL, redteam, resized
-from togi.evidence.redteam.card import FILE, Card, write_cards
-from togi.evidence.redteam.runs import attack_run
-from togi.evidence.redteam.show import render
+from togi.evidence.redteam import reasoning_gym_sweep as gym_sweep
+from togi.evidence.redteam.attack_reward import FULL, redteam, resized
+from togi.evidence.redteam.card_text import render
+from togi.evidence.redteam.reward_card import FILE, Card, write_cards
+from togi.evidence.redteam.run_rewards import attack_run
 from togi.folder import append_event, mark
 from togi.links import EVENTS
 from togi.rewards import parse_reward

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from togi.evidence.redteam.grading import Grading
-from togi.evidence.redteam.measure import Ground, Told
+from togi.evidence.redteam.ask_reward import Grading
+from togi.evidence.redteam.attacked_rows import Row
+from togi.evidence.redteam.payout import Ground, Told
 from togi.evidence.redteam.probes import Probe
-from togi.evidence.redteam.rows import Row
 
 COMMON = ("0", "1", "2", "-1", "yes", "no", "True", "False", "A", "C", "unknown", "all of the above")
 

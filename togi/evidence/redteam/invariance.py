@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from togi.evidence.redteam.card import Variant, Weakness
-from togi.evidence.redteam.grading import Grading
+from togi.evidence.redteam.ask_reward import Grading
+from togi.evidence.redteam.attacked_rows import Row
 from togi.evidence.redteam.probes import NUMBER
-from togi.evidence.redteam.rows import Row
+from togi.evidence.redteam.reward_card import Variant, Weakness
 from togi.types import Score
 
 SHIFT = 7919  # added to a number to make a twin: a prime, so that no answer of the data is near by chance

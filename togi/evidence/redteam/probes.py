@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from togi.evidence.redteam.rows import Row
+from togi.evidence.redteam.attacked_rows import Row
 from togi.rewards.judge.attack import ATTACKS, REQUEST
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")

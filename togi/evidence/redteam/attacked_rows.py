@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from togi.evidence.redteam.grading import Grading
+from togi.evidence.redteam.ask_reward import Grading
 from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.rewards.code import code

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from togi.evidence.redteam.grading import Grading
-from togi.evidence.redteam.measure import Told
+from togi.evidence.redteam.ask_reward import Grading
+from togi.evidence.redteam.attacked_rows import Row
+from togi.evidence.redteam.payout import Told
 from togi.evidence.redteam.probes import Probe
-from togi.evidence.redteam.rows import Row
 
 COPIES = 4
 

@@ -6,9 +6,9 @@ import ast
 import re
 from collections.abc import Iterator
 
-from togi.evidence.redteam.grading import Grading
+from togi.evidence.redteam.ask_reward import Grading
+from togi.evidence.redteam.attacked_rows import Row
 from togi.evidence.redteam.probes import Probe
-from togi.evidence.redteam.rows import Row
 from togi.rewards.algebra import leaves_of
 from togi.rewards.code import code
 from togi.rewards.code.attacks import programs as cunning

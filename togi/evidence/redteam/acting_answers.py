@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from togi.evidence.redteam.card import Weakness
-from togi.evidence.redteam.grading import Grading, Hanging
-from togi.evidence.redteam.rows import Row
+from togi.evidence.redteam.ask_reward import Grading, Hanging
+from togi.evidence.redteam.attacked_rows import Row
+from togi.evidence.redteam.reward_card import Weakness
 from togi.rewards.blame import ran_over
 
 MARK = "togi_canary"

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from togi.evidence.redteam.card import Payout, Weakness
-from togi.evidence.redteam.grading import Grading
+from togi.evidence.redteam.ask_reward import Grading
+from togi.evidence.redteam.attacked_rows import Row
 from togi.evidence.redteam.invariance import told
 from togi.evidence.redteam.probes import Probe
-from togi.evidence.redteam.rows import Row
+from togi.evidence.redteam.reward_card import Payout, Weakness
 from togi.types import Score
 
 SAME = 1e-6

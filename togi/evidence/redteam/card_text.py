@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from togi.evidence.findings import Finding, Level
-from togi.evidence.redteam.card import FAMILIES, SEVERITIES, Card, Severity, Weakness
+from togi.evidence.redteam.reward_card import FAMILIES, SEVERITIES, Card, Severity, Weakness
 from togi.harmless_text import shortened
 
 STYLES: dict[Severity | None, tuple[str, str]] = {

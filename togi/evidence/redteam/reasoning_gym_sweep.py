@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from togi.data import ReasoningGym, Tasks, load_tasks
-from togi.evidence.redteam.attack import Effort, redteam
-from togi.evidence.redteam.card import Card, Weakness
-from togi.evidence.redteam.show import STYLES
+from togi.evidence.redteam.attack_reward import Effort, redteam
+from togi.evidence.redteam.card_text import STYLES
+from togi.evidence.redteam.reward_card import Card, Weakness
 from togi.harmless_text import shortened
 from togi.rewards import scorer
 from togi.sandbox.pool import Pool

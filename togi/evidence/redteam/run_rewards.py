@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from togi.data import Tasks
-from togi.evidence.redteam.attack import ASKED, FULL, SECONDS, Effort, NoAnswer, redteam
-from togi.evidence.redteam.card import Card
-from togi.evidence.redteam.grading import Make, asks_model
+from togi.evidence.redteam.ask_reward import Make, asks_model
+from togi.evidence.redteam.attack_reward import ASKED, FULL, SECONDS, Effort, NoAnswer, redteam
+from togi.evidence.redteam.reward_card import Card
 from togi.protocols import Reward
 from togi.rewards.algebra import NotTrainedYet, leaves_of
 from togi.run import BASE, Run, open_model, ready
