@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from togi.algorithms.grpo import GRPO
+from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.batch import collate, samples
 from togi.engines import NativeEngine
 from togi.models.packing import PackedModel, padded_outputs

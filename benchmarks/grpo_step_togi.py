@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from togi.algorithms.grpo import GRPO
+from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.batch import samples
 from togi.engines import NativeEngine
 from togi.envs.chat import OneTurn

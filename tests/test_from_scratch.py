@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from togi import losses
 from togi.advantages import group_mean_std, sequence_mean
-from togi.algorithms.grpo import GRPO
+from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.batch import collate, samples
 from togi.models.packing import PackedModel, padded_outputs
 from togi.types import Batch, Group, Outputs, Sample, Score, Task, Trajectory, Turn

@@ -12,7 +12,7 @@ import torch
 from judge_doubles import attempts
 
 from togi.algorithms import ALGORITHMS
-from togi.algorithms.genrm import KEYS, SOLUTION, Chains, GenRM, Verdicts, _opening, verdict_of
+from togi.algorithms.scorers.genrm import KEYS, SOLUTION, Chains, GenRM, Verdicts, _opening, verdict_of
 from togi.batch import collate
 from togi.recipe.settings import attempts_of, configured, settings_of
 from togi.rewards.judge.prompts import VERIFY, verification_prompt

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from togi.algorithms import ALGORITHMS, ConstantLength
-from togi.algorithms.genrm import Chains, Verdicts
+from togi.algorithms.scorers.genrm import Chains, Verdicts
 from togi.protocols import Sampler
 from togi.samplers import (
     Against,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from togi import batch as batching
 from togi.algorithms import ALGORITHMS, GRPO, PRIME, ConstantLength, NashMD, PolicyGradient, Preference, Single
-from togi.algorithms.genrm import KEYS, GenRM, Verdicts
+from togi.algorithms.scorers.genrm import KEYS, GenRM, Verdicts
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser

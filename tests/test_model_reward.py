@@ -15,7 +15,7 @@ from tiny_text import byte_level, tiny_folder
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from togi.algorithms.reward_model import RewardModel
+from togi.algorithms.scorers.reward_model import RewardModel
 from togi.batch import collate
 from togi.models.files import ModelError
 from togi.models.heads import ScalarHead, load_scalar, save_head

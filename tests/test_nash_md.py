@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from togi import batch as batching
-from togi.algorithms.nash_md import NashMD
+from togi.algorithms.policy_gradient.nash_md import NashMD
 from togi.engines import Mixture, NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser

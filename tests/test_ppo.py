@@ -17,7 +17,7 @@ from torch import Tensor
 from togi import batch as batching
 from togi.advantages import kl_coefficient, reward_to_go
 from togi.algorithms import ALGORITHMS, PPO, REINFORCE_BASELINE, ReMax
-from togi.algorithms.ppo import _explained
+from togi.algorithms.policy_gradient.ppo import _explained
 from togi.batch import collate, minibatches
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn

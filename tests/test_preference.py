@@ -33,7 +33,7 @@ from togi.algorithms import (
     Single,
     SLiC,
 )
-from togi.algorithms.answers import answers
+from togi.algorithms.preference.compared_answers import answers
 from togi.batch import collate, minibatches
 from togi.models.microbatch import microbatches
 from togi.models.policy import LocalPolicy, Optimiser

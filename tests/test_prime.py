@@ -17,7 +17,7 @@ from test_ppo import close
 from togi import losses
 from togi.advantages import implicit, leave_one_out, reward_to_go
 from togi.algorithms import ALGORITHMS, PRIME
-from togi.algorithms.prime import _metrics
+from togi.algorithms.policy_gradient.prime import _metrics
 from togi.batch import collate, minibatches
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.types import LOGP, Outputs, Sample

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from togi import batch as batching, losses
 from togi.advantages import FLAT
-from togi.algorithms.reward_model import RewardModel
+from togi.algorithms.scorers.reward_model import RewardModel
 from togi.batch import collate, minibatches
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn

@@ -10,7 +10,7 @@ import pytest
 from judge_doubles import Scripted
 from tiny_text import byte_level
 
-from togi.algorithms.genrm import KEYS, Chains, Verdicts
+from togi.algorithms.scorers.genrm import KEYS, Chains, Verdicts
 from togi.evidence.after.measure_reward import measure_verifier, reader
 from togi.evidence.after.verifier_rates import (
     LISTED,

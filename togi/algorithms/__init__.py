@@ -5,38 +5,38 @@ A page imports torch where it calculates, so that a recipe is checked without it
 
 from collections.abc import Mapping
 
-from togi.algorithms.bco import BCO
 from togi.algorithms.collect import Collect
-from togi.algorithms.dapo import DAPO
-from togi.algorithms.dpo import CDPO, DPO, DPO_NORM, ONLINE_DPO, RPO
-from togi.algorithms.dpo_variants import DPOP, FDPO, LDDPO, APODown, APOZero, RobustDPO
-from togi.algorithms.dr_grpo import DR_GRPO
-from togi.algorithms.entropy_minimisation import EntropyMinimisation
-from togi.algorithms.exo import EXO, EXOReward
-from togi.algorithms.genrm import Chains, GenRM
-from togi.algorithms.grpo import BASELINES, GRPO
-from togi.algorithms.ipo import IPO, IPO_SUM
-from togi.algorithms.kto import KTO
-from togi.algorithms.lite_ppo import LITE_PPO
-from togi.algorithms.nash_md import NashMD
-from togi.algorithms.nca import NCA, PLDPO, InfoNCA
-from togi.algorithms.pass_at_k import PASS_AT_K_TRAINING, PassAtK
-from togi.algorithms.policy_gradient import AVERAGES, ConstantLength, PolicyGradient
-from togi.algorithms.ppo import PPO, REINFORCE_BASELINE
-from togi.algorithms.preference import Listwise, Pairwise, Preference, ReferenceFree
-from togi.algorithms.prime import PRIME
-from togi.algorithms.process_reward_model import ProcessRewardModel
-from togi.algorithms.reference_free import CPO, ORPO, SimPO, SLiC
-from togi.algorithms.reinforce import REINFORCE_PP_BASELINE, ReinforcePP
-from togi.algorithms.remax import ReMax
-from togi.algorithms.reward_model import RewardModel
-from togi.algorithms.rloo import RLOO
-from togi.algorithms.rlpr import RLPR
-from togi.algorithms.rso import RSO
+from togi.algorithms.policy_gradient.base import AVERAGES, ConstantLength, PolicyGradient
+from togi.algorithms.policy_gradient.dapo import DAPO
+from togi.algorithms.policy_gradient.dr_grpo import DR_GRPO
+from togi.algorithms.policy_gradient.entropy_minimisation import EntropyMinimisation
+from togi.algorithms.policy_gradient.grpo import BASELINES, GRPO
+from togi.algorithms.policy_gradient.lite_ppo import LITE_PPO
+from togi.algorithms.policy_gradient.nash_md import NashMD
+from togi.algorithms.policy_gradient.pass_at_k import PASS_AT_K_TRAINING, PassAtK
+from togi.algorithms.policy_gradient.ppo import PPO, REINFORCE_BASELINE
+from togi.algorithms.policy_gradient.prime import PRIME
+from togi.algorithms.policy_gradient.reinforce import REINFORCE_PP_BASELINE, ReinforcePP
+from togi.algorithms.policy_gradient.remax import ReMax
+from togi.algorithms.policy_gradient.rloo import RLOO
+from togi.algorithms.policy_gradient.rlpr import RLPR
+from togi.algorithms.policy_gradient.verifree import VeriFree
+from togi.algorithms.preference.base import Listwise, Pairwise, Preference, ReferenceFree
+from togi.algorithms.preference.bco import BCO
+from togi.algorithms.preference.dpo import CDPO, DPO, DPO_NORM, ONLINE_DPO, RPO
+from togi.algorithms.preference.dpo_variants import DPOP, FDPO, LDDPO, APODown, APOZero, RobustDPO
+from togi.algorithms.preference.exo import EXO, EXOReward
+from togi.algorithms.preference.ipo import IPO, IPO_SUM
+from togi.algorithms.preference.kto import KTO
+from togi.algorithms.preference.nca import NCA, PLDPO, InfoNCA
+from togi.algorithms.preference.reference_free import CPO, ORPO, SimPO, SLiC
+from togi.algorithms.preference.rso import RSO
+from togi.algorithms.preference.single_answers import Single
+from togi.algorithms.preference.sppo import SPPO
+from togi.algorithms.scorers.genrm import Chains, GenRM
+from togi.algorithms.scorers.process_reward_model import ProcessRewardModel
+from togi.algorithms.scorers.reward_model import RewardModel
 from togi.algorithms.sft import SFT
-from togi.algorithms.single import Single
-from togi.algorithms.sppo import SPPO
-from togi.algorithms.verifree import VeriFree
 from togi.protocols import Algorithm
 from togi.samplers import Revised, StepLabels
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from togi.algorithms.single import Single
+from togi.algorithms.preference.single_answers import Single
 from togi.protocols import Algorithm, Reward
 from togi.recipe.locate import Key
 from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable

@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-from togi.algorithms.genrm import KEYS, Labelled
+from togi.algorithms.scorers.genrm import KEYS, Labelled
 from togi.batch import answers, samples as group_samples
 from togi.evidence.after.measured_pairs_file import SKIPS, PairRecord, PairsRecord, Scale
 from togi.evidence.after.verifier_rates import KeyRecord, VerificationRecord, VerifiedAttempt, VerifiedTask

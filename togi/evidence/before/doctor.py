@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from togi.algorithms.policy_gradient import PolicyGradient
+from togi.algorithms.policy_gradient.base import PolicyGradient
 from togi.data import stream
 from togi.engines.native import NativeEngine
 from togi.evidence.before import machine_fitness as machine

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from togi import losses
 from togi.advantages import FLAT
-from togi.algorithms.answers import Answers
-from togi.algorithms.preference import Listwise
+from togi.algorithms.preference.base import Listwise
+from togi.algorithms.preference.compared_answers import Answers
 
 if TYPE_CHECKING:
     from torch import Tensor

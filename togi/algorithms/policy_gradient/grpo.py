@@ -26,7 +26,7 @@ from togi.advantages import (
     leave_one_out,
     sequence_mean,
 )
-from togi.algorithms.policy_gradient import PolicyGradient
+from togi.algorithms.policy_gradient.base import PolicyGradient
 from togi.batch import Attempts
 from togi.protocols import Sampler
 from togi.samplers import Groups

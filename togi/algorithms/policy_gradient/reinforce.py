@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from togi.advantages import Array, Average, group_centred_whitened, reward_to_go, token_mean, whiten
-from togi.algorithms.grpo import GRPO
-from togi.algorithms.policy_gradient import PolicyGradient, along, spread
+from togi.algorithms.policy_gradient.base import PolicyGradient, along, spread
+from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.batch import Attempts
 from togi.protocols import Sampler
 from togi.samplers import Groups

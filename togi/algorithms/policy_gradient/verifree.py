@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from togi.advantages import leave_one_out
-from togi.algorithms.policy_gradient import check_clip, surrogate
+from togi.algorithms.policy_gradient.base import check_clip, surrogate
 from togi.batch import trajectories
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Referenced

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from togi.advantages import Array, Average, best_of_k, best_of_k_standardised, sequence_sum, token_mean
-from togi.algorithms.policy_gradient import PolicyGradient
+from togi.algorithms.policy_gradient.base import PolicyGradient
 from togi.batch import Attempts
 from togi.protocols import Sampler
 from togi.samplers import Groups

@@ -10,7 +10,7 @@ false: one attempt should not meet both. Left out: the oversized rollout batches
 from __future__ import annotations
 
 from togi.advantages import token_mean
-from togi.algorithms.grpo import GRPO
+from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.samplers import Dynamic
 
 DAPO = GRPO(sampler=Dynamic(16), average=token_mean, clip_high=0.28, kl=0.0, drop_truncated=True)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from togi.advantages import Array, sequence_sum
-from togi.algorithms.policy_gradient import PolicyGradient
+from togi.algorithms.policy_gradient.base import PolicyGradient
 from togi.batch import Attempts
 from togi.protocols import Sampler
 from togi.samplers.nash import Against

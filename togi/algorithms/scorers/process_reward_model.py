@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from togi import batch as batching, losses
-from togi.algorithms.policy_gradient import mean
+from togi.algorithms.policy_gradient.base import mean
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Stepwise
 from togi.types import Batch, Heads, Loss, Mean, Memory, Output, Outputs, Sample, Trains

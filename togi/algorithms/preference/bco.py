@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from togi import losses
-from togi.algorithms.single import Single, log_ratio
+from togi.algorithms.preference.single_answers import Single, log_ratio
 from togi.types import Memory, Sample
 
 if TYPE_CHECKING:

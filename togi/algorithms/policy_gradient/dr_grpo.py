@@ -9,8 +9,8 @@ constant. The constant belongs to the run (the most tokens an attempt may have),
 from __future__ import annotations
 
 from togi.advantages import group_centred
-from togi.algorithms.grpo import GRPO
-from togi.algorithms.policy_gradient import ConstantLength
+from togi.algorithms.policy_gradient.base import ConstantLength
+from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.samplers import Groups
 
 DR_GRPO = GRPO(sampler=Groups(8), baseline=group_centred, average=ConstantLength(3000), kl=0.0)

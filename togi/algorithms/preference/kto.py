@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from togi import losses
-from togi.algorithms.single import Single, log_ratio
+from togi.algorithms.preference.single_answers import Single, log_ratio
 from togi.types import Memory, Sample
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from togi.advantages import Array, Average, remax, reward_to_go, sequence_sum
-from togi.algorithms.policy_gradient import PolicyGradient, along, spread
+from togi.algorithms.policy_gradient.base import PolicyGradient, along, spread
 from togi.batch import Attempts
 from togi.protocols import Sampler
 from togi.samplers.greedy import WithGreedy

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from togi import losses
 from togi.advantages import token_mean
-from togi.algorithms.policy_gradient import mean
+from togi.algorithms.policy_gradient.base import mean
 from togi.batch import trajectories
 from togi.protocols import Algorithm, Play, Sampler
 from togi.rewards.judge.opened import YES_NO

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from togi import losses
-from togi.algorithms.answers import Answers
-from togi.algorithms.preference import Pairwise
+from togi.algorithms.preference.base import Pairwise
+from togi.algorithms.preference.compared_answers import Answers
 from togi.protocols import Sampler
 from togi.samplers import Rejection
 

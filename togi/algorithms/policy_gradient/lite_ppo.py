@@ -8,7 +8,7 @@ takes it, not that of the centred ones. No KL, no overlong filtering, plain clip
 from __future__ import annotations
 
 from togi.advantages import group_mean_batch_std, token_mean
-from togi.algorithms.grpo import GRPO
+from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.samplers import Groups
 
 LITE_PPO = GRPO(sampler=Groups(8), baseline=group_mean_batch_std, average=token_mean, kl=0.0)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from togi import losses
-from togi.algorithms.answers import Answers
-from togi.algorithms.preference import Pairwise
+from togi.algorithms.preference.base import Pairwise
+from togi.algorithms.preference.compared_answers import Answers
 from togi.samplers import Groups
 
 if TYPE_CHECKING:

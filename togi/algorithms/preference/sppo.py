@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from togi import losses
-from togi.algorithms.answers import Answer, Answers
-from togi.algorithms.preference import Comparison, Pairwise
+from togi.algorithms.preference.base import Comparison, Pairwise
+from togi.algorithms.preference.compared_answers import Answer, Answers
 
 if TYPE_CHECKING:
     from torch import Tensor

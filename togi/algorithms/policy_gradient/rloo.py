@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from togi import losses
 from togi.advantages import Array, leave_one_out, sequence_sum
-from togi.algorithms.policy_gradient import PolicyGradient, before_update, clip_metrics, mean
+from togi.algorithms.policy_gradient.base import PolicyGradient, before_update, clip_metrics, mean
 from togi.batch import Attempts
 from togi.protocols import Sampler
 from togi.samplers import Groups

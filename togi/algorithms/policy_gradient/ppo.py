@@ -21,7 +21,7 @@ import numpy as np
 
 from togi import losses
 from togi.advantages import Array, Average, gae, kl_coefficient, sequence_sum, token_mean, whiten
-from togi.algorithms.policy_gradient import Clipped, along, before_update, mean, spread
+from togi.algorithms.policy_gradient.base import Clipped, along, before_update, mean, spread
 from togi.batch import Attempts, trajectories
 from togi.protocols import Sampler
 from togi.samplers import Groups

@@ -22,7 +22,7 @@ import numpy as np
 
 from togi import losses
 from togi.advantages import Array, Average, implicit, sequence_mean
-from togi.algorithms.policy_gradient import Clipped, mean, spread
+from togi.algorithms.policy_gradient.base import Clipped, mean, spread
 from togi.batch import trajectories
 from togi.protocols import Sampler
 from togi.samplers import Groups

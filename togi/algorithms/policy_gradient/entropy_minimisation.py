@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from togi import losses
 from togi.advantages import Average, sequence_mean
-from togi.algorithms.policy_gradient import mean
+from togi.algorithms.policy_gradient.base import mean
 from togi.batch import trajectories
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Groups

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from togi.algorithms.answers import answers, left_out, side_by_side
-from togi.algorithms.policy_gradient import mean
+from togi.algorithms.policy_gradient.base import mean
+from togi.algorithms.preference.compared_answers import answers, left_out, side_by_side
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Recorded
 from togi.types import Batch, Loss, Memory, Need, Outputs, Sample, Unit

@@ -14,7 +14,7 @@ from statistics import fmean
 
 import numpy as np
 
-from togi.algorithms.grpo import GRPO
+from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.batch import trajectories
 from togi.protocols import Sampler
 from togi.samplers import Groups

@@ -22,9 +22,9 @@ import numpy as np
 
 from togi import batch as batching, losses
 from togi.advantages import FLAT
-from togi.algorithms.answers import answers as answers_by_group, left_out
-from togi.algorithms.policy_gradient import mean
-from togi.algorithms.preference import REASONS, reason
+from togi.algorithms.policy_gradient.base import mean
+from togi.algorithms.preference.base import REASONS, reason
+from togi.algorithms.preference.compared_answers import answers as answers_by_group, left_out
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Recorded
 from togi.types import Batch, Heads, Loss, Mean, Memory, Output, Outputs, Sample, Trains, Unit

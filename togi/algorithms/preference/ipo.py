@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from togi import losses
-from togi.algorithms.answers import Answers
-from togi.algorithms.preference import Pairwise
+from togi.algorithms.preference.base import Pairwise
+from togi.algorithms.preference.compared_answers import Answers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from togi.advantages import FLAT
-from togi.algorithms.answers import Answer, Answers, answers, left_out, side_by_side
-from togi.algorithms.policy_gradient import mean
+from togi.algorithms.policy_gradient.base import mean
+from togi.algorithms.preference.compared_answers import Answer, Answers, answers, left_out, side_by_side
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Recorded
 from togi.types import Batch, Loss, Mean, Memory, Need, Outputs, Sample, Unit
