@@ -15,8 +15,16 @@ from hypothesis import given, settings, strategies as st
 
 from togi import rewards
 from togi.recipe import check
-from togi.rewards import form, gate, grade_choice, grade_math, grade_number, grade_quantity, grade_sets, grade_text
-from togi.rewards.grade import UNPARSED, Mark
+from togi.rewards import form, gate
+from togi.rewards.graders import (
+    choice as grade_choice,
+    mathematics as grade_math,
+    number as grade_number,
+    quantity as grade_quantity,
+    sets as grade_sets,
+    texts as grade_text,
+)
+from togi.rewards.graders.marks import UNPARSED, Mark
 from togi.sandbox.call import TooLong
 from togi.types import Task
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from togi.data import DataError, Generated, Prompting, ReasoningGym, Rows, Tasks, disjoint, files, load_tasks, stream
-from togi.rewards.grade_gym import LIBRARY
+from togi.rewards.graders.reasoning_gym_scorer import LIBRARY
 from togi.sandbox.pool import Pool
 from togi.types import Message, Task
 
@@ -331,7 +331,7 @@ def test_a_question_that_hangs_on_string_hashes_is_the_same_where_it_is_scored(n
     with Pool(workers=1, tier="process") as pool:
         for task in tasks:
             arguments = {"origin": task.info["reasoning_gym"], "question": task.info["question"], "tag": "answer"}
-            grader = "togi.rewards.grade_gym:score"
+            grader = "togi.rewards.graders.reasoning_gym_scorer:score"
             mark = pool.call(grader, {**arguments, "text": task.answer, "marker": "", "partial": False}, LIBRARY).value
             assert "bad_gold" not in mark
 

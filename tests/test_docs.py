@@ -33,8 +33,8 @@ from togi.recipe.build import build
 from togi.recipe.read import read_values
 from togi.rewards import REWARDS, parse_reward, python
 from togi.rewards.algebra import leaves_of
-from togi.rewards.parse import parameters
-from togi.rewards.potential import Potential
+from togi.rewards.expression import parameters
+from togi.rewards.potential_shaping import Potential
 from togi.run import Silent
 from togi.text import Chat
 from togi.train import train

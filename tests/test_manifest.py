@@ -18,7 +18,7 @@ from togi.recipe.build import build
 from togi.recipe.read import read_recipe
 from togi.rewards.judge.leaves import judge
 from togi.rewards.judge.rubric import rubric
-from togi.rewards.verify import json_schema
+from togi.rewards.verifiers import json_schema
 from togi.run import Run
 
 RECIPE = """

@@ -19,8 +19,8 @@ from togi.records import reward_metrics, rollout_rows
 from togi.rewards import Composable, clip, gate, python, scorer
 from togi.rewards.algebra import Leaf
 from togi.rewards.blame import graded
-from togi.rewards.grade import is_mark
-from togi.rewards.verify import Verifier, list_of, matches, number
+from togi.rewards.graders.marks import is_mark
+from togi.rewards.verifiers import Verifier, list_of, matches, number
 from togi.rollout import score
 from togi.samplers import Dynamic, Rejection
 from togi.sandbox.pool import Pool, why_no_jail

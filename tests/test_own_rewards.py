@@ -20,7 +20,7 @@ from togi.evidence.before.grading_time import GradingTime, advice, grading_share
 from togi.evidence.during.reward_log import LARGEST, NAME, RewardLog
 from togi.folder import FolderError, read_lines
 from togi.rewards import clip, gate, number, python
-from togi.rewards.printed import printed_to
+from togi.rewards.printed_output import printed_to
 from togi.run import Silent
 from togi.samplers import Groups
 from togi.sandbox.pool import Pool, why_no_jail

@@ -449,7 +449,9 @@ def test_a_hundred_hangs_in_a_row_leave_the_pool_full(graders: str, tier: Tier) 
 
 def test_a_worker_starts_without_heavy_libraries(graders: str) -> None:
     with Pool(workers=1, seconds=5) as pool:
-        marks = pool.call("togi.rewards.grade:form", {"text": "", "think": "think", "answer": "", "min_think": 1})
+        marks = pool.call(
+            "togi.rewards.graders.marks:form", {"text": "", "think": "think", "answer": "", "min_think": 1}
+        )
         assert marks.status == "ok"
         loaded = set(pool.call(f"{graders}:modules", {}).value)
     assert not loaded & {"torch", "transformers", "pydantic", "rich", "sympy"}

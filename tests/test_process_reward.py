@@ -19,7 +19,7 @@ from togi.algorithms import PPO
 from togi.models.heads import ScalarHead, load_scalar, save_head
 from togi.rewards import ProcessModel, gate, parse_reward, process, turns
 from togi.rewards.algebra import NotTrainedYet, Surroundings
-from togi.rewards.process import COMBINATIONS
+from togi.rewards.reasoning_steps import COMBINATIONS
 from togi.rollout import score
 from togi.text import Chat
 from togi.types import Group, Message, Sample, Score, Task, Trajectory, Turn

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from togi.rewards import REWARDS
-from togi.rewards.grade_constraints import CHECKS
-from togi.rewards.verify.constraints import _problem
+from togi.rewards.graders.constraints import CHECKS
+from togi.rewards.verifiers.constraints import _problem
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -11,7 +11,7 @@ import pytest
 
 from togi.rewards import REWARDS, clip, concise, form, gate, number, overlong, parse_reward, part_names
 from togi.rewards.algebra import Composable, Leaf, combine
-from togi.rewards.parse import usage
+from togi.rewards.expression import usage
 from togi.types import Message, Score, Status, Task, Trajectory, Turn
 
 TASK = Task(id="train:1", prompt=(Message(role="user", content="3+4"),), answer="7")

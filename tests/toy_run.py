@@ -13,7 +13,7 @@ from togi.algorithms import DPO, GRPO, PPO, PRIME, SFT, Collect, ProcessRewardMo
 from togi.data import Collected, Tasks
 from togi.models.policy import Optimiser
 from togi.rewards import process
-from togi.rewards.model import reward_model
+from togi.rewards.reward_model import reward_model
 from togi.run import Evaluation, ModelChoice, Run, Silent, Stage
 from togi.samplers import Dynamic, Groups, StepLabels, Stepwise
 from togi.train import train

@@ -45,7 +45,7 @@ from togi.records import (
 )
 from togi.resume import Held, Position, held, rollout_file, steps_taken, warn
 from togi.rewards.judge import JudgeOutage, judge_warnings_to
-from togi.rewards.printed import printed_to
+from togi.rewards.printed_output import printed_to
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
 from togi.types import Group, Score

@@ -26,7 +26,7 @@ from togi.recipe.locate import Key
 from togi.recipe.read import Reading
 from togi.recipe.schema import SOURCES, RewardTable, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import SettingError, attempts_of, configured, settings_of
-from togi.rewards.parse import parse_reward
+from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, ModelChoice, Run, Stage, Until
 from togi.sandbox.pool import Pool
 from togi.types import Sampling, Task

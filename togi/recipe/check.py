@@ -17,7 +17,7 @@ from togi.recipe.locate import Key
 from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.recipe.settings import attempts_of
 from togi.rewards.algebra import leaves_of
-from togi.rewards.verify import Verifier
+from togi.rewards.verifiers import Verifier
 from togi.run import BASE
 from togi.samplers import Stepwise
 from togi.types import Sample, Task

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from togi.rewards.algebra import Composable, Leaf, Surroundings, combine
-from togi.rewards.verify import completion_text
+from togi.rewards.verifiers import completion_text
 from togi.types import Score, Task, Trajectory
 from togi.unicode_words import pieces
 

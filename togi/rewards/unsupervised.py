@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from togi.protocols import Asked, Engine
 from togi.rewards.algebra import Leaf, Surroundings
-from togi.rewards.verify import Verifier, completion_text, form, number, scorer
+from togi.rewards.verifiers import Verifier, completion_text, form, number, scorer
 from togi.types import Reading, Score, Task, Trajectory
 
 if TYPE_CHECKING:  # workers that grade import this module, and start without the libraries that texts need

@@ -18,7 +18,7 @@ from togi.folder import append_event, mark, refuse_links
 from togi.integrity import refuse_changed
 from togi.manifest import MANIFEST, RECIPE, read_manifest, run_dtype
 from togi.resume import steps_taken
-from togi.rewards.printed import printed_to
+from togi.rewards.printed_output import printed_to
 from togi.run import BASE, Run, open_model, open_play
 from togi.statistics import Interval
 

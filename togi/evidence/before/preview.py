@@ -37,7 +37,7 @@ from togi.models.load import Loaded
 from togi.models.probe import probe_bf16
 from togi.protocols import Reward
 from togi.rewards.algebra import NotTrainedYet
-from togi.rewards.printed import printed_to
+from togi.rewards.printed_output import printed_to
 from togi.run import BASE, Run, open_model, ready
 from togi.sandbox.tiers import cores
 from togi.text import Chat

@@ -19,7 +19,7 @@ from togi.protocols import Reward
 from togi.rewards import Verifier, code, form
 from togi.rewards.algebra import leaves_of
 from togi.rewards.blame import ran_over
-from togi.rewards.verify import first_answer
+from togi.rewards.verifiers import first_answer
 from togi.types import Message, Score, Task, Trajectory
 
 if TYPE_CHECKING:

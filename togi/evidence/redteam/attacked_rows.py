@@ -15,8 +15,8 @@ from togi.evidence.redteam.ask_reward import Grading
 from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.rewards.code import code
-from togi.rewards.grade_number import parse_number
-from togi.rewards.verify import Verifier, first_answer, form
+from togi.rewards.graders.number import parse_number
+from togi.rewards.verifiers import Verifier, first_answer, form
 from togi.types import Task
 
 TRIED = 4  # rows on which forms of an answer are tried

@@ -19,7 +19,7 @@ from togi.rewards.code.attempt import Attempt
 from togi.rewards.code.cases import BadTests, Tests, read_maker, read_tests
 from togi.rewards.code.fresh import with_fresh
 from togi.rewards.code.program import program
-from togi.rewards.verify import completion_text
+from togi.rewards.verifiers import completion_text
 from togi.sandbox.box import Box, Limits, Tier
 from togi.sandbox.tiers import open_box
 from togi.types import Fault, Score, Status, Task, Trajectory

@@ -22,8 +22,8 @@ from togi.extras import lacking
 from togi.protocols import Asked
 from togi.rewards.algebra import LEAST, Leaf
 from togi.rewards.blame import Graded, failed, graded
-from togi.rewards.grade import gold_text, is_mark
-from togi.rewards.place import place_of
+from togi.rewards.graders.answer_place import place_of
+from togi.rewards.graders.marks import gold_text, is_mark
 from togi.sandbox.call import TooLong
 from togi.sandbox.pool import Pool, shared_pool
 from togi.types import Score, Task, Trajectory

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from togi.protocols import Asked
 from togi.rewards.algebra import Leaf, Surroundings
 from togi.rewards.blame import own_fault
-from togi.rewards.model import place
+from togi.rewards.reward_model import place
 from togi.types import Group, Sample, Score, Task, Trajectory
 
 if TYPE_CHECKING:  # workers that grade import this package, and start without the libraries that texts need

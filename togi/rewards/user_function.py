@@ -15,8 +15,8 @@ from togi.function import absolute, with_imports
 from togi.protocols import Asked
 from togi.rewards.algebra import Leaf
 from togi.rewards.blame import FAULTS, Graded, failed
-from togi.rewards.printed import tell
-from togi.rewards.verify import completion_text, first_answer
+from togi.rewards.printed_output import tell
+from togi.rewards.verifiers import completion_text, first_answer
 from togi.sandbox.pool import Pool, Verdict, shared_pool
 from togi.types import Score, Task, Trajectory
 
@@ -60,7 +60,9 @@ class python(Leaf):
 
     def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
         """All attempts at all tasks in one go, so that every worker has something to do."""
-        told = self.pool.call("togi.rewards.grade_user:signature", {"name": self.name}, {"function": self.function})
+        told = self.pool.call(
+            "togi.rewards.graders.user_function:signature", {"name": self.name}, {"function": self.function}
+        )
         tell(self.name, told.output)
         if told.status != "ok":
             return [[failed(self.name, Graded(verdict=told))] * len(played) for _, played in asked]
@@ -175,7 +177,7 @@ class _Asking:
         calls = [shared | {"questions": [each.plain() for each in part]} for part in parts]
         found: list[_Answer] = []
         given = {"function": self.own.function}
-        verdicts = self.own.pool.call_many("togi.rewards.grade_user:ask", calls, given, fresh=self.own.fresh)
+        verdicts = self.own.pool.call_many("togi.rewards.graders.user_function:ask", calls, given, fresh=self.own.fresh)
         for part, verdict in zip(parts, verdicts, strict=True):
             tell(self.own.name, verdict.output)
             if verdict.status == "ok" and not _are_replies(verdict.value, len(part)):

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from togi.rewards.calculation import with_results
-from togi.rewards.doubt import changed
-from togi.rewards.grade import answer_text
-from togi.rewards.lexemes import CROSSES, Lexeme, fold, lexemes
-from togi.rewards.sentence import ends
+from togi.rewards.graders.calculation import with_results
+from togi.rewards.graders.doubt import changed
+from togi.rewards.graders.lexemes import CROSSES, Lexeme, fold, lexemes
+from togi.rewards.graders.marks import answer_text
+from togi.rewards.graders.sentence import ends
 from togi.sandbox.call import TooLong
 
 LONGEST = 10_000  # characters that are searched for an answer, and that may follow one

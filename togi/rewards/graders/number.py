@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from togi.rewards.calculation import with_results
-from togi.rewards.doubt import doubtful
-from togi.rewards.grade import UNPARSED, WRONG, Mark, gold_text
-from togi.rewards.lexemes import UNITS, Lexeme, fold, lexemes, value
-from togi.rewards.place import place_of
+from togi.rewards.graders.answer_place import place_of
+from togi.rewards.graders.calculation import with_results
+from togi.rewards.graders.doubt import doubtful
+from togi.rewards.graders.lexemes import UNITS, Lexeme, fold, lexemes, value
+from togi.rewards.graders.marks import UNPARSED, WRONG, Mark, gold_text
 
 MOST = 10  # times that an answer may be said
 

@@ -18,14 +18,14 @@ from togi.credentials import without_secrets
 from togi.rewards.algebra import Composable, clip, gate
 from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
-from togi.rewards.model import ensemble, reward_model
+from togi.rewards.length_shaping import adaptive_length, brevity, concise, cosine, overlong, repetition
 from togi.rewards.novelty import novelty
-from togi.rewards.potential import potential
-from togi.rewards.process import process, turns
-from togi.rewards.shaping import adaptive_length, brevity, concise, cosine, overlong, repetition
+from togi.rewards.potential_shaping import potential
+from togi.rewards.reasoning_steps import process, turns
+from togi.rewards.reward_model import ensemble, reward_model
 from togi.rewards.unsupervised import entropy, likelihood, majority, self_certainty
-from togi.rewards.user import python
-from togi.rewards.verify import (
+from togi.rewards.user_function import python
+from togi.rewards.verifiers import (
     bag_of,
     choice,
     exact,
