@@ -15,7 +15,7 @@ from typing import Any
 from preferences import NOISE, demonstration, known, parts, question, worth
 
 from togi.envs.constitution import Principle, read_principles
-from togi.rewards.judge.prompts import RUBRIC, rating_prompt, read_template, yes_no_ending
+from togi.rewards.judge.judge_prompts import RUBRIC, rating_prompt, read_template, yes_no_ending
 from togi.types import Message, Task, Trajectory, Turn
 
 HERE = Path(__file__).parent

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from togi.rewards.judge import prompts
-from togi.rewards.judge.leaves import judge, preference
-from togi.rewards.judge.opened import OpenGrade, OpenPreference
+from togi.rewards.judge import judge_prompts as prompts
+from togi.rewards.judge.judge_rewards import judge, preference
+from togi.rewards.judge.open_judge import OpenGrade, OpenPreference
 from togi.rewards.judge.verdict import Question, Reply
 from togi.types import Message, Task, Trajectory, Turn
 

@@ -17,10 +17,10 @@ from togi.evidence.before.preference_doctor import judge_findings
 from togi.models.load import Loaded
 from togi.rewards import form, gate, parse_reward, part_names
 from togi.rewards.algebra import Surroundings
-from togi.rewards.judge import genrm, judge, prompts
-from togi.rewards.judge.attack import ATTACKS, attack
+from togi.rewards.judge import genrm, judge, judge_prompts as prompts
+from togi.rewards.judge.fooled import ATTACKS, attack
 from togi.rewards.judge.genrm import OpenVerification
-from togi.rewards.judge.local import policy_judge
+from togi.rewards.judge.local_judge import policy_judge
 from togi.rewards.judge.verdict import Reply
 from togi.text import Chat
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from judge_server import Fake, fails, good, raw, said, serving
 
-from togi.rewards.judge.cache import ReplyCache, Spent
-from togi.rewards.judge.client import Fault, Patience, Server
-from togi.rewards.judge.endpoint import SILENT, Cap, Endpoint, Position, read_answer, verdict_logp
+from togi.rewards.judge.openai_client import Fault, Patience, Server
 from togi.rewards.judge.outage import JudgeWarning
+from togi.rewards.judge.reply_cache import ReplyCache, Spent
+from togi.rewards.judge.server_judge import SILENT, Cap, Endpoint, Position, read_answer, verdict_logp
 from togi.rewards.judge.verdict import Question, Reply, read as verdict_of
 from togi.types import Message
 

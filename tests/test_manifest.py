@@ -16,7 +16,7 @@ from togi.links import PARTS
 from togi.manifest import claim, files_read
 from togi.recipe.build import build
 from togi.recipe.read import read_recipe
-from togi.rewards.judge.leaves import judge
+from togi.rewards.judge.judge_rewards import judge
 from togi.rewards.judge.rubric import rubric
 from togi.rewards.verifiers import json_schema
 from togi.run import Run

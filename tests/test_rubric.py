@@ -10,7 +10,7 @@ import pytest
 from judge_doubles import TASK, Scripted, attempts
 
 from togi.rewards import parse_reward
-from togi.rewards.judge import prompts, rubric
+from togi.rewards.judge import judge_prompts as prompts, rubric
 from togi.rewards.judge.rubric import Criterion, OpenRubric, criteria_of, read_criteria
 from togi.rewards.judge.verdict import Reply
 

@@ -27,7 +27,7 @@ from togi.evidence.after.verifier_rates import (
 from togi.report import render
 from togi.report.verifiers import verifiers_view
 from togi.rewards import form, gate, number
-from togi.rewards.judge.attack import ATTACKS
+from togi.rewards.judge.fooled import ATTACKS
 from togi.rewards.judge.verdict import Reply
 from togi.text import Chat
 from togi.types import Message, Task

@@ -12,7 +12,7 @@ from pathlib import Path
 from togi.recipe.errors import RecipeError
 from togi.rewards.algebra import leaves_of
 from togi.rewards.judge import Judge
-from togi.rewards.judge.client import key_of
+from togi.rewards.judge.openai_client import key_of
 from togi.run import Run
 
 

@@ -21,8 +21,8 @@ from togi.advantages import token_mean
 from togi.algorithms.policy_gradient.base import mean
 from togi.batch import trajectories
 from togi.protocols import Algorithm, Play, Sampler
-from togi.rewards.judge.opened import YES_NO
-from togi.rewards.judge.prompts import VERIFY, verification_prompt
+from togi.rewards.judge.judge_prompts import VERIFY, verification_prompt
+from togi.rewards.judge.open_judge import YES_NO
 from togi.rewards.judge.verdict import MARK, read_text
 from togi.samplers.group import draw
 from togi.types import Batch, Group, Loss, Memory, Message, Outputs, Sample, Score, Task, Trains, Trajectory, Turn

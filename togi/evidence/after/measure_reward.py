@@ -19,7 +19,7 @@ from togi.models.heads import ScalarModel
 from togi.protocols import Reward, Sampler
 from togi.records import completion_tokens
 from togi.rewards import Composable, Verifier, genrm
-from togi.rewards.judge.attack import ATTACKS, posed
+from togi.rewards.judge.fooled import ATTACKS, posed
 from togi.rewards.judge.genrm import OpenVerification
 from togi.rewards.judge.verdict import Asker
 from togi.rollout import score

@@ -1,7 +1,7 @@
 """Judges: rewards that ask a model, here or at a server, and how easily they are fooled. See docs/judges.md."""
 
 from togi.rewards.judge.genrm import genrm
-from togi.rewards.judge.leaves import Judge, judge, preference
+from togi.rewards.judge.judge_rewards import Judge, judge, preference
 from togi.rewards.judge.outage import JudgeOutage, JudgeWarning, judge_warnings_to
 from togi.rewards.judge.rubric import rubric
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from togi.rewards.judge import prompts
-from togi.rewards.judge.leaves import Judge
-from togi.rewards.judge.opened import YES_NO, Opened, critique
+from togi.rewards.judge import judge_prompts as prompts
+from togi.rewards.judge.judge_rewards import Judge
+from togi.rewards.judge.open_judge import YES_NO, Opened, critique
 from togi.rewards.judge.verdict import Asker, Question, Verdict
 from togi.types import Message, Score, Task, Trajectory
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from togi.rewards.judge import prompts
-from togi.rewards.judge.leaves import Judge
-from togi.rewards.judge.opened import Opened, critique
+from togi.rewards.judge import judge_prompts as prompts
+from togi.rewards.judge.judge_rewards import Judge
+from togi.rewards.judge.open_judge import Opened, critique
 from togi.rewards.judge.verdict import Asker, Question, Verdict
 from togi.types import Score, Task, Trajectory
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from togi.protocols import Asked
 from togi.rewards.algebra import Leaf
-from togi.rewards.judge import prompts
+from togi.rewards.judge import judge_prompts as prompts
 from togi.rewards.judge.outage import Losses
 from togi.rewards.judge.verdict import (
     Asker,
@@ -31,7 +31,7 @@ from togi.rewards.judge.verdict import (
 from togi.types import Score, Task, Trajectory
 
 if TYPE_CHECKING:
-    from togi.rewards.judge.leaves import Judge, judge, preference
+    from togi.rewards.judge.judge_rewards import Judge, judge, preference
 
 YES_NO = ("Yes", "No")
 FIRST_SECOND = ("1", "2")

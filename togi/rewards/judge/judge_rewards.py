@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from togi.rewards.algebra import Leaf
-from togi.rewards.judge import prompts
-from togi.rewards.judge.opened import Opened, OpenGrade, OpenPreference
+from togi.rewards.judge import judge_prompts as prompts
+from togi.rewards.judge.open_judge import Opened, OpenGrade, OpenPreference
 from togi.rewards.judge.verdict import Asker, Question
 from togi.types import Message, Score, Task, Trajectory
 
@@ -67,7 +67,7 @@ class Judge(Leaf):
             raise ValueError(f"{self.name}: numbers of tokens and money are at least 0")
         if self.base_url:
             # Workers that grade import this file, and start without the libraries of servers.
-            from togi.rewards.judge.client import address
+            from togi.rewards.judge.openai_client import address
 
             address(self.base_url, self.key_env)
         if self.concurrency < 1 or not 0 < self.seconds < math.inf:
@@ -90,7 +90,7 @@ class Judge(Leaf):
     def asker(self, at: Surroundings) -> Asker:
         """Whoever is asked, loaded or connected. Raises ValueError for a key that is not there, a model that is not."""
         # Workers that grade import this file, and start without the libraries of models and servers.
-        from togi.rewards.judge.asker import open_asker
+        from togi.rewards.judge.judging_model import open_asker
 
         return open_asker(self, at)
 

@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from togi.rewards.judge.cache import ReplyCache, Spent
-from togi.rewards.judge.client import Fault, Server
+from togi.rewards.judge.openai_client import Fault, Server
 from togi.rewards.judge.outage import JudgeWarning
+from togi.rewards.judge.reply_cache import ReplyCache, Spent
 from togi.rewards.judge.verdict import LIKELY, MARK, Question, Reply
 
 MOST_LIKELY = 20

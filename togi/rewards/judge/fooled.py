@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from togi.protocols import Asked, Batched, Reward
-from togi.rewards.judge.prompts import RUBRIC
+from togi.rewards.judge.judge_prompts import RUBRIC
 from togi.statistics import Interval, wilson
 from togi.types import Task, Trajectory, Turn
 

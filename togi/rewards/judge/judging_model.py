@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from togi.models.bundled import BUNDLED
 from togi.rewards.algebra import NotTrainedYet, Surroundings
-from togi.rewards.judge.cache import ReplyCache
-from togi.rewards.judge.client import Patience, Server
-from togi.rewards.judge.endpoint import Cap, Endpoint
-from togi.rewards.judge.local import open_judge, policy_judge
+from togi.rewards.judge.local_judge import open_judge, policy_judge
+from togi.rewards.judge.openai_client import Patience, Server
+from togi.rewards.judge.reply_cache import ReplyCache
+from togi.rewards.judge.server_judge import Cap, Endpoint
 from togi.rewards.judge.verdict import Asker
 
 if TYPE_CHECKING:
-    from togi.rewards.judge.leaves import Judge
+    from togi.rewards.judge.judge_rewards import Judge
 
 CACHE = "judge.sqlite"
 """The file in a run's folder that holds every reply of a server."""
