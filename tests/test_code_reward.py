@@ -18,10 +18,10 @@ from togi.data import Rows, load_tasks
 from togi.evidence.before.row_answers import gold_text
 from togi.rewards import form, gate, parse_reward
 from togi.rewards.code import code
-from togi.rewards.code.cases import BadTests, read_tests
-from togi.rewards.code.program import program
-from togi.rewards.code.same import same, same_text
-from togi.rewards.code.values import read_value
+from togi.rewards.code.compare_values import same, same_text
+from togi.rewards.code.find_program import program
+from togi.rewards.code.row_tests import BadTests, read_tests
+from togi.rewards.code.value_format import read_value
 from togi.sandbox.box import Box, Calls, Limits, Outcome, Ran, Script, Tier
 from togi.sandbox.codec import decode, encode
 from togi.types import Score, Task, Trajectory, Turn

@@ -11,7 +11,7 @@ from togi.evidence.redteam.attacked_rows import Row
 from togi.evidence.redteam.probes import Probe
 from togi.rewards.algebra import leaves_of
 from togi.rewards.code import code
-from togi.rewards.code.attacks import programs as cunning
+from togi.rewards.code.wrong_programs import programs as cunning
 from togi.types import Score
 
 FENCE = re.compile(r"```(?:python)?\n(.*?)```", re.DOTALL)

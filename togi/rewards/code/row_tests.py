@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from togi.rewards.code.values import read_value
+from togi.rewards.code.value_format import read_value
 from togi.types import Task
 
 CALL_KEYS = {"function", "inputs", "outputs", "setup", "strict", "tolerance", "check"}

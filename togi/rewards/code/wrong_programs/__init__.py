@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from togi.rewards.code.attacks_on_machines import ON_MACHINES
-from togi.rewards.code.attacks_on_tests import ON_TESTS
-from togi.rewards.code.attacks_on_values import ON_VALUES
+from togi.rewards.code.wrong_programs.on_machines import ON_MACHINES
+from togi.rewards.code.wrong_programs.on_tests import ON_TESTS
+from togi.rewards.code.wrong_programs.on_values import ON_VALUES
 
 HARMFUL = frozenset({"fork_bomb", "memory_bomb", "kill_parent", "output_flood"})
 

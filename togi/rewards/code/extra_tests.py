@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from togi.rewards.code.cases import BadTests, Maker, Tests
+from togi.rewards.code.row_tests import BadTests, Maker, Tests
 from togi.sandbox.box import Box, Calls, Limits, Ran, Script
 
 MADE = """

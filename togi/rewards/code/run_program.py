@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from togi.rewards.code.cases import Tests
-from togi.rewards.code.same import same, same_text
+from togi.rewards.code.compare_values import same, same_text
+from togi.rewards.code.row_tests import Tests
 from togi.sandbox.box import Calls, Outcome, Ran, Script
 from togi.sandbox.codec import NoValue, encode
 from togi.types import Fault

@@ -15,10 +15,10 @@ from typing import Literal
 
 from togi.protocols import Asked
 from togi.rewards.algebra import Leaf, Surroundings
-from togi.rewards.code.attempt import Attempt
-from togi.rewards.code.cases import BadTests, Tests, read_maker, read_tests
-from togi.rewards.code.fresh import with_fresh
-from togi.rewards.code.program import program
+from togi.rewards.code.extra_tests import with_fresh
+from togi.rewards.code.find_program import program
+from togi.rewards.code.row_tests import BadTests, Tests, read_maker, read_tests
+from togi.rewards.code.run_program import Attempt
 from togi.rewards.verifiers import completion_text
 from togi.sandbox.box import Box, Limits, Tier
 from togi.sandbox.tiers import open_box
