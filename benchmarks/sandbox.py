@@ -22,8 +22,8 @@ from generate import processor
 
 from togi.rewards.code import code, humaneval
 from togi.sandbox.box import Tier
-from togi.sandbox.pool import Pool, why_no_jail
-from togi.sandbox.tiers import available, cores, open_box
+from togi.sandbox.tiers.choose import available, cores, open_box
+from togi.sandbox.workers.pool import Pool, why_no_jail
 from togi.types import Task, Trajectory, Turn
 
 STRIDE = 4  # of HumanEval's 164 problems

@@ -25,7 +25,7 @@ from togi.rewards.graders import (
     texts as grade_text,
 )
 from togi.rewards.graders.marks import UNPARSED, Mark
-from togi.sandbox.call import TooLong
+from togi.sandbox.workers.worker_call import TooLong
 from togi.types import Task
 
 PLACE = {"tag": "answer", "marker": ""}

@@ -10,7 +10,7 @@ import pytest
 from togi.rewards import exact, follows, gate
 from togi.rewards.algebra import Composable
 from togi.rewards.graders.constraints import CHECKS
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Score, Task, Trajectory, Turn
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from togi.data import DataError, Generated, Prompting, ReasoningGym, Rows, Tasks, disjoint, files, load_tasks, stream
 from togi.rewards.graders.reasoning_gym_scorer import LIBRARY
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task
 
 Write = Callable[..., Path]

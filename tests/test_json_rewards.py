@@ -11,7 +11,7 @@ import pytest
 
 from togi.rewards import Composable, exact, field, fields, json_schema, matches, number, parse_reward, set_of
 from togi.rewards.graders.texts import parse_json
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Score, Task, Trajectory, Turn
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from togi import rewards
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Score, Task, Trajectory, Turn
 
 pytest.importorskip("math_verify")

@@ -23,7 +23,7 @@ from togi.rewards.graders.marks import is_mark
 from togi.rewards.verifiers import Verifier, list_of, matches, number
 from togi.rollout import score
 from togi.samplers import Dynamic, Rejection
-from togi.sandbox.pool import Pool, why_no_jail
+from togi.sandbox.workers.pool import Pool, why_no_jail
 from togi.types import Fault, Group, Message, Sample, Sampling, Score, Task, Trajectory, Turn
 
 BOX = r"\boxed{%s}"

@@ -23,7 +23,7 @@ from togi.rewards import clip, gate, number, python
 from togi.rewards.printed_output import printed_to
 from togi.run import Silent
 from togi.samplers import Groups
-from togi.sandbox.pool import Pool, why_no_jail
+from togi.sandbox.workers.pool import Pool, why_no_jail
 from togi.train import Clock, train
 from togi.types import Message, Score, Task, Trajectory, Turn
 

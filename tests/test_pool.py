@@ -17,7 +17,7 @@ import pytest
 
 from togi.function import absolute, resolve
 from togi.sandbox.box import Tier
-from togi.sandbox.pool import Pool, Verdict, why_no_jail
+from togi.sandbox.workers.pool import Pool, Verdict, why_no_jail
 
 GRADERS = """
 import os, signal, socket, subprocess, sys, time
@@ -266,7 +266,7 @@ def test_failures_have_a_status_and_a_reason(
 def test_memory_of_all_that_a_call_started_is_limited(pool: Pool, fresh: bool) -> None:
     memory = {"memory": 384 * 2**20, "processes": 4}
     with Pool(workers=1, seconds=10.0, memory_mb=128, tier=pool.tier) as one:
-        verdict = one.call("togi.sandbox.attempts:swells_together", memory, fresh=fresh)
+        verdict = one.call("togi.sandbox.confine.escapes:swells_together", memory, fresh=fresh)
         assert (verdict.status, verdict.note) == ("memory", "its processes held more than 256 MB together")
         assert one.call("builtins:abs", {}, fresh=fresh).note.startswith("TypeError")
 
@@ -400,7 +400,7 @@ def test_a_worker_ends_with_a_parent_that_is_killed_in_the_middle_of_a_call(grad
     path.write_text(
         f"import os\ndef hang():\n    open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n    9**9**9\n"
     )
-    code = f"from togi.sandbox.pool import Pool; Pool(1, 60, tier='process').call({f'{path}:hang'!r}, {{}})"
+    code = f"from togi.sandbox.workers.pool import Pool; Pool(1, 60, tier='process').call({f'{path}:hang'!r}, {{}})"
     parent = subprocess.Popen([sys.executable, "-c", code])
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
         assert parent.poll() is None
@@ -415,7 +415,7 @@ def test_nothing_of_a_jailed_worker_outlives_a_parent_that_is_killed(graders: st
     mark = f"orphan-{os.getpid()}"
     tier = offered("bubblewrap")
     call = f"call({f'{graders}:child'!r}, {{'mark': {mark!r}}})"
-    code = f"from togi.sandbox.pool import Pool; Pool(1, 60, tier={tier!r}).{call}"
+    code = f"from togi.sandbox.workers.pool import Pool; Pool(1, 60, tier={tier!r}).{call}"
     parent = subprocess.Popen([sys.executable, "-c", code])
     while not running(mark):
         assert parent.poll() is None

@@ -16,7 +16,7 @@ from togi.algorithms import ALGORITHMS, ReinforcePP
 from togi.rewards import parse_reward
 from togi.rewards.algebra import Composable, Leaf, Surroundings
 from togi.rewards.potential_shaping import Potential, differences, potential
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 from togi.text import Chat
 from togi.types import Group, Message, Score, Task, Trajectory, Turn
 

@@ -24,7 +24,7 @@ from togi.rewards import concise, form, gate, number, parse_reward, python
 from togi.rewards.algebra import Leaf
 from togi.run import Evaluation, ModelChoice, Run, Stage
 from togi.samplers import Against, Dynamic, Groups, Rejection, WithGreedy
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 from togi.text import Chat
 from togi.types import Message, Sampling, Score, Task, Trajectory
 

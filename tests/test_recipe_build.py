@@ -26,7 +26,7 @@ from togi.recipe.schema import Recipe
 from togi.recipe.show import origins
 from togi.run import Run
 from togi.samplers import Dynamic, Groups
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 
 TASKS = """\
 def adding(rng):

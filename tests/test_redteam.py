@@ -21,7 +21,7 @@ from togi.evidence.redteam.reward_card import Card, Payout, plain
 from togi.evidence.redteam.wrong_programs import code_of, function_of
 from togi.report import write_report
 from togi.rewards import exact, form, gate, number, parse_reward, python
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task
 
 HERE = Path(__file__).parent

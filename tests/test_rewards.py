@@ -18,7 +18,7 @@ from togi.rewards.graders.marks import answer_text
 from togi.rewards.graders.number import parse_number
 from togi.rewards.graders.reasoning_gym_scorer import EXECUTING
 from togi.sandbox.box import AnyTier
-from togi.sandbox.pool import Pool, why_no_jail
+from togi.sandbox.workers.pool import Pool, why_no_jail
 from togi.types import Message, Score, Task, Trajectory, Turn
 
 

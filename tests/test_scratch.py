@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from togi.sandbox.scratch import empty, remove
+from togi.sandbox.confine.scratch import empty, remove
 
 
 def test_what_lay_in_it_is_named_and_gone(tmp_path: Path) -> None:

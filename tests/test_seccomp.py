@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from togi.sandbox import seccomp
-from togi.sandbox.attempts import escapes
-from togi.sandbox.probe import bait
+from togi.sandbox.confine import seccomp
+from togi.sandbox.confine.escape_check import bait
+from togi.sandbox.confine.escapes import escapes
 
 X86, ARM = "x86_64", "aarch64"
 HEADERS = {X86: "/usr/include/x86_64-linux-gnu/asm/unistd_64.h", ARM: "/usr/include/asm-generic/unistd.h"}

@@ -149,7 +149,7 @@ def train(
     from togi.manifest import asked_tier
     from togi.progress import Live
     from togi.resume import held
-    from togi.sandbox.tiers import standing
+    from togi.sandbox.tiers.choose import standing
 
     with Live() as watch, held(loaded.run, watch, allow_changes=allow_changes) as ours:
         kept_in = standing(asked_tier(loaded.run))

@@ -32,7 +32,7 @@ from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.run import Run
 from togi.sandbox.box import AnyTier
-from togi.sandbox.tiers import standing
+from togi.sandbox.tiers.choose import standing
 
 if TYPE_CHECKING:
     import torch

@@ -28,7 +28,7 @@ from togi.recipe.schema import SOURCES, RewardTable, SamplingTable, SourceTable,
 from togi.recipe.settings import SettingError, attempts_of, configured, settings_of
 from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, ModelChoice, Run, Stage, Until
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 from togi.types import Sampling, Task
 
 

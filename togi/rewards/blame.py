@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from togi.sandbox.pool import Pool, Verdict
+from togi.sandbox.workers.pool import Pool, Verdict
 from togi.types import Fault, Score, Status
 
 FAULTS: Mapping[str, Fault] = {

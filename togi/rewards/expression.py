@@ -44,7 +44,7 @@ from togi.rewards.verifiers import (
     set_of,
 )
 from togi.sandbox.box import AnyTier
-from togi.sandbox.pool import Pool, shared_pool
+from togi.sandbox.workers.pool import Pool, shared_pool
 
 LONGEST = 2000  # characters of an expression
 LARGEST = 1e15  # what a float holds to the last unit

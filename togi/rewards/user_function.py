@@ -17,7 +17,7 @@ from togi.rewards.algebra import Leaf
 from togi.rewards.blame import FAULTS, Graded, failed
 from togi.rewards.printed_output import tell
 from togi.rewards.verifiers import completion_text, first_answer
-from togi.sandbox.pool import Pool, Verdict, shared_pool
+from togi.sandbox.workers.pool import Pool, Verdict, shared_pool
 from togi.types import Score, Task, Trajectory
 
 AT_ONCE = 16  # questions to an async function that a worker awaits together

@@ -35,7 +35,7 @@ from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, open_model, ready
 from togi.samplers import Groups
-from togi.sandbox.tiers import cores, standing
+from togi.sandbox.tiers.choose import cores, standing
 from togi.text import Chat
 from togi.types import Task
 

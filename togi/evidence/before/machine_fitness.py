@@ -17,7 +17,7 @@ import torch
 
 from togi.evidence.findings import Finding
 from togi.models.probe import Probe
-from togi.sandbox.tiers import cores
+from togi.sandbox.tiers.choose import cores
 
 TRAINED, ROUNDED = 16, 2
 ACTIVATION = 34

@@ -39,7 +39,7 @@ from togi.protocols import Reward
 from togi.rewards.algebra import NotTrainedYet
 from togi.rewards.printed_output import printed_to
 from togi.run import BASE, Run, open_model, ready
-from togi.sandbox.tiers import cores
+from togi.sandbox.tiers.choose import cores
 from togi.text import Chat
 from togi.types import Sampling, Task
 

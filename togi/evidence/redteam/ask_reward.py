@@ -12,7 +12,7 @@ from togi.rewards.algebra import Composable, Leaf, leaves_of
 from togi.rewards.blame import ran_over
 from togi.rewards.code import code
 from togi.rewards.judge.open_judge import Opened
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 from togi.types import Score, Task, Trajectory, Turn
 
 CHARACTERS = 4  # of a token, when no tokenizer says better

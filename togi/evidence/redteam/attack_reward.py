@@ -22,7 +22,7 @@ from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.rewards.judge.fooled import attack as attack_judge
 from togi.rewards.judge.open_judge import Opened
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 from togi.types import Task
 
 SECONDS = 3.0  # of one call: an answer of some thousand characters that takes longer stalls training

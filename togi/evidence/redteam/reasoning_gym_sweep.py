@@ -15,7 +15,7 @@ from togi.evidence.redteam.card_text import STYLES
 from togi.evidence.redteam.reward_card import Card, Weakness
 from togi.harmless_text import shortened
 from togi.rewards import scorer
-from togi.sandbox.pool import Pool
+from togi.sandbox.workers.pool import Pool
 
 EFFORT = Effort(rows=4, guesses=3, watched=1, steady=1)
 SEED = 7

@@ -16,7 +16,7 @@ from togi.rewards.graders.doubt import changed
 from togi.rewards.graders.lexemes import CROSSES, Lexeme, fold, lexemes
 from togi.rewards.graders.marks import answer_text
 from togi.rewards.graders.sentence import ends
-from togi.sandbox.call import TooLong
+from togi.sandbox.workers.worker_call import TooLong
 
 LONGEST = 10_000  # characters that are searched for an answer, and that may follow one
 MOST = 100  # boxes

@@ -21,7 +21,7 @@ from togi.rewards.graders.doubt import ANYWHERE, BELONGING, BESIDE
 from togi.rewards.graders.lexemes import NUMERAL, Lexeme, fold, lexemes
 from togi.rewards.graders.magnitude import digits
 from togi.rewards.graders.marks import UNPARSED, WRONG, Mark, gold_text
-from togi.sandbox.call import TooLong
+from togi.sandbox.workers.worker_call import TooLong
 
 LIBRARY = {  # what the graders are given: imported before the clock of a call starts
     "parse": "math_verify:parse",

@@ -1,6 +1,6 @@
 """reasoning-gym's own scorers, run in workers, since nine of them evaluate the answer as Python code.
 
-What an answer evaluates to happens in the worker process, with its rights (see togi.sandbox.pool): jailed where
+What an answer evaluates to happens in the worker process, with its rights (see togi.sandbox.workers.pool): jailed where
 that holds, and refused elsewhere unless it was asked for.
 """
 

@@ -19,7 +19,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, Literal
 
-from togi.sandbox.call import explain, status
+from togi.sandbox.workers.worker_call import explain, status
 from togi.types import Message, Task
 
 LARGEST = 1e9  # a reward beyond this overflows float32 statistics and is a mistake, not a preference

@@ -24,8 +24,8 @@ from togi.rewards.algebra import LEAST, Leaf
 from togi.rewards.blame import Graded, failed, graded
 from togi.rewards.graders.answer_place import place_of
 from togi.rewards.graders.marks import gold_text, is_mark
-from togi.sandbox.call import TooLong
-from togi.sandbox.pool import Pool, shared_pool
+from togi.sandbox.workers.pool import Pool, shared_pool
+from togi.sandbox.workers.worker_call import TooLong
 from togi.types import Score, Task, Trajectory
 
 HARMLESS = "1"  # an answer that comes from no model and does nothing where it is run

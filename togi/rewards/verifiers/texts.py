@@ -13,7 +13,7 @@ from togi.rewards.algebra import LEAST, Composable, Leaf, Surroundings, combine
 from togi.rewards.blame import failed, graded
 from togi.rewards.graders import texts as grade_text
 from togi.rewards.verifiers.base import Answer, Verifier, completion_text, need
-from togi.sandbox.pool import Pool, shared_pool
+from togi.sandbox.workers.pool import Pool, shared_pool
 from togi.types import Score, Task, Trajectory, Turn
 
 

@@ -1,6 +1,6 @@
 """The child process of a pool: loads what calls need, and makes them, each or in a process that it forks for one.
 
-It knows no reward, no task and no model. Started as ``python -m togi.sandbox.worker CALLS REPLIES MEMORY_MB PROCESSES
+It knows no reward, no task and no model. Started as ``python -m togi.sandbox.workers.worker CALLS REPLIES MEMORY_MB PROCESSES
 USER``; PROCESSES 0 says that no jail is around, and USER -1 that it stays who it is. A call is one line, ``SECRET
 SECONDS {"reference", "functions", "args", "fresh", "warm"}``. It is answered by ``SECRET {"began"}`` once everything is
 imported, and then by ``SECRET {"status", "value", "note", "output", "left", "peak_mb", "retire"}``. A call that is
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from togi.function import resolve
-from togi.sandbox.call import OUTPUT_LIMIT, Capped, failure, make, make_and_end
-from togi.sandbox.ending import ending
-from togi.sandbox.scratch import empty
+from togi.sandbox.confine.process_end import ending
+from togi.sandbox.confine.scratch import empty
+from togi.sandbox.workers.worker_call import OUTPUT_LIMIT, Capped, failure, make, make_and_end
 
 FILE_LIMIT = 16 * 2**20  # bytes of the largest file that a call may write
 FILES = 256  # open files of a process
@@ -56,7 +56,7 @@ def set_limits(memory_mb: int, processes: int) -> None:
 def die_with_parent(parent: int) -> None:
     """Let the kernel kill this process when its parent is killed, even in the middle of a call (Linux)."""
     if sys.platform == "linux":
-        from togi.sandbox.rights import libc
+        from togi.sandbox.confine.rights import libc
 
         libc.prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
@@ -237,7 +237,7 @@ def main() -> None:
     read_fd, write_fd, memory_mb, processes, user = (int(argument) for argument in sys.argv[1:6])
     die_with_parent(os.getppid())
     if sys.platform == "linux":
-        from togi.sandbox.rights import become, conceal, libc
+        from togi.sandbox.confine.rights import become, conceal, libc
 
         libc.prctl(SUBREAPER, 1, 0, 0, 0)
         if user >= 0:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from togi.sandbox.box import Calls, Limits, Ran, Script, Tier
-from togi.sandbox.child import Place, run_child
-from togi.sandbox.scratch import remove
-from togi.sandbox.side_by_side import side_by_side
+from togi.sandbox.confine.scratch import remove
+from togi.sandbox.tiers.child_process import Place, run_child
+from togi.sandbox.tiers.side_by_side import side_by_side
 
 
 @dataclass(frozen=True, kw_only=True)

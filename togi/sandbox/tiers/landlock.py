@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from togi.extras import install
-from togi.sandbox import seccomp
 from togi.sandbox.box import Calls, Limits, Ran, Script, Tier
-from togi.sandbox.bubblewrap import fresh_user
-from togi.sandbox.child import LIBRARIES, Place, follow, write_job
-from togi.sandbox.libraries import interpreter, loader, shared_python
-from togi.sandbox.scratch import remove
-from togi.sandbox.side_by_side import side_by_side
+from togi.sandbox.confine import seccomp
+from togi.sandbox.confine.libraries import interpreter, loader, shared_python
+from togi.sandbox.confine.scratch import remove
+from togi.sandbox.tiers.bubblewrap import fresh_user
+from togi.sandbox.tiers.child_process import LIBRARIES, Place, follow, write_job
+from togi.sandbox.tiers.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from sandlock.sandbox import Process

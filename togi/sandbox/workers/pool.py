@@ -24,12 +24,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from togi.sandbox import bubblewrap, footprint, seccomp
 from togi.sandbox.box import AnyTier, Tier
-from togi.sandbox.dispatch import Crew, Dispatch, Traces, Verdict
-from togi.sandbox.held import Worker, discard, environment
-from togi.sandbox.probe import bait
-from togi.sandbox.scratch import remove
+from togi.sandbox.confine import footprint, seccomp
+from togi.sandbox.confine.escape_check import bait
+from togi.sandbox.confine.scratch import remove
+from togi.sandbox.tiers import bubblewrap
+from togi.sandbox.workers.dispatch import Crew, Dispatch, Traces, Verdict
+from togi.sandbox.workers.worker_handle import Worker, discard, environment
 
 PROCESSES = 16  # of one jailed worker, with their threads
 FOLDER_MB = 32  # that a jailed call may write
@@ -179,7 +180,7 @@ class Pool:
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         call_read, call_write = os.pipe()
         reply_read, reply_write = os.pipe()
-        command = [sys.executable, "-P", "-m", "togi.sandbox.worker", str(call_read), str(reply_write)]
+        command = [sys.executable, "-P", "-m", "togi.sandbox.workers.worker", str(call_read), str(reply_write)]
         command += [str(self.memory_mb)]
         jailed = self.tier == "bubblewrap"
         try:
@@ -231,7 +232,7 @@ def why_no_jail() -> str:
         memory = pool.memory_mb * 2**20
         asked = {"escapes": arguments, "fills": {"megabytes": 2 * FOLDER_MB}, "swells": {"memory": 4 * memory}}
         asked |= {"swells_together": {"memory": 3 * memory, "processes": 4}} if footprint.told() else {}
-        tried = {name: pool.call(f"togi.sandbox.attempts:{name}", given) for name, given in asked.items()}
+        tried = {name: pool.call(f"togi.sandbox.confine.escapes:{name}", given) for name, given in asked.items()}
     found: list[str] = []
     for name, verdict in tried.items():
         if not (name.startswith("swells") and verdict.status == "memory"):

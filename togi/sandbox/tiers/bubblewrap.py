@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from togi.sandbox import seccomp
 from togi.sandbox.box import Calls, Limits, Ran, Script, Tier
-from togi.sandbox.child import LIBRARIES, Place, run_child
-from togi.sandbox.libraries import interpreter, libraries, loader, shared_python
-from togi.sandbox.side_by_side import side_by_side
+from togi.sandbox.confine import seccomp
+from togi.sandbox.confine.libraries import interpreter, libraries, loader, shared_python
+from togi.sandbox.tiers.child_process import LIBRARIES, Place, run_child
+from togi.sandbox.tiers.side_by_side import side_by_side
 
 PYTHON = "/python"
 NOBODY = 65534

@@ -21,11 +21,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from togi.sandbox import footprint, seccomp
 from togi.sandbox.box import Calls, Limits, Outcome, Ran, Script
 from togi.sandbox.codec import NoValue, decode, encode
-from togi.sandbox.ending import ending
-from togi.sandbox.libraries import copy_libraries
+from togi.sandbox.confine import footprint, seccomp
+from togi.sandbox.confine.libraries import copy_libraries
+from togi.sandbox.confine.process_end import ending
 
 FILES = 64  # open files of a program
 PARTS = ("harness", "codec", "rights")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from togi.extras import install
 from togi.sandbox.box import Calls, Limits, Outcome, Ran, Script, Tier
 from togi.sandbox.codec import NoValue, encode
-from togi.sandbox.side_by_side import side_by_side
+from togi.sandbox.tiers.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from pydantic_monty import Monty, MontySession, ResourceLimits

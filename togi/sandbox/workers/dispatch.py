@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from togi.sandbox import footprint
-from togi.sandbox.ending import ending
-from togi.sandbox.held import Worker, feed, kill
+from togi.sandbox.confine import footprint
+from togi.sandbox.confine.process_end import ending
+from togi.sandbox.workers.worker_handle import Worker, feed, kill
 
 LOAD_SECONDS = 120.0  # for starting a worker and importing what a call needs, before the call's own clock
 GRACE = 2.0  # seconds from the limit of a fresh call, which its worker keeps, to the end of a worker that does not

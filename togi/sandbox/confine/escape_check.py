@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from togi.sandbox import footprint, seccomp
 from togi.sandbox.box import Box, Calls, Limits
+from togi.sandbox.confine import footprint, seccomp
 
 LIMITS = Limits(seconds=10.0, memory_mb=256, processes=8, file_mb=1)
 

@@ -29,7 +29,7 @@ def drop(user: int | None, program: bytes) -> None:
     filtered, where the jail around does not."""
     if program:
         if TYPE_CHECKING:
-            from togi.sandbox.rights import become, confine
+            from togi.sandbox.confine.rights import become, confine
         else:
             from rights import become, confine
         if user is not None:

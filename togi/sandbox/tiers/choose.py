@@ -16,12 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
-from togi.sandbox import bubblewrap, landlock, subset
 from togi.sandbox.box import AnyTier, Box, Tier
-from togi.sandbox.child import write_harness
-from togi.sandbox.pool import Pool
-from togi.sandbox.probe import escapes, interprets
-from togi.sandbox.process import Process
+from togi.sandbox.confine.escape_check import escapes, interprets
+from togi.sandbox.tiers import bubblewrap, landlock, python_subset as subset
+from togi.sandbox.tiers.child_process import write_harness
+from togi.sandbox.tiers.plain_process import Process
+from togi.sandbox.workers.pool import Pool
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
