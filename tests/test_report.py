@@ -22,13 +22,13 @@ from togi.evidence.after.run_cost import cost
 from togi.folder import RunFolder, dumps
 from togi.harmless_text import shortened, visible
 from togi.report import render, verdict, write_report
+from togi.report.cost_section import cost_facts
 from togi.report.examples import examples, training_groups
-from togi.report.ledger import cost_facts
-from togi.report.observed import observations
 from togi.report.page import unscored_table
 from togi.report.plots import STACKS, Line, line_chart, number, stacked_chart, strip, ticks
-from togi.report.read import RunData, read_run
-from togi.report.words import doubts
+from togi.report.read_run import RunData, read_run
+from togi.report.run_sentences import doubts
+from togi.report.stage_sentences import observations
 from togi.statistics import Interval
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
 

@@ -19,9 +19,9 @@ from togi.report.curves import figures, smoothed
 from togi.report.examples import training_groups
 from togi.report.page import data_rows, facts, rewards
 from togi.report.plots import Line, legend, line_chart, number, share
-from togi.report.read import RunData, read_run
-from togi.report.results import results
-from togi.report.words import doubts, sharper_or_abler
+from togi.report.read_run import RunData, read_run
+from togi.report.results_table import results
+from togi.report.run_sentences import doubts, sharper_or_abler
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
 
 

@@ -13,10 +13,10 @@ from markupsafe import Markup
 from togi.evidence.after.evaluation_summary import summary
 from togi.folder import write_text
 from togi.harmless_text import visible
-from togi.report import words
+from togi.report import run_sentences as words
 from togi.report.page import context
-from togi.report.preferences import preferences
-from togi.report.read import read_run
+from togi.report.preference_sentences import preferences
+from togi.report.read_run import read_run
 
 HERE = Path(__file__).parent
 

@@ -9,8 +9,8 @@ from typing import Any
 from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord, TaskRecord
 from togi.evidence.after.evaluation_summary import passes, value_of
 from togi.harmless_text import shortened
-from togi.report.observed import learns_preferences, sampled
-from togi.report.read import Json, RunData
+from togi.report.read_run import Json, RunData
+from togi.report.stage_sentences import learns_preferences, sampled
 
 LONGEST = 4000  # characters of one cell
 NOTE = 1200  # characters of what a judge said, or of why there is no score

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from togi.evidence.after.verifier_rates import OTHERS, Verification, VerificationRecord, verification
-from togi.report.plain import MISSING, p_value, percent, text
+from togi.report.short_values import MISSING, p_value, percent, text
 from togi.rewards.judge.fooled import ALARM
 from togi.statistics import Interval
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from togi.evidence.after.evaluation_summary import Summary
-from togi.report.plain import MISSING, percent, text
 from togi.report.plots import number, strip
+from togi.report.short_values import MISSING, percent, text
 from togi.statistics import Interval
 
 TINTS = ("s0", "s1", "s2", "s3", "s4")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from togi.report.plain import percent
-from togi.report.read import Json, RunData
+from togi.report.read_run import Json, RunData
+from togi.report.short_values import percent
 
 ENOUGH_STEPS = 10  # below this, the ends of a curve are noise
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from togi.evidence.during import SIGNALS, readings
 from togi.harmless_text import shortened
 from togi.report.examples import LONGEST, Attempt, logged
-from togi.report.plain import text
-from togi.report.read import Json, RunData, planned_stages
+from togi.report.read_run import Json, RunData, planned_stages
+from togi.report.short_values import text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from togi.evidence.redteam.reward_card import FAMILIES, SEVERITIES
 from togi.harmless_text import shortened
-from togi.report.plain import MISSING, mapping, percent, text
-from togi.report.read import Json
+from togi.report.read_run import Json
+from togi.report.short_values import MISSING, mapping, percent, text
 
 LONGEST = 300
 

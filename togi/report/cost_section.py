@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from togi.evidence.after.run_cost import Cost, cost
-from togi.report.observed import sampled
-from togi.report.plain import MISSING, mapping, percent, text
 from togi.report.plots import bar
-from togi.report.read import RunData
+from togi.report.read_run import RunData
+from togi.report.short_values import MISSING, mapping, percent, text
+from togi.report.stage_sentences import sampled
 
 
 def cost_view(data: RunData, hourly_price: float | None) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from markupsafe import Markup
 from togi.evidence.after.diversity import Change, diversity, fair_sizes
 from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.after.win_rate import win_rate
-from togi.report.plain import MISSING, percent, text
 from togi.report.plots import Line, line_chart, share, strip
-from togi.report.preferences import more_alike
+from togi.report.preference_sentences import more_alike
+from togi.report.short_values import MISSING, percent, text
 from togi.statistics import Interval
 
 if TYPE_CHECKING:
