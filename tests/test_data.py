@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from togi.data import DataError, Generated, Prompting, ReasoningGym, Rows, Tasks, disjoint, files, load_tasks, stream
+from togi.data import (
+    DataError,
+    Generated,
+    Prompting,
+    ReasoningGym,
+    Rows,
+    Tasks,
+    disjoint,
+    load_tasks,
+    row_files as files,
+    stream,
+)
 from togi.rewards.graders.reasoning_gym_scorer import LIBRARY
 from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from togi.data import DataError, Prompting, Rows, Tasks, load_tasks
-from togi.data.judged import agreement, pairs_to_judge, preference_rows, tasks_from_judgements
-from togi.data.judgements import (
+from togi.data.judgement_file import (
     Answer,
     Judgement,
     Pair,
@@ -24,6 +23,7 @@ from togi.data.judgements import (
     write_judgement,
     write_pairs,
 )
+from togi.data.judgement_tasks import agreement, pairs_to_judge, preference_rows, tasks_from_judgements
 from togi.types import Message, Task
 
 

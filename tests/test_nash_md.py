@@ -22,7 +22,7 @@ from togi.engines import Mixture, NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.rollout import Episodes
-from togi.samplers.nash import Against
+from togi.samplers.opponent import Against
 from togi.types import (
     LOGP,
     Batch,

@@ -20,13 +20,13 @@ from togi import batch as batching, losses
 from togi.algorithms import ProcessRewardModel
 from togi.batch import collate
 from togi.data import Collected, DataError, Rows, Tasks, load_tasks
-from togi.data.collected import load_collected
+from togi.data.earlier_rollouts import load_collected
 from togi.envs import OneTurn
 from togi.recipe import RecipeError, load_recipe
 from togi.records import rollout_rows
 from togi.rollout import Episodes
 from togi.samplers import StepLabels, Stepwise
-from togi.samplers.steps import _counts as step_counts
+from togi.samplers.reasoning_steps import _counts as step_counts
 from togi.text import Chat
 from togi.types import Message, Outputs, Sample, Sampling, Score, Task, Trajectory
 

@@ -26,7 +26,7 @@ from togi.advantages import Array, sequence_sum
 from togi.algorithms.policy_gradient.base import PolicyGradient
 from togi.batch import Attempts
 from togi.protocols import Sampler
-from togi.samplers.nash import Against
+from togi.samplers.opponent import Against
 from togi.types import Estimator, Memory, Need, Sample
 
 

@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from togi.data.rows import prompt_key
+from togi.data.row_to_task import prompt_key
 from togi.evidence.before.answer_features import LENGTH, Trait, first_word, shared_ends, traits_of
 from togi.evidence.findings import Finding
 from togi.harmless_text import shortened

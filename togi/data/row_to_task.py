@@ -14,6 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from togi.data.answer_worth import (
+    PAIR_COLUMNS,
+    RANKING_COLUMNS,
+    Worth,
+    label_worth,
+    pair_worth,
+    ranking_worth,
+    step_worth,
+)
 from togi.data.conversations import (
     Conversation,
     read_answer,
@@ -24,7 +33,6 @@ from togi.data.conversations import (
     text_answer,
 )
 from togi.data.errors import RowError, RowSkipped
-from togi.data.worth import PAIR_COLUMNS, RANKING_COLUMNS, Worth, label_worth, pair_worth, ranking_worth, step_worth
 from togi.types import Message, Task
 
 COLUMNS = ("prompt", "completion", "completions", "messages", "text", "chosen", "rejected")

@@ -19,7 +19,7 @@ from typing import IO, Any, Literal, get_args
 
 from togi.data.conversations import Conversation, check_answer, read_messages, show
 from togi.data.errors import DataError, Diagnostics, RowError
-from togi.data.files import lines, read_json_row
+from togi.data.row_files import lines, read_json_row
 from togi.types import Message
 
 SCHEMA = "togi.judgement.1"

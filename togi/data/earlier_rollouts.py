@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.data.errors import DataError
-from togi.data.tasks import Tasks
+from togi.data.task_sets import Tasks
 from togi.types import Message, Task
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import overload
 
 from togi.data.errors import DataError
-from togi.data.rows import prompt_key
+from togi.data.row_to_task import prompt_key
 from togi.types import Task
 
 

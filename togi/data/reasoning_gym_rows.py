@@ -3,7 +3,7 @@
 Several data sets draw in the order of a set, which Python's string hashes decide. The process fixes them, as the
 workers that score do: the same seed then makes the same questions in every run.
 
-Started as ``python -m togi.data.gym``, with ``{"name", "seed", "size", "config", "most"}`` as JSON on standard input.
+Started as ``python -m togi.data.reasoning_gym_rows``, with ``{"name", "seed", "size", "config", "most"}`` as JSON on standard input.
 It answers with a JSON line a row, or with ``{"refused": why}``, and ends when nobody reads on.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.data.errors import DataError, RowError
-from togi.data.files import Row, plain
+from togi.data.row_files import Row, plain
 from togi.extras import lacking
 
 
@@ -34,7 +34,7 @@ def gym_rows(name: str, *, seed: int, size: int, config: Mapping[str, Any], most
     paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(paths)}
     asked = json.dumps({"name": name, "seed": seed, "size": size, "config": dict(config), "most": most})
-    command = [sys.executable, "-P", "-m", "togi.data.gym"]
+    command = [sys.executable, "-P", "-m", "togi.data.reasoning_gym_rows"]
     pipe = subprocess.PIPE
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said,

@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from togi.data.errors import DataError, RowError, RowSkipped
-from togi.data.judgements import Answer, Judgement, Pair, rows_of
-from togi.data.rows import Prompting, make_task
-from togi.data.tasks import Tasks
+from togi.data.judgement_file import Answer, Judgement, Pair, rows_of
+from togi.data.row_to_task import Prompting, make_task
+from togi.data.task_sets import Tasks
 from togi.statistics import Agreement, Interval, krippendorff_alpha, wilson
 from togi.types import Message, Task
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from togi.data.answer_worth import PAIR_COLUMNS, refuse_one_class
 from togi.data.errors import DataError, Diagnostics, RowError, RowSkipped
-from togi.data.files import Row, plain, read_rows
-from togi.data.gym import gym_rows
-from togi.data.judged import Combine, tasks_from_judgements
-from togi.data.judgements import holds_judgements, read_judgements
-from togi.data.rows import COLUMNS, Prompting, make_task, prompt_key
-from togi.data.tasks import Tasks
-from togi.data.worth import PAIR_COLUMNS, refuse_one_class
+from togi.data.judgement_file import holds_judgements, read_judgements
+from togi.data.judgement_tasks import Combine, tasks_from_judgements
+from togi.data.reasoning_gym_rows import gym_rows
+from togi.data.row_files import Row, plain, read_rows
+from togi.data.row_to_task import COLUMNS, Prompting, make_task, prompt_key
+from togi.data.task_sets import Tasks
 from togi.function import resolve
 from togi.types import Task
 
