@@ -21,7 +21,7 @@ import torch
 import transformers
 
 from togi.engines import NativeEngine
-from togi.models.load import load_model
+from togi.models.load_model import load_model
 from togi.types import Prompt, Sampling
 
 NEW_TOKENS = 64

@@ -76,7 +76,7 @@ def environment(threads: int, isa: str) -> dict[str, str]:
 
 
 def measure(source: str, trl_python: str, rounds: int, steps: int, threads: int, isa: str) -> dict[str, Any]:
-    from togi.models.load import load_model
+    from togi.models.load_model import load_model
 
     with tempfile.TemporaryDirectory() as folder:
         loaded = load_model(source)

@@ -14,7 +14,7 @@ from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.batch import samples
 from togi.engines import NativeEngine
 from togi.envs.chat import OneTurn
-from togi.models.load import load_model
+from togi.models.load_model import load_model
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.models.trie import packed_length
 from togi.rollout import Episodes

@@ -31,7 +31,7 @@ SIDES = {"togi": "preference_step_togi.py", "trl": "preference_step_trl.py"}
 
 
 def measure(source: str, pythons: dict[str, str], rounds: int, steps: int, threads: int, isa: str) -> dict[str, Any]:
-    from togi.models.load import load_model
+    from togi.models.load_model import load_model
 
     work = {
         "pairs": PAIRS,

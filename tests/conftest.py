@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from togi.models.bundled import bundled
-from togi.models.load import Loaded, ModelError, load_model
+from togi.models.load_model import Loaded, ModelError, load_model
 
 torch.set_num_threads(1)
 

@@ -39,7 +39,7 @@ TESTS: dict[str, str] = {
     "models/packing.py": "packing",
     "models/microbatch.py": "microbatch",
     "models/optimiser.py": "optimiser",
-    "engines/sampling.py": "token_sampling",
+    "engines/token_sampling.py": "token_sampling",
     "samplers/dynamic.py": "hyperparameters samplers",
     "samplers/greedy.py": "hyperparameters samplers ppo",
     "samplers/group.py": "hyperparameters samplers unsupervised_algorithms",

@@ -27,7 +27,7 @@ from togi.cli import app
 from togi.data import Rows, load_tasks
 from togi.envs.constitution import read_principles
 from togi.evidence.before.row_answers import cases_of
-from togi.models.load import Loaded
+from togi.models.load_model import Loaded
 from togi.recipe import load_recipe
 from togi.recipe.build import build
 from togi.recipe.read import read_values

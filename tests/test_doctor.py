@@ -24,8 +24,8 @@ from togi.evidence.before.machine_fitness import (
 )
 from togi.evidence.findings import Finding
 from togi.memory import memory_limit
-from togi.models.load import Loaded
-from togi.models.probe import Probe
+from togi.models.arithmetic_rate import Probe
+from togi.models.load_model import Loaded
 from togi.recipe import load_recipe
 from togi.types import Group, Message, Sampling, Score, Status, Stop, Task, Trajectory, Turn
 

@@ -19,7 +19,7 @@ from togi.evidence.before.preview import preview
 from togi.evidence.before.recorded_answers import disagreements, recorded_of
 from togi.evidence.before.row_answers import cases_of, judge, sight_of
 from togi.evidence.during.stuck_stage import ALIKE, RewardCheck, Standstill
-from togi.models.load import Loaded, load_model
+from togi.models.load_model import Loaded, load_model
 from togi.protocols import Reward
 from togi.rewards import clip, concise, form, gate, majority, number
 from togi.rewards.algebra import Leaf

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from togi.models.files import ModelError
-from togi.models.source import check_source
+from togi.models.model_source import check_source
+from togi.models.weight_files import ModelError
 
 CONFIG = {"hidden_size": 4, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 8, "intermediate_size": 6}
 SHAPES = {"embed": [8, 4], "layers.0.up": [6, 4], "layers.1.up": [6, 4], "norm": [4]}

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from togi.engines.attention import KeyValueCache
-from togi.engines.fused import FusedLayers
+from togi.engines.fused_layer import FusedLayers
+from togi.engines.key_value_cache import KeyValueCache
 from togi.engines.native import _sampling_mode
 from togi.types import Sampling
 

@@ -14,7 +14,7 @@ from tiny_text import byte_level, tiny_llama
 
 from togi.engines.native import NativeEngine
 from togi.evidence.before.preference_doctor import judge_findings
-from togi.models.load import Loaded
+from togi.models.load_model import Loaded
 from togi.rewards import form, gate, parse_reward, part_names
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import genrm, judge, judge_prompts as prompts

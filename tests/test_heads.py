@@ -10,9 +10,9 @@ import pytest
 import torch
 from tiny_text import byte_level, tiny_folder
 
-from togi.models.heads import ScalarHead, ScalarModel, load_scalar, save_head, tokenizer_digest
-from togi.models.load import Lora, ModelError, load_model
-from togi.models.save import save_model
+from togi.models.load_model import Lora, ModelError, load_model
+from togi.models.save_model import save_model
+from togi.models.scalar_heads import ScalarHead, ScalarModel, load_scalar, save_head, tokenizer_digest
 from togi.types import Sample
 
 

@@ -12,7 +12,7 @@ from judge_doubles import TASK, attempts
 from tiny_text import byte_level, tiny_folder, tiny_llama
 
 from togi.engines.native import NativeEngine
-from togi.models.load import Loaded
+from togi.models.load_model import Loaded
 from togi.protocols import Engine, Policy
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import JudgeWarning, judge, preference

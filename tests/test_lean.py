@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AttentionInterface, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from togi.models.lean import lean, lean_layers
+from togi.models.lean_layers import lean, lean_layers
 from togi.models.rotary import turned
 
 

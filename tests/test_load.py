@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_text import byte_level, tiny_folder, tiny_gguf, tiny_llama
 
-from togi.models import load
+from togi.models import load_model as load
 from togi.models.bundled import BUNDLED, Bundled, Part, _disk, bundled, cache_folder, fetch
-from togi.models.load import Loaded, Lora, ModelError, load_model
+from togi.models.load_model import Loaded, Lora, ModelError, load_model
 
 IDS = torch.tensor([[1, 5, 80, 299, 7]])
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 MAKERS = (
     "records.py",
     "models/policy.py",
-    "models/tally.py",
+    "models/step_sums.py",
     "evidence/during/step_measures.py",
     "samplers",
     "algorithms",

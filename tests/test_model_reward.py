@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerFast
 
 from togi.algorithms.scorers.reward_model import RewardModel
 from togi.batch import collate
-from togi.models.files import ModelError
-from togi.models.heads import ScalarHead, load_scalar, save_head
+from togi.models.scalar_heads import ScalarHead, load_scalar, save_head
+from togi.models.weight_files import ModelError
 from togi.rewards import RewardModels, ensemble, parse_reward, reward_model
 from togi.rewards.algebra import NotTrainedYet, Surroundings
 from togi.rollout import score

@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from togi.engines import NativeEngine
-from togi.engines.attention import KeyValueCache
-from togi.engines.linear import packed_weights
+from togi.engines.key_value_cache import KeyValueCache
 from togi.engines.native import _sampling_mode
+from togi.engines.packed_linear import packed_weights
 from togi.types import Prompt, Sampling, Turn
 
 SIZES = {

@@ -28,10 +28,10 @@ from transformers import (
 
 from togi.batch import collate
 from togi.models import packing, projection, trie
-from togi.models.heads import ScalarHead
-from togi.models.load import Loaded
+from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel, of_logits, padded_outputs
 from togi.models.projection import divergence_from_uniform, token_log_probs
+from togi.models.scalar_heads import ScalarHead
 from togi.models.trie import layout, packed_length
 from togi.types import LOGP, Output, Outputs, Sample
 

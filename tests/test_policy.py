@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from tiny_text import tiny_folder
 
 from togi.batch import collate
-from togi.models.heads import ScalarHead, ScalarModel, load_scalar
-from togi.models.load import load_model
+from togi.models.load_model import load_model
 from togi.models.optimiser import Trained
 from togi.models.policy import LocalPolicy, NonFinite, Optimiser, probe_bf16
-from togi.models.save import save_model
+from togi.models.save_model import save_model
+from togi.models.scalar_heads import ScalarHead, ScalarModel, load_scalar
 from togi.protocols import Model, Sampler
 from togi.types import Batch, Heads, Loss, Mean, Memory, Need, Outputs, Sample, Unit
 

@@ -17,7 +17,7 @@ from togi.data import Tasks
 from togi.evidence.before.cost_estimate import EVALUATION, Rates, estimate, rates
 from togi.evidence.before.preview import Preview, preview
 from togi.evidence.before.row_answers import cases_of, gold_text, judge
-from togi.models.load import Loaded, load_model
+from togi.models.load_model import Loaded, load_model
 from togi.models.policy import Optimiser
 from togi.protocols import Reward, Sampler
 from togi.rewards import concise, form, gate, number, parse_reward, python

@@ -16,7 +16,7 @@ from tiny_text import byte_level, tiny_folder
 from togi import batch as batching
 from togi.advantages import gae, reward_to_go
 from togi.algorithms import PPO
-from togi.models.heads import ScalarHead, load_scalar, save_head
+from togi.models.scalar_heads import ScalarHead, load_scalar, save_head
 from togi.rewards import ProcessModel, gate, parse_reward, process, turns
 from togi.rewards.algebra import NotTrainedYet, Surroundings
 from togi.rewards.reasoning_steps import COMBINATIONS

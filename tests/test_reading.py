@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import GraniteConfig, GraniteForCausalLM, PreTrainedModel
 
 from togi.batch import collate
-from togi.engines import reading
-from togi.engines.mixture import Mixture
+from togi.engines import given_turns as reading
+from togi.engines.model_mixture import Mixture
 from togi.engines.native import NativeEngine
 from togi.models.packing import of_logits
 from togi.models.projection import divergence_from_uniform, token_log_probs

@@ -22,9 +22,9 @@ from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.evidence.after.measure_reward import measure_reward, measure_reward_model
 from togi.evidence.after.pair_agreement import agreement
-from togi.models.heads import load_scalar
 from togi.models.policy import LocalPolicy, Optimiser
-from togi.models.save import save_model
+from togi.models.save_model import save_model
+from togi.models.scalar_heads import load_scalar
 from togi.rewards import reward_model
 from togi.rewards.algebra import Surroundings
 from togi.rollout import Episodes

@@ -16,8 +16,8 @@ from tiny_text import CHATML, byte_level, tiny_folder, tiny_gguf, tiny_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from togi.folder import append_event
-from togi.models.load import Loaded, Lora, ModelError, load_model
-from togi.models.save import _difference, export, save_model
+from togi.models.load_model import Loaded, Lora, ModelError, load_model
+from togi.models.save_model import _difference, export, save_model
 
 IDS = torch.tensor([[1, 5, 80, 299, 7], [3, 3, 8, 100, 398]])
 

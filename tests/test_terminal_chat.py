@@ -9,7 +9,7 @@ import pytest
 from tiny_text import tiny_folder
 
 from togi.engines.native import NativeEngine
-from togi.models.load import load_model
+from togi.models.load_model import load_model
 from togi.terminal_chat import Conversation, chat, system_message
 from togi.text import Chat
 from togi.types import Message, Sampling

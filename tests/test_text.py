@@ -8,7 +8,7 @@ from tiny_text import CHATML, SPECIALS, THINKING, byte_level
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from togi.models.load import Loaded
+from togi.models.load_model import Loaded
 from togi.text import PLAIN_TEMPLATE, Chat
 from togi.types import Ids, Message, Role
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
-from togi.engines import sampling as module
-from togi.engines.sampling import check_sampling, draw, uniform
-from togi.engines.stopping import StopStrings, cut
+from togi.engines import token_sampling as module
+from togi.engines.stop_strings import StopStrings, cut
+from togi.engines.token_sampling import check_sampling, draw, uniform
 from togi.types import Sampling
 
 DRAWS = 20_000

@@ -22,7 +22,7 @@ from toy_run import preference_run, process_run, tasks, toy_run
 
 from togi.folder import FolderError, RunFolder, broken_link, read_lines
 from togi.interrupt import Interrupted
-from togi.models.load import Lora
+from togi.models.load_model import Lora
 from togi.run import Run, Silent, Until
 from togi.train import train
 

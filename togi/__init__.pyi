@@ -73,11 +73,11 @@ from .evidence.after.eval_command import (
 from .evidence.after.play_evaluation import (
     evaluate as evaluate,
 )
-from .models.choices import (
+from .models.adapter_and_update import (
     Lora as Lora,
     Optimiser as Optimiser,
 )
-from .models.load import (
+from .models.load_model import (
     load_model as load_model,
 )
 from .models.policy import (

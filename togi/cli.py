@@ -226,7 +226,7 @@ def export(
     dtype: Annotated[Literal["float32", "bfloat16"], Parameter(help="Type of the weights.")] = "float32",
 ) -> None:
     """Weights in the formats that other tools load."""
-    from togi.models.source import check_source
+    from togi.models.model_source import check_source
 
     if folder.exists():
         raise ValueError(f"{folder} exists already: choose another folder, or remove it first")
@@ -236,7 +236,7 @@ def export(
     refuse_changed_model(source)
     import torch
 
-    from togi.models.save import export as write
+    from togi.models.save_model import export as write
 
     saved = write(source, folder, adapter=adapter, dtype={"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype])
     drift = (
@@ -255,7 +255,7 @@ def chat(
     max_tokens: Annotated[int, Parameter(help="Longest answer.")] = 256,
 ) -> None:
     """Talk to a model or to what a run made of it."""
-    from togi.models.source import check_source
+    from togi.models.model_source import check_source
 
     check_source(source)
     from togi.integrity import refuse_changed_model

@@ -18,7 +18,7 @@ from typing import Any
 from togi.checkpoint import checkpoints, find_fault
 from togi.folder import FolderError, Json, digest, dumps, mark, refuse_links
 from togi.links import EVENTS, LOGS, PARTS, WHOLE, stray
-from togi.models.source import newest_model
+from togi.models.model_source import newest_model
 
 SHORTEST_HEAD = 16  # hexadecimal digits that are taken for an event's hash
 

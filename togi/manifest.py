@@ -27,7 +27,7 @@ from togi.folder import FolderError, RunFolder, digest, mark, remove, write_text
 from togi.integrity import read_chain, vouched
 from togi.links import LOGS, PARTS
 from togi.memory import installed
-from togi.models.files import file_sha256
+from togi.models.weight_files import file_sha256
 from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.run import Run
@@ -37,7 +37,7 @@ from togi.sandbox.tiers.choose import standing
 if TYPE_CHECKING:
     import torch
 
-    from togi.models.load import Loaded
+    from togi.models.load_model import Loaded
 
 MANIFEST, RECIPE = "manifest.json", "recipe.toml"
 BEFORE = ("redteam.json", "doctor.json")  # what checks before training leave in a folder

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from togi.data import Collected, Tasks
 from togi.envs.chat import OneTurn
-from togi.models.choices import Lora, Optimiser
+from togi.models.adapter_and_update import Lora, Optimiser
 from togi.protocols import Algorithm, Env, Reward
 from togi.rewards.algebra import Composable, Surroundings
 from togi.types import Sampling, Task
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from togi.engines.native import NativeEngine
-    from togi.models.load import Loaded
+    from togi.models.load_model import Loaded
     from togi.rollout import Episodes
     from togi.text import Chat
 
@@ -163,7 +163,7 @@ def start_of(run: Run, number: int) -> str:
 
 def open_model(run: Run, policy: str) -> Loaded:
     """The float32 weights of a policy of the run: that of a finished stage, or "base", the run's own source."""
-    from togi.models.load import load_model
+    from togi.models.load_model import load_model
 
     source = run.model.source if policy == BASE else str(stage_model(run.folder, policy))
     return load_model(source, lora=run.model.lora)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from togi.engines.native import NativeEngine
-from togi.models.load import load_model
+from togi.models.load_model import load_model
 from togi.text import Chat
 from togi.types import Ids, Message, Prompt, Sampling, Turn
 

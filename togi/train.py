@@ -31,9 +31,9 @@ from togi.interrupt import Interrupted
 from togi.links import LOGS
 from togi.manifest import read_manifest, record_model, run_dtype
 from togi.models.allocator import release_freed_memory
-from togi.models.load import Loaded
+from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
-from togi.models.save import save_model
+from togi.models.save_model import save_model
 from togi.records import (
     attribution_metrics,
     average,

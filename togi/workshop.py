@@ -17,10 +17,10 @@ from togi.engines import Mixture, NativeEngine
 from togi.evidence.before.grading_time import GradingTime
 from togi.evidence.during.stuck_stage import RewardCheck
 from togi.folder import digest
-from togi.models.heads import load_scalar
-from togi.models.load import Loaded
+from togi.models.load_model import Loaded
 from togi.models.policy import LocalPolicy, Reference
-from togi.models.references import References, references
+from togi.models.reference_logps import References, references
+from togi.models.scalar_heads import load_scalar
 from togi.protocols import Engine
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, Watch, ready, stage_model, start_of

@@ -12,13 +12,13 @@ from contextlib import ExitStack, contextmanager
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from togi.engines.attention import ATTENTION, KeyValueCache
-from togi.engines.fused import FusedLayers
-from togi.engines.mixture import Mixture
-from togi.engines.reading import MixtureView, View, read_turns
-from togi.engines.sampling import check_sampling
+from togi.engines.fused_layer import FusedLayers
+from togi.engines.given_turns import MixtureView, View, read_turns
+from togi.engines.key_value_cache import ATTENTION, KeyValueCache
+from togi.engines.model_mixture import Mixture
 from togi.engines.schedule import Progress, Schedule
-from togi.engines.stopping import Decoder
+from togi.engines.stop_strings import Decoder
+from togi.engines.token_sampling import check_sampling
 from togi.models.packing import PackedModel
 from togi.protocols import Policy
 from togi.types import Prompt, Reading, Sampling, Turn

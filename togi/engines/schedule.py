@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from togi.engines.attention import KeyValueCache
-from togi.engines.mixture import Mixture
-from togi.engines.prompts import Prefix
-from togi.engines.sampling import draw, uniform
-from togi.engines.stopping import Decoder, StopStrings, cut
+from togi.engines.key_value_cache import KeyValueCache
+from togi.engines.model_mixture import Mixture
+from togi.engines.shared_prompts import Prefix
+from togi.engines.stop_strings import Decoder, StopStrings, cut
+from togi.engines.token_sampling import draw, uniform
 from togi.types import Ids, Prompt, Sampling, Stop, Turn
 
 _PREFILL_TOKENS = 2048  # prompts computed together: enough to keep the matrix products busy

@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from safetensors import SafetensorError
 
-from togi.models.files import ModelError, digest, file_sha256, weight_files
+from togi.models.weight_files import ModelError, digest, file_sha256, weight_files
 
 Progress = Callable[[str], None]
 
@@ -169,7 +169,7 @@ def _unpack(file: Path, folder: Path, model: Bundled) -> None:
     # Recipes are checked against the names of this file, without torch.
     import torch
 
-    from togi.models.weights import quiet, read_gguf
+    from togi.models.read_weights import quiet, read_gguf
 
     network, tokenizer = read_gguf(file, torch.float32)
     with _scratch(folder.parent) as scratch, quiet():

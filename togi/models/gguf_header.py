@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from togi.models.files import ModelError
+from togi.models.weight_files import ModelError
 
 MOST_SETTINGS = 10_000
 MOST_TENSORS = 100_000

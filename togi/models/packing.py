@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from togi.batch import collate
-from togi.models.attention import trie_attention
-from togi.models.lean import lean, lean_layers
+from togi.models.lean_layers import lean, lean_layers
 from togi.models.projection import Tied, divergence_from_uniform, embedded, token_log_probs
 from togi.models.trie import NODES, IntArray, Trie, filled, layout, plan, rounded
+from togi.models.trie_attention import trie_attention
 from togi.types import LOGP, Batch, Output, Outputs, Sample
 
 PROJECTED: frozenset[Output] = frozenset({"logp", "entropy", "certainty"})

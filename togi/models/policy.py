@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from togi.batch import collate
+from togi.models.adapter_and_update import Optimiser
 from togi.models.allocator import keep_freed_memory
-from togi.models.choices import Optimiser
-from togi.models.heads import ScalarHead, ScalarModel, save_head
+from togi.models.arithmetic_rate import Probe, probe_bf16
 from togi.models.microbatch import microbatches
 from togi.models.optimiser import Trained, clip, load_trained, save_trained
 from togi.models.packing import PROJECTED, SCALARS, PackedModel, pretrained
-from togi.models.probe import Probe, probe_bf16
-from togi.models.tally import Tally, Watched
+from togi.models.scalar_heads import ScalarHead, ScalarModel, save_head
+from togi.models.step_sums import Tally, Watched
 from togi.protocols import Algorithm
 from togi.types import LOGP, Batch, FloatArray, Heads, Need, Output, Outputs, Sample
 

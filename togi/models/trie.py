@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from togi.models.attention import Block, Plan
+from togi.models.trie_attention import Block, Plan
 from togi.types import Sample
 
 IntArray = NDArray[np.int64]

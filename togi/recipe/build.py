@@ -17,8 +17,8 @@ from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
 from togi.extras import lacking
 from togi.function import absolute
-from togi.models.choices import Lora, Optimiser
-from togi.models.source import check_source
+from togi.models.adapter_and_update import Lora, Optimiser
+from togi.models.model_source import check_source
 from togi.protocols import Algorithm, Env, Reward
 from togi.recipe import check
 from togi.recipe.errors import RecipeError, did_you_mean

@@ -76,7 +76,7 @@ class ProcessModel(Leaf):
 
     def opened(self, at: Surroundings) -> ProcessModel:
         """With its weights loaded. Raises NotTrainedYet and ValueError (ModelError) as ``RewardModels.opened``."""
-        from togi.models.heads import load_scalar
+        from togi.models.scalar_heads import load_scalar
 
         model = load_scalar(place(self.model, at.folder, self.base, self.name), dtype=at.dtype)
         model.check_tokenizer(at.chat.tokenizer)

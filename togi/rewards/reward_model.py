@@ -61,7 +61,7 @@ class RewardModels(Leaf):
         that is not there, a model without a scalar head, and one that reads other token ids than the policy writes.
         """
         # The workers that grade import this package, and start without the libraries that models need.
-        from togi.models.heads import load_scalar
+        from togi.models.scalar_heads import load_scalar
 
         found = []
         for name in self.models:

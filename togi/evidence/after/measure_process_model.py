@@ -18,7 +18,7 @@ from togi.statistics import wilson
 from togi.types import Sample
 
 if TYPE_CHECKING:
-    from togi.models.heads import ScalarModel
+    from togi.models.scalar_heads import ScalarModel
 
 
 class AnswerRecord(TypedDict):

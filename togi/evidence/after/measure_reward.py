@@ -15,7 +15,7 @@ from togi.algorithms.scorers.genrm import KEYS, Labelled
 from togi.batch import answers, samples as group_samples
 from togi.evidence.after.measured_pairs_file import SKIPS, PairRecord, PairsRecord, Scale
 from togi.evidence.after.verifier_rates import KeyRecord, VerificationRecord, VerifiedAttempt, VerifiedTask
-from togi.models.heads import ScalarModel
+from togi.models.scalar_heads import ScalarModel
 from togi.protocols import Reward, Sampler
 from togi.records import completion_tokens
 from togi.rewards import Composable, Verifier, genrm

@@ -12,7 +12,7 @@ from togi.evidence.after.measure_process_model import measure_steps, said, write
 from togi.evidence.after.measure_reward import measure_reward_model, measure_verifier, reader
 from togi.evidence.after.measured_pairs_file import write_pairs
 from togi.evidence.after.verifier_rates import write_verification
-from togi.models.heads import load_scalar
+from togi.models.scalar_heads import load_scalar
 from togi.rewards.judge.local_judge import LocalJudge
 from togi.run import Run, Watch
 from togi.workshop import Workshop

@@ -28,9 +28,9 @@ from togi.evidence.redteam.run_rewards import attack_run, is_blind
 from togi.harmless_text import shortened, visible
 from togi.manifest import asked_tier, choose_dtype
 from togi.memory import memory_limit
-from togi.models.load import Loaded
+from togi.models.arithmetic_rate import probe_bf16
+from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
-from togi.models.probe import probe_bf16
 from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, open_model, ready

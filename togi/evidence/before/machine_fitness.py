@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from togi.evidence.findings import Finding
-from togi.models.probe import Probe
+from togi.models.arithmetic_rate import Probe
 from togi.sandbox.tiers.choose import cores
 
 TRAINED, ROUNDED = 16, 2

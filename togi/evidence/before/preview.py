@@ -19,7 +19,7 @@ from rich.text import Text
 
 from togi.data import Tasks
 from togi.engines.native import NativeEngine
-from togi.engines.stopping import cut
+from togi.engines.stop_strings import cut
 from togi.evidence.before import machine_fitness as machine
 from togi.evidence.before.cost_estimate import EVALUATION, Estimate, Rates, estimate, rates
 from togi.evidence.before.doctor import MARKS, drops_cut, run_size
@@ -33,8 +33,8 @@ from togi.evidence.redteam.card_text import in_a_line
 from togi.evidence.redteam.run_rewards import asks, is_blind
 from togi.harmless_text import shortened, visible
 from togi.manifest import choose_dtype
-from togi.models.load import Loaded
-from togi.models.probe import probe_bf16
+from togi.models.arithmetic_rate import probe_bf16
+from togi.models.load_model import Loaded
 from togi.protocols import Reward
 from togi.rewards.algebra import NotTrainedYet
 from togi.rewards.printed_output import printed_to

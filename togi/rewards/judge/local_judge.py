@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from togi.batch import collate
 from togi.engines.native import NativeEngine
-from togi.models.load import load_model
+from togi.models.load_model import load_model
 from togi.models.microbatch import microbatches
 from togi.models.packing import PackedModel
 from togi.protocols import Engine

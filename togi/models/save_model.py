@@ -22,9 +22,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.models.bundled import BUNDLED
-from togi.models.files import ModelError
-from togi.models.load import BASE_FOLDER, adapter_base, load_model
-from togi.models.weights import quiet
+from togi.models.load_model import BASE_FOLDER, adapter_base, load_model
+from togi.models.read_weights import quiet
+from togi.models.weight_files import ModelError
 
 Form = Literal["safetensors", "adapter", "merged"]
 _PROBES = ("The capital of France is", "def add(a, b):\n    return", "2 + 3 =", "Once upon a time")

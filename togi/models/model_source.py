@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 from togi.models.bundled import BUNDLED
-from togi.models.files import ModelError, weight_files
-from togi.models.foreign import check_adapter, check_gguf, check_model
+from togi.models.foreign_limits import check_adapter, check_gguf, check_model
+from togi.models.weight_files import ModelError, weight_files
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 

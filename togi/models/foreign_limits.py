@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from togi.memory import memory_limit
-from togi.models.files import ModelError, weight_files
 from togi.models.gguf_header import read_header
+from togi.models.weight_files import ModelError, weight_files
 
 LARGEST_HEADER = 100 << 20
 """Bytes of a safetensors header, as the format itself allows."""

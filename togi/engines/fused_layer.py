@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from togi.engines.attention import Attends
-from togi.engines.linear import Packed, packed_weights, packs
+from togi.engines.key_value_cache import Attends
+from togi.engines.packed_linear import Packed, packed_weights, packs
 from togi.models.rotary import turn
 
 _ATTENTION, _FEED_FORWARD = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")

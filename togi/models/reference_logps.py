@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from togi.models.files import ModelError
+from togi.models.weight_files import ModelError
 from togi.protocols import Policy
 from togi.types import FloatArray, Sample
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from togi.engines.prompts import Prefix, SharedPrompts, looked_at, rounded
+from togi.engines.shared_prompts import Prefix, SharedPrompts, looked_at, rounded
 
 ATTENTION = "togi_cached"
 

@@ -19,12 +19,12 @@ from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationErro
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from togi.models.adapter_and_update import Lora
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
-from togi.models.choices import Lora
-from togi.models.files import ModelError, digest, weight_files
-from togi.models.foreign import check_adapter, check_listing, check_model, check_texts
-from togi.models.source import HUB_ID, check_source, newest_model
-from togi.models.weights import quiet, read_folder, read_gguf
+from togi.models.foreign_limits import check_adapter, check_listing, check_model, check_texts
+from togi.models.model_source import HUB_ID, check_source, newest_model
+from togi.models.read_weights import quiet, read_folder, read_gguf
+from togi.models.weight_files import ModelError, digest, weight_files
 from togi.template import TemplateError, get_ready, render
 
 __all__ = ["Loaded", "Lora", "ModelError", "load_model"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from togi.batch import collate
-from togi.engines.mixture import Mixture
+from togi.engines.model_mixture import Mixture
 from togi.models.microbatch import microbatches
 from togi.models.packing import attended, moved, of_logits, returned
 from togi.types import Batch, Ids, Output, Outputs, Reading, Sample, Turn

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from togi.batch import after, collate
-from togi.models.files import ModelError
-from togi.models.load import load_model
+from togi.models.load_model import load_model
 from togi.models.microbatch import microbatches
 from togi.models.packing import SCALARS, PackedModel, pretrained
+from togi.models.weight_files import ModelError
 from togi.types import Output, Sample
 
 WEIGHTS, SETTINGS = "scalar_head.safetensors", "scalar_head.json"

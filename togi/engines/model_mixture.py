@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
-from togi.engines.attention import KeyValueCache
+from togi.engines.key_value_cache import KeyValueCache
 
 
 class Mixture:
