@@ -19,7 +19,7 @@ from togi.models.policy import LocalPolicy, Optimiser
 from togi.models.trie import packed_length
 from togi.rollout import Episodes
 from togi.samplers import Groups
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Message, Sampling, Score, Task, Trajectory
 
 

@@ -12,7 +12,7 @@ from sealed import seal
 from togi.evidence.after.evaluation_file import EvaluationRecord, write_evaluation
 from togi.evidence.after.measured_pairs_file import PairRecord, PairsRecord, write_pairs
 from togi.evidence.after.play_evaluation import from_groups
-from togi.folder import dumps
+from togi.run_folder.files import dumps
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
 
 RECIPE = """

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from togi.folder import append_event, mark
-from togi.links import LOGS, PARTS, WHOLE
+from togi.run_folder.files import append_event, mark
+from togi.run_folder.links import LOGS, PARTS, WHOLE
 
 
 def seal(folder: Path, kind: str = "finished", **details: Any) -> None:

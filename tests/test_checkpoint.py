@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from togi.checkpoint import checkpoints, find_fault, manifest_mark, newest_good, save_checkpoint
-from togi.folder import FolderError
+from togi.run_folder.checkpoint import checkpoints, find_fault, manifest_mark, newest_good, save_checkpoint
+from togi.run_folder.files import FolderError
 
 
 def fill(folder: Path) -> None:

@@ -18,9 +18,9 @@ from togi.evidence.during.alarms import Alarm
 from togi.evidence.during.collapse import COLLAPSES
 from togi.evidence.during.step_measures import loops, watch_metrics
 from togi.evidence.during.stuck_stage import WHAT_TO_TRY, Standstill, stop_if_collapsed
-from togi.folder import read_lines
 from togi.models.policy import Optimiser
 from togi.run import Run, Silent
+from togi.run_folder.files import read_lines
 from togi.samplers import Groups
 from togi.train import train
 

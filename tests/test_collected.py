@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from togi.data import Collected, Tasks, load_collected
-from togi.folder import dumps
+from togi.run_folder.files import dumps
 from togi.types import Message, Task
 
 

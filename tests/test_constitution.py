@@ -17,7 +17,7 @@ from togi.envs.constitution import Constitution, Principle, drawn_order, read_pr
 from togi.records import rollout_metrics, rollout_rows
 from togi.rollout import Episodes
 from togi.samplers import Revised
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Message, Prompt, Role, Sampling, Stop, Task, Turn
 
 FILE = """# What we want.

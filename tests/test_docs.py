@@ -36,7 +36,7 @@ from togi.rewards.algebra import leaves_of
 from togi.rewards.expression import parameters
 from togi.rewards.potential_shaping import Potential
 from togi.run import Silent
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.train import train
 
 ROOT = Path(__file__).parent.parent

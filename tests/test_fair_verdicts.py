@@ -24,7 +24,7 @@ from togi.protocols import Reward
 from togi.rewards import clip, concise, form, gate, majority, number
 from togi.rewards.algebra import Leaf
 from togi.samplers import Groups
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Group, Message, Sample, Sampling, Score, Stop, Task, Trajectory, Turn
 
 CHAT = Chat(byte_level(), frozenset({2}))

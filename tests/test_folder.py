@@ -11,13 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from togi.folder import FolderError, RunFolder, broken_link, digest, dumps, read_lines, write_folder, write_text
+from togi.run_folder.files import (
+    FolderError,
+    RunFolder,
+    broken_link,
+    digest,
+    dumps,
+    read_lines,
+    write_folder,
+    write_text,
+)
 
 
 def test_a_folder_in_use_is_refused_naming_the_holder(tmp_path: Path) -> None:
     with RunFolder(tmp_path):
         opening = f"RunFolder(Path({str(tmp_path)!r})).__enter__()"
-        code = f"from pathlib import Path\nfrom togi.folder import RunFolder\n{opening}"
+        code = f"from pathlib import Path\nfrom togi.run_folder.files import RunFolder\n{opening}"
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert other.returncode != 0
         assert f"in use by process {os.getpid()}" in other.stderr

@@ -22,7 +22,7 @@ from togi.rewards.judge.fooled import ATTACKS, attack
 from togi.rewards.judge.genrm import OpenVerification
 from togi.rewards.judge.local_judge import policy_judge
 from togi.rewards.judge.verdict import Reply
-from togi.text import Chat
+from togi.tokenization import Chat
 
 pytestmark = pytest.mark.filterwarnings("ignore:the judge hardly ever answers")
 KNOWN = Reply(logp={"Yes": -0.5, "No": -1.2})

@@ -16,11 +16,11 @@ from toy_run import toy_run
 
 from togi.cli import run_command
 from togi.evidence.after.eval_command import evaluate_run
-from togi.folder import FolderError, RunFolder, append_event, digest, dumps, read_lines
-from togi.integrity import SHORTEST_HEAD, check, find_head, read_chain
-from togi.links import LOGS, PARTS
 from togi.report import render
 from togi.run import Silent
+from togi.run_folder.files import FolderError, RunFolder, append_event, digest, dumps, read_lines
+from togi.run_folder.integrity import SHORTEST_HEAD, check, find_head, read_chain
+from togi.run_folder.links import LOGS, PARTS
 from togi.train import train
 
 ROLLOUTS = "rollouts/grpo-000002.jsonl"
@@ -348,7 +348,7 @@ def test_a_whole_run_folder_may_be_a_link(tmp_path: Path) -> None:
 
 
 def test_a_partial_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
-    from togi.folder import write_text
+    from togi.run_folder.files import write_text
 
     (tmp_path / "outside").write_text("kept")
     (tmp_path / ".manifest.json.partial").symlink_to(tmp_path / "outside")

@@ -18,7 +18,7 @@ from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import JudgeWarning, judge, preference
 from togi.rewards.judge.local_judge import LocalJudge, exclusive, open_judge
 from togi.rewards.judge.verdict import Question
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Message, Prompt, Sampling, Turn
 
 PAIR = ("1", "2")

@@ -20,7 +20,7 @@ from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import Judge, JudgeOutage, JudgeWarning, judge, preference
 from togi.rewards.judge.outage import ENOUGH, Losses
 from togi.rewards.judge.verdict import Reply, Verdict
-from togi.text import Chat
+from togi.tokenization import Chat
 
 
 def test_a_pair_is_shown_in_both_orders_and_averaged() -> None:

@@ -31,7 +31,7 @@ from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import genrm
 from togi.rollout import Episodes
 from togi.samplers import Dynamic, Groups, Recorded, Rejection, WithGreedy
-from togi.text import Chat, Referenced
+from togi.tokenization import Chat, Referenced
 from togi.types import (
     LOGP,
     Batch,

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from togi.folder import FolderError, RunFolder, read_lines, write_text
-from togi.function import resolve
-from togi.integrity import check
-from togi.links import PARTS
-from togi.manifest import claim, files_read
+from togi.find_function import resolve
 from togi.recipe.build import build
 from togi.recipe.read import read_recipe
 from togi.rewards.judge.judge_rewards import judge
 from togi.rewards.judge.rubric import rubric
 from togi.rewards.verifiers import json_schema
 from togi.run import Run
+from togi.run_folder.files import FolderError, RunFolder, read_lines, write_text
+from togi.run_folder.integrity import check
+from togi.run_folder.links import PARTS
+from togi.run_folder.manifest import claim, files_read
 
 RECIPE = """
 name = "paid"

@@ -22,7 +22,7 @@ from togi.models.weight_files import ModelError
 from togi.rewards import RewardModels, ensemble, parse_reward, reward_model
 from togi.rewards.algebra import NotTrainedYet, Surroundings
 from togi.rollout import score
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import LOGP, Batch, Message, Output, Outputs, Sample, Task, Trajectory, Turn
 
 TASK = Task(id="train:1", prompt=(Message(role="user", content="?"),))

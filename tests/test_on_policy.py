@@ -12,7 +12,7 @@ from tiny_text import byte_level, tiny_llama
 from togi.engines.native import NativeEngine
 from togi.evidence.before.pairs_on_policy import Likelihoods, likelihood_findings, own_likelihoods
 from togi.models.packing import PackedModel
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Message, Task
 
 

@@ -18,10 +18,10 @@ from togi.data import Rows, load_tasks
 from togi.evidence.before import grading_time
 from togi.evidence.before.grading_time import GradingTime, advice, grading_share
 from togi.evidence.during.reward_log import LARGEST, NAME, RewardLog
-from togi.folder import FolderError, read_lines
 from togi.rewards import clip, gate, number, python
 from togi.rewards.printed_output import printed_to
 from togi.run import Silent
+from togi.run_folder.files import FolderError, read_lines
 from togi.samplers import Groups
 from togi.sandbox.workers.pool import Pool, why_no_jail
 from togi.train import Clock, train

@@ -17,7 +17,7 @@ from tiny_text import byte_level
 from togi.evidence.after.measure_reward import measure_pairs, measure_reward, measure_reward_model
 from togi.evidence.after.measured_pairs_file import PairRecord, PairsRecord, Scale, read_pairs, write_pairs
 from togi.evidence.after.pair_agreement import Agreement, agreement, calibration, verdict
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Message, Sample, Score, Task, Trajectory
 
 

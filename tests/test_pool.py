@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from togi.function import absolute, resolve
+from togi.find_function import absolute, resolve
 from togi.sandbox.box import Tier
 from togi.sandbox.workers.pool import Pool, Verdict, why_no_jail
 

@@ -17,7 +17,7 @@ from togi.rewards import parse_reward
 from togi.rewards.algebra import Composable, Leaf, Surroundings
 from togi.rewards.potential_shaping import Potential, differences, potential
 from togi.sandbox.workers.pool import Pool
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Group, Message, Score, Task, Trajectory, Turn
 
 STATES, ACTIONS, GAMMA = 6, 3, 0.9

@@ -25,7 +25,7 @@ from togi.rewards.algebra import Leaf
 from togi.run import Evaluation, ModelChoice, Run, Stage
 from togi.samplers import Against, Dynamic, Groups, Rejection, WithGreedy
 from togi.sandbox.workers.pool import Pool
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Message, Sampling, Score, Task, Trajectory
 
 FORMED = gate(number(), by=form())

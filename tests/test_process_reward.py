@@ -21,7 +21,7 @@ from togi.rewards import ProcessModel, gate, parse_reward, process, turns
 from togi.rewards.algebra import NotTrainedYet, Surroundings
 from togi.rewards.reasoning_steps import COMBINATIONS
 from togi.rollout import score
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Group, Message, Sample, Score, Task, Trajectory, Turn
 
 TASK = Task(id="t", prompt=(Message(role="user", content="?"),))

@@ -19,12 +19,12 @@ from togi.advantages import leave_one_out, token_mean
 from togi.algorithms import GRPO, ConstantLength
 from togi.data import Tasks
 from togi.extras import lacking
-from togi.folder import digest
 from togi.recipe import RecipeError, load_recipe
 from togi.recipe.errors import model_at
 from togi.recipe.schema import Recipe
 from togi.recipe.show import origins
 from togi.run import Run
+from togi.run_folder.files import digest
 from togi.samplers import Dynamic, Groups
 from togi.sandbox.workers.pool import Pool
 

@@ -19,7 +19,6 @@ from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord,
 from togi.evidence.after.evaluation_summary import summary
 from togi.evidence.after.play_evaluation import from_groups
 from togi.evidence.after.run_cost import cost
-from togi.folder import RunFolder, dumps
 from togi.harmless_text import shortened, visible
 from togi.report import render, verdict, write_report
 from togi.report.cost_section import cost_facts
@@ -29,6 +28,7 @@ from togi.report.plots import STACKS, Line, line_chart, number, stacked_chart, s
 from togi.report.read_run import RunData, read_run
 from togi.report.run_sentences import doubts
 from togi.report.stage_sentences import observations
+from togi.run_folder.files import RunFolder, dumps
 from togi.statistics import Interval
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
 

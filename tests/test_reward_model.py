@@ -28,7 +28,7 @@ from togi.models.scalar_heads import load_scalar
 from togi.rewards import reward_model
 from togi.rewards.algebra import Surroundings
 from togi.rollout import Episodes
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import LOGP, Batch, Memory, Message, Output, Outputs, Sample, Sampling, Task
 
 VOCABULARY = 7

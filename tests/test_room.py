@@ -14,8 +14,8 @@ from toy_run import toy_run
 
 from togi.evidence.before import disk_need as room
 from togi.evidence.before.disk_need import disk_needed
-from togi.folder import FolderError, RunFolder, read_lines, writing
 from togi.run import Silent
+from togi.run_folder.files import FolderError, RunFolder, read_lines, writing
 from togi.train import train
 
 
@@ -78,7 +78,7 @@ def test_a_log_that_finds_no_room_loses_nothing(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("togi.folder._append", no_space)
+        patch.setattr("togi.run_folder.files._append", no_space)
         with pytest.raises(FolderError, match="the disk is full"):
             train(run, Silent())
     assert read_lines(run.folder / "metrics.jsonl") == before

@@ -13,12 +13,12 @@ import pytest
 from test_early_errors import commands
 from test_foreign_models import CONFIG, write_weights
 
-from togi.checkpoint import save_checkpoint
-from togi.folder import RunFolder
-from togi.links import LOGS
-from togi.manifest import claim
 from togi.recipe.build import build
 from togi.recipe.read import read_recipe
+from togi.run_folder.checkpoint import save_checkpoint
+from togi.run_folder.files import RunFolder
+from togi.run_folder.links import LOGS
+from togi.run_folder.manifest import claim
 
 RECIPE = """
 name = "small"

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from tiny_text import CHATML, byte_level, tiny_folder, tiny_gguf, tiny_llama
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from togi.folder import append_event
 from togi.models.load_model import Loaded, Lora, ModelError, load_model
 from togi.models.save_model import _difference, export, save_model
+from togi.run_folder.files import append_event
 
 IDS = torch.tensor([[1, 5, 80, 299, 7], [3, 3, 8, 100, 398]])
 

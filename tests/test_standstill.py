@@ -12,8 +12,8 @@ from toy_run import SaysIt, toy_run
 
 from togi.algorithms import GRPO, Collect
 from togi.evidence.during.stuck_stage import Standstill
-from togi.folder import read_lines
 from togi.run import Run, Silent
+from togi.run_folder.files import read_lines
 from togi.samplers import Dynamic, Groups
 from togi.train import train
 from togi.types import Score, Status, Task, Trajectory

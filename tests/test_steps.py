@@ -27,7 +27,7 @@ from togi.records import rollout_rows
 from togi.rollout import Episodes
 from togi.samplers import StepLabels, Stepwise
 from togi.samplers.reasoning_steps import _counts as step_counts
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Message, Outputs, Sample, Sampling, Score, Task, Trajectory
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -256,7 +256,7 @@ def test_labels_go_through_rollouts_to_a_later_stage(tmp_path: Path) -> None:
     groups[1] = replace(groups[1], scores=(half, replace(groups[1].scores[1], steps=(), step_ends=())))
     rows = rollout_rows(groups, [], [], str, {"stage": "labels", "step": 1})
     (tmp_path / "rollouts").mkdir()
-    from togi.folder import dumps
+    from togi.run_folder.files import dumps
 
     (tmp_path / "rollouts" / "labels-000001.jsonl").write_text("".join(dumps(row) + "\n" for row in rows))
     first, second, third = load_collected(Collected(stage="labels"), Tasks(ASKED), tmp_path)

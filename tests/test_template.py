@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from togi import template
-from togi.template import TemplateError, render
+from togi import template_process as template
+from togi.template_process import TemplateError, render
 
 ASKED = [{"role": "user", "content": "x"}]
 

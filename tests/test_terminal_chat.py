@@ -11,7 +11,7 @@ from tiny_text import tiny_folder
 from togi.engines.native import NativeEngine
 from togi.models.load_model import load_model
 from togi.terminal_chat import Conversation, chat, system_message
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Message, Sampling
 
 SHORT = Sampling(max_tokens=3, temperature=0.0, ignore_eos=True)

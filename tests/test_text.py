@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from togi.models.load_model import Loaded
-from togi.text import PLAIN_TEMPLATE, Chat
+from togi.tokenization import PLAIN_TEMPLATE, Chat
 from togi.types import Ids, Message, Role
 
 

@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 from tiny_text import tiny_folder
 from toy_run import preference_run, process_run, tasks, toy_run
 
-from togi.folder import FolderError, RunFolder, broken_link, read_lines
 from togi.interrupt import Interrupted
 from togi.models.load_model import Lora
 from togi.run import Run, Silent, Until
+from togi.run_folder.files import FolderError, RunFolder, broken_link, read_lines
 from togi.train import train
 
 SLOW = pytest.mark.slow  # the phases that differ least from another one

@@ -18,7 +18,7 @@ from togi.engines.native import NativeEngine
 from togi.protocols import Engine
 from togi.rewards import choice, entropy, exact, form, likelihood, majority, math, parse_reward, self_certainty
 from togi.rewards.algebra import Surroundings
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Prompt, Reading, Sampling, Score, Task, Trajectory, Turn
 
 TASK = Task(id="t", prompt=(), answer="not a number at all")

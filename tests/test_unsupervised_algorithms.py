@@ -16,7 +16,7 @@ from togi import batch as batching
 from togi.algorithms import RLPR, EntropyMinimisation, VeriFree
 from togi.rollout import Episodes
 from togi.samplers import Groups, Referenced
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Batch, Group, Mean, Memory, Outputs, Sample, Sampling, Score, Task, Trajectory, Turn
 
 REWARDS = [0.432, 0.1, 0.3, 0.168]

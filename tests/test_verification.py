@@ -29,7 +29,7 @@ from togi.report.verifiers import verifiers_view
 from togi.rewards import form, gate, number
 from togi.rewards.judge.fooled import ATTACKS
 from togi.rewards.judge.verdict import Reply
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Message, Task
 
 

@@ -15,7 +15,7 @@ from togi.evidence.during.alarms import Alarm
 from togi.evidence.during.calibration import count
 from togi.evidence.during.made_up_runs import ILLNESSES, made_up_run
 from togi.evidence.during.series_shift import best_stretch, shift, since
-from togi.folder import dumps
+from togi.run_folder.files import dumps
 
 
 def row(

@@ -12,9 +12,9 @@ from tiny_text import tiny_folder
 from toy_run import toy_run
 
 from togi.algorithms import GRPO
-from togi.folder import read_lines
 from togi.recipe import load_recipe
 from togi.run import Run, Silent
+from togi.run_folder.files import read_lines
 from togi.train import train
 from togi.types import Score, Task, Trajectory, Turn
 

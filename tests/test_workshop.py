@@ -12,8 +12,8 @@ from toy_run import SaysIt, first_stage
 from togi.algorithms import DPO, GRPO, KTO, ONLINE_DPO, PPO, RLOO, SFT, Collect, RewardModel, VeriFree
 from togi.models.policy import Optimiser
 from togi.protocols import Algorithm
+from togi.stage_state import Workshop, needs_of
 from togi.types import Need, Sample
-from togi.workshop import Workshop, needs_of
 
 STAGE = first_stage(steps=1, optimiser=Optimiser())
 FREE = GRPO(kl=0)

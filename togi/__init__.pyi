@@ -124,7 +124,7 @@ from .samplers import (
     Stepwise as Stepwise,
     WithGreedy as WithGreedy,
 )
-from .text import (
+from .tokenization import (
     Chat as Chat,
 )
 from .types import (

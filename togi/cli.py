@@ -145,10 +145,10 @@ def train(
         show(loaded.reading, loaded.run.recipe, Console())
         return
     check_start(loaded.run)
-    from togi.integrity import read_chain
-    from togi.manifest import asked_tier
     from togi.progress import Live
-    from togi.resume import held
+    from togi.run_folder.integrity import read_chain
+    from togi.run_folder.manifest import asked_tier
+    from togi.run_folder.resume import held
     from togi.sandbox.tiers.choose import standing
 
     with Live() as watch, held(loaded.run, watch, allow_changes=allow_changes) as ours:
@@ -171,7 +171,7 @@ def evaluate(
     model: Annotated[str, Parameter(help="Stage whose model is measured.")] = "last",
 ) -> None:
     """Is it better, by how much, for sure? Base and trained model on the held-out tasks, with intervals."""
-    from togi.integrity import refuse_no_run
+    from togi.run_folder.integrity import refuse_no_run
 
     refuse_no_run(run)
     from togi.recipe import load_recipe
@@ -204,7 +204,7 @@ def verify(
 ) -> int:
     """Is the run folder as it was written? Holds every file against the events, and prints their head."""
     from togi.harmless_text import visible
-    from togi.integrity import check, find_head, refuse_no_run
+    from togi.run_folder.integrity import check, find_head, refuse_no_run
 
     refuse_no_run(run)
     found = check(run)
@@ -231,7 +231,7 @@ def export(
     if folder.exists():
         raise ValueError(f"{folder} exists already: choose another folder, or remove it first")
     check_source(source)
-    from togi.integrity import refuse_changed_model
+    from togi.run_folder.integrity import refuse_changed_model
 
     refuse_changed_model(source)
     import torch
@@ -258,7 +258,7 @@ def chat(
     from togi.models.model_source import check_source
 
     check_source(source)
-    from togi.integrity import refuse_changed_model
+    from togi.run_folder.integrity import refuse_changed_model
 
     refuse_changed_model(source)
     from togi.terminal_chat import chat as talk

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from togi.protocols import Asked, Batched, Engine, Env, Reward
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Group, Ids, Message, Prompt, Sampling, Score, Stop, Task, Trajectory, Turn
 
 

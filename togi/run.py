@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from togi.engines.native import NativeEngine
     from togi.models.load_model import Loaded
     from togi.rollout import Episodes
-    from togi.text import Chat
+    from togi.tokenization import Chat
 
 BASE = "base"  # what the untrained model is called among a run's policies
 
@@ -180,7 +180,7 @@ def open_play(run: Run, loaded: Loaded, dtype: torch.dtype) -> Episodes:
     """Plays the evaluation's tasks with a model, in ``dtype``. Seeds depend on the run's seed, not on the model."""
     from togi.engines.native import NativeEngine
     from togi.rollout import Episodes
-    from togi.text import Chat
+    from togi.tokenization import Chat
 
     assert run.evaluation is not None
     loaded.model.to(dtype)

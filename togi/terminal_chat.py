@@ -9,7 +9,7 @@ from rich.console import Console
 
 from togi.engines.native import NativeEngine
 from togi.models.load_model import load_model
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Ids, Message, Prompt, Sampling, Turn
 
 HELP = "An empty line or Ctrl-D ends, /new starts over. The model answers only to what stands in this conversation."

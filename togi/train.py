@@ -19,17 +19,13 @@ from typing import Any
 
 import torch
 
-from togi.checkpoint import save_checkpoint
 from togi.evidence.after.play_evaluation import add_kl, evaluate
 from togi.evidence.after.stage_measurements import measure_stage
 from togi.evidence.before.disk_need import refuse_too_little_room
 from togi.evidence.during import Alarm, watch_metrics, watched
 from togi.evidence.during.reward_log import RewardLog
 from togi.evidence.during.stuck_stage import Standstill, stop_if_collapsed
-from togi.folder import dumps, read_lines, write_text
 from togi.interrupt import Interrupted
-from togi.links import LOGS
-from togi.manifest import read_manifest, record_model, run_dtype
 from togi.models.allocator import release_freed_memory
 from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
@@ -43,13 +39,17 @@ from togi.records import (
     rollout_metrics,
     rollout_rows,
 )
-from togi.resume import Held, Position, held, rollout_file, steps_taken, warn
 from togi.rewards.judge import JudgeOutage, judge_warnings_to
 from togi.rewards.printed_output import printed_to
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
+from togi.run_folder.checkpoint import save_checkpoint
+from togi.run_folder.files import dumps, read_lines, write_text
+from togi.run_folder.links import LOGS
+from togi.run_folder.manifest import read_manifest, record_model, run_dtype
+from togi.run_folder.resume import Held, Position, held, rollout_file, steps_taken, warn
+from togi.stage_state import Workshop
 from togi.types import Group, Score
-from togi.workshop import Workshop
 
 
 def train(run: Run, watch: Watch, *, allow_changes: bool = False) -> None:

@@ -17,7 +17,7 @@ from togi.data.reasoning_gym_rows import gym_rows
 from togi.data.row_files import Row, plain, read_rows
 from togi.data.row_to_task import COLUMNS, Prompting, make_task, prompt_key
 from togi.data.task_sets import Tasks
-from togi.function import resolve
+from togi.find_function import resolve
 from togi.types import Task
 
 DRAWS = 20  # a generator is given up after this many draws for each task wanted

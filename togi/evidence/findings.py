@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from togi.folder import append_event, dumps, mark, write_text
-from togi.links import EVENTS
+from togi.run_folder.files import append_event, dumps, mark, write_text
+from togi.run_folder.links import EVENTS
 
 FILE = "doctor.json"
 Level = Literal["ok", "warn", "fail"]

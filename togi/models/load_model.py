@@ -25,7 +25,7 @@ from togi.models.foreign_limits import check_adapter, check_listing, check_model
 from togi.models.model_source import HUB_ID, check_source, newest_model
 from togi.models.read_weights import quiet, read_folder, read_gguf
 from togi.models.weight_files import ModelError, digest, weight_files
-from togi.template import TemplateError, get_ready, render
+from togi.template_process import TemplateError, get_ready, render
 
 __all__ = ["Loaded", "Lora", "ModelError", "load_model"]
 

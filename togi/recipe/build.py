@@ -16,7 +16,7 @@ from togi.data import Collected, Generated, Prompting, ReasoningGym, Rows, Sourc
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
 from togi.extras import lacking
-from togi.function import absolute
+from togi.find_function import absolute
 from togi.models.adapter_and_update import Lora, Optimiser
 from togi.models.model_source import check_source
 from togi.protocols import Algorithm, Env, Reward

@@ -11,12 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from togi.evidence.after.evaluation_summary import summary
-from togi.folder import write_text
 from togi.harmless_text import visible
 from togi.report import run_sentences as words
 from togi.report.page import context
 from togi.report.preference_sentences import preferences
 from togi.report.read_run import read_run
+from togi.run_folder.files import write_text
 
 HERE = Path(__file__).parent
 

@@ -17,7 +17,7 @@ from togi.evidence.after.measured_pairs_file import PairsRecord, read_pairs
 from togi.evidence.after.verifier_rates import VerificationRecord, read_verification
 from togi.evidence.findings import FILE as FINDINGS
 from togi.evidence.redteam.reward_card import FILE
-from togi.integrity import UNCHECKED, Integrity, check
+from togi.run_folder.integrity import UNCHECKED, Integrity, check
 
 Json = dict[str, Any]
 Record = TypeVar("Record", EvaluationRecord, PairsRecord, VerificationRecord, StepsRecord)

@@ -21,7 +21,7 @@ from togi.types import Score, Task, Trajectory
 if TYPE_CHECKING:  # workers that grade import this module, and start without the libraries that texts need
     import torch
 
-    from togi.text import Chat
+    from togi.tokenization import Chat
 
 LEAST = ("correct", "parsed")  # parts that several leaves may give; the least one stands for all
 

@@ -16,7 +16,7 @@ from togi.rewards.algebra import Composable, Leaf, Surroundings
 from togi.types import Score, Task, Trajectory, Turn
 
 if TYPE_CHECKING:  # workers that grade import this package, and start without the libraries that texts need
-    from togi.text import Chat
+    from togi.tokenization import Chat
 
 
 def differences(potentials: Sequence[float], gamma: float) -> tuple[float, ...]:

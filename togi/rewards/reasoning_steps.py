@@ -22,7 +22,7 @@ from togi.rewards.reward_model import place
 from togi.types import Group, Sample, Score, Task, Trajectory
 
 if TYPE_CHECKING:  # workers that grade import this package, and start without the libraries that texts need
-    from togi.text import Chat
+    from togi.tokenization import Chat
 
 Array = NDArray[np.float64]
 

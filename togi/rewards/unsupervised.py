@@ -18,7 +18,7 @@ from togi.rewards.verifiers import Verifier, completion_text, form, number, scor
 from togi.types import Reading, Score, Task, Trajectory
 
 if TYPE_CHECKING:  # workers that grade import this module, and start without the libraries that texts need
-    from togi.text import Chat, Referenced
+    from togi.tokenization import Chat, Referenced
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from togi.function import absolute, with_imports
+from togi.find_function import absolute, with_imports
 from togi.protocols import Asked
 from togi.rewards.algebra import Leaf
 from togi.rewards.blame import FAULTS, Graded, failed

@@ -14,12 +14,12 @@ from rich.table import Table
 from togi.evidence.after.evaluation_file import EvaluationRecord, write_evaluation
 from togi.evidence.after.evaluation_summary import Comparison, Summary, compare, summary
 from togi.evidence.during.reward_log import RewardLog
-from togi.folder import append_event, mark, refuse_links
-from togi.integrity import refuse_changed
-from togi.manifest import MANIFEST, RECIPE, read_manifest, run_dtype
-from togi.resume import steps_taken
 from togi.rewards.printed_output import printed_to
 from togi.run import BASE, Run, open_model, open_play
+from togi.run_folder.files import append_event, mark, refuse_links
+from togi.run_folder.integrity import refuse_changed
+from togi.run_folder.manifest import MANIFEST, RECIPE, read_manifest, run_dtype
+from togi.run_folder.resume import steps_taken
 from togi.statistics import Interval
 
 

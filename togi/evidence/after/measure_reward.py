@@ -23,7 +23,7 @@ from togi.rewards.judge.fooled import ATTACKS, posed
 from togi.rewards.judge.genrm import OpenVerification
 from togi.rewards.judge.verdict import Asker
 from togi.rollout import score
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Group, Score, Task, Trajectory
 
 ATTACKED = 8

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from togi.folder import dumps, write_text
+from togi.run_folder.files import dumps, write_text
 
 
 def write_record(folder: Path, name: str, record: Mapping[str, Any]) -> Path:

@@ -15,7 +15,7 @@ from togi.evidence.after.verifier_rates import write_verification
 from togi.models.scalar_heads import load_scalar
 from togi.rewards.judge.local_judge import LocalJudge
 from togi.run import Run, Watch
-from togi.workshop import Workshop
+from togi.stage_state import Workshop
 
 
 def measure_stage(run: Run, work: Workshop, path: Path, *, step: int, dtype: torch.dtype, watch: Watch) -> Path | None:

@@ -14,7 +14,7 @@ from statistics import fmean
 from togi.evidence.after.run_cost import FORWARD, LEARN
 from togi.run import Run, Stage
 from togi.samplers import Against, Dynamic, Groups, Referenced, Rejection, Revised, StepLabels, WithGreedy
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Sampling, Task
 
 EVALUATION = ""  # what no stage is named

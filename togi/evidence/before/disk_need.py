@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from togi.evidence.before.cost_estimate import attempts_of
 from togi.evidence.before.machine_fitness import free_disk
-from togi.folder import FolderError
 from togi.run import Run
+from togi.run_folder.files import FolderError
 
 SAVED = 12  # bytes of a checkpoint a trained parameter: its weight and two moments in float32
 ROW, TOKEN = 800, 4  # bytes of a rollout beside its completion, and of a token of that

@@ -26,7 +26,6 @@ from togi.evidence.redteam.command import keep as keep_cards
 from togi.evidence.redteam.reward_card import Card
 from togi.evidence.redteam.run_rewards import attack_run, is_blind
 from togi.harmless_text import shortened, visible
-from togi.manifest import asked_tier, choose_dtype
 from togi.memory import memory_limit
 from togi.models.arithmetic_rate import probe_bf16
 from togi.models.load_model import Loaded
@@ -34,9 +33,10 @@ from togi.models.packing import PackedModel
 from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, open_model, ready
+from togi.run_folder.manifest import asked_tier, choose_dtype
 from togi.samplers import Groups
 from togi.sandbox.tiers.choose import cores, standing
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Task
 
 TASKS, ATTEMPTS = 32, 8

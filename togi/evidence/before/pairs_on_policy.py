@@ -18,7 +18,7 @@ from togi.evidence.findings import Finding
 from togi.models.microbatch import microbatches
 from togi.protocols import Engine, Model
 from togi.rollout import attempt_seed
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Group, Prompt, Sampling, Score, Task, Trajectory
 
 Array = NDArray[np.float64]

@@ -10,7 +10,7 @@ from togi.protocols import Engine, Model, Reward
 from togi.rewards.algebra import Composable
 from togi.rewards.judge.fooled import Family, attack
 from togi.rewards.judge.open_judge import Opened
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Task
 
 ATTACKED = 2  # tasks at which a judge is attacked: every attack is tried at each

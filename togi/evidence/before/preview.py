@@ -32,15 +32,15 @@ from togi.evidence.redteam.attack_reward import GLANCE, NoAnswer, redteam
 from togi.evidence.redteam.card_text import in_a_line
 from togi.evidence.redteam.run_rewards import asks, is_blind
 from togi.harmless_text import shortened, visible
-from togi.manifest import choose_dtype
 from togi.models.arithmetic_rate import probe_bf16
 from togi.models.load_model import Loaded
 from togi.protocols import Reward
 from togi.rewards.algebra import NotTrainedYet
 from togi.rewards.printed_output import printed_to
 from togi.run import BASE, Run, open_model, ready
+from togi.run_folder.manifest import choose_dtype
 from togi.sandbox.tiers.choose import cores
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Sampling, Task
 
 SHOWN, CHECKED = 2, 1000

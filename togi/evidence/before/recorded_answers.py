@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from togi.evidence.findings import Finding
 from togi.harmless_text import shortened
 from togi.protocols import Reward
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Score, Task, Trajectory
 
 

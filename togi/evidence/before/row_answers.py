@@ -23,7 +23,7 @@ from togi.rewards.verifiers import first_answer
 from togi.types import Message, Score, Task, Trajectory
 
 if TYPE_CHECKING:
-    from togi.text import Chat
+    from togi.tokenization import Chat
 
 Kind = Literal["gold", "empty", "wrong"]
 Sight = Literal["answer", "open", "blind"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from togi.folder import FolderError, writing
 from togi.harmless_text import visible
+from togi.run_folder.files import FolderError, writing
 
 LARGEST = 1 << 20  # bytes; then the log is kept as rewards.log.old and begun anew
 NAME = "rewards.log"

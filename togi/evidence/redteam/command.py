@@ -14,10 +14,10 @@ from togi.evidence.redteam.attack_reward import FULL, redteam, resized
 from togi.evidence.redteam.card_text import render
 from togi.evidence.redteam.reward_card import FILE, Card, write_cards
 from togi.evidence.redteam.run_rewards import attack_run
-from togi.folder import append_event, mark
-from togi.links import EVENTS
 from togi.rewards import parse_reward
 from togi.run import Run
+from togi.run_folder.files import append_event, mark
+from togi.run_folder.links import EVENTS
 
 __all__ = ["bare", "recipe", "sweep", "write_cards"]
 

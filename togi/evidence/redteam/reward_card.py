@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from togi.folder import dumps, write_text
+from togi.run_folder.files import dumps, write_text
 
 Severity = Literal["note", "low", "medium", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("note", "low", "medium", "high", "critical")

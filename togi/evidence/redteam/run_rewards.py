@@ -17,7 +17,7 @@ from togi.run import BASE, Run, open_model, ready
 from togi.types import Message, Task, Trajectory
 
 if TYPE_CHECKING:
-    from togi.text import Chat
+    from togi.tokenization import Chat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +81,8 @@ def _opened(run: Run, reward: Reward) -> tuple[Reward | None, Make]:
     """The reward with the models it asks, or None when one of them is not trained yet; and how attempts are made."""
     # Here, since most rewards ask no model, and are attacked without torch.
     from togi.engines.native import NativeEngine
-    from togi.manifest import choose_dtype
-    from togi.text import Chat
+    from togi.run_folder.manifest import choose_dtype
+    from togi.tokenization import Chat
 
     loaded = open_model(run, BASE)
     chat = Chat(loaded.tokenizer, loaded.eos_ids)

@@ -26,7 +26,7 @@ from togi.protocols import Engine
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge.outage import JudgeWarning
 from togi.rewards.judge.verdict import MARK, Question, Reply
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Ids, Prompt, Sample, Sampling, Turn
 
 TOKENS = 2400

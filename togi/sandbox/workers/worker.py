@@ -24,7 +24,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from togi.function import resolve
+from togi.find_function import resolve
 from togi.sandbox.confine.process_end import ending
 from togi.sandbox.confine.scratch import empty
 from togi.sandbox.workers.worker_call import OUTPUT_LIMIT, Capped, failure, make, make_and_end

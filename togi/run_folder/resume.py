@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from togi.checkpoint import checkpoints, newest_good
-from togi.folder import FolderError, RunFolder, mark, read_lines, remove, writing
-from togi.integrity import Fault, Vouched, chain_faults, file_faults, log_faults, read_chain, vouched
 from togi.interrupt import Interrupts
-from togi.links import LOGS
-from togi.manifest import claim
 from togi.run import BASE, Run, Stage, Watch, stage_model
+from togi.run_folder.checkpoint import checkpoints, newest_good
+from togi.run_folder.files import FolderError, RunFolder, mark, read_lines, remove, writing
+from togi.run_folder.integrity import Fault, Vouched, chain_faults, file_faults, log_faults, read_chain, vouched
+from togi.run_folder.links import LOGS
+from togi.run_folder.manifest import claim
 
 MADE_BY_STAGES = ("models/{}", "evaluations/{}.json", "preferences/{}.json", "verification/{}.json", "steps/{}.json")
 SHOWN = 5  # files named in one message

@@ -16,7 +16,6 @@ from togi.data import Tasks, TaskStream, load_collected, split, stream
 from togi.engines import Mixture, NativeEngine
 from togi.evidence.before.grading_time import GradingTime
 from togi.evidence.during.stuck_stage import RewardCheck
-from togi.folder import digest
 from togi.models.load_model import Loaded
 from togi.models.policy import LocalPolicy, Reference
 from togi.models.reference_logps import References, references
@@ -24,8 +23,9 @@ from togi.models.scalar_heads import load_scalar
 from togi.protocols import Engine
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, Watch, ready, stage_model, start_of
+from togi.run_folder.files import digest
 from togi.samplers.group import draw
-from togi.text import Chat
+from togi.tokenization import Chat
 from togi.types import Group, Memory, Need, Sample
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from togi.folder import dumps, file_mark, write_folder, writing
+from togi.run_folder.files import dumps, file_mark, write_folder, writing
 
 STATE = "state.json"
 MANIFEST = "manifest.json"

@@ -86,7 +86,7 @@ class _Process:
         if self._running is None or self._running.poll() is not None:
             self._ready = False
             self._running = subprocess.Popen(
-                [sys.executable, "-P", "-c", "from togi.template import serve; serve()"],
+                [sys.executable, "-P", "-c", "from togi.template_process import serve; serve()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

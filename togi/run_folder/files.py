@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Self
 
 from safetensors import SafetensorError
 
-from togi.links import EVENTS, LOCK, stray
+from togi.run_folder.links import EVENTS, LOCK, stray
 
 Json = dict[str, Any]
 

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from togi.envs.constitution import Constitution
-from togi.folder import FolderError, RunFolder, digest, mark, remove, write_text, writing
-from togi.integrity import read_chain, vouched
-from togi.links import LOGS, PARTS
 from togi.memory import installed
 from togi.models.weight_files import file_sha256
 from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.run import Run
+from togi.run_folder.files import FolderError, RunFolder, digest, mark, remove, write_text, writing
+from togi.run_folder.integrity import read_chain, vouched
+from togi.run_folder.links import LOGS, PARTS
 from togi.sandbox.box import AnyTier
 from togi.sandbox.tiers.choose import standing
 

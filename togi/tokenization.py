@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from togi.template import TemplateError, render
+from togi.template_process import TemplateError, render
 from togi.types import Ids, Message, Task, Turn
 
 # Used when a tokenizer brings no template. Content starts on its own line, because a prompt that ends in a space

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from togi.checkpoint import checkpoints, find_fault
-from togi.folder import FolderError, Json, digest, dumps, mark, refuse_links
-from togi.links import EVENTS, LOGS, PARTS, WHOLE, stray
 from togi.models.model_source import newest_model
+from togi.run_folder.checkpoint import checkpoints, find_fault
+from togi.run_folder.files import FolderError, Json, digest, dumps, mark, refuse_links
+from togi.run_folder.links import EVENTS, LOGS, PARTS, WHOLE, stray
 
 SHORTEST_HEAD = 16  # hexadecimal digits that are taken for an event's hash
 
