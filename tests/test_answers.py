@@ -14,7 +14,7 @@ import sentence_answers
 from hypothesis import given, settings, strategies as st
 
 from togi import rewards
-from togi.recipe import check
+from togi.recipe import combinations as check
 from togi.rewards import form, gate
 from togi.rewards.graders import (
     choice as grade_choice,

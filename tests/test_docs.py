@@ -30,7 +30,7 @@ from togi.evidence.before.row_answers import cases_of
 from togi.models.load_model import Loaded
 from togi.recipe import load_recipe
 from togi.recipe.build import build
-from togi.recipe.read import read_values
+from togi.recipe.read_toml import read_values
 from togi.rewards import REWARDS, parse_reward, python
 from togi.rewards.algebra import leaves_of
 from togi.rewards.expression import parameters

@@ -10,10 +10,10 @@ import pytest
 from togi.cli import run_command
 from togi.credentials import secret_in, without_secrets
 from togi.harmless_text import ACTIVE
-from togi.recipe.elsewhere import ELSEWHERE
 from togi.recipe.errors import fields_at
-from togi.recipe.locate import LONGEST, lines_of
-from togi.recipe.read import read_text
+from togi.recipe.key_lines import LONGEST, lines_of
+from togi.recipe.other_trainers import ELSEWHERE
+from togi.recipe.read_toml import read_text
 from togi.rewards import parse_reward
 
 SMALL = """\
@@ -237,7 +237,7 @@ def test_names_of_other_trainers_are_answered_with_ours(line: str, expected: str
 
 def test_every_answer_names_a_key_that_there_is() -> None:
     from togi.algorithms import ALGORITHMS
-    from togi.recipe.settings import settings_of
+    from togi.recipe.algorithm_settings import settings_of
 
     places = {"[[stage]]": ("stage", 0), "at the top": (), "the top, and in [data.train]": ()}
     settings = {name for algorithm in ALGORITHMS.values() for name in vars(algorithm)}

@@ -14,7 +14,7 @@ from judge_doubles import attempts
 from togi.algorithms import ALGORITHMS
 from togi.algorithms.scorers.genrm import KEYS, SOLUTION, Chains, GenRM, Verdicts, _opening, verdict_of
 from togi.batch import collate
-from togi.recipe.settings import attempts_of, configured, settings_of
+from togi.recipe.algorithm_settings import attempts_of, configured, settings_of
 from togi.rewards.judge.judge_prompts import VERIFY, verification_prompt
 from togi.types import Group, Message, Outputs, Sample, Score, Task, Trajectory, Turn
 

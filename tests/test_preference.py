@@ -38,8 +38,8 @@ from togi.batch import collate, minibatches
 from togi.models.microbatch import microbatches
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.protocols import Algorithm
-from togi.recipe.check import without_signal
-from togi.recipe.settings import configured, settings_of
+from togi.recipe.algorithm_settings import configured, settings_of
+from togi.recipe.combinations import without_signal
 from togi.samplers import Recorded, Rejection
 from togi.samplers.rejection import accept
 from togi.types import LOGP, Batch, Group, Mean, Memory, Output, Outputs, Sample, Score, Task, Trajectory, Turn

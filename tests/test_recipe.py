@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from togi.recipe.errors import COMMAND_LINE, RecipeError
-from togi.recipe.locate import lines_of
-from togi.recipe.read import Reading, read_recipe, read_text
+from togi.recipe.key_lines import lines_of
+from togi.recipe.read_toml import Reading, read_recipe, read_text
 
 RECIPE = """\
 name = "small"

@@ -22,7 +22,7 @@ from togi.extras import lacking
 from togi.recipe import RecipeError, load_recipe
 from togi.recipe.errors import model_at
 from togi.recipe.schema import Recipe
-from togi.recipe.show import origins
+from togi.recipe.show_origins import origins
 from togi.run import Run
 from togi.run_folder.files import digest
 from togi.samplers import Dynamic, Groups

@@ -14,7 +14,7 @@ from test_early_errors import commands
 from test_foreign_models import CONFIG, write_weights
 
 from togi.recipe.build import build
-from togi.recipe.read import read_recipe
+from togi.recipe.read_toml import read_recipe
 from togi.run_folder.checkpoint import save_checkpoint
 from togi.run_folder.files import RunFolder
 from togi.run_folder.links import LOGS

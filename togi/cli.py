@@ -60,7 +60,7 @@ def preview(recipe: RecipePath, *overrides: Overrides) -> int:
     from togi.recipe import load_recipe
 
     plan = load_recipe(recipe, overrides).run
-    from togi.recipe.start import check_start
+    from togi.recipe.at_hand import check_start
 
     check_start(plan)
     from togi.evidence.before.preview import preview as look
@@ -76,7 +76,7 @@ def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
     from togi.recipe import load_recipe
 
     plan = load_recipe(recipe, overrides).run
-    from togi.recipe.start import check_start
+    from togi.recipe.at_hand import check_start
 
     check_start(plan)
     from togi.evidence.before.doctor import doctor as check
@@ -133,8 +133,8 @@ def train(
     from togi.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides, folder=folder)
-    from togi.recipe.show import origins, show
-    from togi.recipe.start import check_start
+    from togi.recipe.at_hand import check_start
+    from togi.recipe.show_origins import origins, show
 
     if as_json and not dry_run:
         raise ValueError("--json says how --dry-run prints: add --dry-run")
@@ -179,7 +179,7 @@ def evaluate(
     changes = {"attempts": attempts, "tasks": tasks}
     overrides = [f"evaluation.{name}={value}" for name, value in changes.items() if value is not None]
     plan = load_recipe(run, overrides).run
-    from togi.recipe.start import check_start
+    from togi.recipe.at_hand import check_start
 
     check_start(plan)
     from togi.evidence.after.eval_command import evaluate_run, pick_model, table
@@ -310,7 +310,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _usual(option: Token) -> str:
     """What an option of another trainer is here."""
-    from togi.recipe.elsewhere import ELSEWHERE
+    from togi.recipe.other_trainers import ELSEWHERE
 
     name = (option.keyword or option.value).partition("=")[0].lstrip("-").replace("-", "_")
     there = ELSEWHERE.get(name.rpartition(".")[2])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from togi.recipe.errors import RecipeError
-from togi.recipe.read import Reading, read_recipe
+from togi.recipe.read_toml import Reading, read_recipe
 from togi.recipe.schema import Recipe
 
 if TYPE_CHECKING:

@@ -20,12 +20,12 @@ from togi.find_function import absolute
 from togi.models.adapter_and_update import Lora, Optimiser
 from togi.models.model_source import check_source
 from togi.protocols import Algorithm, Env, Reward
-from togi.recipe import check
+from togi.recipe import combinations as check
+from togi.recipe.algorithm_settings import SettingError, attempts_of, configured, settings_of
 from togi.recipe.errors import RecipeError, did_you_mean
-from togi.recipe.locate import Key
-from togi.recipe.read import Reading
+from togi.recipe.key_lines import Key
+from togi.recipe.read_toml import Reading
 from togi.recipe.schema import SOURCES, RewardTable, SamplingTable, SourceTable, StageSourceTable, StageTable
-from togi.recipe.settings import SettingError, attempts_of, configured, settings_of
 from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, ModelChoice, Run, Stage, Until
 from togi.sandbox.workers.pool import Pool

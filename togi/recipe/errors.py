@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from togi.harmless_text import shortened
-from togi.recipe.elsewhere import ELSEWHERE
-from togi.recipe.locate import Key
+from togi.recipe.key_lines import Key
+from togi.recipe.other_trainers import ELSEWHERE
 from togi.recipe.schema import Recipe, StageTable
 
 COMMAND_LINE = "command line"

@@ -13,9 +13,9 @@ import numpy as np
 
 from togi.algorithms.preference.single_answers import Single
 from togi.protocols import Algorithm, Reward
-from togi.recipe.locate import Key
+from togi.recipe.algorithm_settings import attempts_of
+from togi.recipe.key_lines import Key
 from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
-from togi.recipe.settings import attempts_of
 from togi.rewards.algebra import leaves_of
 from togi.rewards.verifiers import Verifier
 from togi.run import BASE

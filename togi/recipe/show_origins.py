@@ -12,8 +12,8 @@ from rich.text import Text
 
 from togi.harmless_text import ACTIVE, visible
 from togi.recipe.errors import DEFAULT, dotted
-from togi.recipe.locate import Key
-from togi.recipe.read import Reading
+from togi.recipe.key_lines import Key
+from togi.recipe.read_toml import Reading
 
 BARE = re.compile(r"[A-Za-z0-9_-]+")  # keys that TOML takes without quotes
 

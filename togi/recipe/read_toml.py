@@ -30,7 +30,7 @@ from togi.recipe.errors import (
     tell,
     where,
 )
-from togi.recipe.locate import DEEPEST, LONGEST, Key, Unreadable, lines_of, statements
+from togi.recipe.key_lines import DEEPEST, LONGEST, Key, Unreadable, lines_of, statements
 from togi.recipe.schema import Recipe
 
 NEIGHBOURS = 20  # recipes named when one was not found

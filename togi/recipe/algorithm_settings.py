@@ -14,9 +14,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from togi.algorithms import AVERAGES, BASELINES, ConstantLength
 from togi.protocols import Algorithm, Sampler
-from togi.recipe.elsewhere import ELSEWHERE
 from togi.recipe.errors import did_you_mean, explain, shown
-from togi.recipe.locate import Key
+from togi.recipe.key_lines import Key
+from togi.recipe.other_trainers import ELSEWHERE
 from togi.samplers import Groups
 
 MOST_DRAWN = 10_000
