@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from togi.rewards.judge import judge_prompts as prompts
-from togi.rewards.judge.judge_rewards import judge, preference
-from togi.rewards.judge.open_judge import OpenGrade, OpenPreference
+from togi.rewards.judge.grade import OpenGrade, judge
+from togi.rewards.judge.preference import OpenPreference, preference
 from togi.rewards.judge.verdict import Question, Reply
 from togi.types import Message, Task, Trajectory, Turn
 

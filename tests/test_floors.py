@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,14 @@ FLOORS = {
     "losses": 1,
     "advantages": 1,
     "statistics": 1,
-    "function": 1,
+    "find_function": 1,
     "unicode_words": 1,
+    "harmless_text": 1,
     "credentials": 1,
-    "template": 1,
+    "template_process": 1,
     "memory": 1,
     "batch": 1,
-    "text": 2,
+    "tokenization": 2,
     "data": 2,
     "models": 2,
     "engines": 3,
@@ -33,14 +35,9 @@ FLOORS = {
     "algorithms": 4,
     "records": 4,
     "interrupt": 5,
-    "links": 5,
-    "folder": 5,
-    "integrity": 5,
-    "resume": 5,
-    "checkpoint": 5,
-    "manifest": 5,
+    "run_folder": 5,
     "run": 5,
-    "workshop": 5,
+    "stage_state": 5,
     "train": 5,
     "evidence": 5,
     "recipe": 6,
@@ -86,9 +83,10 @@ def imports(path: Path) -> list[tuple[str, bool]]:
             found += [(alias.name, id(node) not in inner) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.append((str(node.module), id(node) not in inner))
-            if node.module == "togi":
-                found += [(f"togi.{alias.name}", id(node) not in inner) for alias in node.names]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            files = [name for name in names if (ROOT.parent / name.replace(".", "/")).with_suffix(".py").exists()]
+            rest = [str(node.module)] if len(files) < len(names) else []
+            found += [(name, id(node) not in inner) for name in [*files, *rest]]
     return found
 
 
@@ -105,6 +103,38 @@ def test_imports_go_down(path: Path) -> None:
                     f"{path.name} (floor {FLOORS[here]}) imports {module}, a higher floor"
                 )
                 assert not (same and FLOORS[here] < 3 and here != there and "__" not in there), f"{path.name}: {module}"
+
+
+FOLDERS = {
+    "evidence": ("findings", "during", "after", "redteam", "before"),
+    "sandbox": ("box", "codec", "confine", "tiers", "workers", "standing"),
+    "algorithms": ("policy_gradient", "preference", "scorers"),
+    "rewards": ("algebra", "blame", "graders", "verifiers", "expression"),
+}
+"""Inside a folder: each of these imports only what stands before it."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_import_in_one_direction(path: Path) -> None:
+    folder, *rest = path.relative_to(ROOT).with_suffix("").parts
+    rooms = FOLDERS.get(folder, ())
+    if rest and rest[0] in rooms:
+        for module, _ in imports(path):
+            there = module.removeprefix(f"togi.{folder}.").split(".")[0]
+            if there in rooms:
+                assert rooms.index(there) <= rooms.index(rest[0]), f"{path}: {module} stands after it"
+
+
+def test_no_circles() -> None:
+    """Imports inside functions count: a circle is one thought cut into two files."""
+    names = {"togi." + ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    wanted = {name: {module for module, _ in imports(path) if module in names} for name, path in names.items()}
+    graph = TopologicalSorter({name: modules - {name} for name, modules in wanted.items()})
+    try:
+        graph.prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

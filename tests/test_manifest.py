@@ -12,7 +12,7 @@ import pytest
 from togi.find_function import resolve
 from togi.recipe.build import build
 from togi.recipe.read_toml import read_recipe
-from togi.rewards.judge.judge_rewards import judge
+from togi.rewards.judge.grade import judge
 from togi.rewards.judge.rubric import rubric
 from togi.rewards.verifiers import json_schema
 from togi.run import Run

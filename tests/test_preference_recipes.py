@@ -21,8 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from togi.recipe import load_recipe
 from togi.rewards.judge import JudgeWarning, judge
+from togi.rewards.judge.grade import OpenGrade
 from togi.rewards.judge.judge_prompts import RUBRIC
-from togi.rewards.judge.open_judge import OpenGrade
 from togi.rewards.judge.verdict import Question, Reply
 from togi.run import Run, Silent
 from togi.train import train

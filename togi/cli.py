@@ -149,7 +149,7 @@ def train(
     from togi.run_folder.integrity import read_chain
     from togi.run_folder.manifest import asked_tier
     from togi.run_folder.resume import held
-    from togi.sandbox.tiers.choose import standing
+    from togi.sandbox.standing import standing
 
     with Live() as watch, held(loaded.run, watch, allow_changes=allow_changes) as ours:
         kept_in = standing(asked_tier(loaded.run))

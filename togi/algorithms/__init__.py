@@ -1,4 +1,4 @@
-"""Algorithms, one page each, and their names. Nothing here knows where a name is read.
+"""Algorithms, one page each, in families, and their names. Nothing here knows where a name is read.
 
 A page imports torch where it calculates, so that a recipe is checked without it.
 """
@@ -6,6 +6,7 @@ A page imports torch where it calculates, so that a recipe is checked without it
 from collections.abc import Mapping
 
 from togi.algorithms.collect import Collect
+from togi.algorithms.policy_gradient import POLICY_GRADIENT
 from togi.algorithms.policy_gradient.base import AVERAGES, ConstantLength, PolicyGradient
 from togi.algorithms.policy_gradient.dapo import DAPO
 from togi.algorithms.policy_gradient.dr_grpo import DR_GRPO
@@ -21,6 +22,7 @@ from togi.algorithms.policy_gradient.remax import ReMax
 from togi.algorithms.policy_gradient.rloo import RLOO
 from togi.algorithms.policy_gradient.rlpr import RLPR
 from togi.algorithms.policy_gradient.verifree import VeriFree
+from togi.algorithms.preference import PREFERENCE
 from togi.algorithms.preference.base import Listwise, Pairwise, Preference, ReferenceFree
 from togi.algorithms.preference.bco import BCO
 from togi.algorithms.preference.dpo import CDPO, DPO, DPO_NORM, ONLINE_DPO, RPO
@@ -33,7 +35,8 @@ from togi.algorithms.preference.reference_free import CPO, ORPO, SimPO, SLiC
 from togi.algorithms.preference.rso import RSO
 from togi.algorithms.preference.single_answers import Single
 from togi.algorithms.preference.sppo import SPPO
-from togi.algorithms.scorers.genrm import Chains, GenRM
+from togi.algorithms.scorers import SCORERS
+from togi.algorithms.scorers.genrm import GenRM
 from togi.algorithms.scorers.process_reward_model import ProcessRewardModel
 from togi.algorithms.scorers.reward_model import RewardModel
 from togi.algorithms.sft import SFT
@@ -45,54 +48,10 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "sft_revised": SFT(sampler=Revised()),
     "collect": Collect(),
     "collect_revised": Collect(sampler=Revised()),
-    "grpo": GRPO(),
-    "dr_grpo": DR_GRPO,
-    "dapo": DAPO,
-    "rloo": RLOO(),
-    "reinforce_pp": ReinforcePP(),
-    "reinforce_pp_baseline": REINFORCE_PP_BASELINE,
-    "lite_ppo": LITE_PPO,
-    "pass_at_k": PassAtK(),
-    "pass_at_k_training": PASS_AT_K_TRAINING,
-    "reward_model": RewardModel(),
-    "genrm": GenRM(),
-    "genrm_cot": GenRM(sampler=Chains()),
-    "process_reward_model": ProcessRewardModel(),
     "step_labels": Collect(sampler=StepLabels()),
-    "rlpr": RLPR(),
-    "verifree": VeriFree(),
-    "entropy_minimisation": EntropyMinimisation(),
-    "ppo": PPO(),
-    "prime": PRIME(),
-    "reinforce_baseline": REINFORCE_BASELINE,
-    "remax": ReMax(),
-    "nash_md": NashMD(),
-    "dpo": DPO(),
-    "cdpo": CDPO,
-    "robust_dpo": RobustDPO(),
-    "rpo": RPO,
-    "dpo_norm": DPO_NORM,
-    "ld_dpo": LDDPO(),
-    "online_dpo": ONLINE_DPO,
-    "ipo": IPO(),
-    "ipo_sum": IPO_SUM,
-    "f_dpo": FDPO(),
-    "dpop": DPOP(),
-    "apo_zero": APOZero(),
-    "apo_down": APODown(),
-    "exo": EXO(),
-    "exo_reward": EXOReward(),
-    "infonca": InfoNCA(),
-    "nca": NCA(),
-    "pl_dpo": PLDPO(),
-    "sppo": SPPO(),
-    "rso": RSO(),
-    "slic": SLiC(),
-    "orpo": ORPO(),
-    "simpo": SimPO(),
-    "cpo": CPO(),
-    "kto": KTO(),
-    "bco": BCO(),
+    **POLICY_GRADIENT,
+    **SCORERS,
+    **PREFERENCE,
 }
 """Every algorithm by name, with its paper's values; ``dataclasses.replace`` makes a variant."""
 

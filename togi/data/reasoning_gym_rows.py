@@ -3,8 +3,8 @@
 Several data sets draw in the order of a set, which Python's string hashes decide. The process fixes them, as the
 workers that score do: the same seed then makes the same questions in every run.
 
-Started as ``python -m togi.data.reasoning_gym_rows``, with ``{"name", "seed", "size", "config", "most"}`` as JSON on standard input.
-It answers with a JSON line a row, or with ``{"refused": why}``, and ends when nobody reads on.
+Started as ``python -m togi.data.reasoning_gym_rows``, with ``{"name", "seed", "size", "config", "most"}`` as JSON on
+standard input. It answers with a JSON line a row, or with ``{"refused": why}``, and ends when nobody reads on.
 """
 
 from __future__ import annotations

@@ -1,1 +1,3 @@
-"""What a run can prove: held-out evaluation, diagnosis before training, cost. It knows no recipe file and no page."""
+"""What a run can prove, by when it speaks: ``before/`` training, ``redteam/`` against its rewards, ``during/``
+training, and ``after/`` it. It knows no recipe file and no page.
+"""

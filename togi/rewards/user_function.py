@@ -1,4 +1,4 @@
-"""A user's own function as a reward, asked in workers (grade_user.py), and who is to blame where that fails.
+"""A user's own function as a reward, asked in workers (graders/user_function.py), and who is to blame where that fails.
 
 What is asked together and fails is asked again one by one, so that one completion costs its siblings nothing.
 """

@@ -32,7 +32,7 @@ from togi.run_folder.files import FolderError, RunFolder, digest, mark, remove, 
 from togi.run_folder.integrity import read_chain, vouched
 from togi.run_folder.links import LOGS, PARTS
 from togi.sandbox.box import AnyTier
-from togi.sandbox.tiers.choose import standing
+from togi.sandbox.standing import standing
 
 if TYPE_CHECKING:
     import torch
@@ -294,7 +294,7 @@ def machine() -> dict[str, Any]:
 
 def commit() -> str | None:
     """The git commit of Togi's own checkout; None when it was installed from a package or git is not there."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None
     done = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)

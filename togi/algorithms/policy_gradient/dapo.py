@@ -3,8 +3,9 @@
 Clip-higher leaves rare tokens more room to grow (equation 10); every token weighs the same, so long answers are not
 diluted; groups that are all right or all wrong are sampled again (equation 11); and there is no KL. Attempts that ran
 out of room are left out of the loss (overlong filtering). The other way to treat them, the soft overlong punishment
-(equation 13), is a reward: ``overlong`` in togi/rewards/length_shaping.py. With it in the reward, set ``drop_truncated`` to
-false: one attempt should not meet both. Left out: the oversized rollout batches that hide the extra sampling rounds.
+(equation 13), is a reward: ``overlong`` in togi/rewards/length_shaping.py. With it in the reward, set
+``drop_truncated`` to false: one attempt should not meet both. Left out: the oversized rollout batches that hide the
+extra sampling rounds.
 """
 
 from __future__ import annotations

@@ -22,8 +22,7 @@ from togi.algorithms.policy_gradient.base import mean
 from togi.batch import trajectories
 from togi.protocols import Algorithm, Play, Sampler
 from togi.rewards.judge.judge_prompts import VERIFY, verification_prompt
-from togi.rewards.judge.open_judge import YES_NO
-from togi.rewards.judge.verdict import MARK, read_text
+from togi.rewards.judge.verdict import MARK, YES_NO, read_text
 from togi.samplers.group import draw
 from togi.types import Batch, Group, Loss, Memory, Message, Outputs, Sample, Score, Task, Trains, Trajectory, Turn
 from togi.unicode_words import WORD

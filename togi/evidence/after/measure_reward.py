@@ -1,7 +1,8 @@
 """Measuring a reward model, a verifier, or any other reward on held-out answers; whoever is measured never sees which
 were good.
 
-The forms on disk and what the numbers mean are for ``pairs.py``, ``agreement.py`` and ``verification.py`` to say.
+The forms on disk and what the numbers mean are for ``measured_pairs_file.py``, ``pair_agreement.py`` and
+``verifier_rates.py`` to say.
 """
 
 from __future__ import annotations

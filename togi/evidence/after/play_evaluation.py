@@ -1,6 +1,6 @@
 """Held-out evaluation: every task is attempted several times and everything is kept. It knows no model, no statistics.
 
-What the numbers mean is ``summary.py``'s to say; the form on disk is ``evaluation.py``'s.
+What the numbers mean is ``evaluation_summary.py``'s to say; the form on disk is ``evaluation_file.py``'s.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, open_model, ready
 from togi.run_folder.manifest import asked_tier, choose_dtype
 from togi.samplers import Groups
-from togi.sandbox.tiers.choose import cores, standing
+from togi.sandbox.standing import standing
+from togi.sandbox.tiers.choose import cores
 from togi.tokenization import Chat
 from togi.types import Task
 

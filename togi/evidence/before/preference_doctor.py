@@ -8,8 +8,8 @@ from togi.evidence.before.pairs_on_policy import likelihood_findings, own_likeli
 from togi.evidence.findings import Finding
 from togi.protocols import Engine, Model, Reward
 from togi.rewards.algebra import Composable
+from togi.rewards.judge.base import Opened
 from togi.rewards.judge.fooled import Family, attack
-from togi.rewards.judge.open_judge import Opened
 from togi.tokenization import Chat
 from togi.types import Task
 

@@ -1,4 +1,4 @@
-"""Watching a run: signals over a stage's metrics and rollouts, and alarms with the attempts that show them."""
+"""While a stage trains: signals over its metrics and rollouts, alarms with attempts that show them, when to stop."""
 
 from togi.evidence.during.alarms import Alarm, Watching, readings, watched
 from togi.evidence.during.signal_level import Reading

@@ -11,7 +11,7 @@ from togi.protocols import Batched, Reward
 from togi.rewards.algebra import Composable, Leaf, leaves_of
 from togi.rewards.blame import ran_over
 from togi.rewards.code import code
-from togi.rewards.judge.open_judge import Opened
+from togi.rewards.judge.base import Opened
 from togi.sandbox.workers.pool import Pool
 from togi.types import Score, Task, Trajectory, Turn
 

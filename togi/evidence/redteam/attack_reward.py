@@ -20,8 +20,8 @@ from togi.evidence.redteam.reward_card import FAMILIES, Card, Payout, Severity, 
 from togi.evidence.redteam.wrong_programs import programs
 from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
+from togi.rewards.judge.base import Opened
 from togi.rewards.judge.fooled import attack as attack_judge
-from togi.rewards.judge.open_judge import Opened
 from togi.sandbox.workers.pool import Pool
 from togi.types import Task
 

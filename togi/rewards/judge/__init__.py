@@ -1,8 +1,10 @@
 """Judges: rewards that ask a model, here or at a server, and how easily they are fooled. See docs/judges.md."""
 
+from togi.rewards.judge.base import Judge
 from togi.rewards.judge.genrm import genrm
-from togi.rewards.judge.judge_rewards import Judge, judge, preference
+from togi.rewards.judge.grade import judge
 from togi.rewards.judge.outage import JudgeOutage, JudgeWarning, judge_warnings_to
+from togi.rewards.judge.preference import preference
 from togi.rewards.judge.rubric import rubric
 
 __all__ = ["Judge", "JudgeOutage", "JudgeWarning", "genrm", "judge", "judge_warnings_to", "preference", "rubric"]

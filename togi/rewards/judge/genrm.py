@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from togi.rewards.judge import judge_prompts as prompts
-from togi.rewards.judge.judge_rewards import Judge
-from togi.rewards.judge.open_judge import YES_NO, Opened, critique
-from togi.rewards.judge.verdict import Asker, Question, Verdict
+from togi.rewards.judge.base import Judge, Opened, critique
+from togi.rewards.judge.verdict import YES_NO, Asker, Question, Verdict
 from togi.types import Message, Score, Task, Trajectory
 
 if TYPE_CHECKING:

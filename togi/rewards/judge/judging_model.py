@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from togi.models.bundled import BUNDLED
 from togi.rewards.algebra import NotTrainedYet, Surroundings
@@ -12,32 +11,30 @@ from togi.rewards.judge.openai_client import Patience, Server
 from togi.rewards.judge.reply_cache import ReplyCache
 from togi.rewards.judge.server_judge import Cap, Endpoint
 from togi.rewards.judge.verdict import Asker
-
-if TYPE_CHECKING:
-    from togi.rewards.judge.judge_rewards import Judge
+from togi.rewards.judge.who_is_asked import WhoIsAsked
 
 CACHE = "judge.sqlite"
 """The file in a run's folder that holds every reply of a server."""
 
 
-def open_asker(spec: Judge, at: Surroundings) -> Asker:
+def open_asker(who: WhoIsAsked, at: Surroundings) -> Asker:
     """Raises ValueError for an address or key that cannot be used, and for a model that cannot be loaded; NotTrainedYet
     for a stage of the run that has no model yet."""
-    if not spec.base_url:
-        return policy_judge(at) if spec.model == "policy" else open_judge(_source(spec.model, at.folder), at)
+    if not who.base_url:
+        return policy_judge(at) if who.model == "policy" else open_judge(_source(who.model, at.folder), at)
     server = Server(
-        spec.base_url,
-        key_env=spec.key_env,
-        patience=Patience(seconds=spec.seconds, total_seconds=3 * spec.seconds),
+        who.base_url,
+        key_env=who.key_env,
+        patience=Patience(seconds=who.seconds, total_seconds=3 * who.seconds),
     )
     cap = Cap(
-        tokens=spec.most_tokens or None,
-        money=spec.most_money or None,
-        input_price=spec.input_price,
-        output_price=spec.output_price,
+        tokens=who.most_tokens or None,
+        money=who.most_money or None,
+        input_price=who.input_price,
+        output_price=who.output_price,
     )
     cache = ReplyCache(at.folder / CACHE)
-    return Endpoint(server, spec.base_url, spec.model, cache, cap=cap, concurrency=spec.concurrency)
+    return Endpoint(server, who.base_url, who.model, cache, cap=cap, concurrency=who.concurrency)
 
 
 def _source(name: str, folder: Path) -> str:

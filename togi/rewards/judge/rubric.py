@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from togi.rewards.judge import judge_prompts as prompts
-from togi.rewards.judge.judge_rewards import Judge
-from togi.rewards.judge.open_judge import Opened, critique
+from togi.rewards.judge.base import Judge, Opened, critique
 from togi.rewards.judge.verdict import Asker, Question, Verdict
 from togi.types import Score, Task, Trajectory
 

@@ -14,6 +14,8 @@ from typing import Protocol
 
 from togi.types import Message, Status
 
+YES_NO = ("Yes", "No")
+
 MARK = "Verdict:"
 """What stands before the verdict when reasons come first, at the start of the last line."""
 

@@ -121,7 +121,7 @@ def _system() -> list[str]:
 def worker_jail(folder: Path, readable: Sequence[Path], megabytes: int, filter_fd: int) -> list[str]:
     """The wall around a worker of a pool: ``folder``, in memory, to write in, the Python it was made for with what is
     installed there and ``readable`` to read, all where they are outside, no network and no other process."""
-    own = Path(__file__).resolve().parents[1]
+    own = Path(__file__).resolve().parents[2]
     asked = [Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     named = [*_python_here(), own, *_installed(own.parent), *asked, *readable]
     named += [Path("/etc/ld.so.cache"), Path("/etc/localtime")]

@@ -28,7 +28,7 @@ from togi.sandbox.confine.libraries import copy_libraries
 from togi.sandbox.confine.process_end import ending
 
 FILES = 64  # open files of a program
-PARTS = ("harness", "codec", "rights")
+PARTS = ("tiers/harness.py", "codec.py", "confine/rights.py")
 LIBRARIES = "lib"  # beside the harness
 
 
@@ -56,10 +56,11 @@ def write_harness(folder: Path) -> Path:
     """Compile the harness and the codec into ``folder``, and copy what Python needs of the system beside them; gives
     the file to start."""
     for part in PARTS:
-        source = Path(__file__).with_name(f"{part}.py")
+        source = Path(__file__).parents[1] / part
+        compiled = folder / f"{source.stem}.pyc"
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-        py_compile.compile(str(source), cfile=str(folder / f"{part}.pyc"), doraise=True, invalidation_mode=mode)
-        (folder / f"{part}.pyc").chmod(0o644)
+        py_compile.compile(str(source), cfile=str(compiled), doraise=True, invalidation_mode=mode)
+        compiled.chmod(0o644)
     if sys.platform == "linux":
         copy_libraries(folder / LIBRARIES)
     return folder / "harness.pyc"

@@ -11,7 +11,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -21,7 +20,6 @@ from togi.sandbox.confine.escape_check import escapes, interprets
 from togi.sandbox.tiers import bubblewrap, landlock, python_subset as subset
 from togi.sandbox.tiers.child_process import write_harness
 from togi.sandbox.tiers.plain_process import Process
-from togi.sandbox.workers.pool import Pool
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
@@ -53,16 +51,6 @@ def open_box(tier: AnyTier = "auto", workers: int | None = None) -> Box:
 def available() -> list[tuple[Tier, str]]:
     """Each tier that keeps programs in, the strongest first, and why it does not hold here; empty when it does."""
     return [(tier, why_not(tier)) for tier in _OPENERS]
-
-
-def standing(asked: AnyTier) -> dict[str, str]:
-    """What keeps in the graders and the programs of a run that asked for this tier; "none" where nothing does."""
-    kept: dict[str, str] = {"graders": "none", "programs": "none"}
-    with suppress(ValueError):
-        kept["graders"] = Pool(tier=asked).tier
-    with suppress(ValueError):
-        kept["programs"] = open_box(asked).tier
-    return kept
 
 
 @cache

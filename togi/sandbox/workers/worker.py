@@ -1,12 +1,12 @@
 """The child process of a pool: loads what calls need, and makes them, each or in a process that it forks for one.
 
-It knows no reward, no task and no model. Started as ``python -m togi.sandbox.workers.worker CALLS REPLIES MEMORY_MB PROCESSES
-USER``; PROCESSES 0 says that no jail is around, and USER -1 that it stays who it is. A call is one line, ``SECRET
-SECONDS {"reference", "functions", "args", "fresh", "warm"}``. It is answered by ``SECRET {"began"}`` once everything is
-imported, and then by ``SECRET {"status", "value", "note", "output", "left", "peak_mb", "retire"}``. A call that is
-``fresh`` is made by a process that makes no other and has no pipe to the pool, forked after a call with the arguments
-``warm``, in which nothing is foreign. After each call what it started is
-ended, and the folder is emptied.
+It knows no reward, no task and no model. Started as ``python -m togi.sandbox.workers.worker CALLS REPLIES MEMORY_MB
+PROCESSES USER``; PROCESSES 0 says that no jail is around, and USER -1 that it stays who it is. A call is one line,
+``SECRET SECONDS {"reference", "functions", "args", "fresh", "warm"}``. It is answered by ``SECRET {"began"}`` once
+everything is imported, and then by ``SECRET {"status", "value", "note", "output", "left", "peak_mb", "retire"}``. A
+call that is ``fresh`` is made by a process that makes no other and has no pipe to the pool, forked after a call with
+the arguments ``warm``, in which nothing is foreign. After each call what it started is ended, and the folder is
+emptied.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def discard(worker: Worker) -> None:
 
 def environment(folder: Path) -> dict[str, str]:
     """What a worker sees: a few harmless variables, no secrets, one thread, a fixed hash seed."""
-    package_parent = str(Path(__file__).resolve().parents[2])
+    package_parent = str(Path(__file__).resolve().parents[3])
     kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     paths = [package_parent, *filter(None, [kept.get("PYTHONPATH")])]
     return kept | {
