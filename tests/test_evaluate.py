@@ -20,7 +20,7 @@ from togi.evidence.after.evaluation_summary import compare, powers, summary
 from togi.evidence.after.play_evaluation import evaluate, from_groups
 from togi.run import Silent
 from togi.train import train
-from togi.types import Group, Message, Sampling, Score, Status, Task, Trajectory, Turn
+from togi.types import Group, Message, Question, Sampling, Score, Status, Task, Trajectory, Turn
 
 NAN = float("nan")
 
@@ -57,11 +57,8 @@ class Answers:
     def __init__(self, value: float) -> None:
         self.value = value
 
-    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
-        return [group(one.id, [self.value] * n) for one in tasks]
-
-    def recorded(self, tasks: Sequence[Task]) -> list[Group]:
-        raise AssertionError("an evaluation never reads recorded answers")
+    def __call__(self, questions: Sequence[Question]) -> list[Group]:
+        return [group(each.task.id, [self.value] * each.attempts) for each in questions]
 
 
 def test_pass_at_k_is_the_unbiased_estimate_averaged_over_tasks() -> None:

@@ -16,7 +16,7 @@ from togi.algorithms.scorers.genrm import KEYS, SOLUTION, Chains, GenRM, Verdict
 from togi.batch import collate
 from togi.recipe.algorithm_settings import attempts_of, configured, settings_of
 from togi.rewards.judge.judge_prompts import VERIFY, verification_prompt
-from togi.types import Group, Message, Outputs, Sample, Score, Task, Trajectory, Turn
+from togi.types import Group, Message, Outputs, Question, Sample, Task, Trajectory, Turn
 
 
 def said(*texts: str) -> tuple[tuple[Message, ...], ...]:
@@ -39,15 +39,15 @@ class Played:
     def __init__(self, chains: Sequence[Trajectory] = ()) -> None:
         self.chains, self.counts = tuple(chains), dict[str, float]()
 
-    def attempts(self, tasks: Sequence[Task], n: int) -> list[tuple[Trajectory, ...]]:
-        return [self.chains[:n] for _ in tasks]
+    @property
+    def chat(self) -> Played:
+        return self
 
-    def recorded(self, tasks: Sequence[Task]) -> list[Group]:
-        return [
-            Group(task=task, trajectories=tuple(attempts(*(m.content for (m,) in task.recorded))),
-                  scores=tuple(Score(value=worth) for worth in task.worth))
-            for task in tasks
-        ]  # fmt: skip
+    def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
+        return [self.chains[: question.attempts] for question in questions]
+
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
+        return attempts(answer[0].content)[0].turns
 
 
 def shown(groups: Sequence[Group]) -> list[tuple[str, str, float]]:

@@ -18,7 +18,7 @@ from togi.rewards.judge.openai_client import Fault, Patience, Server
 from togi.rewards.judge.outage import JudgeWarning
 from togi.rewards.judge.reply_cache import ReplyCache, Spent
 from togi.rewards.judge.server_judge import SILENT, Cap, Endpoint, Position, read_answer, verdict_logp
-from togi.rewards.judge.verdict import Question, Reply, read as verdict_of
+from togi.rewards.judge.verdict import JudgeQuestion, Reply, read as verdict_of
 from togi.types import Message
 
 QUICK = Patience(attempts=2, seconds=1.0, total_seconds=2.0, backoff=0.001)
@@ -28,8 +28,8 @@ RATINGS = tuple(str(i) for i in range(1, 11))
 SOFT = good(said("1", {"1": 0.7, "2": 0.3}))
 
 
-def question(number: int = 0, *, options: tuple[str, ...] = PAIR, tokens: bool = True) -> Question:
-    return Question(messages=(Message(role="user", content=f"question {number}"),), options=options, tokens=tokens)
+def question(number: int = 0, *, options: tuple[str, ...] = PAIR, tokens: bool = True) -> JudgeQuestion:
+    return JudgeQuestion(messages=(Message(role="user", content=f"question {number}"),), options=options, tokens=tokens)
 
 
 def endpoint(fake: Fake, folder: Path, cap: Cap | None = None, concurrency: int = 4, key_env: str = "") -> Endpoint:

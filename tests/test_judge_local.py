@@ -17,7 +17,7 @@ from togi.protocols import Engine, Policy
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import JudgeWarning, judge, preference
 from togi.rewards.judge.local_judge import LocalJudge, exclusive, open_judge
-from togi.rewards.judge.verdict import Question
+from togi.rewards.judge.verdict import JudgeQuestion
 from togi.tokenization import Chat
 from togi.types import Message, Prompt, Sampling, Turn
 
@@ -44,9 +44,9 @@ def asker(at: Surroundings) -> LocalJudge:
 
 def question(
     text: str, options: tuple[str, ...] = ("1", "2"), *, reason: bool = False, tokens: bool = True
-) -> Question:
+) -> JudgeQuestion:
     message = Message(role="user", content=text)
-    return Question(messages=(message,), options=options, reason=reason, tokens=tokens, max_tokens=6)
+    return JudgeQuestion(messages=(message,), options=options, reason=reason, tokens=tokens, max_tokens=6)
 
 
 def plain(at: Surroundings, context: Sequence[int], text: str) -> float:

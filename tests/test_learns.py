@@ -31,7 +31,8 @@ from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import genrm
 from togi.rollout import Episodes
 from togi.samplers import Dynamic, Groups, Recorded, Rejection, WithGreedy
-from togi.tokenization import Chat, Referenced
+from togi.samplers.group import ask, recorded
+from togi.tokenization import Chat
 from togi.types import (
     LOGP,
     Batch,
@@ -42,6 +43,7 @@ from togi.types import (
     Output,
     Outputs,
     Prompt,
+    ReferenceAnswer,
     Sample,
     Sampling,
     Score,
@@ -137,9 +139,9 @@ class Digits:
     def reference(self, task: Task) -> str:
         return str(task.answer)
 
-    def referenced(self, turn: Turn, answer: str, tag: str) -> Referenced:
+    def referenced(self, turn: Turn, answer: str, tag: str) -> ReferenceAnswer:
         prompt, token = (*turn.prompt, *turn.completion[:-1]), (int(answer),)
-        return Referenced(turn=replace(turn, prompt=prompt, completion=token, logp=()), tokens=1)
+        return ReferenceAnswer(turn=replace(turn, prompt=prompt, completion=token, logp=()), tokens=1)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         return "".join(map(str, token_ids))
@@ -193,7 +195,7 @@ def play_of(model: Tiny, reward: Reward) -> Episodes:
 
 
 def measure(model: Tiny) -> float:
-    groups = play_of(model, share).at(10_000)(TASKS, 64)
+    groups = play_of(model, share).at(10_000)(ask(TASKS, 64))
     return sum(score.value for group in groups for score in group.scores) / (64 * len(TASKS))
 
 
@@ -272,7 +274,7 @@ PREFERENCES = [name for name, each in ALGORITHMS.items() if isinstance(each, Pre
 
 def likelihoods(model: Tiny) -> Tensor:
     """Log-probabilities of the recorded answers, mean over tasks: good, middling, bad."""
-    samples = batching.samples(play_of(model, share).recorded(JUDGED))
+    samples = batching.samples([recorded(task, Digits()) for task in JUDGED])
     with torch.no_grad():
         return model(batching.collate(samples)).logp_BT.sum(1).view(len(JUDGED), 3).mean(0)
 
@@ -350,7 +352,7 @@ def test_minimising_entropy_sharpens_what_was_likeliest() -> None:
 
 
 def drawn(model: Tiny, task: Task) -> list[Trajectory]:
-    [attempts] = play_of(model, share).at(10_000).attempts([task], 64)
+    [attempts] = play_of(model, share).at(10_000).attempts(ask([task], 64))
     return list(attempts)
 
 
@@ -385,7 +387,7 @@ def test_learning_through_the_real_engine_and_policy(name: str) -> None:
                 assert metrics["sampling/sampling_logp_difference/mean"] < 1e-4
         engine.sync(policy)
     assert engine.version == policy.step > 0
-    assert sum(s.value for g in play.at(10_000)(TASKS, 32) for s in g.scores) / 96 > 0.8
+    assert sum(s.value for g in play.at(10_000)(ask(TASKS, 32)) for s in g.scores) / 96 > 0.8
 
 
 def test_a_tiny_model_learns_to_say_yes_rightly_and_is_asked_as_it_was_taught(tmp_path: Path) -> None:

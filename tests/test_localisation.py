@@ -23,10 +23,10 @@ from togi.algorithms import PRIME, ProcessRewardModel
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser
-from togi.protocols import Play
+from togi.protocols import Play, Texts
 from togi.rollout import Episodes
 from togi.samplers import StepLabels
-from togi.types import Group, Ids, Message, Sample, Sampling, Score, Task, Trajectory, Turn
+from togi.types import Group, Ids, Message, Question, Sample, Sampling, Score, Task, Trajectory, Turn
 
 BASE, STEPS = 7, 6
 LINE, END = 2 * BASE, 2 * BASE + 1
@@ -96,14 +96,12 @@ class Given(Play):
     def counts(self) -> dict[str, float]:
         return self.play.counts
 
-    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
-        return list(self.groups)
+    @property
+    def chat(self) -> Texts:
+        return self.play.chat
 
-    def step_ends(self, trajectory: Trajectory, separator: str) -> tuple[int, ...]:
-        return self.play.step_ends(trajectory, separator)
-
-    def continued(self, begun: Sequence[tuple[Task, Ids]], n: int) -> list[Group]:
-        return self.play.continued(begun, n)
+    def __call__(self, questions: Sequence[Question]) -> list[Group]:
+        return self.play(questions) if any(each.beginning for each in questions) else list(self.groups)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,9 @@ from togi.algorithms.policy_gradient.nash_md import NashMD
 from togi.engines import Mixture, NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser
+from togi.protocols import Asked
 from togi.rollout import Episodes
+from togi.samplers.group import ask
 from togi.samplers.opponent import Against
 from togi.types import (
     LOGP,
@@ -29,9 +31,11 @@ from togi.types import (
     Group,
     Ids,
     Message,
+    Opponent,
     Output,
     Outputs,
     Prompt,
+    Question,
     Sample,
     Sampling,
     Score,
@@ -211,13 +215,19 @@ class Judged:
     """A play whose pairs are scored as written."""
 
     scores: Sequence[tuple[Score, Score]]
-    asked: list[tuple[list[str], float]] = field(default_factory=list)
+    asked: list[tuple[list[str], Opponent | None]] = field(default_factory=list)
     counts: dict[str, float] = field(default_factory=dict)
 
-    def against(self, tasks: Sequence[Task], share: float) -> list[Group]:
-        self.asked.append(([task.id for task in tasks], share))
-        pair = (Trajectory(turns=(), stop="eos"),) * 2
-        return [Group(task=t, trajectories=pair, scores=s) for t, s in zip(tasks, self.scores, strict=True)]
+    def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
+        [by] = {question.by for question in questions}
+        self.asked.append(([question.task.id for question in questions], by))
+        return [(Trajectory(turns=(), stop="eos"),) for _ in questions]
+
+    def scored(self, asked: Sequence[Asked]) -> list[Group]:
+        return [
+            Group(task=task, trajectories=tuple(both), scores=given)
+            for (task, both), given in zip(asked, self.scores, strict=True)
+        ]
 
 
 def lost(status: Status) -> Score:
@@ -232,7 +242,8 @@ def test_an_attempt_whose_opponent_failed_is_compared_with_nobody() -> None:
     ]
     play = Judged([*given, (Score(value=0.4), Score(value=0.6))])
     groups = Against(2, reference_share=0.3)(iter([Task(id="a", prompt=()), Task(id="b", prompt=())]), 2, play)  # type: ignore[arg-type]
-    assert play.asked == [(["a", "a", "b", "b"], 0.3)]
+    names = ["a", "a", "b", "b"]
+    assert play.asked == [(names, None), (names, Opponent(reference_share=0.3))]
     assert [group.scores[0].status for group in groups] == ["ok", "abstain", "timeout", "ok"]
     assert play.counts == {"nash/win_rate": pytest.approx(0.6)}
 
@@ -267,7 +278,7 @@ def test_it_learns_what_is_preferred_through_the_real_engine_and_policy() -> Non
     )  # fmt: skip
 
     def hits() -> float:
-        found = zip(TASKS, play.at(10_000).attempts(TASKS, 32), strict=True)
+        found = zip(TASKS, play.at(10_000).attempts(ask(TASKS, 32)), strict=True)
         return float(np.mean([i == task.answer for task, each in found for t in each for i in t.turns[0].completion]))
 
     assert hits() < 0.3

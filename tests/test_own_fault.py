@@ -24,7 +24,7 @@ from togi.rewards.verifiers import Verifier, list_of, matches, number
 from togi.rollout import score
 from togi.samplers import Dynamic, Rejection
 from togi.sandbox.workers.pool import Pool, why_no_jail
-from togi.types import Fault, Group, Message, Sample, Sampling, Score, Task, Trajectory, Turn
+from togi.types import Fault, Group, Message, Question, Sample, Sampling, Score, Task, Trajectory, Turn
 
 BOX = r"\boxed{%s}"
 
@@ -351,10 +351,14 @@ class Once:
     def __init__(self, *groups: Sequence[Score]) -> None:
         self.groups, self.counts = list(groups), dict[str, float]()
 
-    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
+    def __call__(self, questions: Sequence[Question]) -> list[Group]:
         return [
-            Group(task=task, trajectories=tuple(attempt(f"{place}") for place in range(n)), scores=tuple(scores))
-            for task, scores in zip(tasks, self.groups, strict=True)
+            Group(
+                task=question.task,
+                trajectories=tuple(attempt(f"{place}") for place in range(question.attempts)),
+                scores=tuple(scores),
+            )
+            for question, scores in zip(questions, self.groups, strict=True)
         ]
 
 

@@ -25,7 +25,8 @@ from togi.models.policy import LocalPolicy, Optimiser
 from togi.protocols import Algorithm, Reward
 from togi.rollout import Episodes
 from togi.samplers import Groups, WithGreedy
-from togi.types import Batch, Group, Memory, Outputs, Sample, Sampling, Score, Stop, Task, Trajectory
+from togi.samplers.group import ask
+from togi.types import Batch, Group, Memory, Outputs, Question, Sample, Sampling, Score, Stop, Trajectory
 
 PLAIN = PPO(whiten=False)
 OLD, REF, VALUE = [-0.5, -1.0, -0.2, -0.7], [-0.6, -0.8, -0.5, -0.7], [0.1, 0.2, 0.3, 0.4]
@@ -383,13 +384,17 @@ class Scripted:
     """A play whose greedy answers earn ``worth``, and the others 1."""
 
     def __init__(self, worth: Sequence[Score]) -> None:
-        self.worth, self.counts = worth, dict[str, float]()
+        self.worth, self.counts, self.sampling = worth, dict[str, float](), Sampling()
 
-    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
-        return [Group(task=t, trajectories=(), scores=(Score(value=1.0),) * n) for t in tasks]
-
-    def greedy(self, tasks: Sequence[Task]) -> list[Group]:
-        return [Group(task=t, trajectories=(), scores=(s,)) for t, s in zip(tasks, self.worth, strict=True)]
+    def __call__(self, questions: Sequence[Question]) -> list[Group]:
+        return [
+            Group(
+                task=asked.task,
+                trajectories=(),
+                scores=(worth if asked.sampling else Score(value=1.0),) * asked.attempts,
+            )
+            for asked, worth in zip(questions, self.worth, strict=True)
+        ]
 
 
 def test_a_greedy_answer_without_a_score_leaves_its_task_out() -> None:
@@ -430,7 +435,7 @@ def train(
         for part in minibatches(samples, minibatch_count, algorithm.unit):
             log.append({**policy.learn(part, algorithm), **memory})
         engine.sync(policy)
-    groups = played(policy, engine, share).at(10_000)(TASKS, 32)
+    groups = played(policy, engine, share).at(10_000)(ask(TASKS, 32))
     return sum(score.value for group in groups for score in group.scores) / 96, log
 
 
@@ -467,14 +472,15 @@ def test_a_greedy_play_is_the_likeliest_answer_and_moves_no_seed() -> None:
     policy = LocalPolicy(model, Optimiser(), compute=torch.float32)
     engine = NativeEngine(model, Digits(), frozenset())
     play = played(policy, engine, share).at(0)
-    [greedy, again] = play.greedy([TASKS[0]]), play.greedy([TASKS[0]])
+    likeliest = [Question(task=TASKS[0], sampling=replace(play.sampling, temperature=0.0))]
+    [greedy, again] = play(likeliest), play(likeliest)
     assert greedy[0].trajectories == again[0].trajectories
     ids = list(greedy[0].trajectories[0].turns[0].prompt)
     for token in greedy[0].trajectories[0].turns[0].completion:
         assert token == int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
         ids.append(token)
     fresh = played(policy, engine, share).at(0)
-    assert completions(play([TASKS[0]], 4)) == completions(fresh([TASKS[0]], 4))
+    assert completions(play(ask([TASKS[0]], 4))) == completions(fresh(ask([TASKS[0]], 4)))
 
 
 def completions(groups: Sequence[Group]) -> list[tuple[int, ...]]:

@@ -42,7 +42,21 @@ from togi.recipe.algorithm_settings import configured, settings_of
 from togi.recipe.combinations import without_signal
 from togi.samplers import Recorded, Rejection
 from togi.samplers.rejection import accept
-from togi.types import LOGP, Batch, Group, Mean, Memory, Output, Outputs, Sample, Score, Task, Trajectory, Turn
+from togi.types import (
+    LOGP,
+    Batch,
+    Group,
+    Mean,
+    Memory,
+    Output,
+    Outputs,
+    Question,
+    Sample,
+    Score,
+    Task,
+    Trajectory,
+    Turn,
+)
 
 VOCABULARY, PROMPT = 7, 2
 FAMILY = {name: each for name, each in ALGORITHMS.items() if isinstance(each, Preference | Single)}
@@ -639,8 +653,8 @@ class Paid:
     lost: int = 0
     counts: dict[str, float] = field(default_factory=dict)
 
-    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
-        return [self._group(task) for task in tasks]
+    def __call__(self, questions: Sequence[Question]) -> list[Group]:
+        return [self._group(question.task) for question in questions]
 
     def _group(self, task: Task) -> Group:
         scores = [Score(value=reward) for reward in self.rewards]

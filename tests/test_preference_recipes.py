@@ -23,7 +23,7 @@ from togi.recipe import load_recipe
 from togi.rewards.judge import JudgeWarning, judge
 from togi.rewards.judge.grade import OpenGrade
 from togi.rewards.judge.judge_prompts import RUBRIC
-from togi.rewards.judge.verdict import Question, Reply
+from togi.rewards.judge.verdict import JudgeQuestion, Reply
 from togi.run import Run, Silent
 from togi.train import train
 from togi.types import Message, Task, Trajectory, Turn
@@ -217,7 +217,7 @@ class Recorder:
     def __init__(self) -> None:
         self.prompts: list[str] = []
 
-    def ask(self, questions: Sequence[Question]) -> list[Reply]:
+    def ask(self, questions: Sequence[JudgeQuestion]) -> list[Reply]:
         self.prompts += [question.messages[-1].content for question in questions]
         return [Reply(text="Yes") for _ in questions]
 

@@ -21,6 +21,7 @@ from togi.rewards import ProcessModel, gate, parse_reward, process, turns
 from togi.rewards.algebra import NotTrainedYet, Surroundings
 from togi.rewards.reasoning_steps import COMBINATIONS
 from togi.rollout import score
+from togi.samplers.group import ask
 from togi.tokenization import Chat
 from togi.types import Group, Message, Sample, Score, Task, Trajectory, Turn
 
@@ -168,7 +169,7 @@ def test_weights_come_from_a_stage_of_the_run(tmp_path: Path) -> None:
 
 def test_turns_are_paid_where_they_were_earned() -> None:
     play = episodes(turns(), env=Guess)[0]
-    groups = play([task("a")], 2)
+    groups = play(ask([task("a")], 2))
     for found in groups[0].scores:
         assert found.value == 1.5
         assert found.parts == {"turns": 1.5}

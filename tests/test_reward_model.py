@@ -19,7 +19,6 @@ from togi.advantages import FLAT
 from togi.algorithms.scorers.reward_model import RewardModel
 from togi.batch import collate, minibatches
 from togi.engines.native import NativeEngine
-from togi.envs import OneTurn
 from togi.evidence.after.measure_reward import measure_reward, measure_reward_model
 from togi.evidence.after.pair_agreement import agreement
 from togi.models.policy import LocalPolicy, Optimiser
@@ -27,9 +26,9 @@ from togi.models.save_model import save_model
 from togi.models.scalar_heads import load_scalar
 from togi.rewards import reward_model
 from togi.rewards.algebra import Surroundings
-from togi.rollout import Episodes
+from togi.samplers.group import recorded
 from togi.tokenization import Chat
-from togi.types import LOGP, Batch, Memory, Message, Output, Outputs, Sample, Sampling, Task
+from togi.types import LOGP, Batch, Memory, Message, Output, Outputs, Sample, Task
 
 VOCABULARY = 7
 
@@ -394,10 +393,11 @@ def test_through_the_real_policy_to_a_folder_that_pays(tmp_path: Path) -> None:
     model = tiny_llama(tied=False)
     policy = LocalPolicy(model, Optimiser(learning_rate=0.003), compute=torch.float32, heads=algorithm.heads)
     tasks, held_out = [asked(number) for number in range(64)], [asked(number) for number in range(64, 96)]
-    play = Episodes(engine=None, chat=chat, env=OneTurn, reward=None, sampling=Sampling())  # type: ignore[arg-type]
     for epoch in range(3):
         for start in range(0, 64, 8):
-            credited = algorithm.credit(batching.samples(play.recorded(tasks[start : start + 8])), {})
+            credited = algorithm.credit(
+                batching.samples([recorded(each, chat) for each in tasks[start : start + 8]]), {}
+            )
             metrics = policy.learn(credited, algorithm)
             assert metrics["skipped_steps"] == 0, epoch
     assert metrics["rewards/accuracies"] > 0.9

@@ -12,7 +12,8 @@ from togi.batch import samples
 from togi.envs import OneTurn
 from togi.protocols import Env, Reward
 from togi.rollout import Episodes, attempt_seed
-from togi.types import Group, Ids, Message, Prompt, Sampling, Score, Task, Trajectory, Turn
+from togi.samplers.group import ask, recorded
+from togi.types import Group, Ids, Message, Prompt, Question, Sampling, Score, Task, Trajectory, Turn
 
 CONTEXT = 24
 
@@ -112,7 +113,7 @@ def texts(groups: Sequence[Group]) -> list[list[list[str]]]:
 
 def test_one_engine_call_one_prompt_a_task_and_each_encoded_once() -> None:
     play, engine, chat = episodes()
-    groups = play([task("a"), task("b")], 3)
+    groups = play(ask([task("a"), task("b")], 3))
     assert [[len(prompt.seeds) for prompt in call] for call in engine.calls] == [[3, 3]]
     assert chat.encoded == 2
     assert [group.task.id for group in groups] == ["a", "b"]
@@ -126,24 +127,24 @@ def test_one_engine_call_one_prompt_a_task_and_each_encoded_once() -> None:
 
 def test_a_turn_says_what_the_template_began_it_with() -> None:
     play, _, chat = episodes(reward=lambda task, trajectories: [Score(value=0.0)] * len(trajectories), env=Guess)
-    bare = play([task("a")], 1)[0].trajectories[0].turns
+    bare = play(ask([task("a")], 1))[0].trajectories[0].turns
     chat.prefill = "<think>"
-    (begun,) = replace(play, _played={})([task("a")], 1)[0].trajectories
-    (continued,) = play.continued([(task("a"), (120,))], 1)[0].trajectories
+    (begun,) = replace(play, _played={})(ask([task("a")], 1))[0].trajectories
+    (continued,) = play([Question(task=task("a"), beginning=(120,))])[0].trajectories
     assert [turn.text for turn in begun.turns] == [f"<think>{turn.text}" for turn in bare]
     assert [turn.completion for turn in begun.turns] == [turn.completion for turn in bare]
     assert continued.turns[0].text.startswith("<think>x")
 
 
 def test_a_rollout_does_not_depend_on_its_neighbours() -> None:
-    alone = texts(episodes()[0]([task("b")], 2))[0]
-    among = texts(episodes()[0]([task("a"), task("b"), task("c")], 4))[1]
+    alone = texts(episodes()[0](ask([task("b")], 2)))[0]
+    among = texts(episodes()[0](ask([task("a"), task("b"), task("c")], 4)))[1]
     assert among[:2] == alone
 
 
 def test_seeds_differ_by_run_seed_step_task_and_attempt() -> None:
     def drawn(seed: int, step: int, name: str) -> list[list[str]]:
-        return texts(episodes(seed=seed)[0].at(step)([task(name)], 8))[0]
+        return texts(episodes(seed=seed)[0].at(step)(ask([task(name)], 8)))[0]
 
     base = drawn(0, 0, "a")
     assert base == drawn(0, 0, "a")
@@ -155,13 +156,13 @@ def test_seeds_differ_by_run_seed_step_task_and_attempt() -> None:
 
 
 def test_a_task_played_again_within_a_step_gets_further_attempts() -> None:
-    four = texts(episodes()[0]([task("a")], 4))[0]
+    four = texts(episodes()[0](ask([task("a")], 4)))[0]
     play = episodes()[0].at(0)
-    first, second = play([task("a")], 2), play([task("a")], 2)
+    first, second = play(ask([task("a")], 2)), play(ask([task("a")], 2))
     assert texts(first)[0] + texts(second)[0] == four
-    twice = episodes()[0]([task("a"), task("a")], 2)
+    twice = episodes()[0](ask([task("a"), task("a")], 2))
     assert texts(twice)[0] + texts(twice)[1] == four
-    assert texts(play.at(0)([task("a")], 2))[0] == four[:2]
+    assert texts(play.at(0)(ask([task("a")], 2)))[0] == four[:2]
 
 
 def test_progress_and_counts_belong_to_one_step() -> None:
@@ -169,7 +170,7 @@ def test_progress_and_counts_belong_to_one_step() -> None:
     play = episodes()[0]
     play.counts["x"] = 1.0
     later = play.at(3, lambda done, total: told.append((done, total)))
-    later([task("a")], 1)
+    later(ask([task("a")], 1))
     assert told == [(1, 1)]
     assert later.counts == {}
     assert later.step == 3
@@ -177,7 +178,7 @@ def test_progress_and_counts_belong_to_one_step() -> None:
 
 def test_turns_go_in_lock_step_and_keep_the_ids_that_were_sampled() -> None:
     play, engine, _ = episodes(env=Guess)
-    [group] = play([task("a")], 2)
+    [group] = play(ask([task("a")], 2))
     assert len(engine.calls) == 3
     trajectory = group.trajectories[0]
     assert [turn.reward for turn in trajectory.turns] == [0.5, 0.5, 0.5]
@@ -191,7 +192,7 @@ def test_turns_go_in_lock_step_and_keep_the_ids_that_were_sampled() -> None:
 
 def test_environments_are_closed_whatever_happens() -> None:
     Guess.closed = 0
-    episodes(env=Guess)[0]([task("a"), task("b", fails_at=0), task("c", fails_at=2)], 2)
+    episodes(env=Guess)[0](ask([task("a"), task("b", fails_at=0), task("c", fails_at=2)], 2))
     assert Guess.closed == 6
 
 
@@ -203,7 +204,7 @@ def test_a_failing_environment_is_data() -> None:
         return parity(task, trajectories)
 
     play, _, _ = episodes(counting, env=Guess)
-    good, at_start, at_second = play([task("a"), task("b", fails_at=0), task("c", fails_at=2)], 2)
+    good, at_start, at_second = play(ask([task("a"), task("b", fails_at=0), task("c", fails_at=2)], 2))
     assert asked == [2]
     assert {score.status for score in good.scores} == {"ok"}
     for group, turns, words in ((at_start, 0, "RuntimeError: no start"), (at_second, 2, "KeyError: 'boom'")):
@@ -219,7 +220,7 @@ def test_a_failing_environment_is_data() -> None:
 
 def test_a_prompt_longer_than_the_context_is_an_unscored_attempt() -> None:
     long = Task(id="long", prompt=(Message(role="user", content="x" * CONTEXT),))
-    [group, other] = episodes()[0]([long, task("a")], 2)
+    [group, other] = episodes()[0](ask([long, task("a")], 2))
     assert {trajectory.stop for trajectory in group.trajectories} == {"context"}
     assert "24 tokens" in str(group.trajectories[0].error)
     assert {score.status for score in group.scores} == {"error"}
@@ -231,7 +232,7 @@ def test_an_episode_that_fills_the_context_ends_there_and_is_scored() -> None:
         def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
             return (Message(role="user", content="more"),), 0.0, False
 
-    [group] = episodes(env=Endless)[0]([task("a")], 1)
+    [group] = episodes(env=Endless)[0](ask([task("a")], 1))
     trajectory = group.trajectories[0]
     assert trajectory.stop == "context"
     assert trajectory.error is None
@@ -255,30 +256,30 @@ def test_a_reward_that_returns_nonsense_is_named(given: object, words: str) -> N
         return given  # type: ignore[return-value]
 
     with pytest.raises(ValueError, match=f"crooked.*task a.*{words}"):
-        episodes(crooked)[0]([task("a")], 2)
+        episodes(crooked)[0](ask([task("a")], 2))
 
 
 def test_a_status_needs_no_value() -> None:
     def shy(task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         return [Score(value=math.nan, status="abstain", note="cannot tell") for _ in trajectories]
 
-    [group] = episodes(shy)[0]([task("a")], 2)
+    [group] = episodes(shy)[0](ask([task("a")], 2))
     assert {score.status for score in group.scores} == {"abstain"}
 
 
 def test_recorded_answers_become_groups_without_engine_or_reward() -> None:
     play, engine, _ = episodes(None)
     answers = ((Message(role="assistant", content="yes"),), (Message(role="assistant", content="no"),))
-    [group] = play.recorded([Task(id="a", prompt=(Message(role="user", content="q"),), recorded=answers)])
+    group = recorded(Task(id="a", prompt=(Message(role="user", content="q"),), recorded=answers), play.chat)
     assert [t.turns[0].text for t in group.trajectories] == ["yes", "no"]
     assert [score.value for score in group.scores] == [0.0, 0.0]
     assert engine.calls == []
     with pytest.raises(ValueError, match="task b has no recorded answer"):
-        play.recorded([task("b")])
+        recorded(task("b"), play.chat)
 
 
 def test_sampling_needs_a_reward_and_an_attempt() -> None:
     with pytest.raises(ValueError, match="need a reward"):
-        episodes(None)[0]([task("a")], 2)
+        episodes(None)[0](ask([task("a")], 2))
     with pytest.raises(ValueError, match="at least 1"):
-        episodes()[0]([task("a")], 0)
+        episodes()[0](ask([task("a")], 0))

@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from togi.samplers import Dynamic, Groups, Recorded
-from togi.types import Group, Score, Task, Trajectory
+from togi.types import Group, Message, Question, Score, Task, Trajectory, Turn
 
 
 @dataclass
@@ -21,12 +21,17 @@ class Scripted:
     asked: list[tuple[list[int], int]] = field(default_factory=list)
     counts: dict[str, float] = field(default_factory=dict)
 
-    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
-        self.asked.append(([int(task.id) for task in tasks], n))
-        return [self._group(task, self.scores[int(task.id) % len(self.scores)]) for task in tasks]
+    @property
+    def chat(self) -> Scripted:
+        return self
 
-    def recorded(self, tasks: Sequence[Task]) -> list[Group]:
-        return [self._group(task, [Score(value=0.0)]) for task in tasks]
+    def __call__(self, questions: Sequence[Question]) -> list[Group]:
+        [n] = {question.attempts for question in questions}
+        self.asked.append(([int(question.task.id) for question in questions], n))
+        return [self._group(each.task, self.scores[int(each.task.id) % len(self.scores)]) for each in questions]
+
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
+        return ()
 
     def _group(self, task: Task, scores: Sequence[Score]) -> Group:
         return Group(task=task, trajectories=(Trajectory(turns=(), stop="eos"),) * len(scores), scores=tuple(scores))

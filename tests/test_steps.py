@@ -28,7 +28,7 @@ from togi.rollout import Episodes
 from togi.samplers import StepLabels, Stepwise
 from togi.samplers.reasoning_steps import _counts as step_counts
 from togi.tokenization import Chat
-from togi.types import Message, Outputs, Sample, Sampling, Score, Task, Trajectory
+from togi.types import Message, Outputs, Question, Sample, Sampling, Score, Task, Trajectory
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -138,7 +138,7 @@ def test_steps_and_labels_that_do_not_match_are_refused(chat: Chat) -> None:
 def test_a_continuation_begins_as_told_and_depends_on_the_beginning_alone() -> None:
     play, engine, _ = episodes(seed=3)
     begun = tuple(map(ord, "7"))
-    [one, other] = play.continued([(task("a"), begun), (task("b"), begun)], 3)
+    [one, other] = play([Question(task=task(name), attempts=3, beginning=begun) for name in "ab"])
     for trajectory in one.trajectories:
         [turn] = trajectory.turns
         assert turn.prompt == tuple(map(ord, "ask a"))
@@ -148,16 +148,16 @@ def test_a_continuation_begins_as_told_and_depends_on_the_beginning_alone() -> N
         assert turn.logp == ()
     assert [prompt.ids for prompt in engine.calls[0]] == [tuple(map(ord, "ask a7")), tuple(map(ord, "ask b7"))]
     # Not on neighbours, on what was played before, or on how often it was asked for.
-    [again] = play.continued([(task("a"), begun)], 2)
+    [again] = play([Question(task=task("a"), attempts=2, beginning=begun)])
     assert again.trajectories == one.trajectories[:2]
-    [elsewhere] = play.continued([(task("a"), tuple(map(ord, "8")))], 3)
+    [elsewhere] = play([Question(task=task("a"), attempts=3, beginning=tuple(map(ord, "8")))])
     assert [t.turns[0].text[1:] for t in elsewhere.trajectories] != [t.turns[0].text[1:] for t in one.trajectories]
     assert other.scores[0].status == "ok"
 
 
 def test_a_continuation_is_cut_off_where_the_policy_would_have_been() -> None:
     play = replace(episodes()[0], sampling=Sampling(max_tokens=3))
-    [group] = play.continued([(task("a"), tuple(map(ord, "12")))], 1)
+    [group] = play([Question(task=task("a"), beginning=tuple(map(ord, "12")))])
     [turn] = group.trajectories[0].turns
     assert len(turn.completion) == 3
     assert turn.stop == "length"

@@ -17,7 +17,7 @@ from togi.algorithms import RLPR, EntropyMinimisation, VeriFree
 from togi.rollout import Episodes
 from togi.samplers import Groups, Referenced
 from togi.tokenization import Chat
-from togi.types import Batch, Group, Mean, Memory, Outputs, Sample, Sampling, Score, Task, Trajectory, Turn
+from togi.types import Batch, Group, Mean, Memory, Outputs, Question, Sample, Sampling, Score, Task, Trajectory, Turn
 
 REWARDS = [0.432, 0.1, 0.3, 0.168]
 
@@ -153,8 +153,8 @@ def test_references_come_with_the_attempts_and_are_recorded() -> None:
     )
 
     class Fixed(Episodes):
-        def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
-            assert (list(tasks), n) == ([task], 2)
+        def __call__(self, questions: Sequence[Question]) -> list[Group]:
+            assert list(questions) == [Question(task=task, attempts=2)]
             return [group]
 
     play = Fixed(engine=None, chat=chat, env=None, reward=None, sampling=Sampling())  # type: ignore[arg-type]
@@ -210,11 +210,13 @@ def test_rlpr_leaves_out_prompts_whose_rewards_spread_less_than_usual() -> None:
 def test_more_votes_than_are_learned_from() -> None:
     tried = []
 
-    def play(tasks: Sequence[Task], n: int) -> list[Group]:
+    def play(questions: Sequence[Question]) -> list[Group]:
+        [n] = {question.attempts for question in questions}
         tried.append(n)
         turn = Turn(prompt=(1,), completion=(2,), text="", stop="eos")
         many = tuple(Trajectory(turns=(replace(turn, version=i),), stop="eos") for i in range(n))
-        return [Group(task=task, trajectories=many, scores=tuple(Score(value=i) for i in range(n))) for task in tasks]
+        return [Group(task=task, trajectories=many, scores=tuple(Score(value=i) for i in range(n)))
+                for task in [question.task for question in questions]]  # fmt: skip
 
     tasks = [Task(id=str(i), prompt=()) for i in range(2)]
     found = Groups(2, votes=5)(iter(tasks), 2, play)  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ from togi.types import (
     Batch,
     Group,
     Heads,
-    Ids,
     Loss,
     Memory,
     Message,
@@ -21,7 +20,9 @@ from togi.types import (
     Output,
     Outputs,
     Prompt,
+    Question,
     Reading,
+    ReferenceAnswer,
     Sample,
     Sampling,
     Score,
@@ -105,44 +106,52 @@ class Engine(Protocol):
     def sync(self, policy: Policy) -> None: ...
 
 
-class Play(Protocol):
-    """Plays tasks to groups: episodes in lock-step, ``n`` attempts a task, then scoring.
+class Texts(Protocol):
+    """What samplers ask of whoever turns text into tokens."""
 
-    ``counts`` is where samplers leave what they did (groups dropped, accuracy before a filter), by metric name.
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
+        """A written answer as turns, its messages one after another."""
+        ...
+
+    def reference(self, task: Task) -> str | None:
+        """The task's own answer as text, where it has one."""
+        ...
+
+    def referenced(self, turn: Turn, answer: str, tag: str) -> ReferenceAnswer | None:
+        """The turn with ``answer`` where it opened ``<tag>`` last; None where it did not."""
+        ...
+
+    def step_ends(self, completion: Sequence[int], separator: str) -> tuple[int, ...]:
+        """Which token of a completion ends each of its reasoning steps, cut at the separator."""
+        ...
+
+
+class Play(Protocol):
+    """Plays episodes in lock-step, and has them scored.
+
+    ``counts`` is where samplers leave what they did (groups dropped, accuracy before a filter), by metric name;
+    ``sampling`` is how a question is drawn that does not say it; ``chat`` reads and writes text without sampling.
     """
 
     @property
     def counts(self) -> dict[str, float]: ...
 
-    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]: ...
+    @property
+    def sampling(self) -> Sampling: ...
 
-    def attempts(self, tasks: Sequence[Task], n: int) -> list[tuple[Trajectory, ...]]:
-        """``n`` attempts at each task, without scores: for what is judged otherwise than by a reward."""
+    @property
+    def chat(self) -> Texts: ...
+
+    def __call__(self, questions: Sequence[Question]) -> list[Group]:
+        """The attempts at each question, scored."""
         ...
 
-    def against(self, tasks: Sequence[Task], share: float) -> list[Group]:
-        """One attempt of the policy and one of its opponent at each task, in this order, scored together. The opponent
-        draws each token from the policy^(1 - share) reference^share, normalised."""
+    def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
+        """The attempts at each question, not scored."""
         ...
 
-    def greedy(self, tasks: Sequence[Task]) -> list[Group]:
-        """The one answer to each task that takes the likeliest token every time, scored."""
-        ...
-
-    def referenced(self, group: Group, tag: str) -> tuple[Turn | None, ...]:
-        """For each attempt the turn in which the task's own answer stands where the attempt opened ``<tag>``."""
-        ...
-
-    def recorded(self, tasks: Sequence[Task]) -> list[Group]:
-        """The tasks' recorded answers as groups, without sampling; their scores are ``Task.worth``, or 0."""
-        ...
-
-    def step_ends(self, trajectory: Trajectory, separator: str) -> tuple[int, ...]:
-        """Which completion token of the last turn ends each of its steps, cut at the separator."""
-        ...
-
-    def continued(self, begun: Sequence[tuple[Task, Ids]], n: int) -> list[Group]:
-        """``n`` attempts at each task whose first completion begins with the given ids, scored."""
+    def scored(self, asked: Sequence[Asked]) -> list[Group]:
+        """Attempts that were made before, the given ones of each task scored together."""
         ...
 
 

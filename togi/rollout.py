@@ -14,19 +14,29 @@ from dataclasses import dataclass, field, replace
 
 from togi.protocols import Asked, Batched, Engine, Env, Reward
 from togi.tokenization import Chat
-from togi.types import Group, Ids, Message, Prompt, Sampling, Score, Stop, Task, Trajectory, Turn
+from togi.types import (
+    Group,
+    Ids,
+    Message,
+    Opponent,
+    Prompt,
+    Question,
+    Sampling,
+    Score,
+    Stop,
+    Task,
+    Trajectory,
+    Turn,
+)
 
 
 @dataclass
 class _Episode:
-    """One attempt being played. ``ids`` is what the model sees next; ``stop`` is set when it is over. ``begun`` is what
-    its first completion begins with, ``salt`` sets its randomness apart from that of other beginnings, and ``opening``
-    is the text that the chat template began the next turn with."""
+    """One attempt being played. ``ids`` is what the model sees next; ``stop`` is set when it is over. ``opening`` is
+    the text that the chat template began the next turn with."""
 
-    task: Task
+    question: Question
     attempt: int
-    begun: Ids = ()
-    salt: str = ""
     ids: Ids = ()
     opening: str = ""
     env: Env | None = None
@@ -48,10 +58,9 @@ class Episodes:
     """Plays tasks through an environment each, with one engine call a turn for all of them.
 
     ``at(step)`` gives the play of one step, with fresh ``counts``, ``scores`` and ``stops`` (of all attempts that were
-    scored, those that a sampler drops as well); a task that is played again within a step gets the seeds of further
-    attempts. Runs of stages that share a seed and step numbers sample alike: give each its own seed. ``timed("grade")``
-    is entered while scores are given.
-    ``opponent`` makes the engine that has so much of the reference mixed into the policy.
+    scored, those that a sampler drops as well). Runs of stages that share a seed and step numbers sample alike: give
+    each its own seed. ``timed("grade")`` is entered while scores are given. ``opponent`` makes the engine that has so
+    much of the reference mixed into the policy.
     """
 
     engine: Engine
@@ -78,120 +87,91 @@ class Episodes:
         """The same play at another step; ``progress`` is told of finished turns."""
         return replace(self, step=step, progress=progress, timed=timed, counts={}, scores=[], stops=[], _played={})
 
-    def __call__(self, tasks: Sequence[Task], n: int) -> list[Group]:
-        """Attempt every task ``n`` times and score. Raises ValueError when there is no reward, or a wrong one."""
+    def __call__(self, questions: Sequence[Question]) -> list[Group]:
+        """The attempts at each question, scored. Raises ValueError when there is no reward, or a wrong one."""
         self._check_reward()
-        return self._scored(tasks, self.attempts(tasks, n))
+        played = self.attempts(questions)
+        return self.scored([(question.task, each) for question, each in zip(questions, played, strict=True)])
 
-    def attempts(self, tasks: Sequence[Task], n: int) -> list[tuple[Trajectory, ...]]:
-        """``n`` attempts at every task, not scored."""
-        if n < 1:
-            raise ValueError(f"attempts must be at least 1, got {n}")
-        episodes = []
-        for task in tasks:
-            first = self._played.get(task.id, 0)
-            self._played[task.id] = first + n
-            episodes += [_Episode(task=task, attempt=first + i) for i in range(n)]
-        played = self._played_out(episodes)
-        return [tuple(played[i * n : (i + 1) * n]) for i in range(len(tasks))]
+    def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
+        """The attempts at each question, not scored. Raises ValueError for an opponent where there is no reference.
 
-    def continued(self, begun: Sequence[tuple[Task, Ids]], n: int) -> list[Group]:
-        """``n`` attempts for each task and beginning of its first completion, scored; no log-probabilities.
-
-        What is drawn depends on the task and the beginning alone, beside run and step. A completion has no more tokens
-        than one that is sampled at once: what goes beyond is cut off. Raises ValueError when there is no reward.
+        A task that is asked about again within a step gets the seeds of further attempts. What is drawn after a
+        beginning, without log-probabilities, depends on the task and the beginning alone, beside run and step; its
+        completion has no more tokens than one that is sampled at once: what goes beyond is cut off.
         """
-        self._check_reward()
-        episodes = [
-            _Episode(task=task, attempt=attempt, begun=ids, salt=f"\x1f{','.join(map(str, ids))}")
-            for task, ids in begun
-            for attempt in range(n)
+        asked = [self._episodes(question) for question in questions]
+        kinds: dict[tuple[Opponent | None, Sampling], list[_Episode]] = {}
+        for question, episodes in zip(questions, asked, strict=True):
+            kinds.setdefault((question.by, self._how(question)), []).extend(episodes)
+        for (by, sampling), episodes in kinds.items():
+            self._play_out(episodes, self._who(by), sampling)
+        return [
+            tuple(Trajectory(turns=tuple(e.turns), stop=e.stop or "error", error=e.error) for e in episodes)
+            for episodes in asked
         ]
-        played = self._played_out(episodes)
-        attempts = [tuple(played[i * n : (i + 1) * n]) for i in range(len(begun))]
-        return self._scored([task for task, _ in begun], attempts)
 
-    def step_ends(self, trajectory: Trajectory, separator: str) -> tuple[int, ...]:
-        return self.chat.step_ends(trajectory.turns[-1].completion, separator)
+    def scored(self, asked: Sequence[Asked]) -> list[Group]:
+        """Attempts that were made before, those of each entry scored together. Raises ValueError as a call does."""
+        reward = self._check_reward()
+        with self.timed("grade"):
+            scores = score(reward, asked)
+        self.scores.extend(each for given in scores for each in given)
+        self.stops.extend(trajectory.stop for _, trajectories in asked for trajectory in trajectories)
+        return [
+            Group(task=task, trajectories=tuple(trajectories), scores=given)
+            for (task, trajectories), given in zip(asked, scores, strict=True)
+        ]
 
-    def _played_out(self, episodes: Sequence[_Episode]) -> list[Trajectory]:
+    def _check_reward(self) -> Reward:
+        if self.reward is None:
+            raise ValueError("sampled attempts need a reward: give the stage one, or train on recorded answers")
+        return self.reward
+
+    def _episodes(self, question: Question) -> list[_Episode]:
+        first = 0
+        # The likeliest answer is the same one whenever it is asked for, and takes no other attempt's seed.
+        if not question.beginning and self._how(question).temperature > 0:
+            first = self._played.get(question.task.id, 0)
+            self._played[question.task.id] = first + question.attempts
+        return [_Episode(question=question, attempt=first + i) for i in range(question.attempts)]
+
+    def _how(self, question: Question) -> Sampling:
+        return question.sampling or self.sampling
+
+    def _who(self, by: Opponent | None) -> Engine:
+        if by is None:
+            return self.engine
+        if self.opponent is None:
+            raise ValueError("an opponent is mixed from the policy and its reference, and this play has no reference")
+        return self.opponent(by.reference_share)
+
+    def _play_out(self, episodes: Sequence[_Episode], engine: Engine, sampling: Sampling) -> None:
         try:
             self._start(episodes)
             turn = 0
             while live := [episode for episode in episodes if episode.stop is None]:
-                self._turn(live, turn)
+                self._turn(live, turn, engine, sampling)
                 turn += 1
         finally:
             for episode in episodes:
                 _close(episode)
-        return [Trajectory(turns=tuple(e.turns), stop=e.stop or "error", error=e.error) for e in episodes]
-
-    def against(self, tasks: Sequence[Task], share: float) -> list[Group]:
-        """The policy's attempt and its opponent's at every task, scored together; ``share`` is the reference's part in
-        the opponent. Raises ValueError when there is no reward or no reference."""
-        self._check_reward()
-        if self.opponent is None:
-            raise ValueError("an opponent is mixed from the policy and its reference, and this play has no reference")
-        own = self.attempts(tasks, 1)
-        theirs = replace(self, engine=self.opponent(share)).attempts(tasks, 1)
-        return self._scored(tasks, [(*a, *b) for a, b in zip(own, theirs, strict=True)])
-
-    def _check_reward(self) -> None:
-        if self.reward is None:
-            raise ValueError("sampled attempts need a reward: give the stage one, or train on recorded answers")
-
-    def _scored(self, tasks: Sequence[Task], attempts: Sequence[tuple[Trajectory, ...]]) -> list[Group]:
-        assert self.reward is not None
-        with self.timed("grade"):
-            scores = score(self.reward, list(zip(tasks, attempts, strict=True)))
-        self.scores.extend(each for given in scores for each in given)
-        self.stops.extend(trajectory.stop for trajectories in attempts for trajectory in trajectories)
-        return [
-            Group(task=task, trajectories=trajectories, scores=given)
-            for task, trajectories, given in zip(tasks, attempts, scores, strict=True)
-        ]
-
-    def greedy(self, tasks: Sequence[Task]) -> list[Group]:
-        """Played apart: the attempts of this step keep their seeds."""
-        return replace(self, sampling=replace(self.sampling, temperature=0.0), counts={}, _played={})(tasks, 1)
-
-    def referenced(self, group: Group, tag: str) -> tuple[Turn | None, ...]:
-        """For each attempt the turn in which the task's own answer stands where the attempt opened ``<tag>``; None
-        where it did not, where it failed, and for a task without an answer."""
-        gold = self.chat.reference(group.task)
-        places = [
-            self.chat.referenced(one.turns[-1], gold, tag) if gold and one.turns and one.error is None else None
-            for one in group.trajectories
-        ]
-        return tuple(None if place is None else place.turn for place in places)
-
-    def recorded(self, tasks: Sequence[Task]) -> list[Group]:
-        groups = []
-        for task in tasks:
-            if not task.recorded:
-                raise ValueError(f"task {task.id} has no recorded answer: give the row a completion, or sample instead")
-            turns = [self.chat.recorded(task.prompt, answer) for answer in task.recorded]
-            trajectories = tuple(Trajectory(turns=each, stop="eos") for each in turns)
-            worth = task.worth or (0.0,) * len(turns)
-            groups.append(
-                Group(task=task, trajectories=trajectories, scores=tuple(Score(value=value) for value in worth))
-            )
-        return groups
 
     def _start(self, episodes: Sequence[_Episode]) -> None:
         encoded: dict[tuple[Message, ...], Ids] = {}
         for episode in episodes:
             try:
-                episode.env = self.env(episode.task)
+                episode.env = self.env(episode.question.task)
                 messages = episode.env.start()
             except Exception as problem:
                 episode.end("error", f"environment: {_said(problem)}")
                 continue
             if messages not in encoded:
                 encoded[messages] = self.chat.prompt(messages)
-            episode.ids, episode.opening = (*encoded[messages], *episode.begun), self.chat.opening(messages)
+            episode.ids = (*encoded[messages], *episode.question.beginning)
+            episode.opening = self.chat.opening(messages)
 
-    def _turn(self, live: Sequence[_Episode], number: int) -> None:
+    def _turn(self, live: Sequence[_Episode], number: int, engine: Engine, sampling: Sampling) -> None:
         shared: dict[Ids, list[_Episode]] = {}
         for episode in live:
             shared.setdefault(episode.ids, []).append(episode)
@@ -199,23 +179,26 @@ class Episodes:
             Prompt(ids=ids, seeds=tuple(self._seed(episode, number) for episode in each))
             for ids, each in shared.items()
         ]
-        drawn = self.engine.generate(prompts, self.sampling, self.progress)
+        drawn = engine.generate(prompts, sampling, self.progress)
         for each, turns in zip(shared.values(), drawn, strict=True):
             for episode, turn in zip(each, turns, strict=True):
-                self._answer(episode, self._whole(episode, turn))
+                self._answer(episode, self._whole(episode, turn, sampling.max_tokens))
 
     def _seed(self, episode: _Episode, turn: int) -> int:
-        return attempt_seed(self.seed, self.step, episode.task.id + episode.salt, episode.attempt, turn)
+        beginning = episode.question.beginning
+        salt = f"\x1f{','.join(map(str, beginning))}" if beginning else ""
+        return attempt_seed(self.seed, self.step, episode.question.task.id + salt, episode.attempt, turn)
 
-    def _whole(self, episode: _Episode, turn: Turn) -> Turn:
+    def _whole(self, episode: _Episode, turn: Turn, most: int) -> Turn:
         """The turn with all that it says, and with what it was to begin with, which some other policy may have written,
         as a part of its completion."""
-        if not episode.begun or episode.turns:
+        beginning = episode.question.beginning
+        if not beginning or episode.turns:
             return replace(turn, text=episode.opening + turn.text) if episode.opening else turn
-        completion, most = (*episode.begun, *turn.completion), self.sampling.max_tokens
+        completion = (*beginning, *turn.completion)
         return replace(
             turn,
-            prompt=turn.prompt[: -len(episode.begun)],
+            prompt=turn.prompt[: -len(beginning)],
             completion=completion[:most],
             text=episode.opening + self.chat.decode(completion[:most]),
             stop="length" if len(completion) > most else turn.stop,

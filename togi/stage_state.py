@@ -24,7 +24,7 @@ from togi.protocols import Engine
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, Watch, ready, stage_model, start_of
 from togi.run_folder.files import digest
-from togi.samplers.group import draw
+from togi.samplers.group import draw, recorded
 from togi.tokenization import Chat
 from togi.types import Group, Memory, Need, Sample
 
@@ -103,7 +103,9 @@ class Workshop:
 
     def mixed_in(self) -> list[Group]:
         """This step's recorded answers that are learned beside what is sampled."""
-        return self.play.recorded(draw(self.mix, self.stage.mix_per_step)) if self.mix else []
+        if self.mix is None:
+            return []
+        return [recorded(task, self.chat) for task in draw(self.mix, self.stage.mix_per_step)]
 
     def annotate(self, groups: Sequence[Group]) -> list[Sample]:
         samples = self.stage.algorithm.prepare(batch.samples(groups))

@@ -15,12 +15,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
 from togi.template_process import TemplateError, render
-from togi.types import Ids, Message, Task, Turn
+from togi.types import Ids, Message, ReferenceAnswer, Task, Turn
 
 # Used when a tokenizer brings no template. Content starts on its own line, because a prompt that ends in a space
 # would cut the first word off its leading-space token.
@@ -33,15 +33,6 @@ _QUESTION = Message(role="user", content="x")
 # Noncharacters of Unicode: never assigned, so no text and no template has a reason to contain them.
 _ANSWER = "\ufdd2answer\ufdd3"
 _OPENED = re.compile(r"<(\w+)>\s*\Z")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Referenced:
-    """A written answer in place of a model's own: ``turn.prompt`` is all that stands before it, opening tag included,
-    and ``turn.completion`` the answer and the closing tag, of which the first ``tokens`` hold some of the answer."""
-
-    turn: Turn
-    tokens: int
 
 
 class Chat:
@@ -183,7 +174,7 @@ class Chat:
         text = "" if answer is None or isinstance(answer, list) else str(answer).rpartition("####")[2].strip()
         return text or None
 
-    def referenced(self, turn: Turn, answer: str, tag: str, *, thought: bool = True) -> Referenced | None:
+    def referenced(self, turn: Turn, answer: str, tag: str, *, thought: bool = True) -> ReferenceAnswer | None:
         """``<tag>answer</tag>`` where the completion last opens the tag, or, without its ``thought``, at its start.
 
         The completion is cut before the token in which the tag begins, since a tag's last character may stand in one
@@ -213,7 +204,7 @@ class Chat:
             replies=(),
             reward=0.0,
         )
-        return Referenced(turn=said, tokens=end - start)
+        return ReferenceAnswer(turn=said, tokens=end - start)
 
     def _render(self, messages: Sequence[Message], *, generation: bool) -> str:
         rows = [{"role": message.role, "content": message.content} for message in messages]

@@ -262,6 +262,42 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Opponent:
+    """The policy with some of its reference mixed in: each token is drawn from
+    policy^(1 - ``reference_share``) reference^``reference_share``, normalised."""
+
+    reference_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A task to attempt so many times.
+
+    ``beginning`` is what the first completion of each attempt begins with, whoever wrote it. ``by`` answers (None: the
+    policy), and ``sampling`` says how it is drawn (None: as the stage samples).
+    """
+
+    task: Task
+    attempts: int = 1
+    beginning: Ids = ()
+    by: Opponent | None = None
+    sampling: Sampling | None = None
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts must be at least 1, got {self.attempts}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceAnswer:
+    """A written answer in place of a model's own: ``turn.prompt`` is all that stands before it, opening tag included,
+    and ``turn.completion`` the answer and the closing tag, of which the first ``tokens`` hold some of the answer."""
+
+    turn: Turn
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prompt:
     """A context to complete ``len(seeds)`` times; each attempt's randomness depends on its own seed alone."""
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 from togi.protocols import Asked, Engine
 from togi.rewards.algebra import Leaf, Surroundings
 from togi.rewards.verifiers import Verifier, completion_text, form, number, scorer
-from togi.types import Reading, Score, Task, Trajectory
+from togi.types import Reading, ReferenceAnswer, Score, Task, Trajectory
 
 if TYPE_CHECKING:  # workers that grade import this module, and start without the libraries that texts need
-    from togi.tokenization import Chat, Referenced
+    from togi.tokenization import Chat
 
 T = TypeVar("T")
 
@@ -195,11 +195,11 @@ class Likelihood(Leaf):
             for (task, _), row, without in zip(asked, likely, unthought, strict=True)
         ]
 
-    def _place(self, chat: Chat, task: Task, trajectory: Trajectory) -> Referenced | None:
+    def _place(self, chat: Chat, task: Task, trajectory: Trajectory) -> ReferenceAnswer | None:
         gold = chat.reference(task)
         return chat.referenced(trajectory.turns[-1], gold, self.tag) if gold and trajectory.turns else None
 
-    def _likelihood(self, place: Referenced, reading: Reading) -> float:
+    def _likelihood(self, place: ReferenceAnswer, reading: Reading) -> float:
         if self.form == "product":
             return mathematics.exp(mathematics.fsum(reading.logp))
         return mathematics.fsum(map(mathematics.exp, reading.logp[: place.tokens])) / place.tokens

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from togi.advantages import informative
 from togi.protocols import Play, Sampler
-from togi.samplers.group import draw
+from togi.samplers.group import ask, draw
 from togi.types import Group, Task
 
 
@@ -38,7 +38,7 @@ class Dynamic(Sampler):
         played: list[Group] = []
         rounds = 0
         while len(kept) < want and rounds < self.max_rounds:
-            groups = play(draw(tasks, want - len(kept)), self.n)
+            groups = play(ask(draw(tasks, want - len(kept)), self.n))
             played += groups
             kept += [group for group in groups if informative(correctness(group))]
             rounds += 1

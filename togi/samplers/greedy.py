@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from togi.protocols import Play, Sampler
-from togi.samplers.group import draw
-from togi.types import Group, Task
+from togi.samplers.group import ask, draw
+from togi.types import Group, Question, Task
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class WithGreedy(Sampler):
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         drawn = draw(tasks, want)
-        scores = [group.scores[0] for group in play.greedy(drawn)]
-        played = play(drawn, self.n)
+        likeliest = replace(play.sampling, temperature=0.0)
+        scores = [group.scores[0] for group in play([Question(task=task, sampling=likeliest) for task in drawn])]
+        played = play(ask(drawn, self.n))
         play.counts.update(_counts([score.value for score in scores if score.status == "ok"], want))
         return [
             replace(group, baseline=score.value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from togi.protocols import Play, Sampler
-from togi.types import Group, Task
+from togi.protocols import Play, Sampler, Texts
+from togi.types import Group, Question, Score, Task, Trajectory
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Recorded(Sampler):
         return False
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
-        return play.recorded(draw(tasks, want))
+        return [recorded(task, play.chat) for task in draw(tasks, want)]
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,26 @@ class Groups(Sampler):
             raise ValueError(f"votes counts all attempts, of which {self.n} are learned from; got {self.votes}")
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
-        groups = play(draw(tasks, want), self.votes or self.n)
+        groups = play(ask(draw(tasks, want), self.votes or self.n))
         n = self.n
         return [replace(group, trajectories=group.trajectories[:n], scores=group.scores[:n]) for group in groups]
+
+
+def recorded(task: Task, chat: Texts) -> Group:
+    """A task's recorded answers, scored by their ``Task.worth`` or 0. Raises ValueError for a task without any."""
+    if not task.recorded:
+        raise ValueError(f"task {task.id} has no recorded answer: give the row a completion, or sample instead")
+    return Group(
+        task=task,
+        trajectories=tuple(
+            Trajectory(turns=chat.recorded(task.prompt, answer), stop="eos") for answer in task.recorded
+        ),
+        scores=tuple(Score(value=value) for value in task.worth or (0.0,) * len(task.recorded)),
+    )
+
+
+def ask(tasks: Sequence[Task], attempts: int) -> list[Question]:
+    return [Question(task=task, attempts=attempts) for task in tasks]
 
 
 def draw(tasks: Iterator[Task], count: int) -> list[Task]:

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
-from togi.types import Group, Score, Task
+from togi.types import Group, Opponent, Question, Score, Task
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,11 @@ class Against(Sampler):
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         pairs = [task for task in draw(tasks, want) for _ in range(self.n)]
-        groups = [_both_or_none(group) for group in play.against(pairs, self.reference_share)]
+        opponent = Opponent(reference_share=self.reference_share)
+        own = play.attempts([Question(task=task) for task in pairs])
+        theirs = play.attempts([Question(task=task, by=opponent) for task in pairs])
+        both = [(task, (*a, *b)) for task, a, b in zip(pairs, own, theirs, strict=True)]
+        groups = [_both_or_none(group) for group in play.scored(both)]
         play.counts.update(_counts(groups))
         return groups
 

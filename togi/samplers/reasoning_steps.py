@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from togi.protocols import Play, Sampler
-from togi.samplers.group import draw
-from togi.types import Group, Ids, Score, Task
+from togi.samplers.group import ask, draw, recorded
+from togi.types import Group, Ids, Question, Score, Task
 
 Labels = Literal["hard", "soft"]
 _Begun = tuple[str, Ids]
@@ -33,7 +33,7 @@ class Stepwise(Sampler):
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         """Raises ValueError for a task whose steps nobody judged, and where worths and steps do not match."""
-        return [self._judged(group, play) for group in play.recorded(draw(tasks, want))]
+        return [self._judged(group, play) for group in (recorded(task, play.chat) for task in draw(tasks, want))]
 
     def _judged(self, group: Group, play: Play) -> Group:
         task, scores = group.task, []
@@ -43,7 +43,7 @@ class Stepwise(Sampler):
                 "steps) and labels (true or false each), or learn from the rollouts of a step_labels stage"
             )
         for trajectory, score, steps in zip(group.trajectories, group.scores, task.step_worth, strict=True):
-            ends = play.step_ends(trajectory, self.separator)
+            ends = play.chat.step_ends(trajectory.turns[-1].completion, self.separator)
             # An answer that nobody judged step by step stands beside others of its group.
             if steps and len(ends) != len(steps):
                 raise ValueError(
@@ -80,11 +80,11 @@ class StepLabels(Sampler):
             )
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
-        groups = play(draw(tasks, want), self.n)
+        groups = play(ask(draw(tasks, want), self.n))
         # Attempts share beginnings, and what becomes of one depends on nothing else.
         begun = {(group.task.id, ids): group.task for group in groups for _, _, all_ids in self._cut(group, play)
                  for ids in all_ids}  # fmt: skip
-        played = play.continued([(task, ids) for (_, ids), task in begun.items()], self.continuations) if begun else []
+        played = play([Question(task=t, attempts=self.continuations, beginning=ids) for (_, ids), t in begun.items()])
         worth = {key: self._worth(group.scores) for key, group in zip(begun, played, strict=True)}
         labelled = [self._labelled(group, play, worth) for group in groups]
         play.counts.update(_counts([score.steps for group in labelled for score in group.scores if score.steps]))
@@ -101,7 +101,7 @@ class StepLabels(Sampler):
                     f"task {group.task.id}: an attempt has {len(trajectory.turns)} turns, and steps are continued "
                     "within one: label answers of a single turn"
                 )
-            ends = play.step_ends(trajectory, self.separator)
+            ends = play.chat.step_ends(trajectory.turns[-1].completion, self.separator)
             if ends:
                 completion = trajectory.turns[0].completion
                 found.append((number, ends, [completion[: end + 1] for end in ends[:-1]]))

@@ -12,7 +12,7 @@ from statistics import fmean
 import numpy as np
 
 from togi.protocols import Play, Sampler
-from togi.samplers.group import draw
+from togi.samplers.group import ask, draw
 from togi.types import Group, Task
 
 
@@ -40,7 +40,7 @@ class Rejection(Sampler):
             raise ValueError(f"reward_scale must be above 0, got {self.reward_scale}")
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
-        groups = play(draw(tasks, want), self.n)
+        groups = play(ask(draw(tasks, want), self.n))
         kept, rounds = [], []
         for group in groups:
             scored = [i for i, score in enumerate(group.scores) if score.status == "ok"]

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal
 
 from togi.protocols import Play, Sampler
-from togi.samplers.group import draw
+from togi.samplers.group import ask, draw, recorded
 from togi.types import Group, Message, Score, Status, Task, Trajectory
 
 Fault = Literal["empty", "cut", "unfinished"]
@@ -49,7 +49,7 @@ class Revised(Sampler):
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         """Raises ValueError when not one chain of the step has a revision to learn from."""
         drawn = draw(tasks, want)
-        played = play.attempts(drawn, self.n)
+        played = play.attempts(ask(drawn, self.n))
         everything = [chain for chains in played for chain in chains]
         faults = Counter(fault for chain in everything if (fault := fault_of(chain)))
         if faults.total() == len(everything):
@@ -86,7 +86,7 @@ def _learned(task: Task, chain: Trajectory, play: Play) -> tuple[Trajectory, Sco
         turns = tuple(replace(turn, logp=()) for turn in chain.turns)
         return replace(chain, turns=turns), Score(value=math.nan, status=status, note=chain.error or _WHY[fault])
     answer = (Message(role="assistant", content=chain.turns[-1].text),)
-    [group] = play.recorded([replace(task, recorded=(answer,), worth=())])
+    group = recorded(replace(task, recorded=(answer,), worth=()), play.chat)
     return group.trajectories[0], Score(value=0.0, note=written(chain))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from togi.protocols import Play, Sampler
-from togi.samplers.group import draw
-from togi.types import Group, Task
+from togi.protocols import Play, Sampler, Texts
+from togi.samplers.group import ask, draw
+from togi.types import Group, Task, Turn
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,15 @@ class Referenced(Sampler):
             raise ValueError(f"attempts must be at least 1, got {self.n}")
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
-        groups = play(draw(tasks, want), self.n)
-        return [replace(group, references=play.referenced(group, self.tag)) for group in groups]
+        groups = play(ask(draw(tasks, want), self.n))
+        return [replace(group, references=self._references(group, play.chat)) for group in groups]
+
+    def _references(self, group: Group, chat: Texts) -> tuple[Turn | None, ...]:
+        """For each attempt the turn in which the task's own answer stands; None where no tag was opened, where the
+        attempt failed, and for a task without an answer."""
+        gold = chat.reference(group.task)
+        places = [
+            chat.referenced(one.turns[-1], gold, self.tag) if gold and one.turns and one.error is None else None
+            for one in group.trajectories
+        ]
+        return tuple(None if place is None else place.turn for place in places)

@@ -23,8 +23,21 @@ from togi.batch import trajectories
 from togi.protocols import Algorithm, Play, Sampler
 from togi.rewards.judge.judge_prompts import VERIFY, verification_prompt
 from togi.rewards.judge.verdict import MARK, YES_NO, read_text
-from togi.samplers.group import draw
-from togi.types import Batch, Group, Loss, Memory, Message, Outputs, Sample, Score, Task, Trains, Trajectory, Turn
+from togi.samplers.group import ask, draw, recorded
+from togi.types import (
+    Batch,
+    Group,
+    Loss,
+    Memory,
+    Message,
+    Outputs,
+    Sample,
+    Score,
+    Task,
+    Trains,
+    Trajectory,
+    Turn,
+)
 from togi.unicode_words import WORD
 
 YES, NO = YES_NO
@@ -73,7 +86,10 @@ class Labelled(Sampler):
         """Raises ValueError for tasks whose answers nobody judged."""
         drawn = draw(tasks, want)
         asked = [question for task in drawn for question in self.questions(task)]
-        return [*self.taught(asked, play), *play.recorded([each for task in drawn for each in self.solutions(task)])]
+        return [
+            *self.taught(asked, play),
+            *(recorded(each, play.chat) for task in drawn for each in self.solutions(task)),
+        ]
 
     def questions(self, task: Task) -> list[Task]:
         """What is asked about a task's attempts; the true verdict is the answer."""
@@ -118,7 +134,7 @@ class Verdicts(Labelled):
         return False
 
     def taught(self, asked: Sequence[Task], play: Play) -> list[Group]:
-        return play.recorded(asked)
+        return [recorded(question, play.chat) for question in asked]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +157,7 @@ class Chains(Labelled):
         return True
 
     def taught(self, asked: Sequence[Task], play: Play) -> list[Group]:
-        played = play.attempts(asked, self.n)
+        played = play.attempts(ask(asked, self.n))
         said = [verdict_of(chain) for chains in played for chain in chains]
         true = [question.answer for question in asked for _ in range(self.n)]
         play.counts.update(_counts(said, true))

@@ -20,6 +20,7 @@ from togi.evidence.during.stuck_stage import why_unscored
 from togi.models.microbatch import microbatches
 from togi.protocols import Model, Play
 from togi.records import completion_tokens, conversation, group_rewards
+from togi.samplers.group import ask
 from togi.types import Group, Sampling, Score, Task, Trajectory
 
 
@@ -47,7 +48,7 @@ def evaluate(
     if twice:
         raise ValueError(f"task ids must differ, but several tasks have the id {twice[0]!r}")
     started = time.perf_counter()
-    groups = play(tasks, attempts)
+    groups = play(ask(tasks, attempts))
     seconds = time.perf_counter() - started
     if why := why_unscored([score for group in groups for score in group.scores]):
         raise ValueError(

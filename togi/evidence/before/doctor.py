@@ -35,6 +35,7 @@ from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, open_model, ready
 from togi.run_folder.manifest import asked_tier, choose_dtype
 from togi.samplers import Groups
+from togi.samplers.group import ask
 from togi.sandbox.standing import standing
 from togi.sandbox.tiers.choose import cores
 from togi.tokenization import Chat
@@ -143,7 +144,7 @@ def doctor(
         before = run.stages[number - 1].name if number else None
         sampler = stage.algorithm.sampler
         found = cold_start(
-            play(drawn, attempts),
+            play(ask(drawn, attempts)),
             stage.sampling,
             taught_before=before,
             alone=isinstance(sampler, Groups) and sampler.n == 1,

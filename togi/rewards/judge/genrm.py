@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from togi.rewards.judge import judge_prompts as prompts
 from togi.rewards.judge.base import Judge, Opened, critique
-from togi.rewards.judge.verdict import YES_NO, Asker, Question, Verdict
+from togi.rewards.judge.verdict import YES_NO, Asker, JudgeQuestion, Verdict
 from togi.types import Message, Score, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class genrm(Judge):
         template = prompts.read_template(self.base / self.template, ("answer",)) if self.template else prompts.VERIFY
         return OpenVerification(self, self.asker(at), template)
 
-    def question(self, messages: tuple[Message, ...], options: tuple[str, ...]) -> Question:
+    def question(self, messages: tuple[Message, ...], options: tuple[str, ...]) -> JudgeQuestion:
         asked = super().question(messages, options)
         return replace(asked, renormalised=self.renormalised, temperature=self.temperature if self.votes > 1 else 0.0)
 
@@ -59,7 +59,7 @@ class OpenVerification(Opened):
         super().__init__(spec, asker)
         self._votes, self._reason, self._template = spec.votes, spec.reason, template
 
-    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[Question]:
+    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[JudgeQuestion]:
         for trajectory in trajectories:
             prompt = prompts.verification_prompt(task, trajectory, reason=self._reason, template=self._template)
             question = self._spec.question(prompt, YES_NO)

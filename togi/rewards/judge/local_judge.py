@@ -25,7 +25,7 @@ from togi.models.packing import PackedModel
 from togi.protocols import Engine
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge.outage import JudgeWarning
-from togi.rewards.judge.verdict import MARK, Question, Reply
+from togi.rewards.judge.verdict import MARK, JudgeQuestion, Reply
 from togi.tokenization import Chat
 from togi.types import Ids, Prompt, Sample, Sampling, Turn
 
@@ -46,7 +46,7 @@ class LocalJudge:
         self._engine, self._chat, self._context = engine, chat, context
         self._told = False
 
-    def ask(self, questions: Sequence[Question]) -> list[Reply]:
+    def ask(self, questions: Sequence[JudgeQuestion]) -> list[Reply]:
         prompts = [self._chat.prompt(question.messages) for question in questions]
         replies: list[Reply | None] = [self._too_long(q, ids) for q, ids in zip(questions, prompts, strict=True)]
         open_ = [i for i, reply in enumerate(replies) if reply is None]
@@ -70,14 +70,14 @@ class LocalJudge:
         self._tell([reply for reply in answers if reply.status == "ok"])
         return [reply for reply in replies if reply is not None]
 
-    def _too_long(self, question: Question, prompt: Ids) -> Reply | None:
+    def _too_long(self, question: JudgeQuestion, prompt: Ids) -> Reply | None:
         room = question.max_tokens if question.reason or not question.tokens else 4
         if len(prompt) + room <= self._context:
             return None
         note = f"a question of {len(prompt)} tokens leaves no room in the judge's context of {self._context}"
         return Reply(status="error", note=note)
 
-    def _write(self, questions: Sequence[Question], prompts: Sequence[Ids]) -> list[Turn]:
+    def _write(self, questions: Sequence[JudgeQuestion], prompts: Sequence[Ids]) -> list[Turn]:
         """What the model writes; reasons end where the verdict would follow."""
         turns: dict[int, Turn] = {}
         kinds: dict[tuple[int, bool, float], dict[Ids, list[int]]] = {}

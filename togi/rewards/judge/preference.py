@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from togi.rewards.judge import judge_prompts as prompts
 from togi.rewards.judge.base import Opened, Ruled, critique, drawn
-from togi.rewards.judge.verdict import Asker, Question, Verdict, clamped, debiased, flipped
+from togi.rewards.judge.verdict import Asker, JudgeQuestion, Verdict, clamped, debiased, flipped
 from togi.types import Score, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class OpenPreference(Opened):
         self._opponents, self._clamp = spec.opponents, spec.clamp
         self._ending = prompts.pair_ending(reason=spec.reason)
 
-    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[Question]:
+    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[JudgeQuestion]:
         criteria = drawn(self._criteria, self._draws, task, trajectories)
         for a, b in self._asked(trajectories):
             for criterion in criteria:

@@ -19,7 +19,7 @@ from typing import Any
 from togi.rewards.judge.openai_client import Fault, Server
 from togi.rewards.judge.outage import JudgeWarning
 from togi.rewards.judge.reply_cache import ReplyCache, Spent
-from togi.rewards.judge.verdict import LIKELY, MARK, Question, Reply
+from togi.rewards.judge.verdict import LIKELY, MARK, JudgeQuestion, Reply
 
 MOST_LIKELY = 20
 """``top_logprobs``: as many as the protocol allows, since ten ratings must find room among them."""
@@ -89,10 +89,10 @@ class Endpoint:
         """The money of ``spent``, at the cap's prices."""
         return self._cap.cost(self.spent)
 
-    def ask(self, questions: Sequence[Question]) -> list[Reply]:
+    def ask(self, questions: Sequence[JudgeQuestion]) -> list[Reply]:
         keys = [self._key(question) for question in questions]
         replies: dict[str, Reply] = {}
-        missing: dict[str, Question] = {}
+        missing: dict[str, JudgeQuestion] = {}
         for key, question in zip(keys, questions, strict=True):
             if key in replies or key in missing:
                 continue
@@ -107,7 +107,7 @@ class Endpoint:
         self._tell(questions, found)
         return found
 
-    def _ask(self, missing: Mapping[str, Question]) -> dict[str, Reply]:
+    def _ask(self, missing: Mapping[str, JudgeQuestion]) -> dict[str, Reply]:
         if not missing:
             return {}
         self._spent, self._failed = self.spent, 0
@@ -122,7 +122,7 @@ class Endpoint:
             pool.shutdown(wait=True, cancel_futures=True)
             self._server.stopped.clear()
 
-    def _one(self, key: str, question: Question) -> Reply:
+    def _one(self, key: str, question: JudgeQuestion) -> Reply:
         with self._lock:
             reached, failed = self._cap.reached(self._spent), self._failed
         if reached:
@@ -146,7 +146,7 @@ class Endpoint:
             )
         return reply
 
-    def _payload(self, question: Question) -> dict[str, Any]:
+    def _payload(self, question: JudgeQuestion) -> dict[str, Any]:
         payload: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": message.role, "content": message.content} for message in question.messages],
@@ -157,11 +157,11 @@ class Endpoint:
             payload["seed"] = question.vote
         return payload | ({"logprobs": True, "top_logprobs": MOST_LIKELY} if question.tokens else {})
 
-    def _key(self, question: Question) -> str:
+    def _key(self, question: JudgeQuestion) -> str:
         whole = [_SCHEMA, self._judge, self._payload(question), question.options, question.reason]
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
-    def _tell(self, questions: Sequence[Question], replies: Sequence[Reply]) -> None:
+    def _tell(self, questions: Sequence[JudgeQuestion], replies: Sequence[Reply]) -> None:
         """Say once that probabilities were wanted and are not there: all verdicts are then all or nothing."""
         pairs = [(q, r) for q, r in zip(questions, replies, strict=True) if q.tokens and r.status == "ok"]
         if self._told or not pairs or any(reply.logp for _, reply in pairs):
@@ -175,7 +175,7 @@ class Endpoint:
         )
 
 
-def read_answer(answer: Any, question: Question) -> Reply:
+def read_answer(answer: Any, question: JudgeQuestion) -> Reply:
     """A chat completion as a reply. Raises Fault when it is none; a refusal is a reply without text."""
     try:
         choice = answer["choices"][0]
@@ -245,7 +245,7 @@ def _positions(logprobs: Any) -> list[Position]:
     return found
 
 
-def verdict_logp(positions: Sequence[Position], question: Question) -> dict[str, float]:
+def verdict_logp(positions: Sequence[Position], question: JudgeQuestion) -> dict[str, float]:
     """The log-probability of each option where the verdict stands; none when it cannot be told.
 
     That place is after the last ``Verdict:`` with reasons, and the first token that is not white space without. "10"

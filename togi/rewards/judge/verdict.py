@@ -28,7 +28,7 @@ _LABEL = re.compile(r"(?:the )?(?:answer|rating|score|verdict)(?: is)?\s*:?\s+",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class JudgeQuestion:
     """What a judge is asked, and the verdicts it may give.
 
     With ``tokens`` the probability of each verdict is wanted, else the text decides: ``renormalised`` over the
@@ -66,7 +66,7 @@ class Reply:
 class Asker(Protocol):
     """Somebody who can be asked: a model in this process, or a server."""
 
-    def ask(self, questions: Sequence[Question]) -> list[Reply]:
+    def ask(self, questions: Sequence[JudgeQuestion]) -> list[Reply]:
         """One reply a question. What goes wrong with a question is its reply's status, never an exception."""
         ...
 
@@ -82,7 +82,7 @@ class Verdict:
     reasons: str = ""
 
 
-def read(question: Question, reply: Reply) -> Verdict:
+def read(question: JudgeQuestion, reply: Reply) -> Verdict:
     """The verdict of a reply: by its tokens' probabilities where they are known, else by its text."""
     if reply.status != "ok":
         return Verdict(status=reply.status, note=reply.note)
