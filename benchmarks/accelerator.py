@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.batch import collate, samples
-from togi.engines import NativeEngine
+from togi.engines.native import NativeEngine
 from togi.models.packing import PackedModel, padded_outputs
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.models.trie import packed_length

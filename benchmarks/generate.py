@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import transformers
 
-from togi.engines import NativeEngine
+from togi.engines.native import NativeEngine
 from togi.models.load_model import load_model
 from togi.types import Prompt, Sampling
 

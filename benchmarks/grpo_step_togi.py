@@ -12,7 +12,7 @@ import torch
 
 from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.batch import samples
-from togi.engines import NativeEngine
+from togi.engines.native import NativeEngine
 from togi.envs.chat import OneTurn
 from togi.models.load_model import load_model
 from togi.models.policy import LocalPolicy, Optimiser

@@ -19,7 +19,7 @@ import torch
 
 from togi.algorithms import ALGORITHMS
 from togi.batch import minibatches, samples
-from togi.engines import NativeEngine
+from togi.engines.native import NativeEngine
 from togi.models.load_model import Loaded, load_model
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.types import Group, Prompt, Sampling, Score, Task, Trajectory, Turn

@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 
 from togi import batch as batching
 from togi.algorithms.policy_gradient.nash_md import NashMD
-from togi.engines import Mixture, NativeEngine
+from togi.engines.model_mixture import Mixture
+from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.protocols import Asked

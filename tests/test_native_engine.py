@@ -20,9 +20,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from togi.engines import NativeEngine
 from togi.engines.key_value_cache import KeyValueCache
-from togi.engines.native import _sampling_mode
+from togi.engines.native import NativeEngine, _sampling_mode
 from togi.engines.packed_linear import packed_weights
 from togi.types import Prompt, Sampling, Turn
 

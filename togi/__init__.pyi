@@ -64,7 +64,7 @@ from .data import (
     Tasks as Tasks,
     load_tasks as load_tasks,
 )
-from .engines import (
+from .engines.native import (
     NativeEngine as NativeEngine,
 )
 from .evidence.after.eval_command import (

@@ -6,10 +6,11 @@ This file says who calls whom with which nouns. It implements nothing, and does 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from togi.types import (
     LOGP,
+    Ability,
     Batch,
     Group,
     Heads,
@@ -106,6 +107,18 @@ class Engine(Protocol):
     def sync(self, policy: Policy) -> None: ...
 
 
+@runtime_checkable
+class LocalEngine(Engine, Protocol):
+    """An engine whose weights are in this process. ``model`` is the module that is sampled from, for those who score
+    with it what was not drawn; ``context`` the most tokens of prompt and completion together."""
+
+    @property
+    def model(self) -> Any: ...
+
+    @property
+    def context(self) -> int: ...
+
+
 class Texts(Protocol):
     """What samplers ask of whoever turns text into tokens."""
 
@@ -169,6 +182,11 @@ class Sampler(Protocol):
     @property
     def rewarded(self) -> bool:
         return self.writes
+
+    @property
+    def asks(self) -> frozenset[Ability]:
+        """What it asks of an engine that not every engine can do."""
+        return frozenset()
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]: ...
 

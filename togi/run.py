@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from togi.data import Collected, Tasks
+from togi.engines.choice import EngineChoice
 from togi.envs.chat import OneTurn
 from togi.models.adapter_and_update import Lora, Optimiser
-from togi.protocols import Algorithm, Env, Reward
+from togi.protocols import Algorithm, Engine, Env, Reward
 from togi.rewards.algebra import Composable, Surroundings
 from togi.types import Sampling, Task
 
 if TYPE_CHECKING:
     import torch
 
-    from togi.engines.native import NativeEngine
     from togi.models.load_model import Loaded
     from togi.rollout import Episodes
     from togi.tokenization import Chat
@@ -114,6 +114,7 @@ class Run:
     model: ModelChoice
     stages: tuple[Stage, ...]
     evaluation: Evaluation | None = None
+    engine: EngineChoice = field(default_factory=EngineChoice)
     seed: int = 0
     save_every: int = 10
     keep: int = 2
@@ -169,7 +170,7 @@ def open_model(run: Run, policy: str) -> Loaded:
     return load_model(source, lora=run.model.lora)
 
 
-def ready(reward: Reward | None, engine: NativeEngine, chat: Chat, folder: Path, dtype: torch.dtype) -> Reward | None:
+def ready(reward: Reward | None, engine: Engine, chat: Chat, folder: Path, dtype: torch.dtype) -> Reward | None:
     """The reward with the models it asks loaded."""
     if isinstance(reward, Composable):
         return reward.opened(Surroundings(engine=engine, chat=chat, folder=folder, dtype=dtype))
@@ -178,13 +179,13 @@ def ready(reward: Reward | None, engine: NativeEngine, chat: Chat, folder: Path,
 
 def open_play(run: Run, loaded: Loaded, dtype: torch.dtype) -> Episodes:
     """Plays the evaluation's tasks with a model, in ``dtype``. Seeds depend on the run's seed, not on the model."""
-    from togi.engines.native import NativeEngine
+    from togi.engines.open_engine import open_engine
     from togi.rollout import Episodes
     from togi.tokenization import Chat
 
     assert run.evaluation is not None
     loaded.model.to(dtype)
-    engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+    engine = open_engine(loaded, run.engine)
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
     return Episodes(
         engine=engine,

@@ -13,7 +13,8 @@ import torch
 
 from togi import batch
 from togi.data import Tasks, TaskStream, load_collected, split, stream
-from togi.engines import Mixture, NativeEngine
+from togi.engines.model_mixture import Mixture
+from togi.engines.open_engine import open_engine
 from togi.evidence.before.grading_time import GradingTime
 from togi.evidence.during.stuck_stage import RewardCheck
 from togi.models.load_model import Loaded
@@ -39,6 +40,7 @@ class Workshop:
         self.chat = Chat(loaded.tokenizer, loaded.eos_ids)
         self.tokenizer = loaded.tokenizer
         self.folder = run.folder
+        self._choice = run.engine
         self.stage, self.held_out = learned_from(run.stages[number], run.folder)
         check_lengths(self.stage, self.chat, loaded.context)
         stage = self.stage
@@ -57,7 +59,7 @@ class Workshop:
             heads=stage.algorithm.heads,
             critic=critic,
         )
-        self.engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+        self.engine = open_engine(loaded, run.engine)
         self.seed = int(digest([run.seed, stage.name])[:15], 16)
         self.stream: TaskStream = stream(stage.tasks, self.seed)
         self.mix: TaskStream | None = stream(stage.mix, self.seed + 1) if stage.mix else None
@@ -80,8 +82,7 @@ class Workshop:
 
     def _opponent(self, loaded: Loaded, share: float) -> Engine:
         """The policy as it is now with so much of its reference mixed in."""
-        mixture = Mixture(loaded.model, self.policy.reference, share)
-        engine = NativeEngine(mixture, loaded.tokenizer, loaded.eos_ids)
+        engine = open_engine(loaded, self._choice, Mixture(loaded.model, self.policy.reference, share))
         engine.sync(self.policy)
         return engine
 

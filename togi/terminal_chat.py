@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from togi.engines.native import NativeEngine
+from togi.engines.open_engine import open_engine
 from togi.models.load_model import load_model
+from togi.protocols import Engine
 from togi.tokenization import Chat
 from togi.types import Ids, Message, Prompt, Sampling, Turn
 
@@ -24,7 +25,7 @@ def chat(source: str, prompt: str | None, sampling: Sampling) -> None:
     with notes.status(f"loading {source}") as status:
         loaded = load_model(source, progress=status.update)
     talk = Conversation(
-        NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids),
+        open_engine(loaded),
         Chat(loaded.tokenizer, loaded.eos_ids),
         sampling,
         system_message(Path(source)),
@@ -59,7 +60,7 @@ def system_message(source: Path) -> tuple[Message, ...]:
 class Conversation:
     """A growing conversation with one model; the same questions get the same answers. It begins with ``opening``."""
 
-    def __init__(self, engine: NativeEngine, chat: Chat, sampling: Sampling, opening: tuple[Message, ...]) -> None:
+    def __init__(self, engine: Engine, chat: Chat, sampling: Sampling, opening: tuple[Message, ...]) -> None:
         self._engine, self._chat, self._sampling, self._opening = engine, chat, sampling, opening
         self.start_over()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from togi.algorithms import ALGORITHMS
 from togi.data import Collected, Generated, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
+from togi.engines.choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
 from togi.extras import lacking
@@ -94,6 +95,7 @@ class Builder:
             model=model,
             stages=tuple(stages),
             evaluation=evaluation,
+            engine=EngineChoice(kind=self.recipe.engine.kind, batch_size=self.recipe.engine.batch_size),
             seed=self.recipe.seed,
             save_every=self.recipe.checkpoint.every,
             keep=self.recipe.checkpoint.keep,
@@ -122,6 +124,10 @@ class Builder:
         except SettingError as error:
             self.refuse((*key, *error.key), str(error))
             return None
+        lacking_abilities = algorithm.sampler.asks & LACKS[self.recipe.engine.kind]
+        for ability in sorted(lacking_abilities):
+            engine = self.recipe.engine.kind
+            self.refuse((*key, "algorithm"), f"{table.algorithm} {DOES[ability]}, which the engine {engine} cannot do")
         return Plan(table=table, name=table.name or table.algorithm, key=key, algorithm=algorithm, sampling=sampling)
 
     def model(self) -> ModelChoice:

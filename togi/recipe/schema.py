@@ -47,6 +47,13 @@ class ModelTable(Table):
     """Train low-rank adapters (needs the `lora` extra); without this table every weight is trained."""
 
 
+class EngineTable(Table):
+    kind: Literal["native"] = "native"
+    """What draws completions: `native` is Togi's own, in the process that learns."""
+    batch_size: Annotated[int, Field(ge=1, le=100_000)] = 128
+    """Completions drawn at once; fewer take less memory."""
+
+
 class PromptTable(Table):
     system: str | None = None
     """System message put before every task."""
@@ -232,6 +239,8 @@ class Recipe(Table):
     """Folder that files in the recipe are relative to; the recipe's own folder when left out."""
     model: ModelTable
     """The model to start from."""
+    engine: EngineTable = EngineTable()
+    """What draws completions."""
     prompt: PromptTable = PromptTable()
     """How a task becomes messages."""
     data: DataTable

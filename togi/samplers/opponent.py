@@ -9,7 +9,7 @@ from statistics import fmean
 
 from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
-from togi.types import Group, Opponent, Question, Score, Task
+from togi.types import Ability, Group, Opponent, Question, Score, Task
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Against(Sampler):
             raise ValueError(f"attempts must be at least 1, got {self.n}")
         if not 0 <= self.reference_share <= 1:
             raise ValueError(f"reference_share must be between 0 and 1, got {self.reference_share}")
+
+    @property
+    def asks(self) -> frozenset[Ability]:
+        return frozenset({"mixture"})
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         pairs = [task for task in draw(tasks, want) for _ in range(self.n)]

@@ -15,7 +15,7 @@ import numpy as np
 
 from togi.protocols import Play, Sampler
 from togi.samplers.group import ask, draw, recorded
-from togi.types import Group, Ids, Question, Score, Task
+from togi.types import Ability, Group, Ids, Question, Score, Task
 
 Labels = Literal["hard", "soft"]
 _Begun = tuple[str, Ids]
@@ -78,6 +78,10 @@ class StepLabels(Sampler):
             raise ValueError(
                 f"attempts and continuations must be at least 1, got {self.n} and {self.continuations} of each step"
             )
+
+    @property
+    def asks(self) -> frozenset[Ability]:
+        return frozenset({"begin"})
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         groups = play(ask(draw(tasks, want), self.n))

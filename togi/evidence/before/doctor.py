@@ -14,7 +14,7 @@ from rich.text import Text
 
 from togi.algorithms.policy_gradient.base import PolicyGradient
 from togi.data import stream
-from togi.engines.native import NativeEngine
+from togi.engines.open_engine import open_engine
 from togi.evidence.before import machine_fitness as machine
 from togi.evidence.before.cold_start import cold_start
 from togi.evidence.before.disk_need import SAVED, disk_needed
@@ -114,7 +114,7 @@ def doctor(
     fitness.append(machine.jail(standing(asked), asked))
     fitness.append(machine.disk(disk_needed(run, SAVED * size.trained), machine.free_disk(run.folder), run.folder))
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
-    engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+    engine = open_engine(loaded, run.engine)
     number, reward = None, None
     for index, each in enumerate(run.stages):
         try:

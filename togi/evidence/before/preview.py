@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from togi.data import Tasks
-from togi.engines.native import NativeEngine
+from togi.engines.open_engine import open_engine
 from togi.engines.stop_strings import cut
 from togi.evidence.before import machine_fitness as machine
 from togi.evidence.before.cost_estimate import EVALUATION, Estimate, Rates, estimate, rates
@@ -119,7 +119,7 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
     if speed is None:
         probe = probe_bf16()
         speed = rates(loaded.parameters, probe.bfloat16 if compute == torch.bfloat16 else probe.float32)
-    engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+    engine = open_engine(loaded, run.engine)
 
     opened: dict[int, Reward | None] = {}
 

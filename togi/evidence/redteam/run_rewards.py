@@ -80,7 +80,7 @@ def attack_run(run: Run, effort: Effort = FULL, *, seconds: float = SECONDS, mod
 def _opened(run: Run, reward: Reward) -> tuple[Reward | None, Make]:
     """The reward with the models it asks, or None when one of them is not trained yet; and how attempts are made."""
     # Here, since most rewards ask no model, and are attacked without torch.
-    from togi.engines.native import NativeEngine
+    from togi.engines.open_engine import open_engine
     from togi.run_folder.manifest import choose_dtype
     from togi.tokenization import Chat
 
@@ -88,7 +88,7 @@ def _opened(run: Run, reward: Reward) -> tuple[Reward | None, Make]:
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
     dtype = choose_dtype(run)
     loaded.model.to(dtype)
-    engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+    engine = open_engine(loaded, run.engine)
     try:
         return ready(reward, engine, chat, run.folder, dtype), tokenised(chat)
     except NotTrainedYet:

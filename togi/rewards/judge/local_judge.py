@@ -18,11 +18,11 @@ import torch
 from transformers import PreTrainedModel
 
 from togi.batch import collate
-from togi.engines.native import NativeEngine
+from togi.engines.open_engine import open_engine
 from togi.models.load_model import load_model
 from togi.models.microbatch import microbatches
 from togi.models.packing import PackedModel
-from togi.protocols import Engine
+from togi.protocols import Engine, LocalEngine
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge.outage import JudgeWarning
 from togi.rewards.judge.verdict import MARK, JudgeQuestion, Reply
@@ -147,7 +147,7 @@ class LocalJudge:
 
 def policy_judge(at: Surroundings) -> LocalJudge:
     """The policy as its own judge, with the weights it has when it is asked."""
-    if isinstance(at.engine, NativeEngine):
+    if isinstance(at.engine, LocalEngine):
         return LocalJudge(at.engine.model, at.engine, at.chat, at.engine.context)
     return LocalJudge(None, at.engine, at.chat, 1 << 30)
 
@@ -157,7 +157,7 @@ def open_judge(source: str, at: Surroundings) -> LocalJudge:
     found = _OPEN.get((source, at.dtype))
     if found is None:
         loaded = load_model(source, dtype=at.dtype)
-        engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
+        engine = open_engine(loaded)
         found = LocalJudge(loaded.model, engine, Chat(loaded.tokenizer, loaded.eos_ids), engine.context)
         _OPEN[source, at.dtype] = found
     return found
