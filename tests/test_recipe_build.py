@@ -18,6 +18,7 @@ from tiny_text import tiny_llama
 from togi.advantages import leave_one_out, token_mean
 from togi.algorithms import GRPO, ConstantLength
 from togi.data import Tasks
+from togi.engines.choice import LACKS
 from togi.extras import lacking
 from togi.recipe import RecipeError, load_recipe
 from togi.recipe.errors import model_at
@@ -25,6 +26,7 @@ from togi.recipe.schema import Recipe
 from togi.recipe.show_origins import origins
 from togi.run import Run
 from togi.run_folder.files import digest
+from togi.run_folder.manifest import files_read
 from togi.samplers import Dynamic, Groups
 from togi.sandbox.workers.pool import Pool
 
@@ -45,6 +47,37 @@ def spelled(row):
 
 def paid(completion, answer):
     return 1.0
+"""
+
+ENVS = """\
+class Once:
+    def __init__(self, task): ...
+    def start(self): return "Name one."
+    def step(self, message): return "", 1.0, True
+
+class Often(Once):
+    def __init__(self, task, most=2): ...
+"""
+
+OWN = """\
+from dataclasses import dataclass
+from togi import GRPO
+
+GENTLE = GRPO(clip_low=0.1)
+
+@dataclass(frozen=True, kw_only=True)
+class Halved(GRPO):
+    half: float = 0.5
+
+    def advantages(self, samples, attempts):
+        return [self.half * each for each in super().advantages(samples, attempts)]
+
+class Nothing:
+    pass
+
+@dataclass
+class Broken:
+    needed: int
 """
 
 SFT = """
@@ -118,6 +151,8 @@ def recipe(tmp_path: Path) -> Path:
     for rule in ("rules", "again"):
         text = f"[{rule}]\ncritique: Is it {rule}?\nrevision: Make it {rule}.\nquestion: Which is {rule}?\n"
         (tmp_path / f"{rule}.txt").write_text(text)
+    (tmp_path / "envs.py").write_text(ENVS)
+    (tmp_path / "own.py").write_text(OWN)
     path = tmp_path / "small.toml"
     path.write_text(RECIPE)
     return path
@@ -293,6 +328,13 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "evaluation.attempts": ([], "evaluation.attempts=3"),
     "evaluation.tasks": ([], "evaluation.tasks=3"),
     "evaluation.reward.score": ([], "evaluation.reward.score=exact()"),
+    "engine.batch_size": ([], "engine.batch_size=3"),
+    "env.use": ([], "env.use=envs.py:Once"),
+    "env.settings": (["env.use=envs.py:Often"], "env.settings.most=3"),
+    "stage.env.use": ([], "stage.hone.env.use=envs.py:Once"),
+    "stage.env.settings": (["stage.hone.env.use=envs.py:Often"], "stage.hone.env.settings.most=3"),
+    "evaluation.env.use": ([], "evaluation.env.use=envs.py:Once"),
+    "evaluation.env.settings": (["evaluation.env.use=envs.py:Often"], "evaluation.env.settings.most=3"),
     "checkpoint.every": ([], "checkpoint.every=3"),
     "checkpoint.keep": ([], "checkpoint.keep=3"),
     "gold.score": ([], "gold.score=exact()"),
@@ -351,7 +393,7 @@ def leaves(model: type[BaseModel], key: tuple[str, ...] = ()) -> Iterator[str]:
             yield from leaves(inner, (*key, name))
 
 
-@pytest.mark.parametrize("key", list(leaves(Recipe)))
+@pytest.mark.parametrize("key", [key for key in leaves(Recipe) if key != "engine.kind"])  # which has one value
 def test_every_key_is_read(recipe: Path, key: str) -> None:
     assert key in CHANGES, f"say in CHANGES how {key} can be changed"
     before, change = CHANGES[key]
@@ -377,6 +419,13 @@ def test_every_key_is_read(recipe: Path, key: str) -> None:
         (["sampling.top_k=5"], "command line: stage.hone.sampling.top_k: leaves out tokens"),
         (["stage.hone.sampling.temperature=0"], "at 0 all attempts are the same"),
         (["evaluation.sampling.temperature=0"], "at temperature 0 all 2 attempts are the same: set attempts = 1"),
+        (["stage.hone.algorithm=own.py:Halve"], 'did you mean "Halved"?'),
+        (["stage.hone.algorithm=own.py:Nothing"], "has no sampler and no needs and no credit and no loss: an"),
+        (["stage.hone.algorithm=own.py:Broken"], "cannot be made: TypeError"),
+        (["stage.hone.algorithm=missing.py:X"], "there is no file"),
+        (["env.use=envs.py:Never"], "env.use: "),
+        (["env.use=envs.py:Once", "env.settings.most=3"], "cannot be called as Once(task, most=…)"),
+        ([*REVISED, "stage.hone.env={use = 'envs.py:Once'}"], "the constitution is what answers the model here"),
         (["stage.hone.algorithm=grop"], "no algorithm 'grop'; did you mean 'grpo'?"),
         (["stage.hone.settings.clip_hihg=0.3"], "no such setting of this algorithm; did you mean 'clip_high'?"),
         (["stage.hone.settings.clip_high='0.3'"], 'stage.hone.settings.clip_high: got "0.3" (text), wanted a number'),
@@ -463,6 +512,32 @@ def test_paths_are_relative_to_the_recipe(recipe: Path, monkeypatch: pytest.Monk
     run = build(recipe, "model.source=model", "reward.score=python('tasks.py:paid')")
     assert run.model.source == str(tmp_path / "model")
     assert tomllib.loads(tomli_w.dumps(run.recipe))["model"]["source"] == "model"
+
+
+def test_an_environment_answers_in_stages_that_sample_and_in_the_evaluation(recipe: Path) -> None:
+    run = build(recipe, "env.use=envs.py:Often", "evaluation.env={use = 'envs.py:Once'}")
+    assert run.evaluation is not None
+    used = [getattr(each.env, "use", "").rpartition(":")[2] for each in (*run.stages, run.evaluation)]
+    assert used == ["", "Often", "Once"]
+    assert "envs.py" in files_read(run)["hone"]
+
+
+def test_an_algorithm_of_the_users_own(recipe: Path) -> None:
+    run = build(recipe, "stage.hone.algorithm=own.py:Halved", "stage.hone.settings={half = 0.25, kl = 0.0}")
+    [_, hone] = run.stages
+    assert (hone.name, type(hone.algorithm).__name__, hone.algorithm.half) == ("hone", "Halved", 0.25)  # type: ignore[attr-defined]
+    assert files_read(run)["hone"].keys() == {"own.py"}
+    assert run.recipe["stage"][1]["settings"]["half"] == 0.25
+    assert build(recipe, "stage.hone.algorithm=own.py:GENTLE").stages[1].algorithm == GRPO(
+        clip_low=0.1, sampler=Groups(4)
+    )
+
+
+def test_what_an_engine_cannot_do_is_refused(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(recipe, "stage.hone.algorithm=nash_md", "stage.hone.attempts=1")
+    monkeypatch.setitem(LACKS, "native", frozenset({"mixture"}))
+    [problem] = refused(recipe, "stage.hone.algorithm=nash_md", "stage.hone.attempts=1")
+    assert "nash_md draws from the policy and its reference at once, which the engine native cannot do" in problem
 
 
 def test_the_quickstart_recipe_builds() -> None:

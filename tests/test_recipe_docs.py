@@ -24,6 +24,8 @@ def kind(field: dict[str, Any]) -> str:
     for option in field.get("anyOf", []):
         if option.get("type") != "null":
             return kind(option)
+    if "const" in field:
+        return f"`{field['const']}`"
     if "enum" in field:
         return " \\| ".join(f"`{word}`" for word in field["enum"])
     if "$ref" in field:

@@ -38,7 +38,7 @@ class Scripted:
 
 
 def stream() -> Iterator[Task]:
-    return (Task(id=str(i), prompt=()) for i in count())
+    return (Task(id=str(i), prompt=(), recorded=((),)) for i in count())
 
 
 def values(*numbers: float) -> list[Score]:

@@ -37,7 +37,15 @@ def absolute(reference: str, base: Path) -> str:
 
 
 def resolve(reference: str, base: Path) -> Callable[..., Any]:
-    """Import the function. ``base`` is the folder that a file's path is relative to.
+    """Import the function, as ``imported`` does. Raises ValueError for what cannot be called as well."""
+    function = imported(reference, base)
+    if not callable(function):
+        raise ValueError(f'"{reference}" is {type(function).__name__}, and a function was wanted')
+    return function  # type: ignore[no-any-return]
+
+
+def imported(reference: str, base: Path) -> Any:
+    """Whatever a file or module calls by this name. ``base`` is the folder that a file's path is relative to.
 
     The file's own folder is importable while the file loads, so that it may import its neighbours. A module must be
     installed or on Python's path. Raises ValueError; an error raised by the imported code passes through.
@@ -47,10 +55,7 @@ def resolve(reference: str, base: Path) -> Callable[..., Any]:
     module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place, reference)
     if name not in vars(module):
         raise ValueError(f'"{reference}": {place} has no function "{name}"{_near(name, set(vars(module)))}')
-    function = vars(module)[name]
-    if not callable(function):
-        raise ValueError(f'"{reference}": {name} is {type(function).__name__}, and a function was wanted')
-    return function  # type: ignore[no-any-return]
+    return vars(module)[name]
 
 
 def with_imports(path: Path) -> tuple[Path, ...]:

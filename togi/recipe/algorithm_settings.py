@@ -125,8 +125,8 @@ def _plain(name: str, value: Any) -> Any:
     if not callable(value):
         return value
     # An average over a length is recognised whatever its length: configured() ties the length to the sampling.
-    rules = _rules(value.max_length if isinstance(value, ConstantLength) else 1)[name]
-    return next(word for word, rule in rules.items() if rule == value)
+    rules = _rules(value.max_length if isinstance(value, ConstantLength) else 1).get(name, {})
+    return next((word for word, rule in rules.items() if rule == value), None)
 
 
 def _checked(hint: Any, name: str, value: Any) -> Any:

@@ -6,18 +6,19 @@ It knows what values mean for each other. It loads tasks, but no model, and it r
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from togi.algorithms import ALGORITHMS
 from togi.data import Collected, Generated, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
 from togi.engines.choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
+from togi.envs.user_env import user_env
 from togi.extras import lacking
-from togi.find_function import absolute
+from togi.find_function import absolute, imported
 from togi.models.adapter_and_update import Lora, Optimiser
 from togi.models.model_source import check_source
 from togi.protocols import Algorithm, Env, Reward
@@ -26,7 +27,7 @@ from togi.recipe.algorithm_settings import SettingError, attempts_of, configured
 from togi.recipe.errors import RecipeError, did_you_mean
 from togi.recipe.key_lines import Key
 from togi.recipe.read_toml import Reading
-from togi.recipe.schema import SOURCES, RewardTable, SamplingTable, SourceTable, StageSourceTable, StageTable
+from togi.recipe.schema import SOURCES, EnvTable, RewardTable, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, ModelChoice, Run, Stage, Until
 from togi.sandbox.workers.pool import Pool
@@ -111,16 +112,14 @@ class Builder:
 
     def plan(self, index: int, table: StageTable) -> Plan | None:
         key: Key = ("stage", index)
-        if table.algorithm not in ALGORITHMS:
-            self.refuse(
-                (*key, "algorithm"), f"no algorithm {table.algorithm!r}; {did_you_mean(table.algorithm, ALGORITHMS)}"
-            )
+        try:
+            named = algorithm_named(table.algorithm, self.reading.base)
+        except ValueError as error:
+            self.refuse((*key, "algorithm"), str(error))
             return None
         sampling = merged(self.recipe.sampling, table.sampling)
         try:
-            algorithm = configured(
-                ALGORITHMS[table.algorithm], table.settings, attempts=table.attempts, max_tokens=sampling.max_tokens
-            )
+            algorithm = configured(named, table.settings, attempts=table.attempts, max_tokens=sampling.max_tokens)
         except SettingError as error:
             self.refuse((*key, *error.key), str(error))
             return None
@@ -128,7 +127,13 @@ class Builder:
         for ability in sorted(lacking_abilities):
             engine = self.recipe.engine.kind
             self.refuse((*key, "algorithm"), f"{table.algorithm} {DOES[ability]}, which the engine {engine} cannot do")
-        return Plan(table=table, name=table.name or table.algorithm, key=key, algorithm=algorithm, sampling=sampling)
+        return Plan(
+            table=table,
+            name=table.name or table.algorithm.rpartition(":")[2].lower(),
+            key=key,
+            algorithm=algorithm,
+            sampling=sampling,
+        )
 
     def model(self) -> ModelChoice:
         table = self.recipe.model
@@ -218,7 +223,8 @@ class Builder:
         if table is None:
             return None
         reward = self.reward(table.reward, ("evaluation", "reward"))
-        if not held_out or reward is None:
+        env = self.env_of(table.env, ("evaluation", "env"))
+        if not held_out or reward is None or env is None:
             return None
         for problem in check.answers(held_out, reward):
             self.refuse(("data", "test"), problem)
@@ -227,17 +233,33 @@ class Builder:
             reward=reward,
             sampling=sampling_of(merged(self.recipe.sampling, table.sampling)),
             attempts=table.attempts,
+            env=env,
         )
 
     def env(self, plan: Plan) -> Callable[[Task], Env] | None:
-        """What answers the model in a stage: nobody but the task, or a constitution. None after a refusal."""
-        if plan.table.constitution is None:
-            return OneTurn
+        """What answers the model in a stage: nobody but the task, an environment, or a constitution. None after a
+        refusal."""
+        table = plan.table
+        if table.constitution is None:
+            return self.env_of(table.env, (*plan.key, "env")) if plan.algorithm.sampler.writes else OneTurn
+        if table.env is not None:
+            self.refuse((*plan.key, "env"), "the constitution is what answers the model here: leave one of the two out")
         try:
-            principles = read_principles(self.reading.base / Path(plan.table.constitution).expanduser())
-            return Constitution(principles=principles, rounds=plan.table.rounds)
+            principles = read_principles(self.reading.base / Path(table.constitution).expanduser())
+            return Constitution(principles=principles, rounds=table.rounds)
         except ValueError as error:
             self.refuse((*plan.key, "constitution"), str(error))
+            return None
+
+    def env_of(self, own: EnvTable | None, own_key: Key) -> Callable[[Task], Env] | None:
+        """The environment of a table, or else of the recipe; None after a refusal."""
+        table, key = (own, own_key) if own else (self.recipe.env, ("env",))
+        if table is None:
+            return OneTurn
+        try:
+            return user_env(table.use, table.settings, self.reading.base)
+        except ValueError as error:
+            self.refuse((*key, "use"), str(error))
             return None
 
     def asked(self, table: SourceTable, key: Key, held_out: Tasks | None) -> Tasks | None:
@@ -273,6 +295,32 @@ class Builder:
         except ValueError as error:
             self.refuse((*key, "score"), str(error))
             return None
+
+
+def algorithm_named(name: str, base: Path) -> Algorithm:
+    """Togi's own algorithm of this name, or the user's of ``file.py:NAME``: an instance, or a class to make one of.
+
+    Raises ValueError for one that is not there, and for what is no algorithm.
+    """
+    if ":" not in name:
+        if name not in ALGORITHMS:
+            raise ValueError(f'no algorithm {name!r}; {did_you_mean(name, ALGORITHMS)} One of your own: "file.py:NAME"')
+        return ALGORITHMS[name]
+    try:
+        found = imported(name, base)
+        found = found() if isinstance(found, type) else found
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f'"{name}" cannot be made: {type(error).__name__}: {error}') from error
+    missing = [each for each in ("sampler", "needs", "credit", "loss") if not hasattr(found, each)]
+    if missing or not is_dataclass(found):
+        lacks = f"has no {' and no '.join(missing)}" if missing else "is no dataclass"
+        raise ValueError(
+            f'"{name}" {lacks}: an algorithm is a frozen dataclass that derives from togi.PolicyGradient or '
+            "another of Togi's algorithms"
+        )
+    return cast(Algorithm, found)
 
 
 def collected_of(table: StageSourceTable) -> Collected | None:

@@ -138,6 +138,13 @@ class SamplingTable(Table):
     """Go on past the end token up to `max_tokens`."""
 
 
+class EnvTable(Table):
+    use: Text
+    """`file.py:Class` (or `module:Class`) that answers the model; it is called with the task."""
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further arguments of the class, by name."""
+
+
 class UntilTable(Table):
     metric: Text
     """Name in `metrics.jsonl`, such as `rewards/majority_share/mean`."""
@@ -153,7 +160,7 @@ class StageTable(Table):
     name: StageName | None = None
     """Name in the run folder and on the command line: letters, digits, `_`, `-`; the algorithm's name when left out."""
     algorithm: Text
-    """`sft`, `grpo`, ...: a page of `togi.algorithms`."""
+    """`sft`, `grpo`, ...: a page of `togi.algorithms`, or `file.py:NAME` of your own ([extending](extending.md))."""
     steps: Count
     """How often tasks are sampled (or read) and learned from."""
     until: UntilTable | None = None
@@ -198,6 +205,8 @@ class StageTable(Table):
     """Tasks of this stage instead of `[data.train]`."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the tasks that a reward model or verifier does not learn from, but is measured on."""
+    env: EnvTable | None = None
+    """What answers the model in this stage instead of `[env]`."""
     constitution: Text | None = None
     """File of principles by which the model criticises and revises its answers; for algorithms that learn revisions."""
     rounds: Annotated[int, Field(ge=1, le=4)] = 1
@@ -217,6 +226,8 @@ class EvaluationTable(Table):
     """Measure on the first so many held-out tasks; all when left out."""
     sampling: SamplingTable = SamplingTable()
     """Changes to `[sampling]` for measuring."""
+    env: EnvTable | None = None
+    """What answers the model while it is measured, instead of `[env]`."""
     reward: RewardTable | None = None
     """Reward to measure with instead of `[reward]`."""
 
@@ -249,6 +260,8 @@ class Recipe(Table):
     """What completions are paid for; needed by every stage that samples."""
     gold: RewardTable | None = None
     """The truth that the reward stands for, where it is known: measured on every attempt, and never trained on."""
+    env: EnvTable | None = None
+    """What answers the model; without it, its first answer ends the attempt."""
     grading: GradingTable = GradingTable()
     """The limits that graders run under."""
     sampling: SamplingTable = SamplingTable()

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from togi.envs.constitution import Constitution
+from togi.envs.user_env import UserEnv
+from togi.find_function import with_imports
 from togi.memory import installed
 from togi.models.weight_files import file_sha256
 from togi.protocols import Reward
@@ -255,22 +257,34 @@ def told_of(value: Any) -> str:
 
 
 def files_read(run: Run) -> dict[str, dict[str, str | None]]:
-    """sha256 of the user's own files that say what each stage pays for, and of the principles it asks under.
+    """sha256 of the user's own files that say what answers in each stage and what it pays for, and of the principles
+    it asks under.
 
     A file that is missing is None: it is refused where it is read.
     """
     base = run.recipe.get("relative_to", ".")
     paid = {stage.name: [stage.reward, stage.gold] for stage in run.stages}
+    envs = {stage.name: stage.env for stage in run.stages}
     if run.evaluation is not None:
-        paid["evaluation"] = [run.evaluation.reward]
+        paid["evaluation"], envs["evaluation"] = [run.evaluation.reward], run.evaluation.env
     found: dict[str, dict[str, str | None]] = {}
     for name, rewards in paid.items():
         paths = [path for reward in rewards if reward for leaf in leaves_of(reward) for path in leaf.files]
+        env = envs[name]
+        paths += env.files if isinstance(env, UserEnv) else ()
+        paths += own_algorithm(run, name)
         found[name] = {os.path.relpath(path, base): file_sha256(path) if path.is_file() else None for path in paths}
     for stage in run.stages:
         if isinstance(stage.env, Constitution):
             found[stage.name]["principles"] = digest(asdict(stage.env))
     return found
+
+
+def own_algorithm(run: Run, stage: str) -> tuple[Path, ...]:
+    """The user's files that a stage's algorithm is made of; none for one of Togi's."""
+    table: Mapping[str, Any] = next((each for each in run.recipe.get("stage", ()) if each.get("name") == stage), {})
+    place, _, _ = str(table.get("algorithm", "")).rpartition(":")
+    return with_imports(Path(run.recipe.get("relative_to", ".")) / place) if place.endswith(".py") else ()
 
 
 def asked_tier(run: Run) -> AnyTier:

@@ -6,7 +6,7 @@ an own answer without full marks, or a reward that never differs, is a finding: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from statistics import median_low
 
@@ -20,6 +20,7 @@ from rich.text import Text
 from togi.data import Tasks
 from togi.engines.open_engine import open_engine
 from togi.engines.stop_strings import cut
+from togi.envs.user_env import UserEnv
 from togi.evidence.before import machine_fitness as machine
 from togi.evidence.before.cost_estimate import EVALUATION, Estimate, Rates, estimate, rates
 from togi.evidence.before.doctor import MARKS, drops_cut, run_size
@@ -34,7 +35,7 @@ from togi.evidence.redteam.run_rewards import asks, is_blind
 from togi.harmless_text import shortened, visible
 from togi.models.arithmetic_rate import probe_bf16
 from togi.models.load_model import Loaded
-from togi.protocols import Reward
+from togi.protocols import Env, Reward
 from togi.rewards.algebra import NotTrainedYet
 from togi.rewards.printed_output import printed_to
 from togi.run import BASE, Run, open_model, ready
@@ -145,18 +146,22 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
             gold=stage.gold is not None,
             drops_cut=drops_cut(stage),
             sampling=stage.sampling,
+            env=stage.env,
         )
         for stage in run.stages
     ]
     if run.evaluation is not None:
         one = run.evaluation
         paid = now(one.reward)
-        asked.append(Asked(title="Evaluation", tasks=one.tasks, reward=paid, measure=paid, sampling=one.sampling))
+        asked.append(
+            Asked(title="Evaluation", tasks=one.tasks, reward=paid, measure=paid, sampling=one.sampling, env=one.env)
+        )
     looks: list[Look] = []
     attacked: list[Reward] = []  # a reward of several stages is attacked once
     for each in asked:
         look = _make_look(each, chat, loaded.context, checked)
-        if each.reward is not None and each.reward not in attacked and look.grading < SLOW:
+        written = not isinstance(each.env, UserEnv)
+        if written and each.reward is not None and each.reward not in attacked and look.grading < SLOW:
             attacked.append(each.reward)
             look = replace(look, attacked=_attack(each))
         looks.append(look)
@@ -182,6 +187,7 @@ class Asked:
     reward: Reward | None
     measure: Reward | None
     sampling: Sampling
+    env: Callable[[Task], Env]
     waits: bool = False
     gold: bool = False
     drops_cut: bool = False
@@ -199,6 +205,8 @@ def _attack(asked: Asked) -> str:
 
 
 def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
+    if isinstance(asked.env, UserEnv):
+        return _look_at_env(asked, asked.env, chat, context)
     some = asked.tasks[:checked]
     printed: list[str] = []
     with printed_to(lambda name, text: printed.extend(f"{name}: {line}" for line in text.splitlines()[:PRINTED])):
@@ -223,6 +231,33 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
         findings=tuple(findings),
         printed=tuple(line for line in printed if line.strip())[:PRINTED],
         grading=median_low([case.seconds / len(case.attempts) for case in cases]) if cases else 0.0,
+    )
+
+
+def _look_at_env(asked: Asked, env: UserEnv, chat: Chat, context: int) -> Look:
+    """What an environment asks first. Written answers are not scored: what one is worth is seen when it is played."""
+    prompts, findings = list[str](), list[Finding]()
+    for task in asked.tasks[:SHOWN]:
+        try:
+            ids = chat.prompt(env.opening(task))
+        except Exception as problem:
+            title = f"the environment fails at the start of task {shortened(task.id, 60)}"
+            findings.append(Finding(level="fail", title=title, detail=f"{type(problem).__name__}: {problem}"))
+            continue
+        prompts.append(chat.show(ids))
+        if len(ids) >= context:
+            title = f"the first messages of task {shortened(task.id, 60)} have {len(ids)} tokens, the context {context}"
+            findings.append(Finding(level="fail", title=title, advice="ask less, or choose a longer context"))
+    if prompts:
+        title = "an environment answers the model here, so no written answer is scored"
+        findings.append(Finding(level="ok", title=title, advice="togi doctor plays a few attempts"))
+    return Look(
+        title=asked.title,
+        tasks=len(asked.tasks),
+        prompts=tuple(prompts),
+        recorded=((),) * len(prompts),
+        cases=(),
+        findings=tuple(findings),
     )
 
 

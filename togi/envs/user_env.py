@@ -1,0 +1,126 @@
+"""A user's own class as the environment of a recipe: found by ``file.py:Class``, checked before anything is loaded, and
+its messages read as generously as they are plain. It knows no tokens and no reward.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from togi.find_function import absolute, resolve, with_imports
+from togi.protocols import Env
+from togi.types import Message, Task
+
+METHODS = ("start", "step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserEnv:
+    """Makes an episode for each task: ``use`` is called with the task, and ``settings`` by name.
+
+    What it gives needs ``start()`` and ``step(message)``; ``close()`` where something has to be put away. Messages may
+    be a text (said by the user), ``{"role", "content"}``, a ``Message``, or several of these.
+    """
+
+    use: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, task: Task) -> Env:
+        return _Checked(self._make()(task, **self.settings), self.use)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The user's files that it is made of."""
+        place, _, _ = self.use.rpartition(":")
+        return with_imports(Path(place)) if place.endswith(".py") else ()
+
+    def opening(self, task: Task) -> tuple[Message, ...]:
+        """What the model is asked first. What the environment raises passes through."""
+        env = self(task)
+        try:
+            return env.start()
+        finally:
+            env.close()
+
+    def _make(self) -> Callable[..., Any]:
+        return resolve(self.use, Path())
+
+
+def user_env(use: str, settings: Mapping[str, Any], base: Path) -> UserEnv:
+    """Raises ValueError for a file or class that is not there, a class without the methods of an environment, and
+    settings that it does not take; an error that the user's file raises is told with its line."""
+    use = absolute(use, base)
+    try:
+        make = resolve(use, base)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f'"{use}" cannot be imported: {type(error).__name__}: {error}') from error
+    if inspect.isclass(make):
+        missing = [name for name in METHODS if not callable(getattr(make, name, None))]
+        if missing:
+            raise ValueError(
+                f'"{use}" has no {" and no ".join(f"{name}()" for name in missing)}: an environment has start(), which '
+                "gives the first messages, and step(message), which gives replies, a reward and whether it is over"
+            )
+    try:
+        inspect.signature(make).bind(None, **settings)
+    except TypeError as error:
+        given = ", ".join(["task", *(f"{name}=…" for name in settings)])
+        raise ValueError(f'"{use}" cannot be called as {make.__name__}({given}): {error}') from error
+    return UserEnv(use=use, settings=settings)
+
+
+class _Checked(Env):
+    """An episode whose messages and rewards are read, and refused where they make no sense."""
+
+    def __init__(self, env: Any, use: str) -> None:
+        self._env, self._use = env, use.rpartition(":")[2]
+
+    def start(self) -> tuple[Message, ...]:
+        asked = self._messages(self._env.start(), "start()")
+        if not asked:
+            raise ValueError(f"{self._use}.start() gave no message, and the model must be asked something")
+        return asked
+
+    def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
+        given = self._env.step(message)
+        if not isinstance(given, tuple | list) or len(given) != 3:
+            raise ValueError(f"{self._use}.step() gave {given!r:.200}; wanted (replies, reward, done)")
+        replies, reward, done = given
+        if isinstance(reward, bool | int | float) and isinstance(done, bool):
+            said = self._messages(replies, "step()")
+            if said or done:
+                return said, float(reward), done
+            raise ValueError(f"{self._use}.step() gave no reply and did not end; nothing is left to answer")
+        raise ValueError(
+            f"{self._use}.step() gave {given!r:.200}; wanted a number as reward, and done as True or False"
+        )
+
+    def close(self) -> None:
+        if callable(getattr(self._env, "close", None)):
+            self._env.close()
+
+    def _messages(self, given: object, where: str) -> tuple[Message, ...]:
+        if given is None or given == "":
+            return ()
+        if isinstance(given, str | Message | Mapping):
+            given = (given,)
+        if not isinstance(given, Sequence):
+            raise ValueError(f"{self._use}.{where} gave {given!r:.200}; wanted a text, or messages")
+        return tuple(self._message(each, where) for each in given)
+
+    def _message(self, given: object, where: str) -> Message:
+        match given:
+            case Message():
+                return given
+            case str():
+                return Message(role="user", content=given)
+            case {"role": ("user" | "system" | "assistant" | "tool") as role, "content": str(text), **rest} if not rest:
+                return Message(role=role, content=text)
+        raise ValueError(
+            f'{self._use}.{where} gave {given!r:.200}; a message is a text, {{"role": …, "content": …}} or a Message'
+        )
