@@ -254,7 +254,7 @@ def test_adapters_that_cannot_be_read(tmp_path: Path) -> None:
     refused("there is no model 'gone'", base_model_name_or_path="gone")
     refused("adapter .* does not fit its base", r=3)
     file.write_text("{")
-    with pytest.raises(ModelError, match="is not JSON"):
+    with pytest.raises(ModelError, match="holds no sound JSON"):
         load_model(str(adapter))
     file.write_text(json.dumps(good))
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")

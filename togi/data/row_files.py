@@ -45,6 +45,8 @@ def read_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[i
         raise DataError(f"there is no {path}")
     if path.is_dir():
         return _dataset_rows(path, split, problems)
+    if not path.is_file():
+        raise DataError(f"{path} is neither a file nor a folder")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
     if path.suffix == ".parquet":
