@@ -33,6 +33,8 @@ OTHERS = (
     (b"[", "is one JSON list: write each row on a line of its own, without commas between them"),
 )
 """How files begin that hold no JSON lines, and what to do about them."""
+SAVED = ("dataset_info.json", "dataset_dict.json")
+"""What a folder that `datasets` saved has one of."""
 
 
 def read_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
@@ -182,6 +184,8 @@ def _refuse_too_wide(path: Path, columns: int) -> None:
 
 
 def _dataset_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+    if not any((path / name).is_file() for name in SAVED):
+        raise DataError(f"{path} is not a folder saved by `datasets`: it has none of {', '.join(SAVED)}")
     try:
         import datasets
     except ImportError as error:
