@@ -22,7 +22,7 @@ from generate import processor
 
 from togi.rewards.code import code, humaneval
 from togi.sandbox.box import Tier
-from togi.sandbox.tiers.choose import available, cores, open_box
+from togi.sandbox.tiers.choose_tier import available, cores, open_box
 from togi.sandbox.workers.pool import Pool, why_no_jail
 from togi.types import Task, Trajectory, Turn
 

@@ -15,7 +15,7 @@ from toy_run import toy_run
 from togi.algorithms import GRPO
 from togi.evidence.during import Watching
 from togi.evidence.during.alarms import Alarm
-from togi.evidence.during.collapse import COLLAPSES
+from togi.evidence.during.collapse_signals import COLLAPSES
 from togi.evidence.during.step_measures import loops, watch_metrics
 from togi.evidence.during.stuck_stage import WHAT_TO_TRY, Standstill, stop_if_collapsed
 from togi.models.policy import Optimiser

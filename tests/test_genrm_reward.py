@@ -18,7 +18,7 @@ from togi.models.load_model import Loaded
 from togi.rewards import form, gate, parse_reward, part_names
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import genrm, judge, judge_prompts as prompts
-from togi.rewards.judge.fooled import ATTACKS, attack
+from togi.rewards.judge.fool_judge import ATTACKS, attack
 from togi.rewards.judge.genrm import OpenVerification
 from togi.rewards.judge.local_judge import policy_judge
 from togi.rewards.judge.verdict import Reply

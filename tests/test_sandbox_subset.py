@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from togi.sandbox.box import Box, Calls, Limits, Outcome, Ran, Script
-from togi.sandbox.tiers.choose import open_box, why_not
+from togi.sandbox.tiers.choose_tier import open_box, why_not
 
 QUICK = Limits(seconds=5.0, memory_mb=64, output_bytes=1 << 12)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from togi.sandbox.confine import seccomp
-from togi.sandbox.confine.escape_check import bait
-from togi.sandbox.confine.escapes import escapes
+from togi.sandbox.confine.escape_attempts import escapes
+from togi.sandbox.confine.escape_probe import bait
 
 X86, ARM = "x86_64", "aarch64"
 HEADERS = {X86: "/usr/include/x86_64-linux-gnu/asm/unistd_64.h", ARM: "/usr/include/asm-generic/unistd.h"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.evidence.after.sharpened_or_discovered import sharpening
-from togi.report.over_optimisation import leanings_of, leant
+from togi.report.over_optimisation_section import leanings_of, leant
 from togi.report.read_run import RunData
 
 

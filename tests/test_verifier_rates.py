@@ -25,9 +25,9 @@ from togi.evidence.after.verifier_rates import (
     write_verification,
 )
 from togi.report import render
-from togi.report.verifiers import verifiers_view
+from togi.report.verifiers_section import verifiers_view
 from togi.rewards import form, gate, number
-from togi.rewards.judge.fooled import ATTACKS
+from togi.rewards.judge.fool_judge import ATTACKS
 from togi.rewards.judge.verdict import Reply
 from togi.tokenization import Chat
 from togi.types import Message, Task

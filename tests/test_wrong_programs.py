@@ -13,7 +13,7 @@ import pytest
 from togi.rewards.code import code
 from togi.rewards.code.wrong_programs import Attack, programs
 from togi.sandbox.box import Box
-from togi.sandbox.tiers.choose import TIERS, open_box
+from togi.sandbox.tiers.choose_tier import TIERS, open_box
 from togi.types import Score, Task, Trajectory, Turn
 
 RIGHT = """

@@ -73,12 +73,12 @@ from .evidence.after.eval_command import (
 from .evidence.after.play_evaluation import (
     evaluate as evaluate,
 )
-from .models.adapter_and_update import (
-    Lora as Lora,
-    Optimiser as Optimiser,
-)
 from .models.load_model import (
     load_model as load_model,
+)
+from .models.lora_and_optimiser import (
+    Lora as Lora,
+    Optimiser as Optimiser,
 )
 from .models.policy import (
     LocalPolicy as LocalPolicy,

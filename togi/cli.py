@@ -60,7 +60,7 @@ def preview(recipe: RecipePath, *overrides: Overrides) -> int:
     from togi.recipe import load_recipe
 
     plan = load_recipe(recipe, overrides).run
-    from togi.recipe.at_hand import check_start
+    from togi.recipe.needed_at_start import check_start
 
     check_start(plan)
     from togi.evidence.before.preview import preview as look
@@ -76,7 +76,7 @@ def doctor(recipe: RecipePath, *overrides: Overrides) -> int:
     from togi.recipe import load_recipe
 
     plan = load_recipe(recipe, overrides).run
-    from togi.recipe.at_hand import check_start
+    from togi.recipe.needed_at_start import check_start
 
     check_start(plan)
     from togi.evidence.before.doctor import doctor as check
@@ -105,7 +105,7 @@ def redteam(
     sweep: Annotated[bool, Flag, Parameter(help="Attack all of reasoning-gym's scorers, or that of --gym.")] = False,
 ) -> int:
     """What does the reward pay for besides right answers? Attacks it at real rows."""
-    from togi.evidence.redteam import command
+    from togi.evidence.redteam import redteam_command as command
 
     if sweep or data or gym or not _is_recipe(target):
         if overrides:
@@ -133,7 +133,7 @@ def train(
     from togi.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides, folder=folder)
-    from togi.recipe.at_hand import check_start
+    from togi.recipe.needed_at_start import check_start
     from togi.recipe.show_origins import origins, show
 
     if as_json and not dry_run:
@@ -149,7 +149,7 @@ def train(
     from togi.run_folder.integrity import read_chain
     from togi.run_folder.manifest import asked_tier
     from togi.run_folder.resume import held
-    from togi.sandbox.standing import standing
+    from togi.sandbox.jails_in_use import standing
 
     with Live() as watch, held(loaded.run, watch, allow_changes=allow_changes) as ours:
         kept_in = standing(asked_tier(loaded.run))
@@ -179,7 +179,7 @@ def evaluate(
     changes = {"attempts": attempts, "tasks": tasks}
     overrides = [f"evaluation.{name}={value}" for name, value in changes.items() if value is not None]
     plan = load_recipe(run, overrides).run
-    from togi.recipe.at_hand import check_start
+    from togi.recipe.needed_at_start import check_start
 
     check_start(plan)
     from togi.evidence.after.eval_command import evaluate_run, pick_model, table

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from togi.data import Collected, Tasks
-from togi.engines.choice import EngineChoice
+from togi.engines.engine_choice import EngineChoice
 from togi.envs.chat import OneTurn
-from togi.models.adapter_and_update import Lora, Optimiser
+from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.protocols import Algorithm, Engine, Env, Reward
 from togi.rewards.algebra import Composable, Surroundings
 from togi.types import Sampling, Task

@@ -21,7 +21,7 @@ import torch
 
 from togi.evidence.after.play_evaluation import add_kl, evaluate
 from togi.evidence.after.stage_measurements import measure_stage
-from togi.evidence.before.disk_need import refuse_too_little_room
+from togi.evidence.before.disk_estimate import refuse_too_little_room
 from togi.evidence.during import Alarm, watch_metrics, watched
 from togi.evidence.during.reward_log import RewardLog
 from togi.evidence.during.stuck_stage import Standstill, stop_if_collapsed

@@ -12,11 +12,11 @@ from contextlib import ExitStack, contextmanager
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from togi.engines.batch_schedule import Progress, Schedule
 from togi.engines.fused_layer import FusedLayers
 from togi.engines.given_turns import MixtureView, View, read_turns
 from togi.engines.key_value_cache import ATTENTION, KeyValueCache
 from togi.engines.model_mixture import Mixture
-from togi.engines.schedule import Progress, Schedule
 from togi.engines.stop_strings import Decoder
 from togi.engines.token_sampling import check_sampling
 from togi.models.packing import PackedModel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from togi.engines.choice import EngineChoice
+from togi.engines.engine_choice import EngineChoice
 from togi.engines.model_mixture import Mixture
 from togi.engines.native import NativeEngine
 from togi.models.load_model import Loaded

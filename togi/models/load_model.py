@@ -19,11 +19,11 @@ from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationErro
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from togi.models.adapter_and_update import Lora
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
-from togi.models.foreign_limits import check_adapter, check_listing, check_model, check_texts
+from togi.models.lora_and_optimiser import Lora
 from togi.models.model_source import HUB_ID, check_source, newest_model
 from togi.models.read_weights import quiet, read_folder, read_gguf
+from togi.models.untrusted_model import check_adapter, check_listing, check_model, check_texts
 from togi.models.weight_files import ModelError, digest, weight_files
 from togi.template_process import TemplateError, get_ready, render
 

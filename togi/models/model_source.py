@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from togi.models.bundled import BUNDLED
-from togi.models.foreign_limits import check_adapter, check_gguf, check_model
+from togi.models.untrusted_model import check_adapter, check_gguf, check_model
 from togi.models.weight_files import ModelError, weight_files
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)

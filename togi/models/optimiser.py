@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from togi.models.adapter_and_update import Optimiser
+from togi.models.lora_and_optimiser import Optimiser
 
 _WEIGHTS, _MOMENTS = "policy.safetensors", "optimiser.safetensors"
 _PIECE = 1 << 18  # numbers: 1 MB in float32, which stays in a cache

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from togi.batch import collate
-from togi.models.adapter_and_update import Optimiser
 from togi.models.allocator import keep_freed_memory
 from togi.models.arithmetic_rate import Probe, probe_bf16
+from togi.models.lora_and_optimiser import Optimiser
 from togi.models.microbatch import microbatches
 from togi.models.optimiser import Trained, clip, load_trained, save_trained
 from togi.models.packing import PROJECTED, SCALARS, PackedModel, pretrained

@@ -13,13 +13,13 @@ from typing import Any, cast
 
 from togi.algorithms import ALGORITHMS
 from togi.data import Collected, Generated, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
-from togi.engines.choice import DOES, LACKS, EngineChoice
+from togi.engines.engine_choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
 from togi.envs.user_env import user_env
 from togi.extras import lacking
 from togi.find_function import absolute, imported
-from togi.models.adapter_and_update import Lora, Optimiser
+from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.models.model_source import check_source
 from togi.protocols import Algorithm, Env, Reward
 from togi.recipe import combinations as check

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from togi.evidence.after.evaluation_summary import summary
 from togi.harmless_text import visible
-from togi.report import run_sentences as words
+from togi.report import verdict_sentences as words
 from togi.report.page import context
 from togi.report.preference_sentences import preferences
 from togi.report.read_run import read_run

@@ -9,7 +9,7 @@ from togi.evidence.after.diversity import Change, compare_diversity, fair_sizes
 from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.after.evaluation_summary import compare_scores, summary
 from togi.evidence.after.pair_agreement import Agreement, agreement, verdict
-from togi.report.over_optimisation import StageFinding, findings, sentence
+from togi.report.over_optimisation_section import StageFinding, findings, sentence
 from togi.report.read_run import RunData
 
 

@@ -34,7 +34,7 @@ from togi.run_folder.files import FolderError, RunFolder, digest, mark, remove, 
 from togi.run_folder.integrity import read_chain, vouched
 from togi.run_folder.links import LOGS, PARTS
 from togi.sandbox.box import AnyTier
-from togi.sandbox.standing import standing
+from togi.sandbox.jails_in_use import standing
 
 if TYPE_CHECKING:
     import torch

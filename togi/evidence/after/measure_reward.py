@@ -20,7 +20,7 @@ from togi.models.scalar_heads import ScalarModel
 from togi.protocols import Reward, Sampler
 from togi.records import completion_tokens
 from togi.rewards import Composable, Verifier, genrm
-from togi.rewards.judge.fooled import ATTACKS, posed
+from togi.rewards.judge.fool_judge import ATTACKS, posed
 from togi.rewards.judge.genrm import OpenVerification
 from togi.rewards.judge.verdict import Asker
 from togi.rollout import score

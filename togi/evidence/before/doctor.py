@@ -17,12 +17,12 @@ from togi.data import stream
 from togi.engines.open_engine import open_engine
 from togi.evidence.before import machine_fitness as machine
 from togi.evidence.before.cold_start import cold_start
-from togi.evidence.before.disk_need import SAVED, disk_needed
+from togi.evidence.before.disk_estimate import SAVED, disk_needed
 from togi.evidence.before.preference_doctor import judge_findings, pairs_findings
 from togi.evidence.findings import Finding, Level, keep as keep_findings
 from togi.evidence.redteam.attack_reward import SHORT
 from togi.evidence.redteam.card_text import findings as card_findings
-from togi.evidence.redteam.command import keep as keep_cards
+from togi.evidence.redteam.redteam_command import keep as keep_cards
 from togi.evidence.redteam.reward_card import Card
 from togi.evidence.redteam.run_rewards import attack_run, is_blind
 from togi.harmless_text import shortened, visible
@@ -36,8 +36,8 @@ from togi.run import BASE, Run, Stage, open_model, ready
 from togi.run_folder.manifest import asked_tier, choose_dtype
 from togi.samplers import Groups
 from togi.samplers.group import ask
-from togi.sandbox.standing import standing
-from togi.sandbox.tiers.choose import cores
+from togi.sandbox.jails_in_use import standing
+from togi.sandbox.tiers.choose_tier import cores
 from togi.tokenization import Chat
 from togi.types import Task
 

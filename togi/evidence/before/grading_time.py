@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from togi.protocols import Reward
 from togi.rewards import python
 from togi.rewards.algebra import leaves_of
-from togi.sandbox.tiers.choose import cores
+from togi.sandbox.tiers.choose_tier import cores
 from togi.sandbox.workers.pool import Pool
 
 MUCH = 0.3  # of the time of a step

@@ -17,7 +17,7 @@ import torch
 
 from togi.evidence.findings import Finding
 from togi.models.arithmetic_rate import Probe
-from togi.sandbox.tiers.choose import cores
+from togi.sandbox.tiers.choose_tier import cores
 
 TRAINED, ROUNDED = 16, 2
 ACTIVATION = 34

@@ -9,7 +9,7 @@ from togi.evidence.findings import Finding
 from togi.protocols import Engine, Model, Reward
 from togi.rewards.algebra import Composable
 from togi.rewards.judge.base import Opened
-from togi.rewards.judge.fooled import Family, attack
+from togi.rewards.judge.fool_judge import Family, attack
 from togi.tokenization import Chat
 from togi.types import Task
 

@@ -40,7 +40,7 @@ from togi.rewards.algebra import NotTrainedYet
 from togi.rewards.printed_output import printed_to
 from togi.run import BASE, Run, open_model, ready
 from togi.run_folder.manifest import choose_dtype
-from togi.sandbox.tiers.choose import cores
+from togi.sandbox.tiers.choose_tier import cores
 from togi.tokenization import Chat
 from togi.types import Sampling, Task
 

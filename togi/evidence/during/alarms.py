@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from togi.evidence.during.collapse import COLLAPSES
+from togi.evidence.during.collapse_signals import COLLAPSES
 from togi.evidence.during.metric_columns import Table
 from togi.evidence.during.signal_level import Reading, State
 from togi.evidence.during.signals import SIGNALS

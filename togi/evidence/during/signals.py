@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from togi.evidence.during.collapse import COLLAPSES
+from togi.evidence.during.collapse_signals import COLLAPSES
 from togi.evidence.during.metric_columns import Table, gained
 from togi.evidence.during.series_shift import FEWEST, Array, Shift, best_stretch, shift, since, unit, width
 from togi.evidence.during.signal_level import QUIET, TOO_FEW, UNMEASURED, Reading, State

@@ -9,19 +9,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
-from togi.evidence.redteam import acting_answers as canary, invariance
+from togi.evidence.redteam import answers_that_act as canary, invariance
 from togi.evidence.redteam.ask_reward import Grading, Hanging, Make
 from togi.evidence.redteam.attacked_rows import Row, rows_of
 from togi.evidence.redteam.group_hacks import copies
 from togi.evidence.redteam.guesses import guesses
+from togi.evidence.redteam.hollow_answers import probes
 from togi.evidence.redteam.payout import Ground, Told, payouts
-from togi.evidence.redteam.probes import probes
 from togi.evidence.redteam.reward_card import FAMILIES, Card, Payout, Severity, Variant, Weakness
-from togi.evidence.redteam.wrong_programs import programs
+from togi.evidence.redteam.try_wrong_programs import programs
 from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.rewards.judge.base import Opened
-from togi.rewards.judge.fooled import attack as attack_judge
+from togi.rewards.judge.fool_judge import attack as attack_judge
 from togi.sandbox.workers.pool import Pool
 from togi.types import Task
 

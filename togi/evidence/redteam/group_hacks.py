@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from togi.evidence.redteam.ask_reward import Grading
 from togi.evidence.redteam.attacked_rows import Row
+from togi.evidence.redteam.hollow_answers import Probe
 from togi.evidence.redteam.payout import Told
-from togi.evidence.redteam.probes import Probe
 
 COPIES = 4
 

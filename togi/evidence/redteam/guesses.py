@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from togi.evidence.redteam.ask_reward import Grading
 from togi.evidence.redteam.attacked_rows import Row
+from togi.evidence.redteam.hollow_answers import Probe
 from togi.evidence.redteam.payout import Ground, Told
-from togi.evidence.redteam.probes import Probe
 
 COMMON = ("0", "1", "2", "-1", "yes", "no", "True", "False", "A", "C", "unknown", "all of the above")
 

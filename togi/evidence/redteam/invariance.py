@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from togi.evidence.redteam.ask_reward import Grading
 from togi.evidence.redteam.attacked_rows import Row
-from togi.evidence.redteam.probes import NUMBER
+from togi.evidence.redteam.hollow_answers import NUMBER
 from togi.evidence.redteam.reward_card import Variant, Weakness
 from togi.types import Score
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from togi.evidence.redteam.ask_reward import Grading
 from togi.evidence.redteam.attacked_rows import Row
+from togi.evidence.redteam.hollow_answers import Probe
 from togi.evidence.redteam.invariance import told
-from togi.evidence.redteam.probes import Probe
 from togi.evidence.redteam.reward_card import Payout, Weakness
 from togi.types import Score
 

@@ -21,7 +21,7 @@ from togi.rewards.code.row_tests import BadTests, Tests, read_maker, read_tests
 from togi.rewards.code.run_program import Attempt
 from togi.rewards.verifiers import completion_text
 from togi.sandbox.box import Box, Limits, Tier
-from togi.sandbox.tiers.choose import open_box
+from togi.sandbox.tiers.choose_tier import open_box
 from togi.types import Fault, Score, Status, Task, Trajectory
 
 PAYS = ("all", "fraction")

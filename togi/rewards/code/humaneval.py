@@ -19,7 +19,7 @@ from typing import Any
 from togi.extras import lacking
 from togi.sandbox.box import Calls, Limits
 from togi.sandbox.codec import encode
-from togi.sandbox.tiers.choose import open_box
+from togi.sandbox.tiers.choose_tier import open_box
 
 TOLERANCE = re.compile(r"abs\(candidate\(.*\) - .*\) < (1e-\d+)")
 ROOT = "HumanEval/32"

@@ -26,7 +26,7 @@ from typing import Any
 
 from togi.sandbox.box import AnyTier, Tier
 from togi.sandbox.confine import footprint, seccomp
-from togi.sandbox.confine.escape_check import bait
+from togi.sandbox.confine.escape_probe import bait
 from togi.sandbox.confine.scratch import remove
 from togi.sandbox.tiers import bubblewrap
 from togi.sandbox.workers.dispatch import Crew, Dispatch, Traces, Verdict
@@ -232,7 +232,9 @@ def why_no_jail() -> str:
         memory = pool.memory_mb * 2**20
         asked = {"escapes": arguments, "fills": {"megabytes": 2 * FOLDER_MB}, "swells": {"memory": 4 * memory}}
         asked |= {"swells_together": {"memory": 3 * memory, "processes": 4}} if footprint.told() else {}
-        tried = {name: pool.call(f"togi.sandbox.confine.escapes:{name}", given) for name, given in asked.items()}
+        tried = {
+            name: pool.call(f"togi.sandbox.confine.escape_attempts:{name}", given) for name, given in asked.items()
+        }
     found: list[str] = []
     for name, verdict in tried.items():
         if not (name.startswith("swells") and verdict.status == "memory"):

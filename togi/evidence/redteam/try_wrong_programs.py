@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from togi.evidence.redteam.ask_reward import Grading
 from togi.evidence.redteam.attacked_rows import Row
-from togi.evidence.redteam.probes import Probe
+from togi.evidence.redteam.hollow_answers import Probe
 from togi.rewards.algebra import leaves_of
 from togi.rewards.code import code
 from togi.rewards.code.wrong_programs import programs as cunning

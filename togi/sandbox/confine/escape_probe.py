@@ -53,7 +53,7 @@ def interprets(box: Box) -> str:
 
 def escapes(box: Box) -> str:
     """What a program can do in this box that it must not, or why nothing runs there; empty for a box that holds."""
-    source = Path(__file__).with_name("escapes.py").read_text(encoding="utf-8")
+    source = Path(__file__).with_name("escape_attempts.py").read_text(encoding="utf-8")
     with bait(LIMITS.processes) as arguments:
         asked: list[tuple[str, tuple[Any, ...]]] = [("escapes", tuple(arguments.values()))]
         asked += [("fills", (2 * LIMITS.file_mb,))] * (box.tier == "bubblewrap")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from judge_doubles import TASK, Scripted, compared, graded, sides, soft
 
-from togi.rewards.judge.fooled import ATTACKS, attack
+from togi.rewards.judge.fool_judge import ATTACKS, attack
 from togi.rewards.judge.verdict import Reply
 
 

@@ -12,8 +12,8 @@ from test_train import At, Power, fall
 from tiny_text import tiny_folder
 from toy_run import toy_run
 
-from togi.evidence.before import disk_need as room
-from togi.evidence.before.disk_need import disk_needed
+from togi.evidence.before import disk_estimate as room
+from togi.evidence.before.disk_estimate import disk_needed
 from togi.run import Silent
 from togi.run_folder.files import FolderError, RunFolder, read_lines, writing
 from togi.train import train

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from togi.sandbox.box import AnyTier
-from togi.sandbox.tiers.choose import open_box
+from togi.sandbox.tiers.choose_tier import open_box
 from togi.sandbox.workers.pool import Pool
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from togi.sandbox.box import AnyTier, Box, Tier
-from togi.sandbox.confine.escape_check import escapes, interprets
+from togi.sandbox.confine.escape_probe import escapes, interprets
 from togi.sandbox.tiers import bubblewrap, landlock, python_subset as subset
 from togi.sandbox.tiers.child_process import write_harness
 from togi.sandbox.tiers.plain_process import Process

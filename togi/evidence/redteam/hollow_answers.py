@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from togi.evidence.redteam.attacked_rows import Row
-from togi.rewards.judge.fooled import ATTACKS, REQUEST
+from togi.rewards.judge.fool_judge import ATTACKS, REQUEST
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 UNIT = re.compile(r"(?P<number>[+-]?[\d.,]+)\s*(?P<unit>%|[a-zA-Z]+)")
