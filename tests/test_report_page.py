@@ -16,7 +16,7 @@ from togi.evidence.findings import FILE, Finding, keep
 from togi.report import render, verdict
 from togi.report.curves import figures, smoothed
 from togi.report.examples import training_groups
-from togi.report.page import data_rows, facts, rewards
+from togi.report.page import data_rows, environments, facts, rewards
 from togi.report.plots import Line, legend, line_chart, number, share
 from togi.report.read_run import RunData, read_run
 from togi.report.results_table import results
@@ -91,6 +91,15 @@ def test_stages_that_name_their_own_reward_are_told_as_the_reward() -> None:
     assert rewards({"stage": stages}) == "pairs: annotator()"
     assert rewards({"reward": {"score": "number()"}, "stage": stages}) == "number(); pairs: annotator()"
     assert rewards({"stage": stages[:1]}) == "not recorded"
+
+
+def test_environments_are_named() -> None:
+    stages = [{"name": "a"}, {"name": "b", "env": {"use": "b.py:B"}}]
+    assert environments({"stage": stages}) == "b: b.py:B"
+    assert environments({"env": {"use": "a.py:A"}, "stage": stages, "evaluation": {"env": {"use": "c.py:C"}}}) == (
+        "a.py:A; b: b.py:B; evaluation: c.py:C"
+    )
+    assert environments({"stage": stages[:1]}) == ""
 
 
 def test_adapters_are_told_with_the_numbers_that_are_trained() -> None:

@@ -192,6 +192,7 @@ def facts(data: RunData) -> list[tuple[str, str]]:
         ("Trained weights", trained_weights(model)),
         ("Arithmetic", text(manifest.get("dtype") or model.get("dtype"))),
         ("Reward", rewards(recipe)),
+        *([("Environment", answering)] if (answering := environments(recipe)) else []),
         *([("Truth behind the reward", text(truth))] if truth else []),
         ("System message", text(mapping(recipe.get("prompt")).get("system") or ("none" if recipe else None))),
         ("Template", text(mapping(recipe.get("prompt")).get("template"))),
@@ -221,6 +222,15 @@ def rewards(recipe: Json) -> str:
     named = {str(s.get("name")): mapping(s.get("reward")).get("score") for s in planned_stages(recipe)}
     of_stages = [f"{name}: {score}" for name, score in named.items() if score]
     return text("; ".join([*([str(own)] if own else []), *of_stages]) or None, 600)
+
+
+def environments(recipe: Json) -> str:
+    """What answers the model: the run's environment, and those of stages and the evaluation; empty where none does."""
+    own = mapping(recipe.get("env")).get("use")
+    named = {str(s.get("name")): mapping(s.get("env")).get("use") for s in planned_stages(recipe)}
+    named["evaluation"] = mapping(mapping(recipe.get("evaluation")).get("env")).get("use")
+    found = [*([str(own)] if own else []), *(f"{name}: {use}" for name, use in named.items() if use)]
+    return text("; ".join(found), 600) if found else ""
 
 
 def sandbox(tier: Any) -> str:
