@@ -52,8 +52,8 @@ def evaluate(
     seconds = time.perf_counter() - started
     if why := why_unscored([score for group in groups for score in group.scores]):
         raise ValueError(
-            f"no attempt of {model} at a held-out task could be scored ({why}). Mend the reward, the environment or the "
-            "rows, with togi preview"
+            f"no attempt of {model} at a held-out task could be scored ({why}). Mend the reward, the environment or "
+            "the rows, with togi preview"
         )
     if keep is not None:
         keep(groups)
