@@ -163,11 +163,16 @@ def start_of(run: Run, number: int) -> str:
 
 
 def open_model(run: Run, policy: str) -> Loaded:
-    """The float32 weights of a policy of the run: that of a finished stage, or "base", the run's own source."""
+    """The float32 weights of a policy of the run: that of a finished stage, or "base", the run's own source. Raises
+    ValueError for a base that cannot be sampled, where the run samples."""
+    from togi.engines.open_engine import check_engine
     from togi.models.load_model import load_model
 
     source = run.model.source if policy == BASE else str(stage_model(run.folder, policy))
-    return load_model(source, lora=run.model.lora)
+    loaded = load_model(source, lora=run.model.lora)
+    if policy == BASE and (run.evaluation or any(stage.algorithm.sampler.writes for stage in run.stages)):
+        check_engine(loaded, run.engine)
+    return loaded
 
 
 def ready(reward: Reward | None, engine: Engine, chat: Chat, folder: Path, dtype: torch.dtype) -> Reward | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from togi.engines.key_value_cache import Attends
 from togi.engines.packed_linear import Packed, packed_weights, packs
+from togi.models.attention_form import AttentionForm
 from togi.models.rotary import turn
 
 _ATTENTION, _FEED_FORWARD = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
@@ -28,7 +29,7 @@ class FusedLayers:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._same: dict[nn.Module, bool] = {}
+        self._asks: dict[nn.Module, AttentionForm | None] = {}
 
     @contextmanager
     def open(self, rows: int) -> Iterator[None]:
@@ -39,11 +40,11 @@ class FusedLayers:
         fused = {}
         for layer in self._model.modules() if rows > 1 else ():
             if _looks_usual(layer):
-                form = _Fused(layer, rows)
-                if layer not in self._same:
-                    self._same[layer] = _same(layer, form)
-                if self._same[layer]:
-                    fused[layer] = form
+                if layer not in self._asks:
+                    self._asks[layer] = _asked(layer, rows)
+                asks = self._asks[layer]
+                if asks is not None:
+                    fused[layer] = _Fused(layer, rows, asks)
         inside = {part for layer in fused for part in layer.modules()}
         others = [layer for layer in self._model.modules() if layer not in inside]
         for layer, form in fused.items():
@@ -57,13 +58,13 @@ class FusedLayers:
 
 
 class _Fused:
-    """The forward of one layer."""
+    """The forward of one layer, which asks for attention as the layer itself does."""
 
-    def __init__(self, layer: Any, rows: int) -> None:
+    def __init__(self, layer: Any, rows: int, asks: AttentionForm) -> None:
         attention, feed_forward = layer.self_attn, layer.mlp
         self._own = layer.forward
         self._first_norm, self._second_norm = layer.input_layernorm, layer.post_attention_layernorm
-        self._index, self._scaling, self._width = attention.layer_idx, attention.scaling, attention.head_dim
+        self._index, self._asks, self._width = attention.layer_idx, asks, attention.head_dim
         self._key_heads = attention.k_proj.out_features // self._width
         query, key, value, out = (getattr(attention, name) for name in _ATTENTION)
         gate, up, down = (getattr(feed_forward, name) for name in _FEED_FORWARD)
@@ -81,7 +82,7 @@ class _Fused:
         turned = turn(read[:, :, : -self._key_heads], *rotation).transpose(1, 2)
         query, key = turned[:, : -self._key_heads], turned[:, -self._key_heads :]
         value = read[:, :, -self._key_heads :].transpose(1, 2)
-        attended = kv_cache.attend(self._index, query, key, value, self._scaling).flatten(2)
+        attended = kv_cache.attend(self._index, query, key, value, self._asks).flatten(2)
         hidden_B1 = self._out.plus(attended, hidden_B1)
         normed = self._second_norm(hidden_B1)
         return self._down.plus(self._up.times(normed, self._gate.silu(normed)), hidden_B1)
@@ -96,26 +97,25 @@ def _looks_usual(layer: nn.Module) -> bool:
     biased = {getattr(part, "bias", None) is None for part in groups[0][:3]}
     gated = type(getattr(feed_forward, "act_fn", None)).__name__.startswith("SiLU")
     named = all(hasattr(layer, name) for name in ("input_layernorm", "post_attention_layernorm"))
-    named &= all(hasattr(attention, name) for name in ("layer_idx", "scaling", "head_dim"))
+    named &= all(hasattr(attention, name) for name in ("layer_idx", "head_dim"))
     return len(biased) == 1 and gated and named and "forward" not in vars(layer)
 
 
 class _Recorder:
     """In place of a cache: keeps what it is told, and answers with a mixture of all of it."""
 
-    context = 1
-
     def __init__(self) -> None:
         self.told: list[Tensor] = []
-        self.asked: tuple[int, float | None] = (-1, None)
+        self.layer = -1
+        self.form = AttentionForm(scale=1.0)
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        self.told, self.asked = [query, key, value], (layer, scaling)
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, form: AttentionForm) -> Tensor:
+        self.told, self.layer, self.form = [query, key, value], layer, form
         return (query + key.mean(1, keepdim=True) - value.mean(1, keepdim=True)).transpose(1, 2)
 
 
-def _same(layer: Any, form: _Fused) -> bool:
-    """Whether both forms give nearly the same for a few made-up rows."""
+def _asked(layer: Any, rows: int) -> AttentionForm | None:
+    """The attention that a layer asks for, if it gives nearly what its fused form gives for a few made-up rows."""
     hidden = torch.linspace(-2, 3, 3 * layer.self_attn.q_proj.in_features).sin().view(3, 1, -1) / 4
     cos, sin = torch.linspace(-3, 2, 6 * layer.self_attn.head_dim).sin().view(2, 3, 1, -1).to(torch.bfloat16)
     hidden = hidden.to(torch.bfloat16)
@@ -129,9 +129,9 @@ def _same(layer: Any, form: _Fused) -> bool:
             use_cache=False,
             kv_cache=own,
         )
-        again = form.decode(hidden, (cos, sin), fused)
+        again = _Fused(layer, rows, own.form).decode(hidden, (cos, sin), fused)
         pairs = [(out - hidden, again - hidden), *zip(own.told, fused.told, strict=True)]
     except (AttributeError, RuntimeError, TypeError, ValueError):
-        return False
+        return None
     close = all(float((one - other).norm()) <= _NOISE * float(one.norm()) for one, other in pairs)
-    return close and own.asked == fused.asked
+    return own.form if close and own.layer == fused.layer else None

@@ -17,15 +17,17 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from togi.engines.shared_prompts import Prefix, SharedPrompts, looked_at, rounded
+from togi.models.attention_form import AttentionForm, attention_form
 
 ATTENTION = "togi_cached"
+_QUERIES = 512  # of a prompt that are looked at together, where every score is written down
 
 
 class Attends(Protocol):
     """What an attention layer needs of a cache."""
 
     def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, form: AttentionForm
     ) -> torch.Tensor:
         """Take in a layer's new keys and values [B, K, T, D] and give its output [B, T, H, D]."""
 
@@ -52,7 +54,8 @@ class KeyValueCache:
         self._prefill = False
         # What one decoding step looks at: so many tokens of prompts and of the rows' own.
         self._common = self._seen = 0
-        self._row_B = self._place_B = self._mask = torch.empty(0)
+        self._row_B = self._place_B = self._hidden_BT = self._behind_BT = torch.empty(0)
+        self._masks: dict[int | None, torch.Tensor] = {}
 
     def begin_prefill(self, lengths: Sequence[int]) -> None:
         self._segments, end = [], 0
@@ -67,9 +70,8 @@ class KeyValueCache:
         shapes = {(key.shape, value.shape) for key, value in self._fresh.values()}
         if sorted(self._fresh) != list(range(self.layers)) or len(shapes) != 1:
             raise ValueError(
-                f"this model cannot be sampled natively: of its {self.layers} layers {len(self._fresh)} use plain "
-                "attention through transformers' attention interface, with keys and values of "
-                f"{len(shapes)} shapes; every layer must, with one shape"
+                f"of its {self.layers} layers {len(self._fresh)} attend through transformers' attention interface, "
+                f"with keys and values of {len(shapes)} shapes; every layer must, with one shape"
             )
         keys = [self._fresh[layer][0][0] for layer in range(self.layers)]
         values = [self._fresh[layer][1][0] for layer in range(self.layers)]
@@ -109,12 +111,24 @@ class KeyValueCache:
         self._reserve(longest)
         self._seen = looked_at(longest, self.capacity)
         self._row_B, self._place_B = torch.arange(rows, device=device), torch.from_numpy(place_B).to(device)
-        heads, dtype = self._keys[0].shape[1], self._keys[0].dtype
-        common_BP = self._prompts.begin_decode(rows, heads, device)
+        common_BP = self._prompts.begin_decode(rows, self._keys[0].shape[1], device)
         self._common = common_BP.shape[1]
-        ahead_BT = torch.arange(self._seen, device=device) > self._place_B[:, None]
-        hidden = torch.cat((common_BP, ahead_BT), 1).repeat_interleave(heads, 0)[:, None]
-        self._mask = torch.zeros_like(hidden, dtype=dtype).masked_fill_(hidden, -torch.inf)
+        at_T = torch.arange(self._seen, device=device)
+        self._hidden_BT = torch.cat((common_BP, at_T > self._place_B[:, None]), 1)
+        # How far behind its row's token each key stands: prompts begin at 0, what rows keep of their own after them.
+        own_BT = at_T + torch.from_numpy(position_B - place_B).to(device)[:, None]
+        key_BT = torch.cat((torch.arange(self._common, device=device).expand(rows, -1), own_BT), 1)
+        self._behind_BT = torch.from_numpy(position_B).to(device)[:, None] - key_BT
+        self._masks = {}
+
+    def _mask(self, window: int | None) -> torch.Tensor:
+        """What no token of a decoding step may see [B * K, 1, T], made once a step for all layers of one window."""
+        if window not in self._masks:
+            hidden_BT = self._hidden_BT if window is None else self._hidden_BT | (self._behind_BT >= window)
+            hidden = hidden_BT.repeat_interleave(self._keys[0].shape[1], 0)[:, None]
+            mask = torch.zeros_like(hidden, dtype=self._keys[0].dtype)
+            self._masks[window] = mask.masked_fill_(hidden, -torch.inf)
+        return self._masks[window]
 
     def _reserve(self, length: int) -> None:
         """Make every row hold ``length`` tokens, keeping what is there."""
@@ -127,21 +141,13 @@ class KeyValueCache:
         self.capacity = capacity
 
     def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, form: AttentionForm
     ) -> torch.Tensor:
         """Take in a layer's new keys and values [B, K, T, D] and give its output [B, T, H, D]."""
         if self._prefill:
             self._fresh[layer] = key, value
-            grouped = query.shape[1] != key.shape[1]
             parts = [
-                scaled_dot_product_attention(
-                    query[:, :, start:end],
-                    key[:, :, start:end],
-                    value[:, :, start:end],
-                    is_causal=True,
-                    scale=scaling,
-                    enable_gqa=grouped,
-                ).transpose(1, 2)
+                _causal(query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], form)
                 for start, end in self._segments
             ]
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
@@ -152,14 +158,47 @@ class KeyValueCache:
         # Plain products: torch's fused attention takes twice as long where each row has one new token. Query heads that
         # share keys become query positions, so that no key is repeated.
         seen_keys, seen_values = (kept[:rows, :, : self._seen].flatten(0, 1) for kept in (keys, values))
-        queries, scale = query.reshape(len(seen_keys), -1, width), width**-0.5 if scaling is None else scaling
-        if not self._common:
-            scores = torch.baddbmm(self._mask, queries, seen_keys.transpose(1, 2), alpha=scale)
+        queries, mask = query.reshape(len(seen_keys), -1, width), self._mask(form.window)
+        if form.plain and not self._common:
+            scores = torch.baddbmm(mask, queries, seen_keys.transpose(1, 2), alpha=form.scale)
             return torch.bmm(torch.softmax(scores, -1), seen_values).view(rows, 1, heads, -1)
-        scores = torch.cat((self._prompts.scores(layer, queries), torch.bmm(queries, seen_keys.transpose(1, 2))), -1)
-        weights = torch.softmax(torch.add(self._mask, scores, alpha=scale), -1)
+        scores = torch.bmm(queries, seen_keys.transpose(1, 2))
+        if self._common:
+            scores = torch.cat((self._prompts.scores(layer, queries), scores), -1)
+        scores = torch.add(mask, scores, alpha=form.scale) if form.plain else form.bent(scores * form.scale) + mask
+        weights = form.weights(scores, _sink(form, keys.shape[1], rows))
+        own = weights[..., self._common :]
+        if not self._common:
+            return torch.bmm(own, seen_values).view(rows, 1, heads, -1)
         common = self._prompts.read(layer, weights[..., : self._common])
-        return torch.baddbmm(common, weights[..., self._common :], seen_values).view(rows, 1, heads, -1)
+        return torch.baddbmm(common, own, seen_values).view(rows, 1, heads, -1)
+
+
+def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, form: AttentionForm) -> torch.Tensor:
+    """Attention within one whole sequence, [1, H or K, T, D] -> [1, T, H, D]."""
+    length, heads, kv_heads = query.shape[2], query.shape[1], key.shape[1]
+    if form.plain and (form.window is None or form.window >= length):
+        return scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=form.scale, enable_gqa=heads != kv_heads
+        ).transpose(1, 2)
+    parts = []
+    for start in range(0, length, _QUERIES):
+        end = min(start + _QUERIES, length)
+        first = 0 if form.window is None else max(0, start - form.window + 1)
+        behind = torch.arange(start, end, device=query.device)[:, None] - torch.arange(first, end, device=query.device)
+        hidden = behind < 0 if form.window is None else (behind < 0) | (behind >= form.window)
+        queries = query[0, :, start:end].reshape(kv_heads, -1, query.shape[3])  # [K, G * Q, D]
+        scores = form.bent(torch.bmm(queries, key[0, :, first:end].transpose(1, 2)) * form.scale)
+        scores = scores.masked_fill_(hidden.repeat(heads // kv_heads, 1), -torch.inf)
+        sink = _sink(form, kv_heads, 1)
+        weights = form.weights(scores, None if sink is None else sink.repeat_interleave(end - start, 1))
+        parts.append(torch.bmm(weights, value[0, :, first:end]).view(heads, end - start, -1).transpose(0, 1)[None])
+    return torch.cat(parts, 1)
+
+
+def _sink(form: AttentionForm, kv_heads: int, rows: int) -> torch.Tensor | None:
+    """The sinks of a layer's query heads, by key head: [H] -> [rows * K, G, 1]."""
+    return None if form.sinks is None else form.sinks.view(kv_heads, -1, 1).repeat(rows, 1, 1)
 
 
 def _widened(old: torch.Tensor, capacity: int) -> torch.Tensor:
@@ -178,29 +217,17 @@ def cached_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    *,
-    kv_cache: KeyValueCache,
+    kv_cache: Attends | None = None,
     scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    s_aux: torch.Tensor | None = None,
-    position_bias: torch.Tensor | None = None,
-    **_: Any,  # models add arguments of other kernels
+    **further: Any,
 ) -> tuple[torch.Tensor, None]:
     """The function transformers calls in each attention layer. Raises ValueError for attention it does not compute."""
-    if softcap is not None or s_aux is not None or position_bias is not None or attention_mask is not None:
-        raise ValueError(
-            f"{type(module).__name__} uses soft-capping, attention sinks, a position bias or a mask of its own; "
-            "only plain causal attention can be sampled natively"
-        )
-    if sliding_window is not None and sliding_window < kv_cache.context:
-        raise ValueError(
-            f"{type(module).__name__} attends to a sliding window of {sliding_window} tokens, which is less than the "
-            f"context of {kv_cache.context}; give max_context={sliding_window} or less"
-        )
     layer = module.layer_idx
     assert isinstance(layer, int)
-    return kv_cache.attend(layer, query, key, value, scaling), None
+    if kv_cache is None:
+        raise ValueError(f"{type(module).__name__} does not hand the arguments of the model's call on to its attention")
+    form = attention_form(module, query, attention_mask, scaling, further)
+    return kv_cache.attend(layer, query, key, value, form), None
 
 
 AttentionInterface.register(ATTENTION, cached_attention)

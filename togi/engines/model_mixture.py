@@ -8,6 +8,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from togi.engines.key_value_cache import KeyValueCache
+from togi.models.attention_form import AttentionForm
 
 
 class Mixture:
@@ -88,10 +89,9 @@ class _UpperHalf:
 
     def __init__(self, cache: KeyValueCache) -> None:
         self._cache, self._below = cache, cache.layers // 2
-        self.context = cache.context
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        return self._cache.attend(layer + self._below, query, key, value, scaling)
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, form: AttentionForm) -> Tensor:
+        return self._cache.attend(layer + self._below, query, key, value, form)
 
 
 def _config(model: PreTrainedModel) -> PretrainedConfig:

@@ -19,6 +19,7 @@ from togi.engines.key_value_cache import ATTENTION, KeyValueCache
 from togi.engines.model_mixture import Mixture
 from togi.engines.stop_strings import Decoder
 from togi.engines.token_sampling import check_sampling
+from togi.models.load_model import NO_LIMIT
 from togi.models.packing import PackedModel
 from togi.protocols import Policy
 from togi.types import Prompt, Reading, Sampling, Turn
@@ -28,9 +29,9 @@ class NativeEngine:
     """Draws completions from the module that is trained, without a copy of its weights, or from a mixture with another.
 
     The model's attention implementation and training mode are changed while completions are drawn, and restored.
-    Supported are decoder-only models whose layers all use plain causal attention through transformers' attention
-    interface (Llama, Qwen2, Qwen3, SmolLM2, GPT-2 and their like); others are refused by name. ``batch_size`` bounds
-    the sequences drawn at once, ``max_context`` the tokens of prompt and completion together (default: the model's).
+    Supported are decoder-only models whose layers all attend through transformers' attention interface, to all tokens
+    before or to a window of them, with soft caps and sinks; others are refused by name. ``batch_size`` bounds the
+    sequences drawn at once, ``max_context`` the tokens of prompt and completion together (default: the model's).
     """
 
     def __init__(
@@ -45,10 +46,8 @@ class NativeEngine:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
         parts = model.parts if isinstance(model, Mixture) else (model,)
-        if parts[0].config.is_encoder_decoder:
-            raise ValueError(f"{type(parts[0]).__name__} is an encoder-decoder model; give a decoder-only one")
         config = parts[0].config.get_text_config()
-        longest: int = config.max_position_embeddings
+        longest: int = getattr(config, "max_position_embeddings", NO_LIMIT)
         if max_context is not None and not 1 < max_context <= longest:
             raise ValueError(f"max_context is {max_context}; it must be between 2 and the model's own {longest}")
         self.version = 0
@@ -150,10 +149,7 @@ def _sampling_mode(model: PreTrainedModel) -> Iterator[None]:
     try:
         model.set_attn_implementation(ATTENTION)
         if model.config._attn_implementation != ATTENTION:
-            raise ValueError(
-                f"{type(model).__name__} does not take its attention from transformers' attention "
-                "interface, so it cannot be sampled natively"
-            )
+            raise ValueError("it does not take its attention from transformers' attention interface")
         with _evaluating(model), torch.inference_mode():
             yield
     finally:

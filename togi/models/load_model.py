@@ -35,8 +35,8 @@ _HUB_TEXTS, _HUB_WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"], ["*.safete
 _HUB_COPIES = ["consolidated*", "original/*", "onnx/*"]
 BASE_FOLDER = "base"  # in an exported adapter: the weights it was trained on, where no other tool could find them
 _ANSWER = "\ufdd2answer\ufdd3"
-# Models without a position table or limit (state-space models) say nothing; a run's own limits then hold.
-_NO_LIMIT = 1 << 30
+# Models without a position table or limit say nothing; a run's own limits then hold.
+NO_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -254,4 +254,4 @@ def _generation(config: GenerationConfig, eos_ids: list[int]) -> GenerationConfi
 
 def _context(model: PreTrainedModel) -> int:
     config = model.config.get_text_config()
-    return int(config.max_position_embeddings) if hasattr(config, "max_position_embeddings") else _NO_LIMIT
+    return int(config.max_position_embeddings) if hasattr(config, "max_position_embeddings") else NO_LIMIT

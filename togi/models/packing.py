@@ -56,8 +56,30 @@ class PackedModel:
         tied = self._vocabulary is not None and self._vocabulary.weight is embedding.weight
         self._tied = embedding if tied and type(embedding) is nn.Embedding else None
         self._lean = lean_layers(self._model)
-        self.packs = fits and self._agrees()
+        self.packs = fits and self._projects() and self._agrees()
         """False for a model that packing does not fit (other attention, logits changed afterwards): it is padded."""
+
+    def _projects(self) -> bool:
+        """Whether logits are the output embedding times the last hidden state, and nothing else, however large: a cap
+        on them (Gemma 2) would hardly be seen in small ones."""
+        if self._vocabulary is None:
+            return True
+        weight_VD = self._vocabulary.weight
+        states = torch.linspace(-9, 9, 2 * weight_VD.shape[1], device=weight_VD.device).sin().to(weight_VD.dtype)
+        states_1TD = (states * 100 / weight_VD.norm(dim=1).mean()).view(1, 2, -1)
+
+        def put(_: nn.Module, __: Any, said: Any) -> Any:
+            said.last_hidden_state = states_1TD
+            return said
+
+        hook = self._model.get_decoder().register_forward_hook(put)
+        try:
+            with torch.no_grad():
+                ids_1T = torch.tensor([[1, 2]], device=weight_VD.device)
+                logits_1TV = self._model(input_ids=ids_1T, use_cache=False).logits
+                return _near(logits_1TV, states_1TD @ weight_VD.T, half=weight_VD.itemsize == 2)
+        finally:
+            hook.remove()
 
     def _agrees(self) -> bool:
         """Whether a few branching tokens get the padded forward's hidden states and log-probabilities."""
@@ -77,10 +99,7 @@ class PackedModel:
             pairs = [(hidden_ND[nodes], row[: len(nodes)]) for nodes, row in zip(trie.nodes, padded, strict=True)]
             if packed is not None:
                 pairs.append((packed, padded_outputs(self._model, batch).logp_BT))
-        if hidden_ND.dtype in (torch.bfloat16, torch.float16):
-            # Single numbers are off by whole nats where a token is very unlikely; a wrong layout moves everything.
-            return all((one - other).norm() <= _HALF_NOISE * other.norm() for one, other in pairs)
-        return all(torch.allclose(one, other, rtol=0.02, atol=1e-3) for one, other in pairs)
+        return all(_near(one, other, half=hidden_ND.itemsize == 2) for one, other in pairs)
 
     def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
         if not self.packs:
@@ -141,6 +160,13 @@ class PackedModel:
         return Outputs(
             logp_BT=logp_BT, entropy_BT=entropy_BT, certainty_BT=certainty_BT, value_BT=value_BT, score_B=score_B
         )
+
+
+def _near(one: Tensor, other: Tensor, *, half: bool) -> bool:
+    if half:
+        # Single numbers are off by whole nats where a token is very unlikely; a wrong layout moves everything.
+        return bool((one - other).norm() <= _HALF_NOISE * other.norm())
+    return torch.allclose(one, other, rtol=0.02, atol=1e-3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

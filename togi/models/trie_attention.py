@@ -1,8 +1,9 @@
 """Attention over a prefix trie, offered to transformers models as one more attention implementation.
 
 It knows queries, keys, values and which of them belong together (`Block`); it does not know tokens or samples. Each
-block is a batch of rows of similar size: a row's queries see the keys of its own path up to their own position. The
-backward pass gathers the shared keys and recomputes the weights, so nothing grows with the number of sharing rows.
+block is a batch of rows of similar size: a row's queries see the keys of its own path up to their own position, or the
+last of them. The backward pass gathers the shared keys and recomputes the weights, so nothing grows with the number of
+sharing rows.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
+from togi.models.attention_form import AttentionForm, attention_form
+
 NAME = "togi_trie"
-_UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,15 +96,24 @@ class Plan:
 
 
 class _TrieAttention(torch.autograd.Function):
-    """softmax(q k^T * scaling) v, row by row; q [N*H, D], k and v [N*Hkv, D], gives [N*H, D]."""
+    """softmax(bent(q k^T)) v, row by row; q [N*H, D] is scaled, k and v [N*Hkv, D], sinks [H]; gives [N*H, D]."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, calls: list[_Call], answer: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        sinks: Tensor | None,
+        form: AttentionForm,
+        calls: list[_Call],
+        answer: Tensor,
+    ) -> Tensor:
         ctx.save_for_backward(q, k, v)
-        ctx.calls, ctx.answer = calls, answer
+        ctx.sinks, ctx.form, ctx.calls, ctx.answer = sinks, form, calls, answer
         parts = []
         for call in calls:
-            weights = _weights(q, k, call)
+            weights, _ = _weights(q, k, call, form)
             parts.append(torch.bmm(weights, _rows(v, call.key, call)).flatten(0, 1))
         return torch.cat(parts).index_select(0, answer)
 
@@ -113,32 +124,52 @@ class _TrieAttention(torch.autograd.Function):
         wide = torch.promote_types(q.dtype, torch.float32)
         grad_k = torch.zeros(k.shape, dtype=wide, device=k.device)
         grad_v = torch.zeros(v.shape, dtype=wide, device=v.device)
+        grad_sinks = None if ctx.sinks is None else torch.zeros(ctx.sinks.shape, dtype=wide, device=q.device)
         parts = []
         for call in ctx.calls:
-            weights = _weights(q, k, call)
+            weights, bend = _weights(q, k, call, ctx.form, slope=True)
             grad_out = _rows(grad, call.query, call)
             if call.used is not None:
                 grad_out = grad_out * call.used
             grad_v.index_add_(0, call.key, torch.bmm(weights.transpose(1, 2), grad_out).flatten(0, 1).to(wide))
             grad_weights = torch.bmm(grad_out, _rows(v, call.key, call).transpose(1, 2))
+            if grad_sinks is not None:
+                # A sink has weight 1 - sum(weights) and no value: d/d sink = -its weight * sum(weights * grad).
+                taken = (1 - weights.to(wide).sum(-1)) * (weights * grad_weights).to(wide).sum(-1)
+                grad_sinks -= taken.view(-1, len(grad_sinks), call.mask.shape[3]).sum((0, 2))
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            if bend is not None:
+                grad_scores = grad_scores * bend
             parts.append(torch.bmm(grad_scores, _rows(k, call.key, call)).flatten(0, 1))
             grad_k.index_add_(
                 0, call.key, torch.bmm(grad_scores.transpose(1, 2), _rows(q, call.query, call)).flatten(0, 1).to(wide)
             )
-        return torch.cat(parts).index_select(0, ctx.answer), grad_k.to(k.dtype), grad_v.to(v.dtype), None, None
+        grad_q = torch.cat(parts).index_select(0, ctx.answer)
+        grad_sinks = None if grad_sinks is None else grad_sinks.to(ctx.sinks.dtype)
+        return grad_q, grad_k.to(k.dtype), grad_v.to(v.dtype), grad_sinks, None, None, None
 
 
 def _rows(x: Tensor, index: Tensor, call: _Call) -> Tensor:
     return x.index_select(0, index).view(call.batch, -1, x.shape[-1])
 
 
-def _weights(q: Tensor, k: Tensor, call: _Call) -> Tensor:
-    """Attention weights [R * Hkv, G * Q, K]; padded queries see their first key only."""
+def _weights(
+    q: Tensor, k: Tensor, call: _Call, form: AttentionForm, *, slope: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Attention weights [R * Hkv, G * Q, K], and with ``slope`` what a soft cap multiplies gradients by; padded queries
+    see their first keys only."""
     scores = torch.bmm(_rows(q, call.query, call), _rows(k, call.key, call).transpose(1, 2))
+    scores = form.bent(scores)
+    bend = 1 - (scores / form.softcap).square() if slope and form.softcap is not None else None
     rows, queries = call.mask.shape[0], call.mask.shape[3]
-    scores.view(rows, call.batch // rows, -1, queries, scores.shape[-1]).add_(call.mask)
-    return torch.softmax(scores, -1)
+    by_head = (rows, call.batch // rows, -1, queries)
+    scores.view(*by_head, scores.shape[-1]).add_(call.mask)
+    sink = None
+    if form.sinks is not None:
+        # One score a query head: [1, Hkv, G, 1, 1] -> [R * Hkv, G * Q, 1].
+        each = form.sinks.detach().view(1, by_head[1], -1, 1, 1)
+        sink = each.expand(rows, -1, -1, queries, 1).reshape(call.batch, -1, 1)
+    return form.weights(scores, sink), bend
 
 
 class _Active:
@@ -155,22 +186,22 @@ def _attend(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    sliding_window: int | None = None,
     **further: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention function: query [1, H, N, D], key and value [1, Hkv, N, D], gives [1, N, H, D]."""
     plan = _Active.plan
     assert plan is not None, "packed attention outside of a packed forward pass"
-    refused = [name for name in _UNSUPPORTED if further.get(name) is not None]
-    if refused or dropout:
-        raise ValueError(f"packed attention does not know {', '.join(refused) or 'dropout'}: use the padded forward")
+    if dropout:
+        raise ValueError("packed attention does not know dropout: use the padded forward")
+    form = attention_form(module, query, attention_mask, scaling, further)
     heads, kv_heads, nodes = query.shape[1], key.shape[1], query.shape[2]
-    calls, answer = plan.calls(heads, kv_heads, sliding_window, query.dtype)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    calls, answer = plan.calls(heads, kv_heads, form.window, query.dtype)
     out = _TrieAttention.apply(  # type: ignore[no-untyped-call]
-        (query * scale).transpose(1, 2).reshape(nodes * heads, -1),
+        (query * form.scale).transpose(1, 2).reshape(nodes * heads, -1),
         key.transpose(1, 2).reshape(nodes * kv_heads, -1),
         value.transpose(1, 2).reshape(nodes * kv_heads, -1),
+        form.sinks,
+        form,
         calls,
         answer,
     )

@@ -68,6 +68,11 @@ def check_texts(folder: Path, tensors: int = MOST, numbers: int = MOST) -> None:
     config = _json(folder / "config.json")
     if not isinstance(config, dict):
         raise ModelError(f"{folder / 'config.json'} is no configuration: an object was wanted")
+    if config.get("is_encoder_decoder") is True:
+        raise ModelError(
+            f"{folder} is an encoder-decoder model ({str(config.get('model_type'))[:80]}), which reads and writes "
+            "with two networks: take a decoder-only one, such as Llama, Qwen, Gemma, Mistral or SmolLM"
+        )
     inner = config.get("text_config")
     for table in (config, inner if isinstance(inner, dict) else {}):
         _check_sizes(table, tensors, numbers, folder / "config.json")
