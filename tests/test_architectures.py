@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_text import tiny_folder
 from toy_models import TOYS, WINDOW, toy_model
 from transformers import PreTrainedModel
 
 from togi.batch import collate
 from togi.engines.native import NativeEngine
+from togi.engines.open_engine import check_engine
+from togi.models.load_model import load_model
 from togi.models.packing import PackedModel, padded_outputs
 from togi.models.scalar_heads import ScalarHead
 from togi.types import Batch, Output, Outputs, Prompt, Sample, Sampling
@@ -122,3 +127,11 @@ def test_what_cannot_be_sampled_is_refused_and_given_back(kind: str) -> None:
     with pytest.raises(ValueError, match=r"attention|of its 2 layers"):
         NativeEngine(model, Numbers(), frozenset()).generate([Prompt(ids=(3, 4), seeds=(0, 1))], Sampling(max_tokens=2))
     assert model.config._attn_implementation == before
+
+
+def test_a_run_that_samples_is_refused_by_the_models_name(tmp_path: Path) -> None:
+    tiny_folder(tmp_path / "sound")
+    check_engine(load_model(str(tmp_path / "sound")))
+    loaded = replace(load_model(str(tmp_path / "sound")), model=toy_model("jamba"))
+    with pytest.raises(ValueError, match=r"JambaForCausalLM cannot be sampled: .*take a model whose layers all attend"):
+        check_engine(loaded)

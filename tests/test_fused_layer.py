@@ -41,7 +41,7 @@ def decoded(model: PreTrainedModel, prompt: Tensor, token: Tensor) -> Tensor:
     return logits
 
 
-@pytest.mark.parametrize("make", [tiny_model, qwen2, lambda: mistral(None)], ids=["llama", "qwen2", "mistral"])
+@pytest.mark.parametrize("make", [tiny_model, qwen2, lambda: mistral(None), lambda: mistral(4)])
 def test_the_usual_layer_is_fused_and_gives_the_same(make: object) -> None:
     model = make().to(torch.bfloat16)  # type: ignore[operator]
     with torch.no_grad():
