@@ -21,6 +21,8 @@ from togi.data import (
     disjoint,
     load_tasks,
     row_files as files,
+    row_tables as tables,
+    row_values as values,
     stream,
 )
 from togi.rewards.graders.reasoning_gym_scorer import LIBRARY
@@ -106,11 +108,11 @@ def test_trl_columns(write: Write, row: dict[str, Any], prompt: tuple[Message, .
     assert task.recorded == recorded
 
 
-def test_another_answer_column(write: Write) -> None:
-    (task,) = load(write({"prompt": "a", "solution": 7}), answer_column="solution")
+def test_columns_of_other_names(write: Write) -> None:
+    (task,) = load(write({"prompt": "a", "solution": 7}), columns={"answer": "solution"})
     assert (task.answer, task.info) == (7, {"solution": 7})
-    with pytest.raises(DataError, match='no column "result"; the columns are prompt, solution'):
-        load(write({"prompt": "a", "solution": 7}), answer_column="result")
+    with pytest.raises(DataError, match=r'columns.answer: the row has no "result"; it has prompt, solution'):
+        load(write({"prompt": "a", "solution": 7}), columns={"answer": "result"})
 
 
 def test_a_system_message_of_the_row_is_kept(write: Write) -> None:
@@ -146,7 +148,8 @@ def test_bom_crlf_blank_lines_and_a_missing_last_newline_are_fine(write: Write) 
         (b'{"prompt": 7}', "this is 7"),
         (b'{"prompt": []}', "not empty"),
         (b'{"prompt": ["a"]}', "role and content"),
-        (b'{"prompt": [{"from": "human", "value": "a"}]}', 'rename "from"'),
+        (b'{"prompt": [{"from": "robot", "value": "a"}]}', "robot"),
+        (b'{"prompt": [{"from": "human", "text": "a"}]}', "from and value"),
         (b'{"prompt": [{"role": "user", "content": [1]}]}', "content of a message is text"),
         (b'{"prompt": [{"role": "robot", "content": "a"}]}', "robot"),
         (b'{"prompt": [{"role": "user", "content": "a", "tool_calls": [1]}]}', "tool_calls"),
@@ -189,14 +192,21 @@ def test_files_that_hold_no_rows(tmp_path: Path) -> None:
         ("wide.jsonl", '{"prompt": "x"}'.encode("utf-16"), "UTF-16 text: save it as UTF-8"),
         ("pointer.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:a\n", "git lfs pull"),
         ("page.jsonl", b"<!DOCTYPE html>\n<html>\n", "is a page of the web"),
-        ("list.json", b'[\n {"prompt": "x"}\n]\n', "is one JSON list: write each row on a line"),
+        ("list.json", b'[\n {"prompt": "x"}\n', "is not JSON lines, and as one JSON value: this is not JSON"),
+        ("words.json", b'[\n "x"\n]\n', "row 1: a row is an object such as"),
+        ("two.json", b'{\n "a": [{"prompt": "x"}], "b": [{"prompt": "y"}]}', "several lists of objects, a, b"),
+        ("many.json", b'{\n "prompt": "x"\n}\n{\n "prompt": "y"\n}\n', "Extra data at line 4"),
         ("none.jsonl", b"{}\n", "this has nothing"),
-        ("question.jsonl", b'{"question": "x", "answer": "1"}\n', 'rename "question" to "prompt"'),
-        ("alpaca.jsonl", b'{"instruction": "x", "output": "1"}\n', 'rename "instruction" to "prompt"'),
+        ("question.jsonl", b'{"question": "x", "answer": "1"}\n', 'write columns = { prompt = "question" }'),
+        (
+            "other.jsonl",
+            b'{"instruction": "x", "solution": "1"}\n',
+            'prompt = "instruction", completion = "solution" }',
+        ),
         ("long.jsonl", b'{"prompt": "x", "answer": ' + b"9" * 5000 + b"}\n", "a number of 5,000 digits"),
         ("pipe", None, "neither a file nor a folder"),
         ("folder", None, "not a folder saved by `datasets`"),
-        ("table.csv", b"prompt\na\n", "ends in .jsonl or .parquet"),
+        ("table.csv", b"prompt\na\n", "ends in .jsonl, .json or .parquet"),
         ("broken.parquet", b"not parquet", "not a readable parquet file"),
     ]:
         if content is None:
@@ -441,7 +451,7 @@ def test_rows_that_memory_does_not_hold_are_refused(name: str, tmp_path: Path, m
     else:
         judged = {"schema": "togi.judgement.1"} if name.startswith("judged") else {}
         path.write_text(json.dumps(row | judged) + "\n" + (json.dumps(row | judged) + "\n\n") * 49)
-    monkeypatch.setattr(files, "memory_limit", lambda: 2 * 49 * files.ROW)
+    monkeypatch.setattr(values, "memory_limit", lambda: 2 * 49 * values.ROW)
     with pytest.raises(DataError, match=r"rows or more, which take .* GB in memory") as error:
         load(path)
     assert str(path) in str(error.value)
@@ -451,13 +461,13 @@ def test_parquet_files_that_unpack_to_much_are_refused(tmp_path: Path, monkeypat
     path = tmp_path / "bomb.parquet"
     table([{"prompt": "x" * 5000}] * 3000, path)
     assert path.stat().st_size < 20_000
-    monkeypatch.setattr(files, "memory_limit", lambda: 20 << 20)
+    monkeypatch.setattr(values, "memory_limit", lambda: 20 << 20)
     with pytest.raises(DataError, match="rows or more, which take"):
         load(path)
-    monkeypatch.setattr(files, "LONGEST", 4000)
+    monkeypatch.setattr(tables, "LONGEST", 4000)
     with pytest.raises(DataError, match="rows of more than"):
         load(path)
-    monkeypatch.setattr(files, "MOST_COLUMNS", 2)
+    monkeypatch.setattr(tables, "MOST_COLUMNS", 2)
     table([{"a": 1, "b": 2, "prompt": "3"}], path)
     with pytest.raises(DataError, match="has 3 columns, at most 2"):
         load(path)

@@ -18,7 +18,7 @@ FAULTS = [
     (["train", "q.toml", "model.source=./empty"], "holds no *.safetensors"),
     (["train", "q.toml", "model.source=./bomb"], "no sound header"),
     (["train", "q.toml", "data.train={file='no.jsonl'}"], "there is no"),
-    (["train", "q.toml", "data.train={file='rows.jsonl', answer_column='solution'}"], 'no column "solution"'),
+    (["train", "q.toml", "data.train={file='rows.jsonl', columns={answer='solution'}}"], 'no "solution"'),
     (["train", "q.toml", "data.train={generate='q.py:nothing', size=3}"], 'no function "nothing"'),
     (["train", "q.toml", "reward.score='nuber()'"], 'did you mean "number"'),
     (["train", "q.toml", "reward.score='number(tollerance=1)'"], 'did you mean "tolerance"'),

@@ -287,7 +287,7 @@ def test_functions_in_togi_s_signature(folder: Path, pool: Pool, function: str) 
 def test_a_column_of_answers_keeps_its_name(tmp_path: Path, folder: Path, pool: Pool) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "?", "solution": "7", "level": 1}\n')
-    (task,) = load_tasks(Rows(path=path, answer_column="solution"), split="train")
+    (task,) = load_tasks(Rows(path=path, columns={"answer": "solution"}), split="train")
     assert (task.answer, task.info["solution"]) == ("7", "7")
     for function in ("solution_reward", "answer_reward", "everything"):
         reward = python(f"trl.py:{function}", base=folder, pool=pool)

@@ -147,6 +147,8 @@ def recipe(tmp_path: Path) -> Path:
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pairs = [{"prompt": f"{n}?", "chosen": str(n), "rejected": "no"} for n in range(8)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    talk = [{"role": role, "content": f"{role} {n}"} for n in range(2) for role in ("user", "assistant")]
+    (tmp_path / "talk.jsonl").write_text(json.dumps({"messages": talk, "answer": "1"}) + "\n")
     (tmp_path / "fewer.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:5]))
     for rule in ("rules", "again"):
         text = f"[{rule}]\ncritique: Is it {rule}?\nrevision: Make it {rule}.\nquestion: Which is {rule}?\n"
@@ -272,7 +274,8 @@ SAMPLING = {
 }
 MADE = 'generate = "tasks.py:{}", size = {}, seed = {}'
 GYM = 'reasoning_gym = "{}", size = 4, config = {{{}}}'
-ROWS = 'file = "{}", demonstrate = "tasks.py:{}", answer_column = "{}"'
+ROWS = 'file = "{}", demonstrate = "tasks.py:{}", columns = {{ answer = "{}" }}'
+HUB = 'hub = "{}", subset = "{}", split = "{}", revision = "{}"'
 SOURCES = {
     "generate": (MADE.format("adding", 4, 5), MADE.format("taking", 4, 5)),
     "size": (MADE.format("adding", 4, 5), MADE.format("adding", 5, 5)),
@@ -281,7 +284,12 @@ SOURCES = {
     "config": (GYM.format("chain_sum", ""), GYM.format("chain_sum", "max_terms = 7")),
     "file": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("fewer.jsonl", "written", "answer")),
     "demonstrate": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("rows.jsonl", "spelled", "answer")),
-    "answer_column": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("rows.jsonl", "written", "other")),
+    "hub": (HUB.format("a/b", "s", "x", "v1"), HUB.format("a/c", "s", "x", "v1")),
+    "subset": (HUB.format("a/b", "s", "x", "v1"), HUB.format("a/b", "t", "x", "v1")),
+    "split": (HUB.format("a/b", "s", "x", "v1"), HUB.format("a/b", "s", "y", "v1")),
+    "revision": (HUB.format("a/b", "s", "x", "v1"), HUB.format("a/b", "s", "x", "v2")),
+    "turns": ('file = "talk.jsonl"', 'file = "talk.jsonl", turns = "all"'),
+    "columns": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("rows.jsonl", "written", "other")),
 }
 PLACES = {
     "data.train": "data.train",
@@ -393,8 +401,13 @@ def leaves(model: type[BaseModel], key: tuple[str, ...] = ()) -> Iterator[str]:
             yield from leaves(inner, (*key, name))
 
 
+def hub_rows(*asked: Any) -> Iterator[tuple[int, dict[str, str]]]:
+    yield 1, {"prompt": " ".join(asked[:4]), "answer": "1"}
+
+
 @pytest.mark.parametrize("key", [key for key in leaves(Recipe) if key != "engine.kind"])  # which has one value
-def test_every_key_is_read(recipe: Path, key: str) -> None:
+def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("togi.data.sources.hub_rows", hub_rows)
     assert key in CHANGES, f"say in CHANGES how {key} can be changed"
     before, change = CHANGES[key]
     if key in {"stage.data.rollouts", "stage.data.best"}:
@@ -454,7 +467,7 @@ def test_every_key_is_read(recipe: Path, key: str) -> None:
         (["stage.hone.minibatches=65"], "a step has 64 samples, which cannot be split in 65"),
         (["data.test.seed=0"], "the same tasks as [data.train]: give it another seed"),
         (["data.test={file = 'nowhere.jsonl'}"], "command line: data.test: "),
-        (["data.train.file=rows.jsonl"], "got generate and file, wanted one of generate, reasoning_gym, file"),
+        (["data.train.file=rows.jsonl"], "got generate and file, wanted one of generate, reasoning_gym, file, hub"),
         (["data.train={}"], "got none of them, wanted one of"),
         (["data.train={generate = 'tasks.py:adding'}"], "data.train.size: is needed with generate"),
         (["data.train={file = 'rows.jsonl', size = 3}"], "data.train.size: means nothing with file: remove it"),

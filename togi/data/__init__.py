@@ -3,13 +3,14 @@
 from togi.data.earlier_rollouts import Collected, load_collected
 from togi.data.errors import DataError
 from togi.data.row_to_task import Prompting
-from togi.data.sources import Generated, ReasoningGym, Rows, Source, load_tasks
+from togi.data.sources import Generated, HubRows, ReasoningGym, Rows, Source, load_tasks
 from togi.data.task_sets import Tasks, TaskStream, disjoint, split, stream
 
 __all__ = [
     "Collected",
     "DataError",
     "Generated",
+    "HubRows",
     "Prompting",
     "ReasoningGym",
     "Rows",

@@ -65,8 +65,13 @@ def ranking_worth(row: Mapping[str, Any], count: int) -> Worth:
 
 
 def label_worth(row: Mapping[str, Any]) -> Worth:
-    """1 for an answer labelled true, 0 for false; nothing when ``label`` is no such value, but a column like others."""
-    return (float(row["label"]),) if isinstance(row.get("label"), bool) else ()
+    """1 for an answer labelled true or 1, 0 for false or 0; nothing when ``label`` is no such value, but a column like
+    others."""
+    return (float(row["label"]),) if is_thumb(row.get("label")) else ()
+
+
+def is_thumb(label: Any) -> bool:
+    return isinstance(label, bool | int) and label in (0, 1)
 
 
 def step_worth(row: Mapping[str, Any], count: int) -> Worth:

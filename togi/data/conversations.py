@@ -10,6 +10,12 @@ from togi.data.transcripts import is_transcript, read_question, read_transcript
 from togi.types import Message, Role
 
 ROLES = tuple(role for role in get_args(Role) if role != "text")
+SPEAKERS = {
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "model", "bot"), "assistant"),
+    **dict.fromkeys(("observation", "function_response"), "tool"),
+}
+"""ShareGPT's speakers, by ours."""
 Conversation = tuple[Message, ...]
 
 
@@ -35,7 +41,7 @@ def read_answer(value: Any, prompt: Conversation, column: str) -> Conversation:
     """One answer to the prompt, from text or messages; messages may repeat the prompt, as TRL's sets do."""
     if isinstance(value, str):
         return (text_answer(value, column),)
-    messages = read_messages(value, column)
+    messages = read_messages([value] if isinstance(value, Mapping) else value, column)
     if len(messages) > len(prompt) and messages[: len(prompt)] == prompt:
         messages = messages[len(prompt) :]
     return check_answer(messages, column)
@@ -49,8 +55,8 @@ def read_pair(chosen: Any, rejected: Any, *, chat: bool) -> tuple[Conversation, 
         if is_transcript(chosen) and is_transcript(rejected):
             return _common(read_transcript(chosen), read_transcript(rejected))
         raise RowError(
-            'there is no prompt: give the row one, or use prompt format "text" to continue raw text, where the common '
-            "beginning of chosen and rejected is the prompt"
+            'there is no prompt: name its column, such as columns = { prompt = "question" }, or use prompt format '
+            '"text" to continue raw text, where the common beginning of chosen and rejected is the prompt'
         )
     return _common(read_messages(chosen, "chosen"), read_messages(rejected, "rejected"))
 
@@ -118,16 +124,39 @@ def _no_template(template: str) -> None:
 
 
 def _message(value: Any, column: str) -> Message:
-    given = {name: each for name, each in value.items() if each is not None} if isinstance(value, Mapping) else {}
+    given = _named(
+        {name: each for name, each in value.items() if each is not None} if isinstance(value, Mapping) else {}
+    )
     if "role" not in given or "content" not in given:
-        hint = '; rename "from" and "value"' if "from" in given else ""
-        raise RowError(f'a message of "{column}" has role and content{hint}; this is {show(value)}')
+        raise RowError(f'a message of "{column}" has role and content (or from and value); this is {show(value)}')
     if set(given) - {"role", "content"}:
         raise RowError(
             f'messages hold role and content only; "{column}" has {sorted(set(given) - {"role", "content"})}'
         )
     if given["role"] not in ROLES:
         raise RowError(f'the role "{given["role"]}" is none of {", ".join(ROLES)}')
-    if not isinstance(given["content"], str):
+    content = _text(given["content"])
+    if content is None:
         raise RowError(f'the content of a message is text; "{column}" has {show(given["content"])}')
-    return Message(role=given["role"], content=given["content"])
+    return Message(role=given["role"], content=content)
+
+
+def _named(given: dict[str, Any]) -> dict[str, Any]:
+    """A message under OpenAI's names, from ShareGPT's: "from" says who speaks, and "value" what."""
+    if "role" in given or "from" not in given:
+        return given
+    speaker = given["from"]
+    named = {"role": SPEAKERS.get(speaker, speaker) if isinstance(speaker, str) else speaker}
+    return named | {"content" if name == "value" else name: each for name, each in given.items() if name != "from"}
+
+
+def _text(content: Any) -> str | None:
+    """Text, or the text of parts that are all text (OpenAI's form of a message that may hold pictures)."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not content:
+        return None
+    parts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+    if len(parts) < len(content) or not all(isinstance(part, str) for part in parts):
+        return None
+    return "".join(map(str, parts))

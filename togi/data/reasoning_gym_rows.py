@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.data.errors import DataError, RowError
-from togi.data.row_files import Row, plain
+from togi.data.row_values import Row, plain
 from togi.extras import lacking
 
 

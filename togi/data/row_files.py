@@ -1,4 +1,4 @@
-"""Reads rows out of JSONL files, parquet files and folders saved by `datasets`; it does not know what columns mean."""
+"""Reads rows out of a file by its kind: JSON lines, one JSON list or object of rows, tables; it makes no task."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import date, time, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from togi.data.columns import COLUMNS
 from togi.data.errors import DataError, Diagnostics, RowError
-from togi.extras import lacking
-from togi.memory import memory_limit
+from togi.data.row_tables import dataset_rows, parquet_rows
+from togi.data.row_values import LONGEST, Row, plain, refuse_too_many
 
-Row = Mapping[str, Any]
-LONGEST = 16 << 20  # bytes of a line, or of a row: a book has one
-ROW = 1000  # bytes that a row takes in memory beside its text, which is held twice
-AT_ONCE = 64  # rows of a table that are unpacked together
-MOST_COLUMNS = 10_000
 DIGITS = 4000  # of a whole number
+WHOLE = 256 << 20  # bytes of a file that is one JSON value, which is read at once
+ROW_COLUMNS = (*COLUMNS, "conversations", "conversation", "tools", "functions")
+"""Columns that may hold a list of objects, so that an object with one is a row."""
 OTHERS = (
     (b"\x1f\x8b", "is gzip-compressed: unpack it first"),
     (b"PK", "is zip-compressed: unpack it first"),
@@ -30,11 +27,8 @@ OTHERS = (
     (b"\xfe\xff", "is UTF-16 text: save it as UTF-8"),
     (b"version https://git-lfs", "is a pointer of Git LFS: fetch the file itself with git lfs pull"),
     (b"<", "is a page of the web: fetch the file itself"),
-    (b"[", "is one JSON list: write each row on a line of its own, without commas between them"),
 )
 """How files begin that hold no JSON lines, and what to do about them."""
-SAVED = ("dataset_info.json", "dataset_dict.json")
-"""What a folder that `datasets` saved has one of."""
 
 
 def read_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
@@ -46,32 +40,80 @@ def read_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[i
     if not path.exists():
         raise DataError(f"there is no {path}")
     if path.is_dir():
-        return _dataset_rows(path, split, problems)
+        return dataset_rows(path, split, problems)
     if not path.is_file():
         raise DataError(f"{path} is neither a file nor a folder")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
     if path.suffix == ".parquet":
-        return _parquet_rows(path, problems)
+        return parquet_rows(path, problems)
     if path.suffix in (".jsonl", ".ndjson", ".json"):
         return _json_rows(path, problems)
-    raise DataError(f'{path}: a file of rows ends in .jsonl or .parquet, and this one in "{path.suffix}"')
+    raise DataError(f'{path}: a file of rows ends in .jsonl, .json or .parquet, and this one in "{path.suffix}"')
 
 
 def _json_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
     with path.open("rb") as file:
+        filled = (line.removeprefix(_BOM).strip() for line in lines(file, path) if line.strip())
+        first, second = next(filled, b""), next(filled, b"")
+    for start, what in OTHERS:
+        if first.startswith(start):
+            raise DataError(f"{path} {what}")
+    # One value goes on in the next line or lists objects; a row that was cut short ends otherwise.
+    goes_on = first.endswith((b"{", b"[", b",")) or first.startswith(b"[{") or (first.startswith(b"[ ") and not second)
+    alone = path.suffix == ".json" and not second and first.endswith(b"}")
+    return _listed_rows(path, problems) if goes_on or alone else _line_rows(path, problems)
+
+
+def _line_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+    with path.open("rb") as file:
         for number, line in enumerate(lines(file, path), 1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")  # what some editors put before UTF-8
-                for start, what in OTHERS:
-                    if line.startswith(start):
-                        raise DataError(f"{path} {what}")
+            line = line.removeprefix(_BOM) if number == 1 else line
             if not line.strip():
                 continue
             try:
                 yield number, read_json_row(line)
             except RowError as error:
                 problems.add(f"{path}:{number}", str(error))
+
+
+def _listed_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+    """The rows of a file that is one JSON value, counted from 1."""
+    size = path.stat().st_size
+    if size > WHOLE:
+        raise DataError(
+            f"{path} is one JSON value of {size / 1e6:.0f} MB, and at most {WHOLE >> 20} MB are read at once: write "
+            "each row on a line of its own, without commas between them"
+        )
+    refuse_too_many(path, 0, 4 * size)
+    try:
+        value = _json(path.read_bytes().removeprefix(_BOM))
+    except RowError as error:
+        raise DataError(f"{path} is not JSON lines, and as one JSON value: {error}") from error
+    rows = value if isinstance(value, list) else _inner(path, value) or [value]
+    refuse_too_many(path, len(rows), size)
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            problems.add(f"{path} row {number}", f'a row is an object such as {{"prompt": …}}; this is {_kind(row)}')
+
+
+def _inner(path: Path, value: Mapping[str, Any]) -> list[Any]:
+    """The list of rows inside an object that is no row itself; empty when there is none. Raises DataError."""
+    lists = {
+        name: each
+        for name, each in value.items()
+        if isinstance(each, list) and each and all(isinstance(row, dict) for row in each)
+    }
+    if not lists or any(value.get(name) is not None for name in ROW_COLUMNS):
+        return []
+    if len(lists) > 1:
+        raise DataError(
+            f"{path} is one JSON object that holds several lists of objects, {', '.join(lists)}: write the rows of the "
+            "one that is wanted to a file of their own"
+        )
+    return next(iter(lists.values()))
 
 
 def lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
@@ -89,35 +131,29 @@ def lines(file: IO[bytes], path: Path) -> Iterator[bytes]:
             line = file.readline(LONGEST + 1)
 
 
-def refuse_too_many(path: Path, rows: int, size: int) -> None:
-    """Raise DataError when so many rows, of ``size`` bytes in all, take more than half of the memory there is."""
-    taken, limit = ROW * rows + 2 * size, memory_limit() // 2
-    if taken > limit:
-        raise DataError(
-            f"{path}: {rows:,} rows or more, which take {taken / 1e9:.1f} GB in memory; at most {limit / 1e9:.1f} GB, "
-            "half of what there is, are for them: make a file of fewer rows"
-        )
-
-
 def read_json_row(line: bytes) -> Row:
     """The object on one line. Raises RowError."""
     if len(line) > LONGEST:
         raise RowError(f"the line has more than {LONGEST >> 20} MB; is this a file of JSON lines?")
+    row = _json(line.rstrip(b"\r\n"))  # so that a line cut short is faulted at its end, not after it
+    if not isinstance(row, dict):
+        raise RowError(f'a row is an object such as {{"prompt": …}}; this is {_kind(row)}')
+    return row
+
+
+def _json(content: bytes) -> Any:
+    """The value that the bytes are. Raises RowError."""
     try:
-        text = line.decode("utf-8").rstrip("\r\n")  # so that a line cut short is faulted at its end, not after it
+        return plain(json.loads(content.decode("utf-8"), object_pairs_hook=_pairs, **_NUMBERS))
     except UnicodeDecodeError as error:
         raise RowError(f"byte {error.start + 1} is not UTF-8") from error
-    try:
-        row = plain(json.loads(text, object_pairs_hook=_pairs, **_NUMBERS))
     except json.JSONDecodeError as error:
-        raise RowError(f"this is not JSON: {error.msg} at column {error.colno}") from error
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise RowError(f"this is not JSON: {error.msg} at {line}column {error.colno}") from error
     except RecursionError as error:
         raise RowError("this is not usable JSON: it is nested too deeply") from error
     except ValueError as error:
         raise RowError(str(error) if isinstance(error, RowError) else f"this is not usable JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise RowError(f'a row is an object such as {{"prompt": …}}; this is {_kind(row)}')
-    return row
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -145,92 +181,8 @@ def _constant(name: str) -> NoReturn:
     raise RowError(f"{name} is not JSON")
 
 
+_BOM = b"\xef\xbb\xbf"  # what some editors put before UTF-8
 _NUMBERS: Mapping[str, Any] = {"parse_constant": _constant, "parse_float": _float, "parse_int": _int}
-
-
-def _parquet_rows(path: Path, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DataError(lacking(f"the parquet file {path}", "parquet")) from error
-    try:
-        file = parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a readable parquet file: {error}") from error
-    with file:
-        _refuse_too_wide(path, file.metadata.num_columns)
-        refuse_too_many(path, file.metadata.num_rows, 0)
-        try:
-            yield from _plain_rows(path, _unpacked(file, path), problems)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
-
-
-def _unpacked(file: Any, path: Path) -> Iterator[Row]:
-    """The rows of a parquet file, a few at once: a small file may hold one long text a million times."""
-    rows = size = 0
-    for batch in file.iter_batches(batch_size=AT_ONCE):
-        rows, size = rows + batch.num_rows, size + batch.nbytes
-        refuse_too_many(path, rows, size)
-        if batch.nbytes > LONGEST * batch.num_rows:
-            raise DataError(f"{path}: rows of more than {LONGEST >> 20} MB each: make them shorter")
-        yield from batch.to_pylist()
-
-
-def _refuse_too_wide(path: Path, columns: int) -> None:
-    if columns > MOST_COLUMNS:
-        raise DataError(f"{path} has {columns:,} columns, at most {MOST_COLUMNS:,} are read: leave some out")
-
-
-def _dataset_rows(path: Path, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
-    if not any((path / name).is_file() for name in SAVED):
-        raise DataError(f"{path} is not a folder saved by `datasets`: it has none of {', '.join(SAVED)}")
-    try:
-        import datasets
-    except ImportError as error:
-        raise DataError(lacking(f"the `datasets` folder {path}", "datasets")) from error
-    try:
-        found = datasets.load_from_disk(str(path))
-    except Exception as error:
-        # The boundary to foreign files: the library raises anything from KeyError to ArrowInvalid on damaged ones.
-        raise DataError(f"{path} is not a folder saved by `datasets`: {error}") from error
-    if isinstance(found, datasets.DatasetDict):
-        if split not in found:
-            raise DataError(f'{path} has no split "{split}"; it has {", ".join(found)}: name one of their folders')
-        found = found[split]
-    _refuse_too_wide(path, len(found.column_names))
-    refuse_too_many(path, len(found), found.data.nbytes * len(found) // max(found.data.num_rows, 1))
-    yield from _plain_rows(path, iter(found), problems)
-
-
-def _plain_rows(path: Path, rows: Iterator[Row], problems: Diagnostics) -> Iterator[tuple[int, Row]]:
-    for number, row in enumerate(rows, 1):
-        try:
-            yield number, plain(row)
-        except RowError as error:
-            problems.add(f"{path} row {number}", str(error))
-
-
-def plain(value: Any) -> Any:
-    """The value as JSON: dates and decimals as text, nan (a missing number in tables) as None. Raises RowError."""
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, str):
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise RowError("the text holds half of a surrogate pair, which is no character")
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, set | frozenset):
-        return sorted((plain(each) for each in value), key=repr)
-    if isinstance(value, date | time | timedelta | Decimal):
-        return str(value)
-    raise RowError(f"a value of type {type(value).__name__} is not text, a number, a list or an object")
 
 
 def _kind(value: Any) -> str:

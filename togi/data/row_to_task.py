@@ -1,10 +1,10 @@
-"""One row to one task, by TRL's column names; it does not know where rows come from.
+"""One row to one task, by TRL's column names and those of known formats; it does not know where rows come from.
 
 ``prompt`` is text or a list of messages; beside it ``completion`` (a demonstration, or with a ``label`` that is true
 or false an unpaired preference), ``chosen`` and ``rejected`` (a preference pair, whose common beginning is the prompt
 when there is none), or ``completions`` (a ranking, or with ``labels`` the steps of one answer). ``messages`` is a
-conversation whose last assistant message is the demonstration. ``text`` is raw text to learn from. Further columns go
-to rewards.
+conversation whose last assistant message is the demonstration, or all of them. ``text`` is raw text to learn from.
+``system`` is the system message of a prompt that is text. Further columns go to rewards.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from togi.data.answer_worth import (
     ranking_worth,
     step_worth,
 )
+from togi.data.columns import COLUMNS, column_line, under_our_names
 from togi.data.conversations import (
     Conversation,
+    check_answer,
     read_answer,
     read_messages,
     read_pair,
@@ -35,10 +37,10 @@ from togi.data.conversations import (
 from togi.data.errors import RowError, RowSkipped
 from togi.types import Message, Task
 
-COLUMNS = ("prompt", "completion", "completions", "messages", "text", "chosen", "rejected")
-QUESTIONS = ("question", "problem", "instruction", "query", "input", "source")  # what others call a prompt
 Answers = tuple[Conversation, ...]
 STEPS = "\n"  # what a row's steps are joined by
+Learned = Literal["last", "all"]
+"""Which of a conversation's assistant messages are its demonstration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,23 +83,27 @@ def make_task(
     prompting: Prompting,
     demonstrate: Callable[[dict[str, Any]], str] | None = None,
     *,
-    answer_column: str = "answer",
+    columns: Mapping[str, str] | None = None,
+    turns: Learned = "last",
 ) -> Task:
     """The task of a row. Raises RowError, and RowSkipped for a comparison that compares nothing.
 
-    An answer from a column of another name stands under that name too: a reward written for the data asks for it so.
+    ``columns`` says what the row calls Togi's columns, see ``under_our_names``; what it calls so stands under its own
+    name too: a reward written for the data asks for it so.
     """
-    read = _read(row, prompting, judged=demonstrate is None)
+    row = under_our_names(row, columns or {})
+    read = _read(row, prompting, turns, judged=demonstrate is None)
     prompt, recorded = read.prompt, read.recorded
     if demonstrate is not None:
         recorded = ((text_answer(_demonstration(demonstrate, row), "demonstrate"),),)
-    if prompting.system is not None and prompt and prompt[0].role not in ("system", "developer", "text"):
-        prompt = (Message(role="system", content=prompting.system), *prompt)
+    system = row["system"] if isinstance(row.get("system"), str) else prompting.system
+    if system and prompt and prompt[0].role not in ("system", "developer", "text"):
+        prompt = (Message(role="system", content=system), *prompt)
     taken = {*COLUMNS, *read.columns, "answer"}
     return Task(
         id=identity,
         prompt=prompt,
-        answer=row.get(answer_column),
+        answer=row.get("answer"),
         recorded=recorded,
         worth=read.worth,
         step_worth=read.step_worth,
@@ -113,7 +119,7 @@ def prompt_key(task: Task) -> str:
     return json.dumps([[message.role, message.content] for message in asked])
 
 
-def _read(row: Mapping[str, Any], prompting: Prompting, *, judged: bool) -> _Read:
+def _read(row: Mapping[str, Any], prompting: Prompting, turns: Learned, *, judged: bool) -> _Read:
     """``judged`` false: only the prompt matters, since another answer will be recorded."""
     present = {name for name in COLUMNS if row.get(name) is not None}
     if "chosen" in present or "rejected" in present:
@@ -130,21 +136,28 @@ def _read(row: Mapping[str, Any], prompting: Prompting, *, judged: bool) -> _Rea
         worth = label_worth(row)
         return _Read(prompt=prompt, recorded=recorded, worth=worth, columns=("label",) if worth else ())
     if "messages" in present:
-        messages = read_messages(row["messages"], "messages")
-        if messages[-1].role != "assistant":
-            return _Read(prompt=messages)
-        text_answer(messages[-1].content, "messages")
-        return _Read(prompt=messages[:-1], recorded=(messages[-1:],))
+        return _conversation(read_messages(row["messages"], "messages"), turns)
     if "text" in present:
         if not isinstance(row["text"], str) or not row["text"]:
             raise RowError('"text" is text that is not empty')
         raw = (Message(role="assistant", content=row["text"]),)
         return _Read(prompt=(Message(role="text", content=""),), recorded=(raw,))
-    other = next((f'; rename "{name}" to "prompt"' for name in QUESTIONS if isinstance(row.get(name), str)), "")
+    line = column_line(row)
     raise RowError(
         "there is no prompt: a row has prompt, messages, text, or chosen and rejected; this has "
-        f"{', '.join(row)[:500] or 'nothing'}{other}"
+        f"{', '.join(row)[:500] or 'nothing'}{'; write ' if line else ''}{line}"
     )
+
+
+def _conversation(messages: Conversation, turns: Learned) -> _Read:
+    """The last message is the answer, or with all ``turns`` everything from the first message that answers a user."""
+    if messages[-1].role != "assistant":
+        return _Read(prompt=messages)
+    start = len(messages) - 1
+    if turns == "all":
+        asked = next((index for index, message in enumerate(messages) if message.role == "user"), start)
+        start = next(index for index in range(asked, len(messages)) if messages[index].role == "assistant")
+    return _Read(prompt=messages[:start], recorded=(check_answer(messages[start:], "messages"),))
 
 
 def _pair(row: Mapping[str, Any], prompting: Prompting, *, judged: bool) -> _Read:

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from togi.data.answer_worth import PAIR_COLUMNS, refuse_one_class
+from togi.data.answer_worth import PAIR_COLUMNS, is_thumb, refuse_one_class
+from togi.data.columns import COLUMNS, under_our_names
 from togi.data.errors import DataError, Diagnostics, RowError, RowSkipped
 from togi.data.judgement_file import holds_judgements, read_judgements
 from togi.data.judgement_tasks import Combine, tasks_from_judgements
 from togi.data.reasoning_gym_rows import gym_rows
-from togi.data.row_files import Row, plain, read_rows
-from togi.data.row_to_task import COLUMNS, Prompting, make_task, prompt_key
+from togi.data.row_files import read_rows
+from togi.data.row_tables import hub_rows
+from togi.data.row_to_task import Learned, Prompting, make_task, prompt_key
+from togi.data.row_values import Row, plain
 from togi.data.task_sets import Tasks
 from togi.find_function import resolve
 from togi.types import Task
@@ -25,14 +28,29 @@ DRAWS = 20  # a generator is given up after this many draws for each task wanted
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A .jsonl or .parquet file, or a folder saved by `datasets`. ``answer_column`` names what graders compare with.
+    """A .jsonl, .json or .parquet file, or a folder saved by `datasets`. ``columns`` says what the rows call Togi's
+    columns, and ``turns`` which of a conversation's assistant messages are learned.
 
     A file of judgements is known by its first line; ``combine`` says how several judgements of a pair become one.
     """
 
     path: Path
-    answer_column: str = "answer"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    turns: Learned = "last"
     combine: Combine = "soft"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubRows:
+    """A data set of the hub, "owner/name", or a folder that is laid out like one: its ``subset``, its ``split`` (None:
+    the one named as the tasks are), at a ``revision`` (branch, tag or commit). It is read by `datasets`."""
+
+    name: str
+    subset: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    turns: Learned = "last"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +73,7 @@ class Generated:
     seed: int
 
 
-Source = Rows | ReasoningGym | Generated
+Source = Rows | HubRows | ReasoningGym | Generated
 
 
 def load_tasks(
@@ -74,7 +92,7 @@ def load_tasks(
     demonstrate = resolve(prompting.demonstrate, Path()) if prompting.demonstrate else None
     if isinstance(source, Rows) and holds_judgements(source.path):
         tasks = _load_judgements(source, prompting, split, taken)
-    elif isinstance(source, Rows):
+    elif isinstance(source, Rows | HubRows):
         tasks = _load_rows(source, prompting, demonstrate, split, taken)
     else:
         tasks = _load_made(source, prompting, demonstrate, split, taken)
@@ -96,21 +114,21 @@ def _load_judgements(source: Rows, prompting: Prompting, split: str, taken: set[
     return Tasks(kept, dropped=len(tasks) - len(kept), skipped=tasks.skipped)
 
 
-def _load_rows(source: Rows, prompting: Prompting, demonstrate: Demonstrate, split: str, taken: set[str]) -> Tasks:
+def _load_rows(
+    source: Rows | HubRows, prompting: Prompting, demonstrate: Demonstrate, split: str, taken: set[str]
+) -> Tasks:
     problems = Diagnostics()
     tasks: list[Task] = []
     kinds: dict[str, tuple[str, int]] = {}
     skipped: Counter[str] = Counter()
     dropped = 0
-    for number, row in read_rows(source.path, split, problems):
+    for number, row in _numbered(source, split, problems):
         try:
-            if source.answer_column != "answer" and source.answer_column not in row:
-                raise RowError(f'there is no column "{source.answer_column}"; the columns are {", ".join(row)}')
             identity = f"{split}:{number}"
-            task = make_task(row, identity, prompting, demonstrate, answer_column=source.answer_column)
-            _check_kinds(row, number, kinds)
+            task = make_task(row, identity, prompting, demonstrate, columns=source.columns, turns=source.turns)
+            _check_kinds(under_our_names(row, source.columns), number, kinds)
         except RowError as error:
-            problems.add(f"{source.path}:{number}", str(error))
+            problems.add(f"{_describe(source)}:{number}", str(error))
             continue
         except RowSkipped as reason:
             skipped[str(reason)] += 1
@@ -123,12 +141,18 @@ def _load_rows(source: Rows, prompting: Prompting, demonstrate: Demonstrate, spl
     return Tasks(tasks, dropped=dropped, skipped=skipped)
 
 
+def _numbered(source: Rows | HubRows, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+    if isinstance(source, Rows):
+        return read_rows(source.path, split, problems)
+    return hub_rows(source.name, source.subset, source.split or split, source.revision, problems)
+
+
 def _check_kinds(row: Row, number: int, kinds: dict[str, tuple[str, int]]) -> None:
     """Refuse a column that is text in one row and a list in another, and one that some rows lack."""
     judged = PAIR_COLUMNS if row.get("chosen") is not None else ()
     kinds_here = {name: _kind(row.get(name)) for name in (*COLUMNS, *judged)}
     if row.get("completion") is not None:
-        kinds_here["label"] = _kind(row.get("label") if isinstance(row.get("label"), bool) else None)
+        kinds_here["label"] = "a thumb" if is_thumb(row.get("label")) else "no thumb (true, false, 1 or 0)"
     for name, kind in kinds_here.items():
         first, where = kinds.setdefault(name, (kind, number))
         if kind != first:
@@ -209,6 +233,8 @@ def _describe(source: Source) -> str:
     match source:
         case Rows(path=path):
             return str(path)
+        case HubRows(name=name):
+            return name
         case ReasoningGym(name=name):
             return f"reasoning-gym {name}"
         case Generated(function=function):

@@ -5,6 +5,7 @@ It knows what values mean for each other. It loads tasks, but no model, and it r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass, replace
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from togi.algorithms import ALGORITHMS
-from togi.data import Collected, Generated, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
+from togi.data import Collected, Generated, HubRows, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
 from togi.engines.engine_choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
@@ -32,6 +33,8 @@ from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, ModelChoice, Run, Stage, Until
 from togi.sandbox.workers.pool import Pool
 from togi.types import Sampling, Task
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,12 +333,31 @@ def collected_of(table: StageSourceTable) -> Collected | None:
 def source_of(table: SourceTable, base: Path) -> Source:
     """The source of tasks a table names, with paths made absolute. Raises ValueError."""
     if table.file is not None:
-        return Rows(path=base / Path(table.file).expanduser(), answer_column=table.answer_column)
+        return Rows(path=base / Path(table.file).expanduser(), columns=table.columns, turns=table.turns)
+    if table.hub is not None:
+        return HubRows(
+            name=hub_name(table.hub, base),
+            subset=table.subset,
+            split=table.split,
+            revision=table.revision,
+            columns=table.columns,
+            turns=table.turns,
+        )
     assert table.size is not None
     if table.reasoning_gym is not None:
         return ReasoningGym(name=table.reasoning_gym, size=table.size, seed=table.seed, config=table.config)
     assert table.generate is not None
     return Generated(function=absolute(table.generate, base), size=table.size, seed=table.seed)
+
+
+def hub_name(name: str, base: Path) -> str:
+    """The name of a data set of the hub, or the folder that is a copy of one. Raises ValueError."""
+    folder = base / Path(name).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if HUB_NAME.fullmatch(name) is None:
+        raise ValueError(f'hub = "{name}": there is no folder {folder}, and a data set of the hub is "owner/name"')
+    return name
 
 
 def merged(general: SamplingTable, own: SamplingTable) -> SamplingTable:

@@ -12,8 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from togi.algorithms.preference.single_answers import Single
+from togi.data.columns import OWN
 from togi.protocols import Algorithm, Reward
 from togi.recipe.algorithm_settings import attempts_of
+from togi.recipe.errors import did_you_mean
 from togi.recipe.key_lines import Key
 from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
 from togi.rewards.algebra import leaves_of
@@ -93,6 +95,8 @@ def source(table: SourceTable, key: Key) -> Iterator[Problem]:
     used = SOURCES[given[0]]
     for name in sorted(table.model_fields_set - used):
         yield (*key, name), f"means nothing with {given[0]}: remove it"
+    for name in sorted(table.columns.keys() - set(OWN)):
+        yield (*key, "columns", name), f"no column of Togi's has this name; {did_you_mean(name, OWN)}"
     if "size" in used and table.size is None:
         yield (*key, "size"), f"is needed with {given[0]}: how many tasks to make"
 
@@ -256,7 +260,9 @@ def tasks(tasks: Sequence[Task], name: str) -> Iterator[str]:
 
 
 def _same(left: SourceTable, right: SourceTable) -> bool:
-    keys = ("generate", "reasoning_gym", "file", "config", "seed")
+    """Whether tasks to learn from, left, are those that are measured on."""
+    keys = ("generate", "reasoning_gym", "file", "hub", "subset", "revision", "config", "seed")
     if isinstance(left, StageSourceTable) and left.rollouts is not None:
         return False
-    return all(vars(left)[key] == vars(right)[key] for key in keys)
+    splits = (left.split or "train") == (right.split or "test") or left.hub is None
+    return splits and all(vars(left)[key] == vars(right)[key] for key in keys)

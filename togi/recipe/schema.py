@@ -69,13 +69,23 @@ class SourceTable(Table):
     reasoning_gym: Text | None = None
     """Name of a reasoning-gym data set (needs the `tasks` extra)."""
     file: Text | None = None
-    """JSONL or parquet file, or a folder saved by `datasets`."""
-    answer_column: Text = "answer"
-    """Column of the file that graders compare with."""
+    """JSONL, JSON or parquet file, or a folder saved by `datasets`."""
+    hub: Text | None = None
+    """Data set of the hub, `owner/name`, or a folder that is a copy of one (needs the `datasets` extra)."""
+    subset: Text | None = None
+    """Which part of the hub's data set, where it has several."""
+    split: Text | None = None
+    """Split of the hub's data set; left out, `train` for `[data.train]` and `test` for `[data.test]`."""
+    revision: Text | None = None
+    """Branch, tag or commit of the hub's data set; a commit keeps the data the same for ever."""
+    columns: Annotated[dict[Text, Text], Field(max_length=100)] = Field(default_factory=dict)
+    """What rows call a column: `{ prompt = "question", answer = "reward_model.ground_truth" }`."""
+    turns: Literal["last", "all"] = "last"
+    """Which answers of a conversation (`messages`) are learned: the last one, or all."""
     config: dict[str, JsonValue] = Field(default_factory=dict)
     """Settings of the reasoning-gym data set."""
     size: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    """How many tasks to make; needed with `generate` and `reasoning_gym`, not used with `file`."""
+    """How many tasks to make; needed with `generate` and `reasoning_gym`, not used with the others."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of generated tasks; training and test data must not share source and seed."""
     demonstrate: Text | None = None
@@ -92,7 +102,8 @@ class StageSourceTable(SourceTable):
 SOURCES = {
     "generate": {"generate", "size", "seed", "demonstrate"},
     "reasoning_gym": {"reasoning_gym", "config", "size", "seed", "demonstrate"},
-    "file": {"file", "answer_column", "demonstrate"},
+    "file": {"file", "columns", "turns", "demonstrate"},
+    "hub": {"hub", "subset", "split", "revision", "columns", "turns", "demonstrate"},
     "rollouts": {"rollouts", "best"},
 }
 """The keys that mean something for each source of tasks."""
