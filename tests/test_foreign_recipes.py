@@ -217,7 +217,7 @@ def test_errors_are_harmless_to_a_terminal(
         ("settings.epsilon_high = 0.28", "clip_high in [stage.settings]"),
         ("settings.kl_coef = 0.1", "kl in [stage.settings]"),
         ("settings.loss_type = 'dapo'", "algorithm in [[stage]]"),
-        ("report_to = 'wandb'", "there is none here: every step is kept in the run's folder"),
+        ("report_to = 'wandb'", "here it is to in [logging]: a list of"),
         ("reward_funcs = 'f'", "python(\"file.py:function\")"),
         ("bf16 = true", "dtype in [model]"),
         ("[actor_rollout_ref.rollout]\nn = 8", "actor_rollout_ref.rollout.n: unknown key; here it is attempts"),

@@ -106,6 +106,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Logging:
+    """Trackers that are sent the run's numbers, by name, and what the run is called there; "" is the run's own name."""
+
+    to: tuple[str, ...] = ()
+    project: str = "togi"
+    run_name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A whole run. ``recipe`` is its resolved recipe as plain data; ``save_every`` counts steps between checkpoints."""
 
@@ -118,6 +127,7 @@ class Run:
     seed: int = 0
     save_every: int = 10
     keep: int = 2
+    logging: Logging = field(default_factory=Logging)
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -15,10 +15,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 
+from togi.evidence.after.evaluation_summary import headline
 from togi.evidence.after.play_evaluation import add_kl, evaluate
 from togi.evidence.after.stage_measurements import measure_stage
 from togi.evidence.before.disk_estimate import refuse_too_little_room
@@ -44,11 +46,13 @@ from togi.rewards.printed_output import printed_to
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
 from togi.run_folder.checkpoint import save_checkpoint
-from togi.run_folder.files import dumps, read_lines, write_text
+from togi.run_folder.files import digest, dumps, read_lines, write_text
 from togi.run_folder.links import LOGS
 from togi.run_folder.manifest import read_manifest, record_model, run_dtype
 from togi.run_folder.resume import Held, Position, held, rollout_file, steps_taken, warn
 from togi.stage_state import Workshop
+from togi.trackers.sending import Senders, sending
+from togi.trackers.tracker import Tracked
 from togi.types import Group, Score
 
 
@@ -64,17 +68,32 @@ def train(run: Run, watch: Watch, *, allow_changes: bool = False) -> None:
 
 def go_on(run: Run, ours: Held, watch: Watch) -> None:
     """``train`` in a folder that is held already."""
-    training = Training(run, ours, watch)
-    with judge_warnings_to(watch.note), printed_to(training.reward_log):
-        training.go()
+    with sending(run.logging.to, tracked(run, ours), partial(warn, ours.folder, watch)) as senders:
+        training = Training(run, ours, watch, senders)
+        with judge_warnings_to(watch.note), printed_to(training.reward_log):
+            training.go()
+
+
+def tracked(run: Run, ours: Held) -> Tracked:
+    """The run as trackers know it."""
+    begun = read_manifest(ours.folder.path)["started"]
+    return Tracked(
+        name=run.logging.run_name or run.name,
+        project=run.logging.project,
+        folder=run.folder,
+        identity=digest([str(run.folder.resolve()), begun])[:16],
+        done=ours.standing.position.total,
+        recipe=run.recipe,
+    )
 
 
 class Training:
     """One process's work on one run folder."""
 
-    def __init__(self, run: Run, ours: Held, watch: Watch) -> None:
+    def __init__(self, run: Run, ours: Held, watch: Watch, senders: Senders) -> None:
         self.run, self.folder, self.watch, self.interrupts = run, ours.folder, watch, ours.interrupts
         self.dtype = run_dtype(read_manifest(ours.folder.path))
+        self.senders = senders
         self.checkpoints = ours.folder.path / "checkpoints"
         self.found = ours.standing
         self.position = ours.standing.position
@@ -178,6 +197,8 @@ class Training:
                 alarms = self._look(work, rows, metrics)
             self._log_time(stage, clock.seconds, groups)
             self.folder.event("step", **self._place(work), files=kept, logs=self.folder.grown())
+        spent = {f"seconds/{phase}": seconds for phase, seconds in clock.seconds.items()}
+        self.senders.send(stage.name, metrics | spent, self.position.total)
         self.watch.step(self.position.step, metrics, clock.seconds)
         if advice := work.grading_time.look(clock.seconds):
             self._warn(f"{stage.name}: {advice}")
@@ -292,6 +313,7 @@ class Training:
                 add_kl(result, played, PackedModel(base))
             write_text(path, dumps(result))
             self.folder.event("evaluated", model=name, files=self.folder.marks(path))
+            self.senders.send("held_out", headline(result), result["step"])
 
     def _warn(self, text: str) -> None:
         warn(self.folder, self.watch, text)

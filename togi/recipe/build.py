@@ -28,9 +28,18 @@ from togi.recipe.algorithm_settings import SettingError, attempts_of, configured
 from togi.recipe.errors import RecipeError, did_you_mean
 from togi.recipe.key_lines import Key
 from togi.recipe.read_toml import Reading
-from togi.recipe.schema import SOURCES, EnvTable, RewardTable, SamplingTable, SourceTable, StageSourceTable, StageTable
+from togi.recipe.schema import (
+    SOURCES,
+    EnvTable,
+    LoggingTable,
+    RewardTable,
+    SamplingTable,
+    SourceTable,
+    StageSourceTable,
+    StageTable,
+)
 from togi.rewards.expression import parse_reward
-from togi.run import Evaluation, ModelChoice, Run, Stage, Until
+from togi.run import Evaluation, Logging, ModelChoice, Run, Stage, Until
 from togi.sandbox.workers.pool import Pool
 from togi.types import Sampling, Task
 
@@ -103,6 +112,7 @@ class Builder:
             seed=self.recipe.seed,
             save_every=self.recipe.checkpoint.every,
             keep=self.recipe.checkpoint.keep,
+            logging=logging_of(self.recipe.logging),
             recipe=resolved(self.reading, plans),
         )
 
@@ -298,6 +308,10 @@ class Builder:
         except ValueError as error:
             self.refuse((*key, "score"), str(error))
             return None
+
+
+def logging_of(table: LoggingTable) -> Logging:
+    return Logging(to=tuple(dict.fromkeys(table.to)), project=table.project, run_name=table.run_name or "")
 
 
 def algorithm_named(name: str, base: Path) -> Algorithm:

@@ -167,9 +167,12 @@ _ROWS = (
      "the same command goes on from the newest checkpoint by itself"),
     ("eval_steps eval_strategy evaluation_strategy do_eval test_freq eval_freq", "[evaluation]",
      "it measures before the first and after every stage"),
-    ("report_to logging_steps logging_dir logging_strategy log_completions use_wandb wandb_project wandb "
-     "use_tensorboard tracker_project_name project_name logger disable_tqdm push_to_hub hub_model_id", NONE,
-     "every step is kept in the run's folder, and nothing leaves the machine; look at it with togi report RUN"),
+    ("report_to logger use_wandb use_tensorboard wandb use_swanlab log_with", "to in [logging]",
+     'a list of "tensorboard", "trackio", "wandb" and "mlflow"; a run needs none'),
+    ("wandb_project tracker_project_name project_name wandb_proj_name", "project in [logging]", "the same text"),
+    ("wandb_run_name", "run_name in [logging]", "the same text"),
+    ("logging_steps logging_dir logging_strategy log_completions disable_tqdm push_to_hub hub_model_id", NONE,
+     "every step and every completion is kept in the run's folder; look at it with togi report RUN"),
     ("api_key openai_api_key hf_token token", NONE,
      "a recipe holds no keys; a judge's is named: key_env = \"JUDGE_KEY\""),
 )  # fmt: skip

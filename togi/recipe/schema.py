@@ -250,6 +250,17 @@ class CheckpointTable(Table):
     """Checkpoints kept; the oldest go first."""
 
 
+class LoggingTable(Table):
+    to: Annotated[
+        tuple[Literal["tensorboard", "trackio", "wandb", "mlflow"], ...], Strict(False), Field(max_length=4)
+    ] = ()
+    """Trackers that are sent the run's numbers: `tensorboard`, `trackio`, `wandb`, `mlflow`."""
+    project: Name = "togi"
+    """What the project (in MLflow the experiment) is called there."""
+    run_name: Name | None = None
+    """What the run is called there; the run's own name when left out."""
+
+
 class Recipe(Table):
     """A training run, written down."""
 
@@ -283,3 +294,5 @@ class Recipe(Table):
     """Measure on `[data.test]` before the first and after every stage."""
     checkpoint: CheckpointTable = CheckpointTable()
     """When the run's state is saved."""
+    logging: LoggingTable = LoggingTable()
+    """Where the run's numbers are shown besides its folder ([logging](logging.md))."""

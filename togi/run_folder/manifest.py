@@ -326,8 +326,8 @@ def processor() -> str:
 
 def changes_between(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
     """Every recipe key, file and data set in which two manifests differ. Where the recipe lies is no change: what is
-    read from there is compared."""
-    old, new = ({**manifest["recipe"], "relative_to": None} for manifest in (theirs, mine))
+    read from there is compared. Nor is where the numbers are shown."""
+    old, new = ({**manifest["recipe"], "relative_to": None, "logging": None} for manifest in (theirs, mine))
     return [
         *recipe_changes(old, new),
         *recipe_changes(theirs["files"], mine["files"], "files"),

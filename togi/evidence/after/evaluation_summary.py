@@ -148,6 +148,15 @@ def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
     )
 
 
+def headline(evaluation: EvaluationRecord) -> dict[str, float]:
+    """The two numbers that a course of evaluations is drawn by, each where it could be counted."""
+    rates = [passed / scored for scored, passed in _tally(evaluation) if scored]
+    means = [
+        float(np.mean([value_of(one) for one in scored])) for task in evaluation["tasks"] if (scored := _scored(task))
+    ]
+    return {"pass@1": float(np.mean(rates)), "mean_score": float(np.mean(means))} if rates else {}
+
+
 def reward_as_wrong(tasks: Sequence[TaskRecord]) -> float | None:
     """The mean score over tasks with every attempt that has none counted as 0, or as the least of all scores where that
     is lower; None where nothing was scored."""
