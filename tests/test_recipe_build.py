@@ -306,6 +306,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "relative_to": ([], "relative_to=other"),
     "model.source": ([], "model.source=other/model"),
     "model.dtype": ([], "model.dtype=float32"),
+    "model.device": ([], "model.device=cpu"),
     "model.lora.rank": (["model.lora={}"], "model.lora.rank=3"),
     "model.lora.alpha": (["model.lora={}"], "model.lora.alpha=3"),
     "model.lora.dropout": (["model.lora={}"], "model.lora.dropout=0.5"),

@@ -253,6 +253,12 @@ def chat(
     prompt: Annotated[str | None, Parameter(help="Ask this one thing and end.")] = None,
     temperature: Annotated[float, Parameter(help="0 always takes the likeliest token.")] = 0.7,
     max_tokens: Annotated[int, Parameter(help="Longest answer.")] = 256,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"], Parameter(help="Arithmetic; auto takes the faster, as in a recipe.")
+    ] = "auto",
+    device: Annotated[
+        str, Parameter(help="cpu, cuda, cuda:1, mps or xpu; auto takes an accelerator, else cpu.")
+    ] = "auto",
 ) -> None:
     """Talk to a model or to what a run made of it."""
     from togi.models.model_source import check_source
@@ -264,7 +270,7 @@ def chat(
     from togi.terminal_chat import chat as talk
     from togi.types import Sampling
 
-    talk(source, prompt, Sampling(temperature=temperature, max_tokens=max_tokens))
+    talk(source, prompt, Sampling(temperature=temperature, max_tokens=max_tokens), dtype=dtype, device=device)
 
 
 @app.command(sort_key=10)

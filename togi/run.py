@@ -32,10 +32,12 @@ BASE = "base"  # what the untrained model is called among a run's policies
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """The weights a run starts from. ``dtype`` is what arithmetic runs in; ``auto`` asks the processor."""
+    """The weights a run starts from. ``dtype`` is what arithmetic runs in; ``auto`` asks the device. ``device`` names
+    where every model of the run is, as ``find_device`` reads it."""
 
     source: str
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
     lora: Lora | None = None
 
 
@@ -172,41 +174,44 @@ def start_of(run: Run, number: int) -> str:
     return named or (earlier[-1] if earlier else BASE)
 
 
-def open_model(run: Run, policy: str) -> Loaded:
-    """The float32 weights of a policy of the run: that of a finished stage, or "base", the run's own source. Raises
-    ValueError for a base that cannot be sampled, where the run samples."""
+def open_model(run: Run, policy: str, dtype: torch.dtype | None = None) -> Loaded:
+    """The weights of a policy of the run, that of a finished stage or "base", the run's own source: in ``dtype`` to be
+    asked alone, in float32 to be trained. Raises ValueError for a base that cannot be sampled, where the run samples.
+    """
+    import torch
+
     from togi.engines.open_engine import check_engine
     from togi.models.load_model import load_model
 
     source = run.model.source if policy == BASE else str(stage_model(run.folder, policy))
-    loaded = load_model(source, lora=run.model.lora)
+    loaded = load_model(source, dtype=dtype or torch.float32, device=run.model.device, lora=run.model.lora)
     if policy == BASE and (run.evaluation or any(stage.algorithm.sampler.writes for stage in run.stages)):
         check_engine(loaded, run.engine)
     return loaded
 
 
-def ready(reward: Reward | None, engine: Engine, chat: Chat, folder: Path, dtype: torch.dtype) -> Reward | None:
+def ready(reward: Reward | None, run: Run, engine: Engine, chat: Chat, dtype: torch.dtype) -> Reward | None:
     """The reward with the models it asks loaded."""
     if isinstance(reward, Composable):
-        return reward.opened(Surroundings(engine=engine, chat=chat, folder=folder, dtype=dtype))
+        at = Surroundings(engine=engine, chat=chat, folder=run.folder, dtype=dtype, device=run.model.device)
+        return reward.opened(at)
     return reward
 
 
-def open_play(run: Run, loaded: Loaded, dtype: torch.dtype) -> Episodes:
-    """Plays the evaluation's tasks with a model, in ``dtype``. Seeds depend on the run's seed, not on the model."""
+def open_play(run: Run, loaded: Loaded) -> Episodes:
+    """Plays the evaluation's tasks with a model. Seeds depend on the run's seed, not on the model."""
     from togi.engines.open_engine import open_engine
     from togi.rollout import Episodes
     from togi.tokenization import Chat
 
     assert run.evaluation is not None
-    loaded.model.to(dtype)
     engine = open_engine(loaded, run.engine)
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
     return Episodes(
         engine=engine,
         chat=chat,
         env=run.evaluation.env,
-        reward=ready(run.evaluation.reward, engine, chat, run.folder, dtype),
+        reward=ready(run.evaluation.reward, run, engine, chat, loaded.model.dtype),
         sampling=run.evaluation.sampling,
         seed=run.seed,
     )

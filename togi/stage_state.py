@@ -17,6 +17,7 @@ from togi.engines.model_mixture import Mixture
 from togi.engines.open_engine import open_engine
 from togi.evidence.before.grading_time import GradingTime
 from togi.evidence.during.stuck_stage import RewardCheck
+from togi.models.device import random_state, restore_random_state
 from togi.models.load_model import Loaded
 from togi.models.policy import LocalPolicy, Reference
 from togi.models.reference_logps import References, references
@@ -39,6 +40,7 @@ class Workshop:
     def __init__(self, run: Run, number: int, loaded: Loaded, dtype: torch.dtype) -> None:
         self.chat = Chat(loaded.tokenizer, loaded.eos_ids)
         self.tokenizer = loaded.tokenizer
+        self.device = loaded.model.device
         self.folder = run.folder
         self._choice = run.engine
         self.stage, self.held_out = learned_from(run.stages[number], run.folder)
@@ -50,7 +52,9 @@ class Workshop:
         adapter_base = run.model.lora is not None and start_of(run, number) == BASE
         copied: Reference = "adapter_base" if adapter_base else "copy"
         reference: Reference = "none" if self._offline or "ref_logp" not in self.needs else copied
-        critic = load_scalar(stage_model(run.folder, stage.critic_start)) if stage.critic_start else None
+        critic = None
+        if stage.critic_start:
+            critic = load_scalar(stage_model(run.folder, stage.critic_start), device=run.model.device)
         self.policy = LocalPolicy(
             loaded.model,
             stage.optimiser,
@@ -63,12 +67,12 @@ class Workshop:
         self.seed = int(digest([run.seed, stage.name])[:15], 16)
         self.stream: TaskStream = stream(stage.tasks, self.seed)
         self.mix: TaskStream | None = stream(stage.mix, self.seed + 1) if stage.mix else None
-        self.gold = ready(stage.gold, self.engine, self.chat, run.folder, dtype)
+        self.gold = ready(stage.gold, run, self.engine, self.chat, dtype)
         self.play = Episodes(
             engine=self.engine,
             chat=self.chat,
             env=stage.env,
-            reward=ready(stage.reward, self.engine, self.chat, run.folder, dtype),
+            reward=ready(stage.reward, run, self.engine, self.chat, dtype),
             sampling=stage.sampling,
             opponent=None if reference == "none" else partial(self._opponent, loaded),
             seed=self.seed,
@@ -141,7 +145,7 @@ class Workshop:
             "mix": self.mix.state() if self.mix else None,
             "memory": dict(self.memory),
             "met": self._met,
-            "torch_rng": bytes(torch.get_rng_state().tolist()).hex(),
+            "random": random_state(self.device),
         }
 
     def restore(self, path: Path, state: Mapping[str, Any]) -> None:
@@ -153,7 +157,7 @@ class Workshop:
         self.memory = dict(state["memory"])
         self._met = state["met"]
         self.reward_check.taught = True  # steps made before have the benefit of the doubt
-        torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["torch_rng"])), dtype=torch.uint8))
+        restore_random_state(state["random"], self.device)
         self.mark()
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from togi.engines.open_engine import open_engine
+from togi.models.arithmetic_rate import DtypeChoice, compute_dtype
+from togi.models.device import called, find_device
 from togi.models.load_model import load_model
 from togi.protocols import Engine
 from togi.tokenization import Chat
@@ -16,14 +18,17 @@ from togi.types import Ids, Message, Prompt, Sampling, Turn
 HELP = "An empty line or Ctrl-D ends, /new starts over. The model answers only to what stands in this conversation."
 
 
-def chat(source: str, prompt: str | None, sampling: Sampling) -> None:
+def chat(
+    source: str, prompt: str | None, sampling: Sampling, *, dtype: DtypeChoice = "auto", device: str = "auto"
+) -> None:
     """Load any source that load_model reads; answer ``prompt`` and return, or without one talk until the user ends.
 
     Replies go to standard output, everything else to standard error, so that an answer can be piped.
     """
     notes = Console(stderr=True)
+    compute = compute_dtype(dtype, find_device(device))
     with notes.status(f"loading {source}") as status:
-        loaded = load_model(source, progress=status.update)
+        loaded = load_model(source, dtype=compute, device=device, progress=status.update)
     talk = Conversation(
         open_engine(loaded),
         Chat(loaded.tokenizer, loaded.eos_ids),
@@ -33,7 +38,10 @@ def chat(source: str, prompt: str | None, sampling: Sampling) -> None:
     if prompt is not None:
         _show(talk.say(prompt), notes)
         return
-    notes.print(f"{source}: {loaded.parameters / 1e6:.0f} million parameters, {loaded.context} tokens of context")
+    notes.print(
+        f"{source}: {loaded.parameters / 1e6:.0f} million parameters, {loaded.context} tokens of context, "
+        f"{str(compute).removeprefix('torch.')} on {called(loaded.model.device)}"
+    )
     notes.print(HELP, style="dim")
     while text := _read(notes):
         if text == "/new":

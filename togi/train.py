@@ -9,8 +9,6 @@ metrics, so that metrics of a resumed run equal those of an uninterrupted one to
 from __future__ import annotations
 
 import gc
-import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +27,7 @@ from togi.evidence.during.reward_log import RewardLog
 from togi.evidence.during.stuck_stage import Standstill, stop_if_collapsed
 from togi.interrupt import Interrupted
 from togi.models.allocator import release_freed_memory
+from togi.models.device import called, peak_memory
 from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
 from togi.models.save_model import save_model
@@ -132,11 +131,11 @@ class Training:
         if made:
             self.folder.event("prepared", name=work.stage.name, files=self.folder.marks(made))
 
-    def _open(self, policy: str) -> Loaded:
+    def _open(self, policy: str, dtype: torch.dtype = torch.float32) -> Loaded:
         """The weights of a policy of the run; whatever model was in memory makes room first."""
         gc.collect()
         release_freed_memory()
-        loaded = open_model(self.run, policy)
+        loaded = open_model(self.run, policy, dtype)
         if policy == BASE:
             record_model(self.folder, loaded)
         return loaded
@@ -144,7 +143,7 @@ class Training:
     def _stage(self, work: Workshop) -> None:
         stage = work.stage
         self.watch.stage(stage.name, stage.steps, self.position.step)
-        self.folder.event("stage", name=stage.name, step=self.position.step)
+        self.folder.event("stage", name=stage.name, step=self.position.step, device=called(work.device))
         self._saved = self.position.total
         self.watching = watched(stage.name, read_lines(self.folder.path / "metrics.jsonl"))
         try:
@@ -195,7 +194,7 @@ class Training:
             with clock("keep"):
                 kept = self._keep(work, rows, metrics)
                 alarms = self._look(work, rows, metrics)
-            self._log_time(stage, clock.seconds, groups)
+            self._log_time(stage, clock.seconds, groups, work.device)
             self.folder.event("step", **self._place(work), files=kept, logs=self.folder.grown())
         spent = {f"seconds/{phase}": seconds for phase, seconds in clock.seconds.items()}
         self.senders.send(stage.name, metrics | spent, self.position.total)
@@ -237,10 +236,12 @@ class Training:
             self.watch.note(f"{alarm.severity}: {alarm.text}")
         return alarms
 
-    def _log_time(self, stage: Stage, seconds: Mapping[str, float], groups: Sequence[Group]) -> None:
+    def _log_time(
+        self, stage: Stage, seconds: Mapping[str, float], groups: Sequence[Group], device: torch.device
+    ) -> None:
         tokens = sum(completion_tokens(trajectory) for group in groups for trajectory in group.trajectories)
         row = {"stage": stage.name, "step": self.position.step, "seconds": dict(seconds), "tokens": tokens}
-        self.folder.append("timings.jsonl", row | {"memory_gb": peak_memory()})
+        self.folder.append("timings.jsonl", row | {"memory_gb": peak_memory(device)})
 
     def _save(self, work: Workshop) -> None:
         self.watch.phase("save")
@@ -299,7 +300,7 @@ class Training:
             self.reward_log.place = f"evaluate {name}"
             played: list[Group] = []
             result = evaluate(
-                open_play(self.run, self._open(name), self.dtype).at(0, self.watch.progress),
+                open_play(self.run, self._open(name, self.dtype)).at(0, self.watch.progress),
                 evaluation.tasks,
                 evaluation.attempts,
                 model=name,
@@ -309,8 +310,7 @@ class Training:
             )
             if name != BASE and any(stage.gold for stage in self.run.stages):
                 # What is told of the truth is told against how far the model has moved.
-                base = self._open(BASE).model.to(self.dtype)
-                add_kl(result, played, PackedModel(base))
+                add_kl(result, played, PackedModel(self._open(BASE, self.dtype).model))
             write_text(path, dumps(result))
             self.folder.event("evaluated", model=name, files=self.folder.marks(path))
             self.senders.send("held_out", headline(result), result["step"])
@@ -355,9 +355,3 @@ class Clock:
         if self._open and self._told != self._open[-1]:
             self._told = self._open[-1]
             self._watch.phase(self._told)
-
-
-def peak_memory() -> float:
-    """The most memory this process has held, in GB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e9, 3)

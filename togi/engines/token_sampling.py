@@ -55,6 +55,8 @@ def draw(
     its log-probability at temperature 1, uncut. Computed in float32, or wider where the logits are. A row whose
     logits hold nan or +inf gives a log-probability that is not finite.
     """
+    if logits_BV.device.type == "mps":  # which has no float64
+        logits_BV = logits_BV.cpu()
     rows, vocabulary = logits_BV.shape
     dtype = torch.promote_types(logits_BV.dtype, torch.float32)
     block = max(1, _BLOCK_BYTES // (vocabulary * dtype.itemsize)) if logits_BV.device.type == "cpu" else rows

@@ -1,4 +1,4 @@
-"""Measures how fast this machine multiplies matrices in bfloat16 and in float32, to choose what to compute in.
+"""Measures how fast a device multiplies matrices in bfloat16 and in float32, to choose what to compute in.
 
 It knows nothing of models: on one machine bfloat16 is emulated and slow, on the next it is ten times the faster.
 """
@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-_SIZE = 512
+DtypeChoice = Literal["auto", "float32", "bfloat16"]
+
+_SIZE, _LARGE = 512, 4096  # on a processor, and on an accelerator, which a small product would not fill
 _REPEATS = 5
 
 
@@ -30,12 +33,20 @@ def probe_bf16(device: torch.device | str = "cpu") -> Probe:
     return Probe(bfloat16=bfloat16, float32=float32, compute=compute)
 
 
+def compute_dtype(named: DtypeChoice, device: torch.device) -> torch.dtype:
+    """The type of that name; of "auto", the faster one there."""
+    if named == "auto":
+        return probe_bf16(device).compute
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[named]
+
+
 def _rate(dtype: torch.dtype, device: torch.device | str) -> float:
-    a = torch.full((_SIZE, _SIZE), 0.5, dtype=dtype, device=device)
+    size = _SIZE if torch.device(device).type == "cpu" else _LARGE
+    a = torch.full((size, size), 0.5, dtype=dtype, device=device)
     seconds = []
     for _ in range(_REPEATS):
         start = time.perf_counter()
         # Reading one entry waits for the product, on a device that works asynchronously too.
         (a @ a)[0, 0].item()
         seconds.append(time.perf_counter() - start)
-    return 2 * _SIZE**3 / min(seconds)
+    return 2 * size**3 / min(seconds)

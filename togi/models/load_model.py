@@ -20,6 +20,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
+from togi.models.device import find_device
 from togi.models.lora_and_optimiser import Lora
 from togi.models.model_source import HUB_ID, check_source, newest_model
 from togi.models.read_weights import quiet, read_folder, read_gguf
@@ -58,12 +59,19 @@ class Loaded:
 
 
 def load_model(
-    source: str, *, dtype: torch.dtype = torch.float32, lora: Lora | None = None, progress: Progress = silent
+    source: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    lora: Lora | None = None,
+    progress: Progress = silent,
 ) -> Loaded:
     """Load from a bundled name, a folder of safetensors, a ``.gguf`` file, an adapter folder, a run folder (its newest
-    model) or a hub id ``owner/name``; a local path goes before a hub id. ``lora`` adds fresh adapters, or must agree
-    with those that are there. Raises ModelError: what is wrong with the source and what to do.
+    model) or a hub id ``owner/name``; a local path goes before a hub id. ``device`` is where the weights are put, by a
+    name that ``find_device`` reads. ``lora`` adds fresh adapters, or must agree with those that are there. Raises
+    ModelError: what is wrong with the source and what to do; ValueError for a device that is not there.
     """
+    there = find_device(device)
     check_source(source)
     get_ready()
     path = newest_model(Path(source))
@@ -73,10 +81,12 @@ def load_model(
         model, tokenizer, hashed = _read_base(source, path, dtype, progress)
         if lora:
             model = _add_adapter(model, lora, source if source in BUNDLED or not path.exists() else str(path.resolve()))
+    for weight in model.parameters():  # peft makes those of adapters float32
+        weight.data = weight.data.to(dtype)
     eos_ids = _eos_ids(model, tokenizer)
     model.generation_config = _generation(model.generation_config, sorted(eos_ids))
     return Loaded(
-        model=model.eval(),
+        model=model.eval().to(there),
         tokenizer=tokenizer,
         eos_ids=eos_ids,
         context=_context(model),

@@ -106,8 +106,9 @@ def save_head(head: ScalarHead, folder: Path, *, shift: float = 0.0) -> None:
         raise ModelError(f"the scalar head could not be written to {folder}: {error}") from error
 
 
-def load_scalar(path: Path, *, dtype: torch.dtype = torch.float32) -> ScalarModel:
-    """The reward model of a model folder, or of a run folder (the newest it has); the head is in float32 or wider.
+def load_scalar(path: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> ScalarModel:
+    """The reward model of a model folder, or of a run folder (the newest it has), on a device; the head is in float32
+    or wider.
 
     Raises ModelError when the folder holds no model, no head, or a head of another width.
     """
@@ -118,11 +119,11 @@ def load_scalar(path: Path, *, dtype: torch.dtype = torch.float32) -> ScalarMode
             "'reward_model', and give that stage's name or folder"
         )
     head, shift = _read_head(folder)
-    loaded = load_model(str(folder), dtype=dtype)
+    loaded = load_model(str(folder), dtype=dtype, device=device)
     hidden, width = head.weight.numel(), int(loaded.model.config.get_text_config().hidden_size)
     if width != hidden:
         raise ModelError(f"the scalar head of {folder} reads {hidden} numbers, its model gives {width}: they mismatch")
-    head = head.to(torch.promote_types(dtype, torch.float32))
+    head = head.to(loaded.model.device, torch.promote_types(dtype, torch.float32))
     return ScalarModel(loaded.model, head, tokenizer_digest=tokenizer_digest(loaded.tokenizer), shift=shift).eval()
 
 

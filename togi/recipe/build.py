@@ -169,7 +169,7 @@ class Builder:
                 check_source(source)
             except ValueError as error:
                 self.refuse(("model", "source"), str(error))
-        return ModelChoice(source=source, dtype=table.dtype, lora=lora)
+        return ModelChoice(source=source, dtype=table.dtype, device=table.device, lora=lora)
 
     def pays(self, table: StageTable) -> bool:
         return (table.reward or self.recipe.reward) is not None

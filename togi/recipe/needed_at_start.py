@@ -1,4 +1,4 @@
-"""What has to be at hand before a run can begin: the keys of judges, and a folder that can be written.
+"""What has to be at hand before a run can begin: keys of judges, a folder that can be written, the named device.
 
 It knows the surroundings of a run and not its recipe's text; a recipe can be read and shown without any of it.
 """
@@ -18,7 +18,7 @@ from togi.run import Run
 
 def check_start(run: Run) -> None:
     """Raises RecipeError for what is missing around a run."""
-    if problems := dict.fromkeys((*_keys(run), *_folder(run.folder))):
+    if problems := dict.fromkeys((*_keys(run), *_folder(run.folder), *_device(run.model.device))):
         raise RecipeError(problems)
 
 
@@ -31,6 +31,17 @@ def _keys(run: Run) -> Iterator[str]:
                 key_of(leaf.key_env)
             except ValueError as error:
                 yield f"{leaf.name}: {error}"
+
+
+def _device(name: str) -> Iterator[str]:
+    if name in ("auto", "cpu"):
+        return  # these are always there, and whoever wants nothing else does not wait for torch
+    from togi.models.device import find_device
+
+    try:
+        find_device(name)
+    except ValueError as error:
+        yield f"model.device: {error}"
 
 
 def _folder(path: Path) -> Iterator[str]:

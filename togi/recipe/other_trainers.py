@@ -155,8 +155,10 @@ _ROWS = (
     # The machine.
     ("use_vllm vllm_mode vllm_gpu_memory_utilization vllm_tensor_parallel_size gpu_memory_utilization "
      "tensor_model_parallel_size tensor_parallel_size deepspeed fsdp fsdp_config zero_stage n_gpus_per_node nnodes "
-     "num_processes world_size use_cpu device fast_inference", NONE,
+     "num_processes world_size fast_inference", NONE,
      "one process on one machine, with an engine of its own"),
+    ("device_map device_type no_cuda use_cpu use_mps_device trainer_device", "device in [model]",
+     "\"cpu\", \"cuda\", \"cuda:1\", \"mps\" or \"xpu\"; left out, an accelerator that torch sees"),
     # What is kept and told.
     ("output_dir default_local_dir save_path ckpt_path save_dir", "--folder on the command line",
      "togi train RECIPE --folder DIR"),

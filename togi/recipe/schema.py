@@ -6,9 +6,10 @@ means for another (impossible combinations) is decided where the recipe is built
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, Strict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Strict
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Beta = Annotated[float, Strict(), Field(ge=0, lt=1)]
@@ -19,6 +20,14 @@ Count = Annotated[int, Field(ge=1)]
 Attempts = Annotated[int, Field(ge=1, le=10_000)]
 Tasks = Annotated[int, Field(ge=1, le=100_000)]
 Strings = Annotated[tuple[Annotated[str, Strict(), Field(max_length=1000)], ...], Strict(False), Field(max_length=1000)]
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?", name):
+        raise ValueError(
+            f'got "{name[:80]}", wanted "auto", "cpu", "cuda", "mps" or "xpu", or one of several: "cuda:1"'
+        )
+    return name
 
 
 class Table(BaseModel):
@@ -43,6 +52,8 @@ class ModelTable(Table):
     """Bundled name (`smollm2-135m`), model folder, run folder (its newest model), `.gguf` file, or hub id."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic; `auto` takes bfloat16 where a probe finds it faster, over float32 master weights."""
+    device: Annotated[str, AfterValidator(_device)] = "auto"
+    """Where all models compute: `cpu`, `cuda`, `cuda:1`, `mps`, `xpu`; `auto` takes an accelerator, else `cpu`."""
     lora: LoraTable | None = None
     """Train low-rank adapters (needs the `lora` extra); without this table every weight is trained."""
 

@@ -28,12 +28,14 @@ LEAST = ("correct", "parsed")  # parts that several leaves may give; the least o
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surroundings:
-    """What a reward may need of the stage it serves: the policy's engine, chat and arithmetic, and the run's folder."""
+    """What a reward may need of the stage it serves: the policy's engine, chat, arithmetic and device, and the run's
+    folder."""
 
     engine: Engine
     chat: Chat
     folder: Path
     dtype: torch.dtype
+    device: str = "cpu"
 
 
 class NotTrainedYet(ValueError):

@@ -78,7 +78,7 @@ class ProcessModel(Leaf):
         """With its weights loaded. Raises NotTrainedYet and ValueError (ModelError) as ``RewardModels.opened``."""
         from togi.models.scalar_heads import load_scalar
 
-        model = load_scalar(place(self.model, at.folder, self.base, self.name), dtype=at.dtype)
+        model = load_scalar(place(self.model, at.folder, self.base, self.name), dtype=at.dtype, device=at.device)
         model.check_tokenizer(at.chat.tokenizer)
         return replace(self, loaded=model, chat=at.chat)
 

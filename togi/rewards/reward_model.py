@@ -65,7 +65,7 @@ class RewardModels(Leaf):
 
         found = []
         for name in self.models:
-            model = load_scalar(place(name, at.folder, self.base, self.name), dtype=at.dtype)
+            model = load_scalar(place(name, at.folder, self.base, self.name), dtype=at.dtype, device=at.device)
             model.check_tokenizer(at.chat.tokenizer)
             found.append(model)
         return replace(self, loaded=tuple(found))

@@ -162,13 +162,10 @@ def run_dtype(manifest: Mapping[str, Any]) -> torch.dtype:
 
 
 def choose_dtype(run: Run) -> torch.dtype:
-    import torch
+    from togi.models.arithmetic_rate import compute_dtype
+    from togi.models.device import find_device
 
-    if run.model.dtype == "auto":
-        from togi.models.policy import probe_bf16
-
-        return probe_bf16().compute
-    return torch.bfloat16 if run.model.dtype == "bfloat16" else torch.float32
+    return compute_dtype(run.model.dtype, find_device(run.model.device))
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -180,7 +177,7 @@ def describe(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "code": commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "machine": machine(),
+        "machine": machine(run.model.device),
         "sandbox": standing(asked_tier(run)),
         "model": {"source": run.model.source},
         "recipe_digest": digest(made["recipe"]),
@@ -293,8 +290,11 @@ def asked_tier(run: Run) -> AnyTier:
     return tier
 
 
-def machine() -> dict[str, Any]:
+def machine(device: str) -> dict[str, Any]:
+    """What a run begins on. ``device`` is the name of the one that computes."""
     import torch
+
+    from togi.models.device import called, find_device
 
     return {
         "system": f"{platform.system()} {platform.machine()}",
@@ -302,7 +302,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gb": round(installed() / 1e9, 1),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "device": called(find_device(device)),
     }
 
 
@@ -326,13 +326,20 @@ def processor() -> str:
 
 def changes_between(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
     """Every recipe key, file and data set in which two manifests differ. Where the recipe lies is no change: what is
-    read from there is compared. Nor is where the numbers are shown."""
-    old, new = ({**manifest["recipe"], "relative_to": None, "logging": None} for manifest in (theirs, mine))
+    read from there is compared. Nor is where the numbers are shown, or where the run computes."""
+    old, new = (_without_places(manifest["recipe"]) for manifest in (theirs, mine))
     return [
         *recipe_changes(old, new),
         *recipe_changes(theirs["files"], mine["files"], "files"),
         *data_changes(theirs["data"], mine["data"]),
     ]
+
+
+def _without_places(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in recipe.items() if name not in ("relative_to", "logging")}
+    if isinstance(model := kept.get("model"), Mapping):
+        kept["model"] = {name: value for name, value in model.items() if name != "device"}
+    return kept
 
 
 def recipe_changes(old: Any, new: Any, key: str = "") -> Iterator[str]:

@@ -56,7 +56,7 @@ def evaluate_run(run: Run, stage: str) -> tuple[EvaluationRecord, EvaluationReco
         log.place = f"eval-{name}"
         with printed_to(log):
             record = evaluate(
-                open_play(run, open_model(run, name), dtype),
+                open_play(run, open_model(run, name, dtype)),
                 run.evaluation.tasks,
                 run.evaluation.attempts,
                 model=f"eval-{name}",

@@ -29,7 +29,7 @@ def measure_stage(run: Run, work: Workshop, path: Path, *, step: int, dtype: tor
         return _verifier(run, work, step)
     if any(task.step_worth for task in work.held_out):
         groups = work.stage.algorithm.sampler(iter(work.held_out), len(work.held_out), work.play)
-        model = load_scalar(path, dtype=dtype)
+        model = load_scalar(path, dtype=dtype, device=run.model.device)
         record = measure_steps(model, answers(samples(groups)), name=work.stage.name, step=step)
         watch.note(said(record))
         return write_steps(run.folder, record)
@@ -39,7 +39,7 @@ def measure_stage(run: Run, work: Workshop, path: Path, *, step: int, dtype: tor
 def _reward_model(run: Run, work: Workshop, path: Path, step: int, dtype: torch.dtype) -> Path:
     """On pairs. The scores are shifted so that their mean there is 0, since preferences say nothing of where 0 is
     (InstructGPT, appendix C.2)."""
-    model = load_scalar(path, dtype=dtype)
+    model = load_scalar(path, dtype=dtype, device=run.model.device)
     record = measure_reward_model(model, work.chat, work.held_out, name=work.stage.name, step=step)
     written = write_pairs(run.folder, record)
     scores = [score for pair in record["pairs"] for score in (pair["chosen_score"], pair["rejected_score"])]

@@ -26,8 +26,8 @@ from togi.evidence.redteam.redteam_command import keep as keep_cards
 from togi.evidence.redteam.reward_card import Card
 from togi.evidence.redteam.run_rewards import attack_run, is_blind
 from togi.harmless_text import shortened, visible
-from togi.memory import memory_limit
 from togi.models.arithmetic_rate import probe_bf16
+from togi.models.device import memory_of
 from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
 from togi.rewards.algebra import NotTrainedYet
@@ -103,13 +103,14 @@ def doctor(
     ``progress`` is told of finished attempts. ``ValueError`` when the model cannot be loaded or the reward is wrong.
     """
     compute = choose_dtype(run)
-    loaded = open_model(run, BASE)
-    fitness = [machine.software()]
+    loaded = open_model(run, BASE, compute)
+    device = loaded.model.device
+    fitness = [machine.software(device)]
     crowding = machine.threads(torch.get_num_threads(), cores())
     fitness += [crowding] if crowding else []
-    fitness.append(machine.arithmetic(probe_bf16(), compute))
+    fitness.append(machine.arithmetic(probe_bf16(device), compute))
     size = run_size(run, loaded, compute)
-    fitness.append(machine.memory(machine.memory_needed(size), memory_limit()))
+    fitness.append(machine.memory(machine.memory_needed(size), memory_of(device), device))
     asked = asked_tier(run)
     fitness.append(machine.jail(standing(asked), asked))
     fitness.append(machine.disk(disk_needed(run, SAVED * size.trained), machine.free_disk(run.folder), run.folder))
@@ -118,7 +119,7 @@ def doctor(
     number, reward = None, None
     for index, each in enumerate(run.stages):
         try:
-            reward = ready(each.reward, engine, chat, run.folder, compute)
+            reward = ready(each.reward, run, engine, chat, compute)
         except NotTrainedYet:
             continue
         if reward is not None:
@@ -131,7 +132,6 @@ def doctor(
     sections += [(f"Red team against the reward of {card.name}", tuple(card_findings(card))) for card in cards]
     sections.append(("Rewards without an answer", tuple(blind_findings(run))))
     if number is not None:
-        loaded.model.to(compute)
         play = Episodes(
             engine=engine,
             chat=chat,
@@ -152,7 +152,6 @@ def doctor(
         )
         sections.append((f"Cold start of stage {stage.name}", tuple(found)))
         sections.append((f"Judges of stage {stage.name}", tuple(judge_findings(reward, drawn))))
-    loaded.model.to(compute)
     for each in run.stages:
         if not each.algorithm.sampler.writes and each.collected is None:
             found = pairs_findings(each.tasks, PackedModel(loaded.model), engine, chat)

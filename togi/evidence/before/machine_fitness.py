@@ -17,6 +17,7 @@ import torch
 
 from togi.evidence.findings import Finding
 from togi.models.arithmetic_rate import Probe
+from togi.models.device import called
 from togi.sandbox.tiers.choose_tier import cores
 
 TRAINED, ROUNDED = 16, 2
@@ -53,12 +54,11 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def software() -> Finding:
-    accelerator = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+def software(device: torch.device) -> Finding:
     return Finding(
         level="ok",
-        title=f"Python {platform.python_version()}, torch {torch.__version__}, {cores()} cores{accelerator}",
-        detail=f"torch computes on {torch.get_num_threads()} threads",
+        title=f"Python {platform.python_version()}, torch {torch.__version__}, {cores()} cores",
+        detail=f"models compute on {called(device)}, torch on {torch.get_num_threads()} threads of the processor",
     )
 
 
@@ -96,8 +96,9 @@ def jail(standing: Mapping[str, str], asked: str) -> Finding:
     return Finding(level="warn", title=title, advice=advice)
 
 
-def memory(needed: float, limit: float) -> Finding:
-    title = f"training needs about {needed / 1e9:.1f} GB of {limit / 1e9:.1f} GB memory"
+def memory(needed: float, limit: float, device: torch.device) -> Finding:
+    place = "memory" if device.type == "cpu" else f"memory of {device}"
+    title = f"training needs about {needed / 1e9:.1f} GB of {limit / 1e9:.1f} GB {place}"
     detail = "weights, gradients, moments and activations; the program itself takes about 1 GB more"
     if needed > limit:
         advice = "train adapters ([model.lora]), lower tokens_per_microbatch, or choose a smaller model"

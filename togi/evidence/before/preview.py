@@ -109,16 +109,16 @@ class Preview:
 
 def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, speed: Rates | None = None) -> Preview:
     """Look at a run. ``loaded`` is its model where it is open already, ``checked`` the tasks of each stage whose
-    answers are scored, ``speed`` what the estimate goes by (default: the model's size and a probe of the processor).
+    answers are scored, ``speed`` what the estimate goes by (default: the model's size and a probe of its device).
 
     Raises:
         ValueError: the model cannot be loaded, or its template refuses the prompts.
     """
     compute = choose_dtype(run)
-    loaded = loaded or open_model(run, BASE)
+    loaded = loaded or open_model(run, BASE, compute)
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
     if speed is None:
-        probe = probe_bf16()
+        probe = probe_bf16(loaded.model.device)
         speed = rates(loaded.parameters, probe.bfloat16 if compute == torch.bfloat16 else probe.float32)
     engine = open_engine(loaded, run.engine)
 
@@ -128,7 +128,7 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
         """The reward, if it can be asked before anything is trained; opened once, however many stages it pays."""
         if id(reward) not in opened:
             try:
-                opened[id(reward)] = ready(reward, engine, chat, run.folder, compute)
+                opened[id(reward)] = ready(reward, run, engine, chat, compute)
             except NotTrainedYet:
                 opened[id(reward)] = None
         return opened[id(reward)]

@@ -88,13 +88,12 @@ def _opened(run: Run, reward: Reward) -> tuple[Reward | None, Make]:
     from togi.run_folder.manifest import choose_dtype
     from togi.tokenization import Chat
 
-    loaded = open_model(run, BASE)
-    chat = Chat(loaded.tokenizer, loaded.eos_ids)
     dtype = choose_dtype(run)
-    loaded.model.to(dtype)
+    loaded = open_model(run, BASE, dtype)
+    chat = Chat(loaded.tokenizer, loaded.eos_ids)
     engine = open_engine(loaded, run.engine)
     try:
-        return ready(reward, engine, chat, run.folder, dtype), tokenised(chat)
+        return ready(reward, run, engine, chat, dtype), tokenised(chat)
     except NotTrainedYet:
         return None, tokenised(chat)
 

@@ -35,7 +35,7 @@ TOKENS = 2400
 FAINT = 0.01
 """Said once when all verdicts together are less likely than this: the model was not going to answer in the form."""
 
-_OPEN: WeakValueDictionary[tuple[str, torch.dtype], LocalJudge] = WeakValueDictionary()
+_OPEN: WeakValueDictionary[tuple[str, torch.dtype, str], LocalJudge] = WeakValueDictionary()
 
 
 class LocalJudge:
@@ -153,13 +153,14 @@ def policy_judge(at: Surroundings) -> LocalJudge:
 
 
 def open_judge(source: str, at: Surroundings) -> LocalJudge:
-    """Another model as judge, in the policy's type of arithmetic; one that is open already is not opened again."""
-    found = _OPEN.get((source, at.dtype))
+    """Another model as judge, in the policy's arithmetic and on its device; one that is open already is not opened
+    again."""
+    found = _OPEN.get((source, at.dtype, at.device))
     if found is None:
-        loaded = load_model(source, dtype=at.dtype)
+        loaded = load_model(source, dtype=at.dtype, device=at.device)
         engine = open_engine(loaded)
         found = LocalJudge(loaded.model, engine, Chat(loaded.tokenizer, loaded.eos_ids), engine.context)
-        _OPEN[source, at.dtype] = found
+        _OPEN[source, at.dtype, at.device] = found
     return found
 
 
