@@ -168,9 +168,9 @@ def test_memory_counts_weights_gradients_moments_and_activations() -> None:
 
 
 def test_what_does_not_fit_cannot_work() -> None:
-    assert memory(needed=30e9, limit=24e9).level == "fail"
-    assert memory(needed=20e9, limit=24e9).level == "warn"
-    assert memory(needed=3e9, limit=24e9).level == "ok"
+    assert memory(needed=30e9, limit=24e9, device=torch.device("cpu")).level == "fail"
+    assert memory(needed=20e9, limit=24e9, device=torch.device("cpu")).level == "warn"
+    assert memory(needed=3e9, limit=24e9, device=torch.device("cpu")).level == "ok"
     assert disk(needed=2e9, free=1e9, folder=Path("runs/x")).level == "fail"
     assert disk(needed=1e9, free=2e9, folder=Path("runs/x")).level == "ok"
 
