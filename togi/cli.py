@@ -196,6 +196,22 @@ def report(run: RunPath) -> None:
     _say(str(write_report(run)))
 
 
+@app.command(sort_key=6)
+def compare(
+    *runs: Annotated[Path, Parameter(help="Run folders; each is held against the first.")],
+    html: Annotated[Path | None, Parameter(help="Also write one HTML page with the curves to this file.")] = None,
+) -> None:
+    """Runs side by side: held-out results paired by task, curves, and what their recipes differ in."""
+    from togi.report.compare_runs import compared, page, table
+    from togi.run_folder.files import write_text
+
+    found = compared(runs)
+    Console().print(table(found))
+    if html is not None:
+        write_text(html, page(found))
+        _say(str(html))
+
+
 @app.command(sort_key=7)
 def verify(
     run: RunPath,

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from togi.evidence.after.evaluation_summary import summary
 from togi.harmless_text import visible
 from togi.report import verdict_sentences as words
+from togi.report.filled_page import page_of
 from togi.report.page import context
 from togi.report.preference_sentences import preferences
 from togi.report.read_run import read_run
 from togi.run_folder.files import write_text
-
-HERE = Path(__file__).parent
 
 
 def write_report(folder: Path, hourly_price: float | None = None) -> Path:
@@ -33,22 +26,8 @@ def write_report(folder: Path, hourly_price: float | None = None) -> Path:
 
 
 def render(folder: Path, hourly_price: float | None = None) -> str:
-    """The page as text. Every variable is escaped, and what could act on a reader's screen is shown instead."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        finalize=_harmless,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = (HERE / "page.css").read_text(encoding="utf-8")
-    # The policy allows this one style sheet by its hash and nothing else, so text that escaped would still be inert.
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    variables = context(read_run(folder), hourly_price)
-    page = environment.get_template("template.html").render(style=Markup(style), policy=policy, **variables)
-    return page + "\n"
+    """The report of a run folder as text."""
+    return page_of("template.html", context(read_run(folder), hourly_price))
 
 
 def verdict(folder: Path) -> list[str]:
@@ -56,7 +35,3 @@ def verdict(folder: Path) -> list[str]:
     data = read_run(folder)
     said = words.verdict(data, [summary(one) for one in data.evaluations], preferences(data))
     return [visible(line) for line in (said.headline, *data.distrust, *said.sentences)]
-
-
-def _harmless(value: Any) -> Any:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
