@@ -152,7 +152,7 @@ def test_bom_crlf_blank_lines_and_a_missing_last_newline_are_fine(write: Write) 
         (b'{"prompt": [{"from": "human", "text": "a"}]}', "from and value"),
         (b'{"prompt": [{"role": "user", "content": [1]}]}', "content of a message is text"),
         (b'{"prompt": [{"role": "robot", "content": "a"}]}', "robot"),
-        (b'{"prompt": [{"role": "user", "content": "a", "tool_calls": [1]}]}', "tool_calls"),
+        (b'{"prompt": [{"role": "user", "content": "a", "tool_calls": [1]}]}', "a tool call of"),
         (b'{"prompt": [{"role": "assistant", "content": "a"}]}', "not the assistant's"),
         (b'{"prompt": "a", "completion": ""}', "recorded answer is empty"),
         (b'{"prompt": "a", "chosen": "b"}', "both chosen and rejected"),

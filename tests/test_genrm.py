@@ -46,7 +46,7 @@ class Played:
     def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
         return [self.chains[: question.attempts] for question in questions]
 
-    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message], tools: object = ()) -> tuple[Turn, ...]:
         return attempts(answer[0].content)[0].turns
 
 

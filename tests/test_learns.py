@@ -149,10 +149,10 @@ class Digits:
     def opening(self, messages: Sequence[Message]) -> str:
         return ""
 
-    def prompt(self, messages: Sequence[Message]) -> Ids:
+    def prompt(self, messages: Sequence[Message], tools: object = ()) -> Ids:
         return tuple(int(c) for message in messages for c in message.content)
 
-    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message], tools: object = ()) -> tuple[Turn, ...]:
         return (Turn(prompt=self.prompt(prompt), completion=self.prompt(answer), text="", stop="eos"),)
 
 

@@ -43,7 +43,7 @@ class Sums:
     def opening(self, messages: Sequence[Message]) -> str:
         return ""
 
-    def prompt(self, messages: Sequence[Message]) -> Ids:
+    def prompt(self, messages: Sequence[Message], tools: object = ()) -> Ids:
         added, first = map(int, messages[0].content.split())
         return (BASE + added, first, LINE)
 

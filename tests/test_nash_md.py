@@ -56,7 +56,7 @@ class Digits:
     def opening(self, messages: Sequence[Message]) -> str:
         return ""
 
-    def prompt(self, messages: Sequence[Message]) -> Ids:
+    def prompt(self, messages: Sequence[Message], tools: object = ()) -> Ids:
         return tuple(int(c) for message in messages for c in message.content)
 
 

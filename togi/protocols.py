@@ -122,8 +122,10 @@ class LocalEngine(Engine, Protocol):
 class Texts(Protocol):
     """What samplers ask of whoever turns text into tokens."""
 
-    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
-        """A written answer as turns, its messages one after another."""
+    def recorded(
+        self, prompt: Sequence[Message], answer: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[Turn, ...]:
+        """A written answer as turns, its messages one after another; ``tools`` are what its prompt shows."""
         ...
 
     def reference(self, task: Task) -> str | None:

@@ -158,7 +158,7 @@ class Episodes:
                 _close(episode)
 
     def _start(self, episodes: Sequence[_Episode]) -> None:
-        encoded: dict[tuple[Message, ...], Ids] = {}
+        encoded: dict[tuple[str, tuple[Message, ...]], Ids] = {}
         for episode in episodes:
             try:
                 episode.env = self.env(episode.question.task)
@@ -166,9 +166,10 @@ class Episodes:
             except Exception as problem:
                 episode.end("error", f"environment: {_said(problem)}")
                 continue
-            if messages not in encoded:
-                encoded[messages] = self.chat.prompt(messages)
-            episode.ids = (*encoded[messages], *episode.question.beginning)
+            task = episode.question.task
+            if (task.id, messages) not in encoded:
+                encoded[task.id, messages] = self.chat.prompt(messages, task.tools)
+            episode.ids = (*encoded[task.id, messages], *episode.question.beginning)
             episode.opening = self.chat.opening(messages)
 
     def _turn(self, live: Sequence[_Episode], number: int, engine: Engine, sampling: Sampling) -> None:

@@ -34,13 +34,19 @@ class TemplateError(ValueError):
 
 
 def render(
-    template: str, messages: Sequence[Mapping[str, str]], *, generation: bool, variables: Mapping[str, Any]
+    template: str,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    generation: bool,
+    variables: Mapping[str, Any],
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The text of the messages. ``generation`` opens the model's turn; ``variables`` are the tokenizer's own tokens.
+    """The text of the messages. ``generation`` opens the model's turn; ``variables`` are the tokenizer's own tokens,
+    and ``tools`` what the model may call.
 
     Raises TemplateError.
     """
-    return _process().ask([template, list(messages), generation, dict(variables)])
+    return _process().ask([template, list(messages), generation, dict(variables), list(tools) or None])
 
 
 def get_ready() -> None:
@@ -126,10 +132,14 @@ def serve() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _say(answers, {})
     for line in questions:
-        template, messages, generation, variables = json.loads(line)
+        template, messages, generation, variables, tools = json.loads(line)
         try:
             rendered, _ = render_jinja_template(
-                conversations=[messages], chat_template=template, add_generation_prompt=generation, **variables
+                conversations=[messages],
+                tools=tools,
+                chat_template=template,
+                add_generation_prompt=generation,
+                **variables,
             )
             answer = {"text": rendered[0]}
         except MemoryError:

@@ -12,15 +12,17 @@ in ``prompt``, where nothing is learned from; ``extend`` keeps earlier ids as th
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from togi.template_process import TemplateError, render
-from togi.types import Ids, Message, ReferenceAnswer, Task, Turn
+from togi.types import Ids, Message, ReferenceAnswer, Task, ToolCall, Turn
 
 # Used when a tokenizer brings no template. Content starts on its own line, because a prompt that ends in a space
 # would cut the first word off its leading-space token.
@@ -32,6 +34,7 @@ PLAIN_TEMPLATE = (
 _QUESTION = Message(role="user", content="x")
 # Noncharacters of Unicode: never assigned, so no text and no template has a reason to contain them.
 _ANSWER = "\ufdd2answer\ufdd3"
+_NO_TOOLS = "take a model whose template has them, or rows without tools"
 _OPENED = re.compile(r"<(\w+)>\s*\Z")
 
 
@@ -54,16 +57,16 @@ class Chat:
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._begin = self._begin_ids()
         self._anchor = self._render([_QUESTION], generation=True)
-        before, _, after = self._render([_QUESTION, _answer()], generation=False).partition(_ANSWER)
+        self._before, _, after = self._render([_QUESTION, _answer()], generation=False).partition(_ANSWER)
         self.end, self._end_text = self._end_of_turn(after)
         self.eos_ids = eos_ids | {self.end}
-        self.prefill = _prefill(self._anchor, before)
+        self.prefill = _prefill(self._anchor, self._before)
 
-    def prompt(self, messages: Sequence[Message]) -> Ids:
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Ids:
         """The ids a model is to continue: the messages in the chat template, and the opening of its own turn.
 
         A single message of role ``text`` is encoded as it stands. Raises ValueError when the template refuses the
-        messages or leaves one out.
+        messages, or leaves out one of them, a tool or a tool call.
         """
         if not messages:
             raise ValueError("a prompt needs at least one message, got none")
@@ -74,15 +77,16 @@ class Chat:
                     "use the roles system, user and assistant, or one text"
                 )
             return (*self._begin, *self._literal(messages[0].content))
-        fence = _Fence(self._control, [message.content for message in messages])
-        hidden = [Message(role=message.role, content=fence.hide(message.content)) for message in messages]
-        rendered = self._render(hidden, generation=True)
-        for message, shown in zip(messages, hidden, strict=True):
-            if message.role in ("system", "developer", "user") and shown.content.strip() not in rendered:
-                raise ValueError(
-                    f"the model's chat template leaves out messages of role {message.role!r}; "
-                    "put that text into the user message"
-                )
+        texts = [json.dumps(list(tools), ensure_ascii=False)] if tools else []
+        fence = _Fence(self._control, [*map(_data_of, messages), *texts])
+        hidden = [_hidden(message, fence) for message in messages]
+        shown_tools = [json.loads(fence.hide(json.dumps(tool, ensure_ascii=False))) for tool in tools]
+        rendered = self._render(hidden, generation=True, tools=shown_tools)
+        _refuse_left_out(hidden, rendered)
+        names = [tool["function"]["name"] for tool in shown_tools]
+        bare = self._render(hidden, generation=True) if tools else ""
+        if tools and (rendered == bare or any(name not in rendered for name in names)):
+            raise ValueError(f"the model's chat template shows no tools ({', '.join(names)}): {_NO_TOOLS}")
         return (*(self._begin if self._template == PLAIN_TEMPLATE else ()), *self._encode(rendered, fence))
 
     def opening(self, messages: Sequence[Message]) -> str:
@@ -99,9 +103,10 @@ class Chat:
             if len(raw) < len(replies):
                 raise ValueError("replies are either all of role 'text' or none is")
             return (*ids, *self._literal("".join(reply.content for reply in raw)))
-        fence = _Fence(self._control, [reply.content for reply in replies])
-        hidden = [Message(role=reply.role, content=fence.hide(reply.content)) for reply in replies]
+        fence = _Fence(self._control, [*map(_data_of, replies)])
+        hidden = [_hidden(reply, fence) for reply in replies]
         rendered = self._render([_QUESTION, _answer(), *hidden], generation=True).partition(_ANSWER)[2]
+        _refuse_left_out([reply for reply in hidden if reply.role == "tool"], rendered)
         following = rendered.lstrip().removeprefix(self._end_text) if self._ends_turn(rendered) else rendered
         # The end token is encoded along and dropped: what follows it may be tokenised differently at a text's start.
         end, *rest = self._encode(self._end_text + following, fence)
@@ -113,7 +118,23 @@ class Chat:
         """A written answer as the model would have emitted it: the text and the token that ends the turn."""
         return (*self._after(self._anchor, self._without_prefill(text)), self.end)
 
-    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
+    def _said(self, message: Message) -> Ids:
+        """What the model would have emitted to say a message: its text, or its tool calls as the template has them."""
+        if not message.tool_calls:
+            return self.completion(message.content)
+        fence = _Fence(self._control, [_data_of(message)])
+        hidden = _hidden(message, fence)
+        rendered = self._render([_QUESTION, hidden], generation=False)
+        _refuse_left_out([hidden], rendered)
+        start = next((each for each in (self._before, self._anchor) if rendered.startswith(each)), None)
+        body, ended, rest = rendered[len(start or "") :].rpartition(self._end_text)
+        if start is None or not ended or rest.strip():
+            raise ValueError(f"the model's chat template does not write tool calls as a turn of its own: {_NO_TOOLS}")
+        return (*self._after(self._anchor, self._without_prefill(body), fence), self.end)
+
+    def recorded(
+        self, prompt: Sequence[Message], answer: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[Turn, ...]:
         """A written conversation as turns, one for each assistant message of ``answer``; no log-probabilities.
 
         ``answer`` starts with an assistant message; what follows each up to the next are that turn's replies.
@@ -123,7 +144,9 @@ class Chat:
             got = f"role {answer[0].role!r}" if answer else "no message"
             raise ValueError(f"a recorded answer starts with a message of role 'assistant', got {got}")
         raw = bool(prompt) and prompt[0].role == "text"
-        context, opening = self.prompt(prompt), self.opening(prompt)
+        if raw and any(message.tool_calls for message in answer):
+            raise ValueError("tool calls are written by a chat template, and raw text has none")
+        context, opening = self.prompt(prompt, tools), self.opening(prompt)
         turns = []
         starts = [index for index, message in enumerate(answer) if message.role == "assistant"]
         for start, following in zip(starts, [*starts[1:], len(answer)], strict=True):
@@ -131,7 +154,7 @@ class Chat:
             if any((reply.role == "text") != raw for reply in replies):
                 raise ValueError("a conversation is either all of role 'text' and assistant, or has no 'text' at all")
             text = answer[start].content
-            completion = self._raw_completion(prompt[0].content, text) if raw else self.completion(text)
+            completion = self._raw_completion(prompt[0].content, text) if raw else self._said(answer[start])
             said = opening + self.decode(completion)
             turns.append(Turn(prompt=context, completion=completion, text=said, stop="eos", replies=replies))
             if following < len(answer):
@@ -206,14 +229,22 @@ class Chat:
         )
         return ReferenceAnswer(turn=said, tokens=end - start)
 
-    def _render(self, messages: Sequence[Message], *, generation: bool) -> str:
-        rows = [{"role": message.role, "content": message.content} for message in messages]
+    def _render(self, messages: Sequence[Message], *, generation: bool, tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """Arguments of tool calls are given as objects, and as text to a template that refuses those."""
+        variables = self.tokenizer.special_tokens_map
+        called = any(message.tool_calls for message in messages)
         try:
-            rendered = render(self._template, rows, generation=generation, variables=self.tokenizer.special_tokens_map)
+            rows = [_row(message) for message in messages]
+            try:
+                return render(self._template, rows, generation=generation, variables=variables, tools=tools)
+            except TemplateError:
+                if not called:
+                    raise
+            rows = [_row(message, parsed=False) for message in messages]
+            return render(self._template, rows, generation=generation, variables=variables, tools=tools)
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages[:9])
             raise ValueError(f"the model's chat template refused messages of roles {roles}: {error}") from error
-        return rendered
 
     def _encode(self, rendered: str, fence: _Fence) -> list[int]:
         """Template text with its control tokens, and between them data whose control tokens were hidden."""
@@ -234,15 +265,18 @@ class Chat:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=literal)
         return ids
 
-    def _after(self, anchor: str, text: str) -> list[int]:
+    def _after(self, anchor: str, text: str, fence: _Fence | None = None) -> list[int]:
         """The ids of ``text`` where it follows ``anchor``; alone if the two would melt into one token.
 
-        Some tokenizers put a space before a text's first word, which a text in the middle must not get.
+        Some tokenizers put a space before a text's first word, which a text in the middle must not get. With a
+        ``fence`` the data in the text is hidden already, and its control tokens are the template's.
         """
-        fence = _Fence(self._control, [text])
+        if fence is None:
+            fence = _Fence(self._control, [text])
+            text = fence.hide(text)
         head = self._tokenise(anchor, literal=False)
-        ids = self._encode(anchor + fence.hide(text), fence)
-        return ids[len(head) :] if ids[: len(head)] == head else self._literal(text)
+        ids = self._encode(anchor + text, fence)
+        return ids[len(head) :] if ids[: len(head)] == head else self._encode(text, fence)
 
     def _raw_completion(self, prompt: str, text: str) -> Ids:
         end = self.tokenizer.eos_token_id
@@ -303,6 +337,59 @@ class _Fence:
         parts = self._mark.split(rendered)
         hidden = [self._hidden[int(index)] for index in parts[1::2]]
         return list(zip(parts[::2], [*hidden, ""], strict=True))
+
+
+def _hidden(message: Message, fence: _Fence) -> Message:
+    calls = tuple(replace(call, arguments=fence.hide(call.arguments)) for call in message.tool_calls)
+    return replace(message, content=fence.hide(message.content), tool_calls=calls)
+
+
+def _data_of(message: Message) -> str:
+    return "\n".join((message.content, *(call.arguments for call in message.tool_calls)))
+
+
+def _row(message: Message, *, parsed: bool = True) -> dict[str, Any]:
+    """A message as templates read it: what it does not have is no key of it."""
+    calls = [
+        {
+            "type": "function",
+            **({"id": call.id} if call.id else {}),
+            "function": {"name": call.name, "arguments": json.loads(call.arguments) if parsed else call.arguments},
+        }
+        for call in message.tool_calls
+    ]
+    more = {"tool_calls": calls, "tool_call_id": message.tool_call_id, "name": message.name}
+    return {"role": message.role, "content": message.content, **{key: value for key, value in more.items() if value}}
+
+
+def _refuse_left_out(messages: Sequence[Message], rendered: str) -> None:
+    """Raise ValueError for a message, or a tool call of one, that is not in the text of a template.
+
+    What the assistant said may be left out: templates drop earlier thoughts.
+    """
+    for message in messages:
+        text = message.content.strip()
+        quoted = json.dumps(message.content, ensure_ascii=False)  # some templates write what a tool gave back so
+        if message.role != "assistant" and text not in rendered and quoted not in rendered:
+            raise ValueError(
+                f"the model's chat template leaves out messages of role {message.role!r}; "
+                "put that text into the user message"
+            )
+        for call in message.tool_calls:
+            if not _shows(rendered, call):
+                raise ValueError(f"the model's chat template leaves out the tool call {call.name!r}: {_NO_TOOLS}")
+
+
+def _shows(rendered: str, call: ToolCall) -> bool:
+    """Whether the text has the call's name, and after it each of its arguments, by name and, if text, by value."""
+    _, found, after = rendered.partition(call.name)
+    arguments = json.loads(call.arguments)
+    texts = [value for value in arguments.values() if isinstance(value, str)]
+    whole = found + after
+    return bool(found) and all(
+        any(form in whole for form in (text, json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]))
+        for text in (*arguments, *texts)
+    )
 
 
 def _answer() -> Message:

@@ -47,11 +47,27 @@ Memory = dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """A tool that an assistant's message calls; ``arguments`` is a JSON object as text."""
+
+    name: str
+    arguments: str
+    id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Message:
-    """One message of a conversation. Role ``text`` is raw text: it is encoded as it stands, without a chat template."""
+    """One message of a conversation. Role ``text`` is raw text: it is encoded as it stands, without a chat template.
+
+    ``tool_calls`` are the assistant's. A message of role ``tool`` says what a tool gave back: ``tool_call_id`` names
+    the call that it answers, and ``name`` the tool.
+    """
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +79,8 @@ class Task:
     is only sampled. ``worth`` has one number for each recorded answer that was judged, the better the higher: (1, 0)
     for chosen and rejected, (0.7, 0.3) for win probabilities, 1 or 0 for a thumb up or down; it is empty when nobody
     judged. ``step_worth`` has, for each recorded answer whose steps were judged, one number from 0 (wrong) to 1 (right)
-    a step, nan where nobody said. ``info`` carries the row's further columns to rewards.
+    a step, nan where nobody said. ``tools`` are what the model may call, as JSON schemas in OpenAI's form. ``info``
+    carries the row's further columns to rewards.
     """
 
     id: str
@@ -72,6 +89,7 @@ class Task:
     recorded: tuple[tuple[Message, ...], ...] = ()
     worth: tuple[float, ...] = ()
     step_worth: tuple[tuple[float, ...], ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
 
 

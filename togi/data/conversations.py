@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from togi.data.errors import RowError
+from togi.data.tool_calls import read_calls
 from togi.data.transcripts import is_transcript, read_question, read_transcript
 from togi.types import Message, Role
 
@@ -74,7 +75,8 @@ def check_answer(messages: Conversation, column: str) -> Conversation:
     for place, message in (("last", messages[-1]), ("first", messages[0])):
         if message.role != "assistant":
             raise RowError(f"the {place} message of \"{column}\" is the assistant's; this is the {message.role}'s")
-    text_answer(messages[-1].content, column)
+    if not messages[-1].tool_calls:
+        text_answer(messages[-1].content, column)
     return messages
 
 
@@ -124,21 +126,28 @@ def _no_template(template: str) -> None:
 
 
 def _message(value: Any, column: str) -> Message:
-    given = _named(
-        {name: each for name, each in value.items() if each is not None} if isinstance(value, Mapping) else {}
-    )
+    given = {name: each for name, each in value.items() if each is not None} if isinstance(value, Mapping) else {}
+    given = _named(given)
+    calls = read_calls(given, column)
+    if calls:
+        given.setdefault("content", "")
     if "role" not in given or "content" not in given:
         raise RowError(f'a message of "{column}" has role and content (or from and value); this is {show(value)}')
-    if set(given) - {"role", "content"}:
+    role = "tool" if given["role"] == "function" else given["role"]
+    known = ("role", "content", "tool_call_id", "name") if role == "tool" else ("role", "content")
+    if unknown := sorted(set(given) - set(known)):
         raise RowError(
-            f'messages hold role and content only; "{column}" has {sorted(set(given) - {"role", "content"})}'
+            f'messages hold role and content, and tool_calls or what a tool gave back; "{column}" has {unknown}'
         )
-    if given["role"] not in ROLES:
-        raise RowError(f'the role "{given["role"]}" is none of {", ".join(ROLES)}')
+    if role not in ROLES:
+        raise RowError(f'the role "{role}" is none of {", ".join(ROLES)}')
+    if calls and role != "assistant":
+        raise RowError(f'tool_calls are the assistant\'s; "{column}" has some of role "{role}"')
     content = _text(given["content"])
     if content is None:
         raise RowError(f'the content of a message is text; "{column}" has {show(given["content"])}')
-    return Message(role=given["role"], content=content)
+    ids = {name: str(given.get(name, "")) for name in ("tool_call_id", "name")}
+    return Message(role=cast(Role, role), content=content, tool_calls=calls, **ids)
 
 
 def _named(given: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +155,8 @@ def _named(given: dict[str, Any]) -> dict[str, Any]:
     if "role" in given or "from" not in given:
         return given
     speaker = given["from"]
+    if speaker == "function_call":
+        return {"role": "assistant", "tool_calls": given.get("value")}
     named = {"role": SPEAKERS.get(speaker, speaker) if isinstance(speaker, str) else speaker}
     return named | {"content" if name == "value" else name: each for name, each in given.items() if name != "from"}
 

@@ -35,6 +35,7 @@ from togi.data.conversations import (
     text_answer,
 )
 from togi.data.errors import RowError, RowSkipped
+from togi.data.tool_calls import read_tools
 from togi.types import Message, Task
 
 Answers = tuple[Conversation, ...]
@@ -99,7 +100,10 @@ def make_task(
     system = row["system"] if isinstance(row.get("system"), str) else prompting.system
     if system and prompt and prompt[0].role not in ("system", "developer", "text"):
         prompt = (Message(role="system", content=system), *prompt)
-    taken = {*COLUMNS, *read.columns, "answer"}
+    tools = read_tools(row)
+    if tools and prompt and prompt[0].role == "text":
+        raise RowError("raw text shows a model no tools: remove that column, or write the row as messages")
+    taken = {*COLUMNS, *read.columns, "answer", *(("tools", "functions") if tools else ())}
     return Task(
         id=identity,
         prompt=prompt,
@@ -107,6 +111,7 @@ def make_task(
         recorded=recorded,
         worth=read.worth,
         step_worth=read.step_worth,
+        tools=tools,
         info={name: value for name, value in row.items() if name not in taken},
     )
 
@@ -116,7 +121,8 @@ def prompt_key(task: Task) -> str:
     asked = [message for message in task.prompt if message.role not in ("system", "developer")]
     if not any(message.content for message in asked):
         asked = [message for answer in task.recorded for message in answer]
-    return json.dumps([[message.role, message.content] for message in asked])
+    called = [[call.name, call.arguments] for message in asked for call in message.tool_calls]
+    return json.dumps([*([message.role, message.content] for message in asked), *called])
 
 
 def _read(row: Mapping[str, Any], prompting: Prompting, turns: Learned, *, judged: bool) -> _Read:

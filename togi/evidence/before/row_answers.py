@@ -86,7 +86,11 @@ def sight_of(tasks: Sequence[Task], reward: Reward, chat: Chat, *, asks: bool) -
     if asks:
         return "open"
     for task, text in islice(((task, text) for task in tasks if (text := gold_text(task, reward))), TWINS):
-        attempt = [Trajectory(turns=chat.recorded(task.prompt, (Message(role="assistant", content=text),)), stop="eos")]
+        attempt = [
+            Trajectory(
+                turns=chat.recorded(task.prompt, (Message(role="assistant", content=text),), task.tools), stop="eos"
+            )
+        ]
         other = max(tasks, key=lambda each: (each.answer != task.answer, each.info != task.info))
         twin = replace(task, answer=other.answer, info=other.info)
         [own], [changed] = reward(task, attempt), reward(twin, attempt)
@@ -122,7 +126,10 @@ def _case(index: int, tasks: Sequence[Task], golds: Sequence[str | None], reward
     wrong = _wrong(index, tasks, golds)
     if wrong is not None:
         texts["wrong"] = wrong
-    turns = {kind: chat.recorded(task.prompt, (Message(role="assistant", content=texts[kind]),)) for kind in texts}
+    turns = {
+        kind: chat.recorded(task.prompt, (Message(role="assistant", content=texts[kind]),), task.tools)
+        for kind in texts
+    }
     begun = time.perf_counter()
     scores = reward(task, [Trajectory(turns=turn, stop="eos") for turn in turns.values()])
     seconds = time.perf_counter() - begun
