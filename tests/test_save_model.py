@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_text import CHATML, byte_level, tiny_folder, tiny_gguf, tiny_llama
+from toy_models import toy_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from togi.models.load_model import Loaded, Lora, ModelError, load_model
@@ -119,6 +120,44 @@ def test_merged(folder: Path, tmp_path: Path) -> None:
     half = save_model(loaded.model, loaded.tokenizer, tmp_path / "half", merge=True, dtype=torch.bfloat16)
     assert half.difference is not None
     assert half.difference > saved.difference
+
+
+# Matrices without an adapter: the vocabulary, and what chooses experts.
+ALONE = ("embed_tokens.weight", "lm_head.weight", "gate.weight", "router.weight", "router.layer.weight", "_bias")
+
+
+@pytest.mark.parametrize("kind", ["qwen3_moe", "mixtral", "deepseek_v3", "gpt_oss", "qwen2_moe", "granitemoe"])
+def test_every_expert_has_its_adapter_and_is_merged(kind: str, tmp_path: Path) -> None:
+    toy_model(kind, vocab_size=400).save_pretrained(tmp_path / "base")
+    byte_level().save_pretrained(tmp_path / "base")
+    loaded = adapted(tmp_path / "base")
+    trained = {name: p for name, p in loaded.model.named_parameters() if p.requires_grad}
+    ids = torch.arange(3, 60)[None]  # so many that every expert is chosen by some
+    loaded.model(input_ids=ids).logits.square().sum().backward()
+    assert trained
+    assert all(p.grad is not None and p.grad.any() for p in trained.values())
+    plain = {name for name, p in toy_model(kind).named_parameters() if p.ndim > 1 and not name.endswith(ALONE)}
+    wrapped = (module for module in loaded.model.modules() if hasattr(module, "lora_A"))
+    assert sum(len(module.lora_A) for module in wrapped) == len(plain)
+
+    save_model(loaded.model, loaded.tokenizer, tmp_path / "adapter")
+    again = load_model(str(tmp_path / "adapter"), lora=Lora(rank=2, alpha=4))
+    assert torch.equal(logits(again.model), logits(loaded.model))
+    saved = save_model(loaded.model, loaded.tokenizer, tmp_path / "merged", merge=True)
+    assert saved.difference is not None
+    assert saved.difference < 1e-3
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits(plain), logits(loaded.model), rtol=1e-3, atol=1e-3)
+    with loaded.model.disable_adapter():
+        assert not torch.allclose(logits(plain), logits(loaded.model), atol=0.1)
+
+
+def test_experts_that_are_named_and_would_go_without_an_adapter_are_refused(tmp_path: Path) -> None:
+    toy_model("qwen2_moe", vocab_size=400).save_pretrained(tmp_path / "base")
+    byte_level().save_pretrained(tmp_path / "base")
+    with pytest.raises(ModelError, match=r"names up_proj, but .* leave model.lora.targets out"):
+        load_model(str(tmp_path / "base"), lora=Lora(targets=("up_proj", "q_proj")))
+    assert load_model(str(tmp_path / "base"), lora=Lora(targets=("q_proj",)))
 
 
 def test_merge_that_is_wrong_is_refused(tmp_path: Path) -> None:

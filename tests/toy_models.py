@@ -47,6 +47,7 @@ TOYS: Mapping[str, Mapping[str, Any]] = {
     "qwen2_moe": {**_SIZES, **_EXPERTS, **_SOMETIMES, "shared_expert_intermediate_size": 16},
     "qwen3_moe": {**_SIZES, **_HEAD, **_EXPERTS},
     "mixtral": {**_SIZES, **_LOCAL, "sliding_window": WINDOW},
+    "granitemoe": {**_SIZES, **_LOCAL},
     "deepseek_v3": {**_SIZES, **_LATENT},
     "llama4_text": {**_SIZES, **_HEAD, "num_local_experts": 4, "intermediate_size_mlp": 48, "attention_chunk_size": 6},
     "stablelm": _SIZES,

@@ -6,7 +6,8 @@ It knows no run, no recipe and no algorithm. No code that comes with a model is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,8 @@ _HUB_TEXTS, _HUB_WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"], ["*.safete
 # A second copy of the weights in another layout.
 _HUB_COPIES = ["consolidated*", "original/*", "onnx/*"]
 BASE_FOLDER = "base"  # in an exported adapter: the weights it was trained on, where no other tool could find them
+# What targets call the layers of an expert.
+_EXPERT_LAYERS = frozenset({"gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3", "experts"})
 _ANSWER = "\ufdd2answer\ufdd3"
 # Models without a position table or limit say nothing; a run's own limits then hold.
 NO_LIMIT = 1 << 30
@@ -170,11 +173,13 @@ def _read_adapter(
 
 def _add_adapter(model: PreTrainedModel, lora: Lora, base: str) -> PreTrainedModel:
     peft = _peft()
+    layers, parameters = _targets(model, lora, base)
     config = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.targets if lora.targets == "all-linear" else list(lora.targets),
+        target_modules=layers,
+        target_parameters=parameters,
         task_type="CAUSAL_LM",
         base_model_name_or_path=base,
     )
@@ -186,8 +191,8 @@ def _add_adapter(model: PreTrainedModel, lora: Lora, base: str) -> PreTrainedMod
             adapted: PreTrainedModel = peft.get_peft_model(model, config)
         except ValueError as error:
             raise ModelError(f"adapters cannot be put on {base}: {error}") from error
-    layers = ((name, getattr(module, "base_layer", None)) for name, module in adapted.named_modules())
-    changed = [name for name, layer in layers if any(layer is one for one in tied)]
+    wrapped = ((name, getattr(module, "base_layer", None)) for name, module in adapted.named_modules())
+    changed = [name for name, layer in wrapped if any(layer is one for one in tied)]
     if changed:
         raise ModelError(
             f"{base} reads and writes words with one matrix, and an adapter on {changed[0].rpartition('.')[2]} would "
@@ -195,6 +200,45 @@ def _add_adapter(model: PreTrainedModel, lora: Lora, base: str) -> PreTrainedMod
             "the vocabulary projection)"
         )
     return adapted
+
+
+def _targets(model: PreTrainedModel, lora: Lora, base: str) -> tuple[str | list[str], list[str] | None]:
+    """The layers and the parameters that get an adapter, as peft takes them.
+
+    A layer's experts are one parameter [experts, in, out], no linear layers. peft takes the names that layers of
+    experts have for these parameters wherever they stand, so linear layers of such names (in dense layers, shared
+    experts) are adapted as parameters too.
+    """
+    experts = {
+        f"{owner}.{name}"
+        for owner, module in model.named_modules()
+        if not isinstance(module, nn.Conv1d)
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.ndim == 3
+    }
+    if not experts:
+        return (lora.targets if lora.targets == "all-linear" else list(lora.targets)), None
+    if lora.targets != "all-linear":
+        named = sorted(_EXPERT_LAYERS.intersection(target.rpartition(".")[2] for target in lora.targets))
+        if named:
+            raise ModelError(
+                f"model.lora.targets names {', '.join(named)}, but {base} keeps a layer's experts in one parameter, and "
+                "some would go without an adapter: leave model.lora.targets out, which adapts them all, or name "
+                "attention layers only"
+            )
+        return list(lora.targets), None
+    linear = {
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not model.get_output_embeddings()
+    }
+    alike = {name for name in linear if name.rpartition(".")[2] in _EXPERT_LAYERS}
+    return _endings(linear - alike), _endings(experts | {f"{name}.weight" for name in alike})
+
+
+def _endings(names: Set[str]) -> list[str]:
+    """Names without the layer that they are in."""
+    return sorted({re.sub(r".*\.\d+\.", "", name) for name in names})
 
 
 def _tied(model: PreTrainedModel) -> tuple[nn.Module, ...]:

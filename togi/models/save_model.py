@@ -126,8 +126,9 @@ def _save_adapter(model: PreTrainedModel, work: Path, dtype: torch.dtype | None)
 def _sort_targets(path: Path) -> None:
     """peft writes a set, in an order that differs from process to process: equal runs would leave unequal files."""
     config = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()
+    for name in ("target_modules", "target_parameters"):
+        if isinstance(config.get(name), list):
+            config[name].sort()
     path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
@@ -156,10 +157,14 @@ def _plain(inner: PreTrainedModel, merge: bool) -> Iterator[tuple[str, torch.Ten
         if owner is None:
             yield name, tensor.detach()
     for name, module in adapters.items():
+        if name.endswith(".base_layer"):  # one of several adapters on one module, reached through the first
+            continue
         layer = copy.deepcopy(module).float() if merge else module
-        if merge:
-            layer.merge(safe_merge=True)
-        for part, tensor in layer.base_layer.state_dict().items():
+        while hasattr(layer, "base_layer"):
+            if merge:
+                layer.merge(safe_merge=True)
+            layer = layer.base_layer
+        for part, tensor in layer.state_dict().items():
             yield f"{name}.{part}", tensor.detach()
 
 

@@ -127,7 +127,14 @@ def check_adapter(folder: Path) -> dict[str, Any]:
     for name, scale in (("lora_alpha", config["lora_alpha"]), *(("alpha_pattern", each) for each in scales.values())):
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < 1e9:
             raise ModelError(f"{path}: {name} is no sound scale: a number above 0 was wanted")
-    for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern"):
+    for name in (
+        "target_modules",
+        "target_parameters",
+        "exclude_modules",
+        "modules_to_save",
+        "layers_to_transform",
+        "layers_pattern",
+    ):
         _check_names(config.get(name), name, path)
     if not weights.is_file():
         raise ModelError(f"{folder} has no {weights.name} (pickled adapters are not read)")
