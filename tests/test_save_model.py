@@ -123,7 +123,7 @@ def test_merged(folder: Path, tmp_path: Path) -> None:
 
 
 # Matrices without an adapter: the vocabulary, and what chooses experts.
-ALONE = ("embed_tokens.weight", "lm_head.weight", "gate.weight", "router.weight", "router.layer.weight", "_bias")
+ALONE = ("embed_tokens.weight", "lm_head.weight", ".gate.weight", "router.weight", "router.layer.weight", "_bias")
 
 
 @pytest.mark.parametrize("kind", ["qwen3_moe", "mixtral", "deepseek_v3", "gpt_oss", "qwen2_moe", "granitemoe"])

@@ -222,8 +222,8 @@ def _targets(model: PreTrainedModel, lora: Lora, base: str) -> tuple[str | list[
         named = sorted(_EXPERT_LAYERS.intersection(target.rpartition(".")[2] for target in lora.targets))
         if named:
             raise ModelError(
-                f"model.lora.targets names {', '.join(named)}, but {base} keeps a layer's experts in one parameter, and "
-                "some would go without an adapter: leave model.lora.targets out, which adapts them all, or name "
+                f"model.lora.targets names {', '.join(named)}, but {base} keeps a layer's experts in one parameter, "
+                "and some would go without an adapter: leave model.lora.targets out, which adapts them all, or name "
                 "attention layers only"
             )
         return list(lora.targets), None
