@@ -187,15 +187,15 @@ def test_a_chain_meets_every_principle_before_one_comes_again() -> None:
 
 
 def test_counts_say_how_often_revising_changed_anything() -> None:
-    lines = ["Hello.", "Hello, you.", "Hi.", *"---", "Hello. ", "Hello.", "Hey.", *"---", "Hello.", "Hello.", "Hi."]
+    lines = ["Hello.", "Hello, you.", "Hi.", *"---", "Hello. ", "Hello.", "Hey.", *"---", "Hello.", "Hello?", "Hi."]
     play = play_of(Scripted(lines), 2)
     Revised()(tasks(count=3), 3, play)
-    # The engine's lines go to the three tasks in turns: one keeps its answer, one changes it, one changes it back.
+    # The engine's lines go to the three tasks in turns: one keeps its answer, one ends with another, one comes back.
     assert play.counts == {
         "revision/empty": 0.0,
         "revision/cut": 0.0,
         "revision/unfinished": 0.0,
-        "revision/rounds_changed": 1.0,
+        "revision/rounds_changed": pytest.approx(4 / 3),
         "revision/unchanged": 2 / 3,
     }
 

@@ -391,7 +391,8 @@ class Scripted:
             Group(
                 task=asked.task,
                 trajectories=(),
-                scores=(worth if asked.sampling else Score(value=1.0),) * asked.attempts,
+                scores=(worth if asked.sampling and not asked.sampling.temperature else Score(value=1.0),)
+                * asked.attempts,
             )
             for asked, worth in zip(questions, self.worth, strict=True)
         ]

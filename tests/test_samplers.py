@@ -55,6 +55,12 @@ def test_groups_asks_once_for_all_tasks() -> None:
     assert play.asked == [([0, 1, 2], 2)]
 
 
+def test_recorded_answers_are_scored_by_what_they_are_worth_or_0() -> None:
+    given = [Task(id="0", prompt=(), recorded=((), ()), worth=(1.0, 0.25)), Task(id="1", prompt=(), recorded=((), ()))]
+    groups = Recorded()(iter(given), 2, Scripted([]))
+    assert [[score.value for score in group.scores] for group in groups] == [[1.0, 0.25], [0.0, 0.0]]
+
+
 def test_recorded_does_not_sample() -> None:
     play = Scripted([])
     assert ids(Recorded()(stream(), 2, play)) == [0, 1]

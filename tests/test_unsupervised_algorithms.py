@@ -153,13 +153,20 @@ def test_references_come_with_the_attempts_and_are_recorded() -> None:
     )
 
     class Fixed(Episodes):
+        given = group
+
         def __call__(self, questions: Sequence[Question]) -> list[Group]:
             assert list(questions) == [Question(task=task, attempts=2)]
-            return [group]
+            return [self.given]
 
     play = Fixed(engine=None, chat=chat, env=None, reward=None, sampling=Sampling())  # type: ignore[arg-type]
     [found] = Referenced(2)(iter([task]), 1, play)
     assert (found.trajectories, found.scores) == (group.trajectories, group.scores)
+    failed = replace(group, trajectories=tuple(replace(one, error="gone") for one in group.trajectories))
+    play.given = failed
+    assert Referenced(2)(iter([task]), 1, play)[0].references == (None, None)
+    play.given = replace(group, task=replace(task, answer=None))
+    assert Referenced(2)(iter([task]), 1, play)[0].references == (None, None)
     reference, attempt, endless = batching.samples([found])
     assert [one.recorded for one in (reference, attempt, endless)] == [True, False, False]
     assert [(one.reward, one.trajectory) for one in (reference, attempt, endless)] == [(0.3, 0), (0.3, 0), (0.0, 1)]
