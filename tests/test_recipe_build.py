@@ -153,6 +153,7 @@ def recipe(tmp_path: Path) -> Path:
     for rule in ("rules", "again"):
         text = f"[{rule}]\ncritique: Is it {rule}?\nrevision: Make it {rule}.\nquestion: Which is {rule}?\n"
         (tmp_path / f"{rule}.txt").write_text(text)
+    (tmp_path / "chat.jinja").write_text("{{ messages }}")
     (tmp_path / "envs.py").write_text(ENVS)
     (tmp_path / "own.py").write_text(OWN)
     path = tmp_path / "small.toml"
@@ -307,6 +308,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "model.source": ([], "model.source=other/model"),
     "model.dtype": ([], "model.dtype=float32"),
     "model.device": ([], "model.device=cpu"),
+    "model.chat_template": ([], "model.chat_template=chat.jinja"),
     "model.lora.rank": (["model.lora={}"], "model.lora.rank=3"),
     "model.lora.alpha": (["model.lora={}"], "model.lora.alpha=3"),
     "model.lora.dropout": (["model.lora={}"], "model.lora.dropout=0.5"),
@@ -314,6 +316,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "prompt.system": ([], "prompt.system=Think."),
     "prompt.template": ([], "prompt.template=What is {prompt}"),
     "prompt.format": ([], "prompt.format=text"),
+    "prompt.template_args": ([], "prompt.template_args={enable_thinking = false}"),
     "reward.score": ([], "reward.score=exact()"),
     "grading.workers": ([], "grading.workers=3"),
     "grading.seconds": ([], "grading.seconds=3"),

@@ -87,7 +87,11 @@ def test_adapter(folder: Path, tmp_path: Path) -> None:
     saved = save_model(loaded.model, loaded.tokenizer, tmp_path / "adapter")
     assert saved.form == "adapter"
     assert same(before, loaded.model)
-    assert {path.name for path in saved.path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert {path.name for path in saved.path.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+    }
     targets = json.loads((saved.path / "adapter_config.json").read_text())["target_modules"]
     assert targets == sorted(targets)
     base = AutoModelForCausalLM.from_pretrained(folder)

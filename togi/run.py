@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from togi.data import Collected, Tasks
 from togi.engines.engine_choice import EngineChoice
 from togi.envs.chat import OneTurn
+from togi.models.chosen_template import OWN, ChosenTemplate
 from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.protocols import Algorithm, Engine, Env, Reward
 from togi.rewards.algebra import Composable, Surroundings
@@ -39,6 +40,7 @@ class ModelChoice:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
     lora: Lora | None = None
+    template: ChosenTemplate = OWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +186,9 @@ def open_model(run: Run, policy: str, dtype: torch.dtype | None = None) -> Loade
     from togi.models.load_model import load_model
 
     source = run.model.source if policy == BASE else str(stage_model(run.folder, policy))
-    loaded = load_model(source, dtype=dtype or torch.float32, device=run.model.device, lora=run.model.lora)
+    loaded = load_model(
+        source, dtype=dtype or torch.float32, device=run.model.device, lora=run.model.lora, template=run.model.template
+    )
     if policy == BASE and (run.evaluation or any(stage.algorithm.sampler.writes for stage in run.stages)):
         check_engine(loaded, run.engine)
     return loaded

@@ -93,6 +93,11 @@ def make_task(
     name too: a reward written for the data asks for it so.
     """
     row = under_our_names(row, columns or {})
+    if row.get("chat_template_kwargs"):
+        raise RowError(
+            'arguments of the chat template are the same for all rows: remove "chat_template_kwargs", and write '
+            f"[prompt] template_args in the recipe; this is {show(row['chat_template_kwargs'])}"
+        )
     read = _read(row, prompting, turns, judged=demonstrate is None)
     prompt, recorded = read.prompt, read.recorded
     if demonstrate is not None:

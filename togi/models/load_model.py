@@ -21,6 +21,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
+from togi.models.chosen_template import OWN, ChosenTemplate, read_template
 from togi.models.device import find_device
 from togi.models.lora_and_optimiser import Lora
 from togi.models.model_source import HUB_ID, check_source, newest_model
@@ -35,6 +36,7 @@ __all__ = ["Loaded", "Lora", "ModelError", "load_model"]
 _HUB_TEXTS, _HUB_WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"], ["*.safetensors"]
 # A second copy of the weights in another layout.
 _HUB_COPIES = ["consolidated*", "original/*", "onnx/*"]
+CHAT_TEMPLATE = "chat_template.jinja"
 BASE_FOLDER = "base"  # in an exported adapter: the weights it was trained on, where no other tool could find them
 # What targets call the layers of an expert.
 _EXPERT_LAYERS = frozenset({"gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3", "experts"})
@@ -67,11 +69,13 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     lora: Lora | None = None,
+    template: ChosenTemplate = OWN,
     progress: Progress = silent,
 ) -> Loaded:
     """Load from a bundled name, a folder of safetensors, a ``.gguf`` file, an adapter folder, a run folder (its newest
     model) or a hub id ``owner/name``; a local path goes before a hub id. ``device`` is where the weights are put, by a
-    name that ``find_device`` reads. ``lora`` adds fresh adapters, or must agree with those that are there. Raises
+    name that ``find_device`` reads. ``lora`` adds fresh adapters, or must agree with those that are there.
+    ``template`` changes its chat template. Raises
     ModelError: what is wrong with the source and what to do; ValueError for a device that is not there.
     """
     there = find_device(device)
@@ -86,6 +90,7 @@ def load_model(
             model = _add_adapter(model, lora, source if source in BUNDLED or not path.exists() else str(path.resolve()))
     for weight in model.parameters():  # peft makes those of adapters float32
         weight.data = weight.data.to(dtype)
+    tokenizer.chat_template = template.over(tokenizer.get_chat_template() if tokenizer.chat_template else None)
     eos_ids = _eos_ids(model, tokenizer)
     model.generation_config = _generation(model.generation_config, sorted(eos_ids))
     return Loaded(
@@ -159,6 +164,8 @@ def _read_adapter(
         raise ModelError(f"the base of the adapter {path} is itself an adapter, {base}: export that one merged first")
     check_source(base)
     model, tokenizer, hashed = _read_base(base, base_path, dtype, progress)
+    if (path / CHAT_TEMPLATE).is_file():
+        tokenizer.chat_template = read_template(path / CHAT_TEMPLATE)
     peft = _peft()
     with quiet():
         try:

@@ -22,7 +22,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.models.bundled import BUNDLED
-from togi.models.load_model import BASE_FOLDER, adapter_base, load_model
+from togi.models.load_model import BASE_FOLDER, CHAT_TEMPLATE, adapter_base, load_model
 from togi.models.read_weights import quiet
 from togi.models.weight_files import ModelError
 
@@ -98,6 +98,8 @@ def save_model(
     with _appearing(path) as work, quiet():
         if adapted and not merge:
             _save_adapter(model, work, dtype)
+            if isinstance(tokenizer.chat_template, str):  # which a run may have changed
+                (work / CHAT_TEMPLATE).write_text(tokenizer.chat_template, encoding="utf-8")
             saved = Saved(path=path, form="adapter")
         else:
             _save_whole(model, work, dtype or model.dtype, merge=True)

@@ -20,6 +20,7 @@ from togi.envs.constitution import Constitution, read_principles
 from togi.envs.user_env import user_env
 from togi.extras import lacking
 from togi.find_function import absolute, imported
+from togi.models.chosen_template import OWN, ChosenTemplate, read_template
 from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.models.model_source import check_source
 from togi.protocols import Algorithm, Env, Reward
@@ -169,7 +170,24 @@ class Builder:
                 check_source(source)
             except ValueError as error:
                 self.refuse(("model", "source"), str(error))
-        return ModelChoice(source=source, dtype=table.dtype, device=table.device, lora=lora)
+        return ModelChoice(
+            source=source, dtype=table.dtype, device=table.device, lora=lora, template=self.chat_template()
+        )
+
+    def chat_template(self) -> ChosenTemplate:
+        """What the recipe changes about the model's chat template; nothing after a refusal."""
+        file, args = self.recipe.model.chat_template, self.recipe.prompt.template_args
+        text = None
+        if file is not None:
+            try:
+                text = read_template(self.reading.base / Path(file).expanduser())
+            except ValueError as error:
+                self.refuse(("model", "chat_template"), str(error))
+        try:
+            return ChosenTemplate(text=text, args=args)
+        except ValueError as error:
+            self.refuse(("prompt", "template_args"), str(error))
+            return OWN
 
     def pays(self, table: StageTable) -> bool:
         return (table.reward or self.recipe.reward) is not None

@@ -54,6 +54,8 @@ class ModelTable(Table):
     """Arithmetic; `auto` takes bfloat16 where a probe finds it faster, over float32 master weights."""
     device: Annotated[str, AfterValidator(_device)] = "auto"
     """Where all models compute: `cpu`, `cuda`, `cuda:1`, `mps`, `xpu`; `auto` takes an accelerator, else `cpu`."""
+    chat_template: Text | None = None
+    """File of a chat template in Jinja; the model's own when left out."""
     lora: LoraTable | None = None
     """Train low-rank adapters (needs the `lora` extra); without this table every weight is trained."""
 
@@ -72,6 +74,8 @@ class PromptTable(Table):
     """The user's message; `{prompt}` stands for the task's own text."""
     format: Literal["chat", "text"] = "chat"
     """`chat` asks plain text as a user's message, `text` continues it as raw text."""
+    template_args: dict[str, JsonValue] = Field(default_factory=dict)
+    """Variables of the chat template, such as `enable_thinking = false`; the trained model keeps them."""
 
 
 class SourceTable(Table):
