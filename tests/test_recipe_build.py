@@ -338,6 +338,8 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "stage.settings": ([], "stage.hone.settings.kl=1"),
     "stage.reward.score": ([], "stage.hone.reward.score=exact()"),
     "evaluation.attempts": ([], "evaluation.attempts=3"),
+    "evaluation.every": ([], "evaluation.every=5"),
+    "evaluation.every_attempts": (["evaluation.every=5"], "evaluation.every_attempts=1"),
     "evaluation.tasks": ([], "evaluation.tasks=3"),
     "evaluation.reward.score": ([], "evaluation.reward.score=exact()"),
     "engine.batch_size": ([], "engine.batch_size=3"),

@@ -25,6 +25,7 @@ PHASES = {
     "grade": "grading",
     "annotate": "annotating",
     "gold": "measuring",
+    "held out": "measuring on held-out tasks",
     "credit": "crediting",
     "learn": "learning",
     "keep": "keeping",

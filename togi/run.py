@@ -100,12 +100,15 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Held-out tasks, each asked ``attempts`` times of the base model and of the model after every stage."""
+    """Held-out tasks, each asked ``attempts`` times of the base model and of the model after every stage; and
+    ``every_attempts`` times of the policy on the way, after ``every`` steps of a stage (0: never)."""
 
     tasks: Tasks
     reward: Reward
     sampling: Sampling
     attempts: int
+    every: int = 0
+    every_attempts: int = 0
     env: Callable[[Task], Env] = OneTurn
 
 
@@ -205,17 +208,22 @@ def ready(reward: Reward | None, run: Run, engine: Engine, chat: Chat, dtype: to
 def open_play(run: Run, loaded: Loaded) -> Episodes:
     """Plays the evaluation's tasks with a model. Seeds depend on the run's seed, not on the model."""
     from togi.engines.open_engine import open_engine
-    from togi.rollout import Episodes
     from togi.tokenization import Chat
 
-    assert run.evaluation is not None
-    engine = open_engine(loaded, run.engine)
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
+    return held_out_play(run, open_engine(loaded, run.engine), chat, loaded.model.dtype)
+
+
+def held_out_play(run: Run, engine: Engine, chat: Chat, dtype: torch.dtype) -> Episodes:
+    """Plays the evaluation's tasks with an engine, as ``open_play`` does."""
+    from togi.rollout import Episodes
+
+    assert run.evaluation is not None
     return Episodes(
         engine=engine,
         chat=chat,
         env=run.evaluation.env,
-        reward=ready(run.evaluation.reward, run, engine, chat, loaded.model.dtype),
+        reward=ready(run.evaluation.reward, run, engine, chat, dtype),
         sampling=run.evaluation.sampling,
         seed=run.seed,
     )

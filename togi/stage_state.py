@@ -24,7 +24,7 @@ from togi.models.reference_logps import References, references
 from togi.models.scalar_heads import load_scalar
 from togi.protocols import Engine
 from togi.rollout import Episodes
-from togi.run import BASE, Run, Stage, Watch, ready, stage_model, start_of
+from togi.run import BASE, Run, Stage, Watch, held_out_play, ready, stage_model, start_of
 from togi.run_folder.files import digest
 from togi.samplers.group import draw, recorded
 from togi.tokenization import Chat
@@ -77,6 +77,9 @@ class Workshop:
             opponent=None if reference == "none" else partial(self._opponent, loaded),
             seed=self.seed,
         )
+        self.held_out_play: Episodes | None = None
+        if run.evaluation and run.evaluation.every and stage.measured and stage.algorithm.trains == "policy":
+            self.held_out_play = held_out_play(run, self.engine, self.chat, dtype)
         self.memory: Memory = {}
         self.reward_check = RewardCheck(stage.name, stage.steps, taught=stage.algorithm.trains == "nothing")
         self.grading_time = GradingTime(stage.reward)

@@ -48,7 +48,7 @@ from togi.run_folder.checkpoint import save_checkpoint
 from togi.run_folder.files import digest, dumps, read_lines, write_text
 from togi.run_folder.links import LOGS
 from togi.run_folder.manifest import read_manifest, record_model, run_dtype
-from togi.run_folder.resume import Held, Position, held, rollout_file, steps_taken, warn
+from togi.run_folder.resume import Held, Position, held, on_the_way_file, rollout_file, steps_taken, warn
 from togi.stage_state import Workshop
 from togi.trackers.sending import Senders, sending
 from togi.trackers.tracker import Tracked
@@ -148,6 +148,7 @@ class Training:
         self.watching = watched(stage.name, read_lines(self.folder.path / "metrics.jsonl"))
         try:
             while self.position.step < stage.steps and not work.ended:
+                self._measure_on_the_way(work)
                 self._step(work)
                 if self.position.total % self.run.save_every == 0 and self.position.step < stage.steps:
                     self._save(work)
@@ -164,6 +165,28 @@ class Training:
             self._warn(f"{stage.name} learned nothing: {work.reward_check.why}")
         with self.interrupts.deferred():
             self._finish(work)
+
+    def _measure_on_the_way(self, work: Workshop) -> None:
+        """Measure the policy on the held-out tasks where that is due after the step just done, and was not done yet."""
+        evaluation, step = self.run.evaluation, self.position.step
+        if evaluation is None or work.held_out_play is None or not step or step % evaluation.every:
+            return
+        path = self.folder.path / on_the_way_file(work.stage, step)
+        if path.exists():
+            return
+        self.watch.phase("held out")
+        self.reward_log.place = f"{work.stage.name} {step}, held out"
+        result = evaluate(
+            work.held_out_play.at(0, self.watch.progress),
+            evaluation.tasks,
+            evaluation.every_attempts,
+            model=work.stage.name,
+            step=self.position.total,
+            sampling=evaluation.sampling,
+        )
+        write_text(path, dumps(result))
+        self.folder.event("measured_on_the_way", **self._place(work), files=self.folder.marks(path))
+        self.senders.send("held_out", headline(result), self.position.total)
 
     def _step(self, work: Workshop) -> None:
         """One turn of the loop. From learning to the log nothing can be cut in two by a signal."""

@@ -264,6 +264,8 @@ class Builder:
             reward=reward,
             sampling=sampling_of(merged(self.recipe.sampling, table.sampling)),
             attempts=table.attempts,
+            every=table.every or 0,
+            every_attempts=table.every_attempts or table.attempts,
             env=env,
         )
 

@@ -250,6 +250,10 @@ class EvaluationTable(Table):
     """Completions sampled for each held-out task."""
     tasks: Count | None = None
     """Measure on the first so many held-out tasks; all when left out."""
+    every: Count | None = None
+    """Also measure on the way, after every so many steps of a stage; only between stages when left out."""
+    every_attempts: Attempts | None = None
+    """Completions sampled for each task on the way; `attempts` when left out."""
     sampling: SamplingTable = SamplingTable()
     """Changes to `[sampling]` for measuring."""
     env: EnvTable | None = None

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from togi.evidence.after.evaluation_file import EvaluationRecord
+from togi.evidence.after.evaluation_summary import summary
 from togi.report.plots import Line, Number, legend, line_chart, number, share, stacked_chart
 from togi.report.read_run import Json
 
@@ -81,6 +83,22 @@ def figures(rows: Sequence[Json], sampled: bool) -> list[Figure]:
     found.append(_bundle(rows, "Attempts without a score", "unscored/", "", share))
     found.append(_bundle(rows, "Attempts that earned 0 by their own fault", "own_fault/", "", share))
     return [figure for figure in found if figure is not None]
+
+
+def held_out_course(records: Sequence[EvaluationRecord], before: int) -> list[Figure]:
+    """The held-out results on the way of a stage that began after ``before`` steps of the run, with 95% bands."""
+    counted = [summary(record) for record in sorted(records, key=lambda record: record["step"])]
+    graded = any(one.graded for one in counted)
+    known = [(one.step - before, found) for one in counted if (found := one.reward if graded else one.pass_at_1)]
+    if len(known) < 2:
+        return []
+    title = "Held-out result on the way: " + ("mean score" if graded else "pass@1")
+    x, y = [float(step) for step, _ in known], [found.point for _, found in known]
+    bands = [(found.low, found.high) for _, found in known if found.low == found.low]
+    line = Line(name=title, tint="s1", x=x, y=y, band=bands if len(bands) == len(x) else (), dots=True)
+    shown = number if graded else share
+    svg = line_chart(title, [line], y_number=shown)
+    return [Figure(title=title, name="held_out", now=shown(y[-1]), svg=svg)]
 
 
 def values(rows: Sequence[Json], name: str) -> list[float | None]:

@@ -12,7 +12,7 @@ from togi.evidence.after.evaluation_summary import Summary, summary
 from togi.harmless_text import shortened
 from togi.report.alarms_section import watching
 from togi.report.cost_section import cost_view
-from togi.report.curves import Figure, MetricRow, figures, metric_table, smoothed
+from togi.report.curves import Figure, MetricRow, figures, held_out_course, metric_table, smoothed
 from togi.report.examples import TrainingGroup, examples, training_groups
 from togi.report.over_optimisation_section import course_view
 from togi.report.plots import Line, histogram, legend, line_chart, number, share as percent_tick
@@ -256,12 +256,15 @@ def stage_view(data: RunData, name: str) -> StageView:
     plan: Json = next((stage for stage in planned_stages(data.recipe) if stage.get("name") == name), {})
     plan = {**plan, "reward": mapping(plan.get("reward")).get("score")}
     known = [(label, text(plan[key])) for key, label in STAGE_FACTS if plan.get(key) not in (None, {})]
+    course = [record for record in data.on_the_way if record["model"] == name]
+    earlier = data.stages[: data.stages.index(name)]
+    before = sum(row["stage"] in earlier for row in data.metrics)
     known.append(("steps done", str(rows[-1]["step"]) if rows else "0"))
     return StageView(
         name=text(name),
         facts=tuple(known),
         notes=tuple(observations(data, name)),
-        figures=tuple(figures(rows, sampled(data, name))),
+        figures=(*held_out_course(course, before), *figures(rows, sampled(data, name))),
         smooth=smoothed(len(rows)),
         metrics=tuple(metric_table(rows)),
         groups=tuple(training_groups(data, name)),

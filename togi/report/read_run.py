@@ -44,6 +44,7 @@ class RunData:
     events: tuple[Json, ...] = ()
     evaluations: tuple[EvaluationRecord, ...] = ()
     later: tuple[EvaluationRecord, ...] = ()
+    on_the_way: tuple[EvaluationRecord, ...] = ()
     pairs: tuple[PairsRecord, ...] = ()
     cards: tuple[Json, ...] = ()
     doctor: Json | None = None
@@ -107,6 +108,7 @@ def read_run(folder: Path) -> RunData:
         events=tuple(event for event in integrity.chain.events if event.get("event") != "step"),
         evaluations=tuple(own),
         later=tuple(one for one in evaluations if one["model"].startswith("eval-")),
+        on_the_way=tuple(_records(_trusted(folder / "evaluations_on_the_way", doubted), read_evaluation, problems)),
         pairs=tuple(_records(_trusted(folder / "preferences", doubted), read_pairs, problems)),
         cards=() if FILE in doubted else _cards(folder / FILE, problems),
         doctor=None if FINDINGS in doubted else _object(folder / FINDINGS, problems),

@@ -15,6 +15,7 @@ LOCK = ".lock"
 PARTS = (
     "rollouts",
     "evaluations",
+    "evaluations_on_the_way",
     "models",
     "checkpoints",
     "preferences",

@@ -117,6 +117,11 @@ def rollout_file(stage: Stage, step: int) -> str:
     return f"rollouts/{stage.name}-{step:06d}.jsonl"
 
 
+def on_the_way_file(stage: Stage, step: int) -> str:
+    """Where a measurement of the policy after a step of a stage is kept in the run folder."""
+    return f"evaluations_on_the_way/{stage.name}-{step:06d}.json"
+
+
 def _later(run: Run, folder: Path, position: Position) -> Iterator[str]:
     """What was written after a position, by its path in the run folder."""
     kept = {rollout_file(stage, step + 1) for stage, step in _steps_done(run, position)}
@@ -124,6 +129,10 @@ def _later(run: Run, folder: Path, position: Position) -> Iterator[str]:
     yield from (
         f"checkpoints/{path.name}" for path in checkpoints(folder / "checkpoints") if int(path.name) > position.total
     )
+    on_the_way = {on_the_way_file(stage, step + 1) for stage, step in _steps_done(run, position)}
+    for file in (folder / "evaluations_on_the_way").glob("*"):
+        if (path := f"evaluations_on_the_way/{file.name}") not in on_the_way:
+            yield path
     for stage in run.stages[position.stage :]:
         made = [path.format(stage.name) for path in MADE_BY_STAGES]
         yield from (path for path in made if (folder / path).exists())
@@ -141,6 +150,7 @@ def _unmarked(run: Run, folder: Path, known: Vouched) -> Iterator[str]:
     for path in (
         *(f"evaluations/{name}.json" for name in names),
         *(f"references/{name}.safetensors" for name in names),
+        *(f"evaluations_on_the_way/{file.name}" for file in (folder / "evaluations_on_the_way").glob("*")),
     ):
         if (folder / path).exists() and path not in known.files:
             yield path

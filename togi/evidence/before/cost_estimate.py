@@ -63,7 +63,8 @@ def rates(parameters: int, flops_per_second: float) -> Rates:
 
 
 def estimate(run: Run, chat: Chat, speed: Rates, grading: Mapping[str, float] | None = None) -> Estimate:
-    """Add up all stages and all evaluations (one of the base model, one after every stage that trains a policy).
+    """Add up all stages and all evaluations (one of the base model, one after every stage that trains a policy,
+    and those on the way).
 
     ``grading`` has the seconds that one attempt's score takes, by the name of a stage, and of the evaluation under
     ``EVALUATION``; what is not there takes none.
@@ -89,13 +90,15 @@ def estimate(run: Run, chat: Chat, speed: Rates, grading: Mapping[str, float] | 
         learned += learning
     if run.evaluation is not None:
         size = _lengths(run.evaluation.tasks, run.evaluation.sampling, chat)
-        policies = 1 + sum(stage.measured and stage.algorithm.trains == "policy" for stage in run.stages)
-        played = policies * len(run.evaluation.tasks)
+        measured = [stage for stage in run.stages if stage.measured and stage.algorithm.trains == "policy"]
+        every, tasks = run.evaluation.every, len(run.evaluation.tasks)
+        on_the_way = sum((stage.steps - 1) // every for stage in measured) if every else 0
+        played = (1 + len(measured) + on_the_way) * tasks
+        made = tasks * ((1 + len(measured)) * run.evaluation.attempts + on_the_way * run.evaluation.every_attempts)
         for index, answer in enumerate((size.answer, size.most)):
-            written = played * run.evaluation.attempts * answer
-            sampled[index] += written
-            graded[index] += played * run.evaluation.attempts * of.get(EVALUATION, 0.0)
-            seconds[index] += written / speed.sample + played * size.prompt / speed.read
+            sampled[index] += made * answer
+            graded[index] += made * of.get(EVALUATION, 0.0)
+            seconds[index] += made * answer / speed.sample + played * size.prompt / speed.read
     return Estimate(
         sampled=(round(sampled[0]), round(sampled[1])),
         learned=round(learned),
