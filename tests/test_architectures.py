@@ -26,6 +26,19 @@ TOLD_APART = ("mistral", "qwen2", "gemma2", "gemma3_text", "gpt_oss", "qwen2_moe
 NOT_SAMPLED = ("llama4_text", "stablelm", "gptj", "mamba", "jamba", "lfm2")
 PADDED = ("gemma2", "cohere2", "granite", "llama4_text", "gptj", "mamba", "jamba", "lfm2")
 
+EXPERTS = ("gpt_oss", "qwen2_moe", "qwen3_moe", "mixtral", "granitemoe", "deepseek_v3")  # as test_save_model.py holds
+DOCS = Path(__file__).parent.parent / "docs" / "models.md"
+
+
+def test_the_table_says_what_is_held_here() -> None:
+    rows = [
+        f"| `{kind}` | {'no' if kind in NOT_SAMPLED else 'yes'} | {'padded' if kind in PADDED else 'packed'} | "
+        f"{'yes' if kind in EXPERTS else ''} |"
+        for kind in TOYS
+    ]
+    listed = [line for line in DOCS.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert listed == rows, "docs/models.md should hold these lines:\n" + "\n".join(rows)
+
 
 def kinds(*without: str) -> list[object]:
     marks = {kind: () if kind in TOLD_APART else pytest.mark.slow for kind in TOYS}
