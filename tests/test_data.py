@@ -20,6 +20,7 @@ from togi.data import (
     Tasks,
     disjoint,
     load_tasks,
+    mixed,
     row_files as files,
     row_tables as tables,
     row_values as values,
@@ -386,6 +387,21 @@ def test_an_epoch_holds_every_task_once_and_orders_differ() -> None:
     assert epochs[0] != epochs[1] != epochs[2]
     assert [task.id for task in islice(stream(some(20), 3), 60)] == ids
     assert [task.id for task in islice(stream(some(20), 4), 20)] != epochs[0]
+
+
+def test_sources_are_mixed_by_weight_and_each_goes_round() -> None:
+    tasks = mixed([some(3), some(20)], [2, 1])
+    drawn = [task.id for task in islice(stream(tasks, 1), 3 * 23)]
+    first = [each for each in drawn if each.endswith(".1:")]
+    second = [each for each in drawn if each not in first]
+    assert (len(first), len(second)) == (3 * 15, 3 * 8)
+    assert (len(set(second[:16])), len(set(second))) == (16, 20), "a source is gone through before it begins again"
+    assert {drawn.count(each) for each in first} == {15}
+    restored = stream(tasks, 1)
+    restored.restore({"epoch": 1, "position": 5})
+    assert [task.id for task in islice(restored, 20)] == drawn[28:48]
+    assert mixed([some(3), some(20)], [1, 1]).digest != tasks.digest
+    assert len(tasks[2:5].sources) == 3
 
 
 @pytest.mark.parametrize("drawn", [0, 1, 6, 7, 8, 20])

@@ -292,6 +292,7 @@ SOURCES = {
     "turns": ('file = "talk.jsonl"', 'file = "talk.jsonl", turns = "all"'),
     "columns": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("rows.jsonl", "written", "other")),
 }
+WEIGHED = SOURCES | {"weight": ('file = "rows.jsonl"', 'file = "rows.jsonl", weight = 2')}
 PLACES = {
     "data.train": "data.train",
     "data.test": "data.test",
@@ -386,6 +387,11 @@ CHANGES |= {
     for place, path in PLACES.items()
     for name, (before, after) in SOURCES.items()
 }
+CHANGES |= {
+    f"{place}.sources.{name}": ([f"{path}={{sources=[{{{before}}}]}}"], f"{path}={{sources=[{{{after}}}]}}")
+    for place, path in PLACES.items()
+    for name, (before, after) in (WEIGHED if place != "data.test" else SOURCES).items()
+}
 CHANGES |= {  # what is mixed in is written answers
     f"stage.mix.{name}": (
         [f"stage.hone.mix={{{before}, demonstrate = 'tasks.py:written'}}"],
@@ -414,7 +420,13 @@ def hub_rows(*asked: Any) -> Iterator[tuple[int, dict[str, str]]]:
     yield 1, {"prompt": " ".join(asked[:4]), "answer": "1"}
 
 
-@pytest.mark.parametrize("key", [key for key in leaves(Recipe) if key != "engine.kind"])  # which has one value
+def has_a_meaning(key: str) -> bool:
+    """The engine's kind has one value, and a weight is that of one of the sources that are learned from."""
+    weighs = key.endswith("sources.weight") and not key.startswith("data.test")
+    return key != "engine.kind" and (weighs or not key.endswith(".weight"))
+
+
+@pytest.mark.parametrize("key", [key for key in leaves(Recipe) if has_a_meaning(key)])
 def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("togi.data.sources.hub_rows", hub_rows)
     assert key in CHANGES, f"say in CHANGES how {key} can be changed"
@@ -477,6 +489,11 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
         (["data.test.seed=0"], "the same tasks as [data.train]: give it another seed"),
         (["data.test={file = 'nowhere.jsonl'}"], "command line: data.test: "),
         (["data.train.file=rows.jsonl"], "got generate and file, wanted one of generate, reasoning_gym, file, hub"),
+        (["data.train={file = 'rows.jsonl', weight = 3}"], "data.train.weight: means nothing with file: remove it"),
+        (["data.test={sources = [{file = 'rows.jsonl', weight = 3}]}"], "each held-out task is measured as often"),
+        (["data.train={sources = [{file = 'rows.jsonl'}, {}]}"], "got none of them"),
+        (["data.train={file = 'rows.jsonl', columns = {promt = 'q'}}"], "did you mean 'prompt'?"),
+        (["data.train={hub = 'nowhere'}"], 'a data set of the hub is "owner/name"'),
         (["data.train={}"], "got none of them, wanted one of"),
         (["data.train={generate = 'tasks.py:adding'}"], "data.train.size: is needed with generate"),
         (["data.train={file = 'rows.jsonl', size = 3}"], "data.train.size: means nothing with file: remove it"),

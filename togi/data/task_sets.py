@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import overload
 
@@ -16,10 +17,22 @@ from togi.types import Task
 
 class Tasks(Sequence[Task]):
     """Tasks in order, never changed. ``digest`` is a sha256 over their contents; ``dropped`` counts rows left out
-    because their prompt stands in another split, ``skipped`` those that were sound but said nothing, by reason."""
+    because their prompt stands in another split, ``skipped`` those that were sound but said nothing, by reason.
+    Of a mixture ``sources`` says which source each task is from, and ``weights`` how often each is drawn from."""
 
-    def __init__(self, tasks: Sequence[Task], *, dropped: int = 0, skipped: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        *,
+        dropped: int = 0,
+        skipped: Mapping[str, int] | None = None,
+        sources: Sequence[int] = (),
+        weights: Sequence[float] = (),
+    ) -> None:
+        assert not weights or len(sources) == len(tasks)
         self._tasks = tuple(tasks)
+        self.sources = tuple(sources)
+        self.weights = tuple(weights)
         self.dropped = dropped
         self.skipped = dict(skipped or {})
 
@@ -34,8 +47,20 @@ class Tasks(Sequence[Task]):
 
     def __getitem__(self, index: int | slice) -> Task | Tasks:
         if isinstance(index, slice):
-            return Tasks(self._tasks[index], dropped=self.dropped, skipped=self.skipped)
+            return self._with(range(len(self))[index])
         return self._tasks[index]
+
+    def where(self, keep: Callable[[Task], bool]) -> Tasks:
+        return self._with([index for index, task in enumerate(self._tasks) if keep(task)])
+
+    def _with(self, kept: Sequence[int]) -> Tasks:
+        return Tasks(
+            [self._tasks[index] for index in kept],
+            dropped=self.dropped,
+            skipped=self.skipped,
+            sources=[self.sources[index] for index in kept] if self.weights else (),
+            weights=self.weights,
+        )
 
     def notes(self) -> list[str]:
         """What was left out of the source and why, a plain sentence each; nothing when nothing was."""
@@ -51,13 +76,31 @@ class Tasks(Sequence[Task]):
         sha = hashlib.sha256()
         for task in self._tasks:
             sha.update(json.dumps(asdict(task), sort_keys=True).encode() + b"\n")
+        if self.weights:
+            sha.update(json.dumps([self.sources, self.weights]).encode())
         return sha.hexdigest()
+
+
+def mixed(parts: Sequence[Tasks], weights: Sequence[float]) -> Tasks:
+    """The tasks of several sources, drawn in proportion to ``weights``; "train:17" of the second is "train.2:17"."""
+    tasks, sources = [], []
+    skipped: Counter[str] = Counter()
+    for number, part in enumerate(parts):
+        for task in part:
+            name, _, row = task.id.partition(":")
+            tasks.append(replace(task, id=f"{name}.{number + 1}:{row}"))
+            sources.append(number)
+        skipped.update(part.skipped)
+    dropped = sum(part.dropped for part in parts)
+    return Tasks(tasks, dropped=dropped, skipped=skipped, sources=sources, weights=weights)
 
 
 class TaskStream(Iterator[Task]):
     """Tasks without end, in an order that differs by epoch and is the same for the same seed.
 
-    The order is a sort by hash(seed, epoch, index): any position can be restored without playing what came before.
+    The order is a sort by hash(seed, epoch, index): any position can be restored without playing what came before. An
+    epoch of a mixture has as many draws as there are tasks, each source its share of them; a source goes on in the next
+    epoch where it stopped, and begins again in a new order when it is through.
     """
 
     def __init__(self, tasks: Sequence[Task], seed: int) -> None:
@@ -89,10 +132,37 @@ class TaskStream(Iterator[Task]):
         self._order = self._shuffled()
 
     def _shuffled(self) -> list[int]:
-        def key(index: int) -> bytes:
-            return hashlib.blake2b(f"{self._seed}/{self._epoch}/{index}".encode(), digest_size=16).digest()
+        if not isinstance(self._tasks, Tasks) or not self._tasks.weights:
+            return self._sorted(self._epoch, range(len(self._tasks)))
+        members: dict[int, list[int]] = {}
+        for index, source in enumerate(self._tasks.sources):
+            members.setdefault(source, []).append(index)
+        draws = _shares([self._tasks.weights[source] for source in members], len(self._tasks))
+        drawn: list[int] = []
+        for own, count in zip(members.values(), draws, strict=True):
+            first, last = self._epoch * count, (self._epoch + 1) * count
+            passes = range(first // len(own), -(-last // len(own)))
+            ordered = [index for each in passes for index in self._sorted(each, own)]
+            start = first - passes.start * len(own)
+            drawn += ordered[start : start + count]
+        return [drawn[at] for at in self._sorted(self._epoch, range(len(drawn)))]
 
-        return sorted(range(len(self._tasks)), key=key)
+    def _sorted(self, epoch: int, indices: Sequence[int]) -> list[int]:
+        def key(index: int) -> bytes:
+            return hashlib.blake2b(f"{self._seed}/{epoch}/{index}".encode(), digest_size=16).digest()
+
+        return sorted(indices, key=key)
+
+
+def _shares(weights: Sequence[float], total: int) -> list[int]:
+    """``total`` in proportion to ``weights``, as whole numbers by largest remainder, each at least 1."""
+    spare = total - len(weights)
+    exact = [spare * weight / sum(weights) for weight in weights]
+    shares = [int(share) for share in exact]
+    most_left = sorted(range(len(weights)), key=lambda index: (shares[index] - exact[index], index))
+    for index in most_left[: spare - sum(shares)]:
+        shares[index] += 1
+    return [1 + share for share in shares]
 
 
 def stream(tasks: Sequence[Task], seed: int) -> TaskStream:
@@ -102,10 +172,8 @@ def stream(tasks: Sequence[Task], seed: int) -> TaskStream:
 def split(tasks: Tasks, share: float) -> tuple[Tasks, Tasks]:
     """(tasks to learn from, about ``share`` of them held out). All tasks of one question are on the same side."""
     held_out = {key for key in map(prompt_key, tasks) if _unit(key) < share}
-    parts = [task for task in tasks if prompt_key(task) not in held_out]
-    return Tasks(parts, dropped=tasks.dropped, skipped=tasks.skipped), Tasks(
-        [task for task in tasks if prompt_key(task) in held_out]
-    )
+    kept = tasks.where(lambda task: prompt_key(task) not in held_out)
+    return kept, Tasks([task for task in tasks if prompt_key(task) in held_out])
 
 
 def _unit(text: str) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from togi.algorithms import ALGORITHMS
-from togi.data import Collected, Generated, HubRows, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks
+from togi.data import Collected, Generated, HubRows, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks, mixed
 from togi.engines.engine_choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
@@ -33,6 +33,7 @@ from togi.recipe.schema import (
     SOURCES,
     EnvTable,
     LoggingTable,
+    OneSourceTable,
     RewardTable,
     SamplingTable,
     SourceTable,
@@ -301,10 +302,17 @@ class Builder:
             return self.tasks_of.get(table.rollouts)
         return self.tasks(table, key, "train", held_out)
 
-    def tasks(self, table: SourceTable, key: Key, split: str, exclude: Tasks | None) -> Tasks | None:
+    def tasks(self, table: OneSourceTable, key: Key, split: str, exclude: Tasks | None) -> Tasks | None:
         """The tasks of a source, loaded once however many stages learn from them; None after a refusal."""
         name = f"{split} {table.model_dump_json()}"
         if name in self.loaded:
+            return self.loaded[name]
+        if isinstance(table, SourceTable) and table.sources is not None:
+            places = ((part, (*key, "sources", index)) for index, part in enumerate(table.sources))
+            parts = [self.tasks(part, place, split, exclude) for part, place in places]
+            if any(part is None for part in parts):
+                return None
+            self.loaded[name] = mixed([each for each in parts if each], [part.weight for part in table.sources])
             return self.loaded[name]
         base, prompting = self.reading.base, self.prompting
         if table.demonstrate is not None:
@@ -364,7 +372,7 @@ def collected_of(table: StageSourceTable) -> Collected | None:
     return None if table.rollouts is None else Collected(stage=table.rollouts, best=table.best)
 
 
-def source_of(table: SourceTable, base: Path) -> Source:
+def source_of(table: OneSourceTable, base: Path) -> Source:
     """The source of tasks a table names, with paths made absolute. Raises ValueError."""
     if table.file is not None:
         return Rows(path=base / Path(table.file).expanduser(), columns=table.columns, turns=table.turns)
@@ -421,9 +429,10 @@ def resolved(reading: Reading, plans: list[Plan]) -> dict[str, Any]:
     values = {"name": values.pop("name"), "relative_to": str(reading.base), **values}
     given = [stage[name] for stage in values["stage"] for name in ("data", "mix") if name in stage]
     for table in (*values["data"].values(), *given):
-        used = next(keys for name, keys in SOURCES.items() if name in table)
-        for name in table.keys() - used:
-            del table[name]
+        for part in (table, *table.get("sources", ())):
+            used = next(keys for name, keys in SOURCES.items() if name in part)
+            for name in part.keys() - used - ({"weight"} if part is not table else set()):
+                del part[name]
     for stage, plan in zip(values["stage"], plans, strict=True):
         stage["name"] = plan.name
         stage["settings"] = settings_of(plan.algorithm)

@@ -17,7 +17,15 @@ from togi.protocols import Algorithm, Reward
 from togi.recipe.algorithm_settings import attempts_of
 from togi.recipe.errors import did_you_mean
 from togi.recipe.key_lines import Key
-from togi.recipe.schema import SOURCES, Recipe, SamplingTable, SourceTable, StageSourceTable, StageTable
+from togi.recipe.schema import (
+    SOURCES,
+    OneSourceTable,
+    Recipe,
+    SamplingTable,
+    SourceTable,
+    StageSourceTable,
+    StageTable,
+)
 from togi.rewards.algebra import leaves_of
 from togi.rewards.verifiers import Verifier
 from togi.run import BASE
@@ -82,7 +90,7 @@ def order(recipe: Recipe, stages: Sequence[tuple[str, Algorithm]]) -> Iterator[P
             yield ("stage", index, "data", "rollouts"), f"no earlier stage of that name samples: {known}"
 
 
-def source(table: SourceTable, key: Key) -> Iterator[Problem]:
+def source(table: OneSourceTable, key: Key) -> Iterator[Problem]:
     """Exactly one source of tasks, and only keys that mean something for it."""
     known = [name for name in SOURCES if name in type(table).model_fields]
     given = [name for name in known if vars(table)[name] is not None]
@@ -93,6 +101,13 @@ def source(table: SourceTable, key: Key) -> Iterator[Problem]:
         yield key, f"got {got}, wanted one of {', '.join(known)}{fix}"
         return
     used = SOURCES[given[0]]
+    if isinstance(table, SourceTable):
+        for index, part in enumerate(table.sources or ()):
+            yield from source(part, (*key, "sources", index))
+            if key == ("data", "test") and "weight" in part.model_fields_set:
+                yield (*key, "sources", index, "weight"), "each held-out task is measured as often: remove it"
+    else:
+        used = used | {"weight"}
     for name in sorted(table.model_fields_set - used):
         yield (*key, name), f"means nothing with {given[0]}: remove it"
     for name in sorted(table.columns.keys() - set(OWN)):
@@ -261,8 +276,18 @@ def tasks(tasks: Sequence[Task], name: str) -> Iterator[str]:
 
 def _same(left: SourceTable, right: SourceTable) -> bool:
     """Whether tasks to learn from, left, are those that are measured on."""
-    keys = ("generate", "reasoning_gym", "file", "hub", "subset", "revision", "config", "seed")
     if isinstance(left, StageSourceTable) and left.rollouts is not None:
         return False
+    if left.sources is not None or right.sources is not None:
+        return any(_same_source(one, other) for one in _parts(left) for other in _parts(right))
+    return _same_source(left, right)
+
+
+def _parts(table: SourceTable) -> Sequence[OneSourceTable]:
+    return table.sources or (table,)
+
+
+def _same_source(left: OneSourceTable, right: OneSourceTable) -> bool:
+    keys = ("generate", "reasoning_gym", "file", "hub", "subset", "revision", "config", "seed")
     splits = (left.split or "train") == (right.split or "test") or left.hub is None
     return splits and all(vars(left)[key] == vars(right)[key] for key in keys)

@@ -78,7 +78,7 @@ class PromptTable(Table):
     """Variables of the chat template, such as `enable_thinking = false`; the trained model keeps them."""
 
 
-class SourceTable(Table):
+class OneSourceTable(Table):
     generate: Text | None = None
     """`file.py:function` or `module:function` that makes one row from a `random.Random`."""
     reasoning_gym: Text | None = None
@@ -105,6 +105,13 @@ class SourceTable(Table):
     """Seed of generated tasks; training and test data must not share source and seed."""
     demonstrate: Text | None = None
     """Function that writes the recorded answer of a row, to learn from without sampling."""
+    weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    """Of one of `sources`: with 2 it is drawn from twice as often as with 1, however many tasks it has."""
+
+
+class SourceTable(OneSourceTable):
+    sources: Annotated[tuple[OneSourceTable, ...], Strict(False), Field(min_length=1, max_length=100)] | None = None
+    """Several sources, mixed: `[{ file = "a.jsonl", weight = 2 }, { hub = "owner/name" }]`."""
 
 
 class StageSourceTable(SourceTable):
@@ -119,6 +126,7 @@ SOURCES = {
     "reasoning_gym": {"reasoning_gym", "config", "size", "seed", "demonstrate"},
     "file": {"file", "columns", "turns", "demonstrate"},
     "hub": {"hub", "subset", "split", "revision", "columns", "turns", "demonstrate"},
+    "sources": {"sources"},
     "rollouts": {"rollouts", "best"},
 }
 """The keys that mean something for each source of tasks."""
