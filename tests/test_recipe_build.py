@@ -392,12 +392,21 @@ CHANGES |= {
     for place, path in PLACES.items()
     for name, (before, after) in (WEIGHED if place != "data.test" else SOURCES).items()
 }
+WRITTEN = "demonstrate = 'tasks.py:written'"
 CHANGES |= {  # what is mixed in is written answers
     f"stage.mix.{name}": (
-        [f"stage.hone.mix={{{before}, demonstrate = 'tasks.py:written'}}"],
-        f"stage.hone.mix={{{after}, demonstrate = 'tasks.py:written'}}",
+        [f"stage.hone.mix={{{before}, {WRITTEN}}}"],
+        f"stage.hone.mix={{{after}, {WRITTEN}}}",
     )
     for name, (before, after) in SOURCES.items()
+    if "demonstrate" not in before
+}
+CHANGES |= {
+    f"stage.mix.sources.{name}": (
+        [f"stage.hone.mix={{sources=[{{{before}, {WRITTEN}}}]}}"],
+        f"stage.hone.mix={{sources=[{{{after}, {WRITTEN}}}]}}",
+    )
+    for name, (before, after) in WEIGHED.items()
     if "demonstrate" not in before
 }
 
