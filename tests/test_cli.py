@@ -13,7 +13,20 @@ from togi.cli import app, run_command
 from togi.interrupt import Interrupted
 from togi.recipe import load_recipe
 
-ROAD = ["demo", "preview", "doctor", "redteam", "train", "eval", "report", "verify", "export", "chat", "schema"]
+ROAD = [
+    "demo",
+    "preview",
+    "doctor",
+    "redteam",
+    "train",
+    "eval",
+    "compare",
+    "report",
+    "verify",
+    "export",
+    "chat",
+    "schema",
+]
 QUICKSTART = Path(__file__).parent.parent / "recipes" / "quickstart.toml"
 BROKEN = 'name = "x"\n[model]\nsorce = "y"\n'
 

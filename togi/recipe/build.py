@@ -266,7 +266,7 @@ class Builder:
             sampling=sampling_of(merged(self.recipe.sampling, table.sampling)),
             attempts=table.attempts,
             every=table.every or 0,
-            every_attempts=table.every_attempts or table.attempts,
+            every_attempts=table.every_attempts or (table.attempts if table.every else 0),
             env=env,
         )
 
