@@ -156,6 +156,8 @@ def recipe(tmp_path: Path) -> Path:
     (tmp_path / "chat.jinja").write_text("{{ messages }}")
     (tmp_path / "envs.py").write_text(ENVS)
     (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "raises.py").write_text("def f(x): ...\n1 / 0\n")
+    (tmp_path / "lacks.py").write_text("import no_such_module\ndef f(x): ...\n")
     path = tmp_path / "small.toml"
     path.write_text(RECIPE)
     return path
@@ -465,6 +467,11 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
         (["stage.hone.algorithm=own.py:Halve"], 'did you mean "Halved"?'),
         (["stage.hone.algorithm=own.py:Nothing"], "has no sampler and no needs and no credit and no loss: an"),
         (["stage.hone.algorithm=own.py:Broken"], "cannot be made: TypeError"),
+        (["stage.hone.algorithm=raises.py:f"], "cannot be imported: ZeroDivisionError: division by zero ("),
+        (["env.use=raises.py:f"], "raises.py, line 2)"),
+        (["data.train={generate = 'raises.py:f', size = 3}"], "raises.py, line 2)"),
+        (["data.train={file = 'rows.jsonl', demonstrate = 'raises.py:f'}"], "raises.py, line 2)"),
+        (["data.train={generate = 'lacks.py:f', size = 3}"], "cannot be imported: ModuleNotFoundError: No module named"),
         (["stage.hone.algorithm=missing.py:X"], "there is no file"),
         (["env.use=envs.py:Never"], "env.use: "),
         (["env.use=envs.py:Once", "env.settings.most=3"], "cannot be called as Once(task, most=…)"),

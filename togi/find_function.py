@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Set
 from functools import lru_cache
 from pathlib import Path
@@ -48,11 +49,11 @@ def imported(reference: str, base: Path) -> Any:
     """Whatever a file or module calls by this name. ``base`` is the folder that a file's path is relative to.
 
     The file's own folder is importable while the file loads, so that it may import its neighbours. A module must be
-    installed or on Python's path. Raises ValueError; an error raised by the imported code passes through.
+    installed or on Python's path. Raises ValueError, also for whatever the imported code raises, with its line.
     """
     reference = absolute(reference, base)
     place, name = _split(reference)
-    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place, reference)
+    module = _load_file(Path(place), reference) if place.endswith(".py") else _load_module(place, reference)
     if name not in vars(module):
         raise ValueError(f'"{reference}": {place} has no function "{name}"{_near(name, set(vars(module)))}')
     return vars(module)[name]
@@ -116,13 +117,23 @@ def _load_module(name: str, reference: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there; something it imports is not
+            raise _failed(reference, error) from error  # the module is there; something it imports is not
         raise ValueError(
             f'"{reference}": there is no installed module "{error.name}"; a file is named "path/to/file.py:function"'
         ) from error
+    except Exception as error:
+        raise _failed(reference, error) from error
 
 
-def _load_file(path: Path) -> ModuleType:
+def _failed(reference: str, error: Exception) -> ValueError:
+    """What the user's own code raised while it was imported, and where."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return ValueError(
+        f'"{reference}" cannot be imported: {type(error).__name__}: {error} ({last.filename}, line {last.lineno})'
+    )
+
+
+def _load_file(path: Path, reference: str) -> ModuleType:
     # The name holds the contents' digest: an edited file is a new module, an unchanged one is loaded once.
     name = "togi_file_" + hashlib.sha256(str(path).encode() + b"\0" + path.read_bytes()).hexdigest()[:16]
     if name in sys.modules:
@@ -135,9 +146,11 @@ def _load_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
-        raise
+        if not isinstance(error, Exception):
+            raise
+        raise _failed(reference, error) from error
     finally:
         sys.path.remove(str(path.parent))
     return module

@@ -31,8 +31,8 @@ Stop = Literal["eos", "stop_string", "length", "context", "done", "error"]
 Need = Literal["old_logp", "ref_logp", "old_value", "implicit_logp"]
 Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit"]
 Unit = Literal["sample", "group"]
-Ability = Literal["read", "begin", "mixture"]
-"""Of an engine: to read turns that stand already, to go on from a beginning, to draw from two models at once."""
+Ability = Literal["begin", "mixture"]
+"""Of an engine: to go on from a beginning, to draw from two models at once."""
 Heads = Literal["none", "shared", "own", "implicit"]
 Trains = Literal["policy", "scorer", "verifier", "nothing"]
 Estimator = Literal["k1", "k2", "k3", "k3_ratio"]

@@ -11,7 +11,6 @@ from togi.types import Ability
 Kind = Literal["native"]
 
 DOES: Mapping[Ability, str] = {
-    "read": "reads answers that stand already",
     "begin": "goes on from the beginnings of answers",
     "mixture": "draws from the policy and its reference at once",
 }

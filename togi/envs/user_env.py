@@ -19,17 +19,19 @@ METHODS = ("start", "step")
 
 @dataclass(frozen=True, kw_only=True)
 class UserEnv:
-    """Makes an episode for each task: ``use`` is called with the task, and ``settings`` by name.
+    """Makes an episode for each task: ``make``, which was found by its name ``use``, is called with the task, and
+    ``settings`` by name. It is imported once, so that a file that is edited meanwhile does not change a run.
 
     What it gives needs ``start()`` and ``step(message)``; ``close()`` where something has to be put away. Messages may
     be a text (said by the user), ``{"role", "content"}``, a ``Message``, or several of these.
     """
 
     use: str
+    make: Callable[..., Any] = field(compare=False, repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, task: Task) -> Env:
-        return _Checked(self._make()(task, **self.settings), self.use)
+        return _Checked(self.make(task, **self.settings), self.use)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -45,20 +47,12 @@ class UserEnv:
         finally:
             env.close()
 
-    def _make(self) -> Callable[..., Any]:
-        return resolve(self.use, Path())
-
 
 def user_env(use: str, settings: Mapping[str, Any], base: Path) -> UserEnv:
     """Raises ValueError for a file or class that is not there, a class without the methods of an environment, and
-    settings that it does not take; an error that the user's file raises is told with its line."""
+    settings that it does not take."""
     use = absolute(use, base)
-    try:
-        make = resolve(use, base)
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(f'"{use}" cannot be imported: {type(error).__name__}: {error}') from error
+    make = resolve(use, base)
     if inspect.isclass(make):
         missing = [name for name in METHODS if not callable(getattr(make, name, None))]
         if missing:
@@ -71,7 +65,7 @@ def user_env(use: str, settings: Mapping[str, Any], base: Path) -> UserEnv:
     except TypeError as error:
         given = ", ".join(["task", *(f"{name}=…" for name in settings)])
         raise ValueError(f'"{use}" cannot be called as {make.__name__}({given}): {error}') from error
-    return UserEnv(use=use, settings=settings)
+    return UserEnv(use=use, make=make, settings=settings)
 
 
 class _Checked(Env):
