@@ -471,7 +471,7 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
         (["env.use=raises.py:f"], "raises.py, line 2)"),
         (["data.train={generate = 'raises.py:f', size = 3}"], "raises.py, line 2)"),
         (["data.train={file = 'rows.jsonl', demonstrate = 'raises.py:f'}"], "raises.py, line 2)"),
-        (["data.train={generate = 'lacks.py:f', size = 3}"], "cannot be imported: ModuleNotFoundError: No module named"),
+        (["data.train={generate = 'lacks.py:f', size = 3}"], "cannot be imported: ModuleNotFoundError: No module"),
         (["stage.hone.algorithm=missing.py:X"], "there is no file"),
         (["env.use=envs.py:Never"], "env.use: "),
         (["env.use=envs.py:Once", "env.settings.most=3"], "cannot be called as Once(task, most=…)"),
