@@ -19,7 +19,8 @@ from togi.run import Run
 from togi.run_folder.files import FolderError, RunFolder, read_lines, write_text
 from togi.run_folder.integrity import check
 from togi.run_folder.links import PARTS
-from togi.run_folder.manifest import claim, files_read
+from togi.run_folder.manifest import claim
+from togi.run_folder.run_description import files_read
 
 RECIPE = """
 name = "paid"

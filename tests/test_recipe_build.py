@@ -6,6 +6,7 @@ import dataclasses
 import json
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -18,6 +19,7 @@ from tiny_text import tiny_llama
 from togi.advantages import leave_one_out, token_mean
 from togi.algorithms import GRPO, ConstantLength
 from togi.data import Tasks
+from togi.data.reasoning_gym_rows import gym_rows
 from togi.engines.engine_choice import LACKS
 from togi.extras import lacking
 from togi.recipe import RecipeError, load_recipe
@@ -26,7 +28,7 @@ from togi.recipe.schema import Recipe
 from togi.recipe.show_origins import origins
 from togi.run import Run
 from togi.run_folder.files import digest
-from togi.run_folder.manifest import files_read
+from togi.run_folder.run_description import files_read
 from togi.samplers import Dynamic, Groups
 from togi.sandbox.workers.pool import Pool
 
@@ -136,6 +138,21 @@ score = "number()"
 [evaluation]
 attempts = 2
 """
+
+
+@cache
+def made(name: str, config: str, **asked: int) -> list[Any]:
+    return list(gym_rows(name, config=json.loads(config), **asked))
+
+
+@pytest.fixture(autouse=True)
+def _made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same questions are made in one process for all tests here, which takes seconds."""
+
+    def remembered(name: str, *, config: dict[str, Any], **asked: int) -> list[Any]:
+        return made(name, json.dumps(config), **asked)
+
+    monkeypatch.setattr("togi.data.sources.gym_rows", remembered)
 
 
 @pytest.fixture

@@ -124,7 +124,8 @@ def test_a_run_goes_on_without_a_tracker_that_is_missing(tmp_path: Path, monkeyp
 
 
 def test_a_run_that_goes_on_may_change_its_trackers(tmp_path: Path) -> None:
-    from togi.run_folder.manifest import changes_between, made_of
+    from togi.run_folder.manifest import changes_between
+    from togi.run_folder.run_description import made_of
 
     run = replace(toy_run(tmp_path / "run", tmp_path), recipe={"name": "toy", "logging": {"to": []}})
     other = replace(run, recipe={"name": "toy", "logging": {"to": ["wandb"]}})

@@ -147,8 +147,8 @@ def train(
     check_start(loaded.run)
     from togi.progress import Live
     from togi.run_folder.integrity import read_chain
-    from togi.run_folder.manifest import asked_tier
     from togi.run_folder.resume import held
+    from togi.run_folder.run_description import asked_tier
     from togi.sandbox.jails_in_use import standing
 
     with Live() as watch, held(loaded.run, watch, allow_changes=allow_changes) as ours:

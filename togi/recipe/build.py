@@ -5,32 +5,30 @@ It knows what values mean for each other. It loads tasks, but no model, and it r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
 
-from togi.algorithms import ALGORITHMS
-from togi.data import Collected, Generated, HubRows, Prompting, ReasoningGym, Rows, Source, Tasks, load_tasks, mixed
+from togi.data import Prompting, Tasks, load_tasks, mixed
 from togi.engines.engine_choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
 from togi.envs.user_env import user_env
 from togi.extras import lacking
-from togi.find_function import absolute, imported
+from togi.find_function import absolute
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
 from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.models.model_source import check_source
-from togi.protocols import Algorithm, Env, Reward
+from togi.protocols import Env, Reward
 from togi.recipe import combinations as check
-from togi.recipe.algorithm_settings import SettingError, attempts_of, configured, settings_of
-from togi.recipe.errors import RecipeError, did_you_mean
+from togi.recipe.algorithm_settings import SettingError, configured
+from togi.recipe.errors import RecipeError
 from togi.recipe.key_lines import Key
+from togi.recipe.plan import Plan, algorithm_named, merged
 from togi.recipe.read_toml import Reading
+from togi.recipe.resolved import resolved
 from togi.recipe.schema import (
-    SOURCES,
     EnvTable,
     LoggingTable,
     OneSourceTable,
@@ -40,23 +38,11 @@ from togi.recipe.schema import (
     StageSourceTable,
     StageTable,
 )
+from togi.recipe.task_source import collected_of, source_of
 from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, Logging, ModelChoice, Run, Stage, Until
 from togi.sandbox.workers.pool import Pool
 from togi.types import Sampling, Task
-
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """One stage with its algorithm and sampling decided, before anything is loaded."""
-
-    table: StageTable
-    name: str
-    key: Key
-    algorithm: Algorithm
-    sampling: SamplingTable
 
 
 def build(reading: Reading, folder: Path | None = None) -> Run:
@@ -138,9 +124,8 @@ class Builder:
         except SettingError as error:
             self.refuse((*key, *error.key), str(error))
             return None
-        lacking_abilities = algorithm.sampler.asks & LACKS[self.recipe.engine.kind]
-        for ability in sorted(lacking_abilities):
-            engine = self.recipe.engine.kind
+        engine = self.recipe.engine.kind
+        for ability in sorted(algorithm.sampler.asks & LACKS[engine]):
             self.refuse((*key, "algorithm"), f"{table.algorithm} {DOES[ability]}, which the engine {engine} cannot do")
         return Plan(
             table=table,
@@ -342,71 +327,6 @@ def logging_of(table: LoggingTable) -> Logging:
     return Logging(to=tuple(dict.fromkeys(table.to)), project=table.project, run_name=table.run_name or "")
 
 
-def algorithm_named(name: str, base: Path) -> Algorithm:
-    """Togi's own algorithm of this name, or the user's of ``file.py:NAME``: an instance, or a class to make one of.
-
-    Raises ValueError for one that is not there, and for what is no algorithm.
-    """
-    if ":" not in name:
-        if name not in ALGORITHMS:
-            raise ValueError(f'no algorithm {name!r}; {did_you_mean(name, ALGORITHMS)} One of your own: "file.py:NAME"')
-        return ALGORITHMS[name]
-    try:
-        found = imported(name, base)
-        found = found() if isinstance(found, type) else found
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(f'"{name}" cannot be made: {type(error).__name__}: {error}') from error
-    missing = [each for each in ("sampler", "needs", "credit", "loss") if not hasattr(found, each)]
-    if missing or not is_dataclass(found):
-        lacks = f"has no {' and no '.join(missing)}" if missing else "is no dataclass"
-        raise ValueError(
-            f'"{name}" {lacks}: an algorithm is a frozen dataclass that derives from togi.PolicyGradient or '
-            "another of Togi's algorithms"
-        )
-    return cast(Algorithm, found)
-
-
-def collected_of(table: StageSourceTable) -> Collected | None:
-    return None if table.rollouts is None else Collected(stage=table.rollouts, best=table.best)
-
-
-def source_of(table: OneSourceTable, base: Path) -> Source:
-    """The source of tasks a table names, with paths made absolute. Raises ValueError."""
-    if table.file is not None:
-        return Rows(path=base / Path(table.file).expanduser(), columns=table.columns, turns=table.turns)
-    if table.hub is not None:
-        return HubRows(
-            name=hub_name(table.hub, base),
-            subset=table.subset,
-            split=table.split,
-            revision=table.revision,
-            columns=table.columns,
-            turns=table.turns,
-        )
-    assert table.size is not None
-    if table.reasoning_gym is not None:
-        return ReasoningGym(name=table.reasoning_gym, size=table.size, seed=table.seed, config=table.config)
-    assert table.generate is not None
-    return Generated(function=absolute(table.generate, base), size=table.size, seed=table.seed)
-
-
-def hub_name(name: str, base: Path) -> str:
-    """The name of a data set of the hub, or the folder that is a copy of one. Raises ValueError."""
-    folder = base / Path(name).expanduser()
-    if folder.is_dir():
-        return str(folder)
-    if HUB_NAME.fullmatch(name) is None:
-        raise ValueError(f'hub = "{name}": there is no folder {folder}, and a data set of the hub is "owner/name"')
-    return name
-
-
-def merged(general: SamplingTable, own: SamplingTable) -> SamplingTable:
-    """The general sampling with what a stage or the evaluation says of its own."""
-    return general.model_copy(update={name: vars(own)[name] for name in own.model_fields_set})
-
-
 def sampling_of(table: SamplingTable) -> Sampling:
     return Sampling(
         max_tokens=table.max_tokens,
@@ -417,35 +337,3 @@ def sampling_of(table: SamplingTable) -> Sampling:
         stop=table.stop,
         ignore_eos=table.ignore_eos,
     )
-
-
-def resolved(reading: Reading, plans: list[Plan]) -> dict[str, Any]:
-    """The recipe with every default filled in, as plain data that reads back as the same recipe.
-
-    Paths stay as they were written; ``relative_to`` says what they are relative to, so that the resolved recipe runs
-    from any folder.
-    """
-    values: dict[str, Any] = reading.recipe.model_dump(mode="json", exclude_none=True)
-    values = {"name": values.pop("name"), "relative_to": str(reading.base), **values}
-    given = [stage[name] for stage in values["stage"] for name in ("data", "mix") if name in stage]
-    for table in (*values["data"].values(), *given):
-        for part in (table, *table.get("sources", ())):
-            used = next(keys for name, keys in SOURCES.items() if name in part)
-            for name in part.keys() - used - ({"weight"} if part is not table else set()):
-                del part[name]
-    for stage, plan in zip(values["stage"], plans, strict=True):
-        stage["name"] = plan.name
-        stage["settings"] = settings_of(plan.algorithm)
-        for name, needed in (("mix_per_step", "mix"), ("rounds", "constitution")):
-            if needed not in stage:
-                del stage[name]
-        attempts = attempts_of(plan.algorithm)
-        if attempts is None:
-            del stage["sampling"]
-        else:
-            stage["attempts"] = attempts
-            stage["sampling"] = plan.sampling.model_dump(mode="json")
-    if reading.recipe.evaluation is not None:
-        own = merged(reading.recipe.sampling, reading.recipe.evaluation.sampling)
-        values["evaluation"]["sampling"] = own.model_dump(mode="json")
-    return values

@@ -33,7 +33,8 @@ from togi.models.packing import PackedModel
 from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
 from togi.run import BASE, Run, Stage, open_model, ready
-from togi.run_folder.manifest import asked_tier, choose_dtype
+from togi.run_folder.manifest import choose_dtype
+from togi.run_folder.run_description import asked_tier
 from togi.samplers import Groups
 from togi.samplers.group import ask
 from togi.sandbox.jails_in_use import standing
