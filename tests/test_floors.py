@@ -21,6 +21,7 @@ FLOORS = {
     "harmless_text": 1,
     "credentials": 1,
     "template_process": 1,
+    "template_data": 1,
     "memory": 1,
     "batch": 1,
     "tokenization": 2,

@@ -21,8 +21,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from togi.template_data import NO_TOOLS, Fence, data_of, hide_in, refuse_left_out, template_row
 from togi.template_process import TemplateError, render
-from togi.types import Ids, Message, ReferenceAnswer, Task, ToolCall, Turn
+from togi.types import Ids, Message, ReferenceAnswer, Task, Turn
 
 # Used when a tokenizer brings no template. Content starts on its own line, because a prompt that ends in a space
 # would cut the first word off its leading-space token.
@@ -34,7 +35,6 @@ PLAIN_TEMPLATE = (
 _QUESTION = Message(role="user", content="x")
 # Noncharacters of Unicode: never assigned, so no text and no template has a reason to contain them.
 _ANSWER = "\ufdd2answer\ufdd3"
-_NO_TOOLS = "take a model whose template has them, or rows without tools"
 _OPENED = re.compile(r"<(\w+)>\s*\Z")
 
 
@@ -78,15 +78,15 @@ class Chat:
                 )
             return (*self._begin, *self._literal(messages[0].content))
         texts = [json.dumps(list(tools), ensure_ascii=False)] if tools else []
-        fence = _Fence(self._control, [*map(_data_of, messages), *texts])
-        hidden = [_hidden(message, fence) for message in messages]
+        fence = Fence(self._control, [*map(data_of, messages), *texts])
+        hidden = [hide_in(message, fence) for message in messages]
         shown_tools = [json.loads(fence.hide(json.dumps(tool, ensure_ascii=False))) for tool in tools]
         rendered = self._render(hidden, generation=True, tools=shown_tools)
-        _refuse_left_out(hidden, rendered)
+        refuse_left_out(hidden, rendered)
         names = [tool["function"]["name"] for tool in shown_tools]
         bare = self._render(hidden, generation=True) if tools else ""
         if tools and (rendered == bare or any(name not in rendered for name in names)):
-            raise ValueError(f"the model's chat template shows no tools ({', '.join(names)}): {_NO_TOOLS}")
+            raise ValueError(f"the model's chat template shows no tools ({', '.join(names)}): {NO_TOOLS}")
         return (*(self._begin if self._template == PLAIN_TEMPLATE else ()), *self._encode(rendered, fence))
 
     def opening(self, messages: Sequence[Message]) -> str:
@@ -103,10 +103,10 @@ class Chat:
             if len(raw) < len(replies):
                 raise ValueError("replies are either all of role 'text' or none is")
             return (*ids, *self._literal("".join(reply.content for reply in raw)))
-        fence = _Fence(self._control, [*map(_data_of, replies)])
-        hidden = [_hidden(reply, fence) for reply in replies]
+        fence = Fence(self._control, [*map(data_of, replies)])
+        hidden = [hide_in(reply, fence) for reply in replies]
         rendered = self._render([_QUESTION, _answer(), *hidden], generation=True).partition(_ANSWER)[2]
-        _refuse_left_out([reply for reply in hidden if reply.role == "tool"], rendered)
+        refuse_left_out([reply for reply in hidden if reply.role == "tool"], rendered)
         following = rendered.lstrip().removeprefix(self._end_text) if self._ends_turn(rendered) else rendered
         # The end token is encoded along and dropped: what follows it may be tokenised differently at a text's start.
         end, *rest = self._encode(self._end_text + following, fence)
@@ -122,14 +122,14 @@ class Chat:
         """What the model would have emitted to say a message: its text, or its tool calls as the template has them."""
         if not message.tool_calls:
             return self.completion(message.content)
-        fence = _Fence(self._control, [_data_of(message)])
-        hidden = _hidden(message, fence)
+        fence = Fence(self._control, [data_of(message)])
+        hidden = hide_in(message, fence)
         rendered = self._render([_QUESTION, hidden], generation=False)
-        _refuse_left_out([hidden], rendered)
+        refuse_left_out([hidden], rendered)
         start = next((each for each in (self._before, self._anchor) if rendered.startswith(each)), None)
         body, ended, rest = rendered[len(start or "") :].rpartition(self._end_text)
         if start is None or not ended or rest.strip():
-            raise ValueError(f"the model's chat template does not write tool calls as a turn of its own: {_NO_TOOLS}")
+            raise ValueError(f"the model's chat template does not write tool calls as a turn of its own: {NO_TOOLS}")
         return (*self._after(self._anchor, self._without_prefill(body), fence), self.end)
 
     def recorded(
@@ -234,19 +234,19 @@ class Chat:
         variables = self.tokenizer.special_tokens_map
         called = any(message.tool_calls for message in messages)
         try:
-            rows = [_row(message) for message in messages]
+            rows = [template_row(message) for message in messages]
             try:
                 return render(self._template, rows, generation=generation, variables=variables, tools=tools)
             except TemplateError:
                 if not called:
                     raise
-            rows = [_row(message, parsed=False) for message in messages]
+            rows = [template_row(message, parsed=False) for message in messages]
             return render(self._template, rows, generation=generation, variables=variables, tools=tools)
         except TemplateError as error:
             roles = ", ".join(message.role for message in messages[:9])
             raise ValueError(f"the model's chat template refused messages of roles {roles}: {error}") from error
 
-    def _encode(self, rendered: str, fence: _Fence) -> list[int]:
+    def _encode(self, rendered: str, fence: Fence) -> list[int]:
         """Template text with its control tokens, and between them data whose control tokens were hidden."""
         ids: list[int] = []
         for text, hidden in fence.split(rendered):
@@ -265,14 +265,14 @@ class Chat:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=literal)
         return ids
 
-    def _after(self, anchor: str, text: str, fence: _Fence | None = None) -> list[int]:
+    def _after(self, anchor: str, text: str, fence: Fence | None = None) -> list[int]:
         """The ids of ``text`` where it follows ``anchor``; alone if the two would melt into one token.
 
         Some tokenizers put a space before a text's first word, which a text in the middle must not get. With a
         ``fence`` the data in the text is hidden already, and its control tokens are the template's.
         """
         if fence is None:
-            fence = _Fence(self._control, [text])
+            fence = Fence(self._control, [text])
             text = fence.hide(text)
         head = self._tokenise(anchor, literal=False)
         ids = self._encode(anchor + text, fence)
@@ -311,85 +311,6 @@ class Chat:
 
     def _ends_turn(self, rendered: str) -> bool:
         return rendered.lstrip().startswith(self._end_text)
-
-
-class _Fence:
-    """Hides the control tokens written inside data behind marks that occur nowhere in that data."""
-
-    def __init__(self, control: re.Pattern[str], contents: Sequence[str]) -> None:
-        self._control = control
-        number = 0
-        while any(f"\ufdd0{number}." in content for content in contents):
-            number += 1
-        self._open = f"\ufdd0{number}."
-        self._mark = re.compile(re.escape(self._open) + "([0-9]+)\ufdd1")
-        self._hidden: list[str] = []
-
-    def hide(self, text: str) -> str:
-        return self._control.sub(self._replace, text)
-
-    def _replace(self, match: re.Match[str]) -> str:
-        self._hidden.append(match[0])
-        return f"{self._open}{len(self._hidden) - 1}\ufdd1"
-
-    def split(self, rendered: str) -> list[tuple[str, str]]:
-        """Pairs of text and the hidden control token that follows it (empty after the last)."""
-        parts = self._mark.split(rendered)
-        hidden = [self._hidden[int(index)] for index in parts[1::2]]
-        return list(zip(parts[::2], [*hidden, ""], strict=True))
-
-
-def _hidden(message: Message, fence: _Fence) -> Message:
-    calls = tuple(replace(call, arguments=fence.hide(call.arguments)) for call in message.tool_calls)
-    return replace(message, content=fence.hide(message.content), tool_calls=calls)
-
-
-def _data_of(message: Message) -> str:
-    return "\n".join((message.content, *(call.arguments for call in message.tool_calls)))
-
-
-def _row(message: Message, *, parsed: bool = True) -> dict[str, Any]:
-    """A message as templates read it: what it does not have is no key of it."""
-    calls = [
-        {
-            "type": "function",
-            **({"id": call.id} if call.id else {}),
-            "function": {"name": call.name, "arguments": json.loads(call.arguments) if parsed else call.arguments},
-        }
-        for call in message.tool_calls
-    ]
-    more = {"tool_calls": calls, "tool_call_id": message.tool_call_id, "name": message.name}
-    return {"role": message.role, "content": message.content, **{key: value for key, value in more.items() if value}}
-
-
-def _refuse_left_out(messages: Sequence[Message], rendered: str) -> None:
-    """Raise ValueError for a message, or a tool call of one, that is not in the text of a template.
-
-    What the assistant said may be left out: templates drop earlier thoughts.
-    """
-    for message in messages:
-        text = message.content.strip()
-        quoted = json.dumps(message.content, ensure_ascii=False)  # some templates write what a tool gave back so
-        if message.role != "assistant" and text not in rendered and quoted not in rendered:
-            raise ValueError(
-                f"the model's chat template leaves out messages of role {message.role!r}; "
-                "put that text into the user message"
-            )
-        for call in message.tool_calls:
-            if not _shows(rendered, call):
-                raise ValueError(f"the model's chat template leaves out the tool call {call.name!r}: {_NO_TOOLS}")
-
-
-def _shows(rendered: str, call: ToolCall) -> bool:
-    """Whether the text has the call's name, and after it each of its arguments, by name and, if text, by value."""
-    _, found, after = rendered.partition(call.name)
-    arguments = json.loads(call.arguments)
-    texts = [value for value in arguments.values() if isinstance(value, str)]
-    whole = found + after
-    return bool(found) and all(
-        any(form in whole for form in (text, json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]))
-        for text in (*arguments, *texts)
-    )
 
 
 def _answer() -> Message:
