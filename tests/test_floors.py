@@ -39,6 +39,7 @@ FLOORS = {
     "run_folder": 5,
     "run": 5,
     "stage_state": 5,
+    "phase_clock": 5,
     "trackers": 5,
     "train": 5,
     "evidence": 5,
