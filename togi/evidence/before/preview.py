@@ -6,33 +6,29 @@ an own answer without full marks, or a reward that never differs, is a finding: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median_low
 
 import torch
-from rich.console import Console, Group
-from rich.padding import Padding
-from rich.panel import Panel
-from rich.table import Table
-from rich.text import Text
 
 from togi.data import Tasks
 from togi.engines.open_engine import open_engine
 from togi.engines.stop_strings import cut
 from togi.envs.user_env import UserEnv
 from togi.evidence.before import machine_fitness as machine
-from togi.evidence.before.cost_estimate import EVALUATION, Estimate, Rates, estimate, rates
-from togi.evidence.before.doctor import MARKS, drops_cut, run_size
+from togi.evidence.before.cost_estimate import EVALUATION, Rates, estimate, rates
+from togi.evidence.before.doctor import drops_cut, run_size
 from togi.evidence.before.grading_time import advice
 from togi.evidence.before.preference_advice import pair_findings
-from togi.evidence.before.recorded_answers import Written, disagreements, recorded_of
+from togi.evidence.before.preview_shown import Look, Preview
+from togi.evidence.before.recorded_answers import disagreements, recorded_of
 from togi.evidence.before.row_answers import Case, cases_of, judge, sight_of
 from togi.evidence.findings import Finding, Level
 from togi.evidence.redteam.attack_reward import GLANCE, NoAnswer, redteam
 from togi.evidence.redteam.card_text import in_a_line
 from togi.evidence.redteam.run_rewards import asks, is_blind
-from togi.harmless_text import shortened, visible
+from togi.harmless_text import shortened
 from togi.models.arithmetic_rate import probe_bf16
 from togi.models.load_model import Loaded
 from togi.protocols import Env, Reward
@@ -47,64 +43,7 @@ from togi.types import Sampling, Task
 SHOWN, CHECKED = 2, 1000
 GLANCE_SECONDS = 1.0  # of a grader's call while a reward is attacked at a glance
 SLOW = 0.1  # seconds an answer from which on a reward is not attacked here: there are hundreds of attempts
-LONGEST = 1500  # characters of a prompt that are shown
-PRINTED, LONGEST_LINE = 10, 200  # lines that own rewards printed, and characters of each
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """One stage, or the evaluation. ``cases`` hold the scored answers, the first ``SHOWN`` are shown; empty for a
-    stage without a reward. ``prompts`` are the first prompts as the model sees them, ``recorded`` the answers that were
-    written to each of them. ``attacked`` says in a line what the reward pays for besides right answers; empty where
-    that was not asked, or would take long. ``printed`` is what own rewards printed, ``grading`` the seconds that the
-    score of one answer took."""
-
-    title: str
-    tasks: int
-    prompts: tuple[str, ...]
-    recorded: tuple[tuple[Written, ...], ...]
-    cases: tuple[Case, ...]
-    findings: tuple[Finding, ...]
-    attacked: str = ""
-    printed: tuple[str, ...] = ()
-    grading: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preview:
-    """Everything a user should see before spending anything. ``memory`` is in bytes, without the program itself,
-    ``advice`` what to do where graders take much of the time."""
-
-    looks: tuple[Look, ...]
-    estimate: Estimate
-    memory: float
-    advice: str = ""
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What keeps training from working."""
-        return [finding for look in self.looks for finding in look.findings if finding.level == "fail"]
-
-    def render(self, console: Console) -> None:
-        shown: set[str] = set()
-        for look in self.looks:
-            console.print(_look(look, shown))
-            shown.update(look.prompts)
-        time = _range(*(_duration(seconds) for seconds in self.estimate.seconds))
-        sampled = _range(*(f"{tokens:,}" for tokens in self.estimate.sampled))
-        console.print(Text("Estimate", style="bold"))
-        lines = [f"{self.estimate.learned:,} tokens to learn from at most; {sampled} to sample"]
-        lines += [f"about {time} on this machine, {self.memory / 1e9 + 1:.1f} GB memory"]
-        if self.estimate.grading[1] >= 1.0:
-            lines.append(f"of that {_range(*map(_duration, self.estimate.grading))} to grade")
-        lines += [self.advice] if self.advice else []
-        for line in lines:
-            console.print(Text(f"  {line}"))
-        bad = len(self.findings)
-        verdict = (
-            f"This run cannot work: {bad} finding{'s' * (bad > 1)} marked ✗." if bad else "Nothing stands in the way."
-        )
-        console.print(Text(verdict, style="bold red" if bad else "bold"))
+PRINTED = 10  # lines that own rewards printed
 
 
 def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, speed: Rates | None = None) -> Preview:
@@ -300,62 +239,3 @@ def _stopped(cases: Sequence[Case], stop: Sequence[str]) -> list[Finding]:
     detail = f"task {shortened(case.task.id, 60)}: of {shortened(text, 120)!r} it leaves {shortened(kept, 120)!r}"
     advice = "leave out the text that stands within an answer; a closing tag such as </answer> is kept"
     return [Finding(level="warn", title=title, detail=detail, advice=advice)]
-
-
-def _look(look: Look, shown: Set[str]) -> Padding:
-    rows: list[Panel | Table | Text | Padding] = []
-    for index, prompt in enumerate(look.prompts):
-        if prompt in shown:
-            rows.append(Text(f"prompt {index + 1} is the same as above", style="dim"))
-        else:
-            rows.append(Panel(Text(shortened(prompt, LONGEST)), title=f"prompt {index + 1}, as the model sees it"))
-        if not look.cases:
-            rows += [_written(each) for each in look.recorded[index]]
-        elif index < len(look.cases):
-            rows.append(_scores(look.cases[index]))
-    if look.printed:
-        rows.append(Text("own rewards printed, at first:", style="dim"))
-        rows += [Padding(Text(shortened(line, LONGEST_LINE), style="dim"), (0, 0, 0, 2)) for line in look.printed]
-    if look.attacked:
-        words = f"red team, at a glance: {look.attacked} (togi redteam shows more)"
-        rows.append(Text(visible(words), style="dim" if "nothing pays" in words else "yellow"))
-    for finding in look.findings:
-        mark, style = MARKS[finding.level]
-        rows.append(Text(f"{mark} ", style=style).append(visible(finding.title), style="default not bold"))
-        for text, color in ((finding.detail, "dim"), (finding.advice and f"→ {finding.advice}", style)):
-            if text:
-                rows.append(Padding(Text(visible(text), style=color), (0, 0, 0, 2)))
-    head = Text(f"{look.title}: {look.tasks:,} tasks", style="bold")
-    return Padding(Group(head, *rows), (0, 0, 1, 0))
-
-
-def _written(one: Written) -> Panel:
-    paid = ""
-    if one.score is not None and one.score.status == "ok":
-        paid = f", paid {one.score.value:g}"
-    elif one.score is not None and one.score.status != "unparseable":  # then the row has no answer to compare with
-        paid = f", no score: {one.score.status}, {shortened(one.score.note, 80)}"
-    return Panel(Text(shortened(one.text, LONGEST)), title=Text(f"{one.kind}{paid}"))
-
-
-def _scores(case: Case) -> Table:
-    reads = any(attempt.read is not None for attempt in case.attempts)
-    table = Table("answer", "text", *(["read as"] if reads else []), "reward", "parts", box=None, pad_edge=False)
-    for attempt in case.attempts:
-        parts = ", ".join(f"{name} {value:g}" for name, value in attempt.score.parts.items())
-        read = [shortened(attempt.read or "", 40)] if reads else []
-        value = f"{attempt.score.value:g}" if attempt.score.status == "ok" else attempt.score.status
-        table.add_row(*map(Text, (attempt.kind, shortened(attempt.text, 200), *read, value, parts)))
-        if attempt.score.note:
-            table.add_row("", Text(f"said: {shortened(attempt.score.note, 400)}", style="dim"))
-    return table
-
-
-def _range(least: str, most: str) -> str:
-    return least if least == most else f"{least} to {most}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
