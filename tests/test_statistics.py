@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from togi import statistics
-from togi.statistics import Interval
+from togi.statistics import Interval, resampling
 
 
 def close(got: object, want: object) -> None:
@@ -270,7 +270,7 @@ def test_stratified_bootstrap_keeps_tasks_apart() -> None:
 
 
 def test_chunks_do_not_change_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "ENTRIES", 64)
+    monkeypatch.setattr(resampling, "ENTRIES", 64)
     scores = [[0.1, 0.9], [0.3, 0.8], [0.2, 0.4]]
     close(statistics.replicates(scores, statistics.mean, seed=0).std(), 0.0666667)
     assert len(statistics.replicates(scores, statistics.mean, seed=0, reps=101)) == 101
