@@ -113,7 +113,7 @@ def test_imports_go_down(path: Path) -> None:
 
 
 FOLDERS = {
-    "evidence": ("findings", "during", "after", "redteam", "before"),
+    "evidence": ("findings", "during", "after", "redteam", "before", "experiment"),
     "sandbox": ("box", "codec", "confine", "tiers", "workers", "jails_in_use"),
     "algorithms": ("policy_gradient", "preference", "scorers"),
     "rewards": ("algebra", "blame", "graders", "verifiers", "expression"),
