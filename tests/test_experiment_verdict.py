@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.random import Generator
 
-from togi.evidence.experiment.verdict import Verdict, power_after, power_before, verdict
+from togi.evidence.experiment.claim_sentences import power_after, power_before
+from togi.evidence.experiment.verdict import Verdict, verdict
 from togi.statistics import Spread
 
 
