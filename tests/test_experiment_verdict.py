@@ -109,6 +109,10 @@ def test_a_control_that_failed_proves_nothing() -> None:
     found = verdict(scores, reference="start", margin=0.05, controls=["random reward"])
     assert found.arms[0].compared.claim == "better"
     assert found.arms[0].evidence == "none"
+    for order in (["format only", "random reward"], ["random reward", "format only"]):
+        beside = {"start": START, "arm": GOOD, "random reward": failed(SAME, 0), "format only": BAD}
+        unbounded = verdict(beside, reference="start", margin=0.05, controls=order, bounds=None)
+        assert unbounded.arms[0].evidence == "none"
 
 
 def test_what_was_not_trained_has_one_row() -> None:
@@ -130,6 +134,10 @@ def test_seeds_that_change_nothing_are_told() -> None:
     found = verdict({"start": START, "arm": np.tile(GOOD[:1], (3, 1))}, reference="start", margin=0.05)
     assert found.arms[0].compared.claim == "not decided"
     assert "Seeds that all give the same scores are one." in only(found)
+    half = failed(np.tile(GOOD[:1], (3, 1)), 0)
+    assert (
+        verdict({"start": START, "arm": half}, reference="start", margin=0.05).arms[0].compared.claim == "not decided"
+    )
     start = np.tile([0.0, 1.0], (3, 50))
     perfect = verdict({"start": start, "arm": np.ones((3, 100))}, reference="start", margin=0.05)
     assert perfect.arms[0].compared.claim == "better"

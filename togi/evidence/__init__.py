@@ -1,3 +1,3 @@
 """What a run can prove, by when it speaks: ``before/`` training, ``redteam/`` against its rewards, ``during/``
-training, and ``after/`` it. It knows no recipe file and no page.
+training, and ``after/`` it; ``experiment/`` is about several runs. It knows no recipe file and no page.
 """

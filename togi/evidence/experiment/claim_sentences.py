@@ -65,7 +65,7 @@ def claim_sentences(one: Compared, margin: float, level: float, scale: Scale) ->
     words = {
         "better": f"{one.arm} is better than {one.against}",
         "worse": f"{one.arm} is worse than {one.against}",
-        "equivalent": f"{one.arm} is equivalent to {one.against} within {size}",
+        "equivalent": f"{one.arm} is equivalent to {one.against} within {size} (two one-sided tests)",
         "not decided": f"Not decided whether {one.arm} is better or worse than {one.against}",
     }
     sentences = [f"{words[one.claim]}: {_numbers(one, level, scale)}."]
@@ -74,7 +74,7 @@ def claim_sentences(one: Compared, margin: float, level: float, scale: Scale) ->
     if one.claim in ("better", "worse") and found.low < margin and found.high > -margin:
         sentences.append(f"The difference may be smaller than {size}, the smallest that matters.")
     if one.claim == "not decided" and one.not_worse:
-        sentences.append(f"It is no worse by {size} or more.")
+        sentences.append(f"By a one-sided test it is no worse by {size} or more.")
     if one.missing:
         sentences.append(_gaps(one, scale))
     if one.claim == "not decided" and found.seeds >= 1 and not (found.seeds > 1 and isnan(found.low)):

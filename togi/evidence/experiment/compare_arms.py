@@ -82,7 +82,8 @@ def facts_of(tables: Mapping[str, Array], arm: str, against: str, margin: float,
 
 def _seedless(table: Array) -> bool:
     """Whether seeds that made a difference nowhere stand behind scores that are not all one value: that is one seed."""
-    return len(table) > 1 and bool((table == table[0]).all()) and float(np.ptp(table)) > 0
+    whole = table[~np.isnan(table).any(1)]
+    return len(whole) > 1 and bool((whole == whole[0]).all()) and float(np.ptp(whole)) > 0
 
 
 def _of_common(a: Array, b: Array, margin: float, level: float) -> Difference:
@@ -101,11 +102,15 @@ def differ_p(one: Facts) -> float:
     """The p-value of a difference under both bounds; 1 where they do not agree on the sign."""
     if one.low is None or one.high is None:
         return nan
-    return max(one.low.p, one.high.p) if one.low.point * one.high.point > 0 else 1.0 if one.found.seeds > 1 else nan
+    if one.low.point * one.high.point <= 0:
+        return 1.0 if one.found.seeds > 1 else nan
+    return float(np.max([one.low.p, one.high.p]))  # nan stays nan
 
 
 def _worst(one: Facts, name: Literal["p_within", "p_not_worse"]) -> float:
-    return nan if one.low is None or one.high is None else max(getattr(one.low, name), getattr(one.high, name))
+    if one.low is None or one.high is None:
+        return nan
+    return float(np.max([getattr(one.low, name), getattr(one.high, name)]))
 
 
 def sign_of(one: Facts) -> int:

@@ -67,7 +67,7 @@ def verdict(
     of_controls = compare_arms(tables, list(controls), reference, margin, level, bounds)
     beside = [[facts_of(tables, arm, control, margin, level, bounds) for control in controls] for arm in arms]
     # All controls must be beaten, so the weakest comparison is the test, and Holm's correction is over the arms.
-    weakest = holm([max((differ_p(one) for one in each), default=nan) for each in beside])
+    weakest = holm([float(np.max([differ_p(one) for one in each])) if each else nan for each in beside])
     told = []
     for one, each, p in zip(compared, beside, weakest, strict=True):
         against = tuple(decide(control, p=differ_p(control), level=level) for control in each)
