@@ -379,6 +379,10 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "stage.epochs": ([], "stage.hone.epochs=3"),
     "stage.measured": ([], "stage.hone.measured=false"),
     "stage.stop_on_collapse": ([], "stage.hone.stop_on_collapse=false"),
+    "seeds.init": ([], "seeds.init=3"),
+    "seeds.order": ([], "seeds.order=3"),
+    "seeds.sampling": ([], "seeds.sampling=3"),
+    "stage.answers": ([], "stage.hone.answers=shuffled"),
     "stage.held_out": (SCORER, "stage.reward_model.held_out=0.5"),
     "stage.critic_start": (
         [*SCORER, "stage.hone.algorithm=ppo", "stage.hone.start=base"],

@@ -121,6 +121,19 @@ class Logging:
     run_name: str = ""
 
 
+Chance = Literal["init", "order", "sampling"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Seeds of what is random in a run: ``init`` of what is made new (adapters, heads) or dropped while learning,
+    ``order`` of the tasks, ``sampling`` of answers. None takes the run's own seed."""
+
+    init: int | None = None
+    order: int | None = None
+    sampling: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A whole run. ``recipe`` is its resolved recipe as plain data; ``save_every`` counts steps between checkpoints."""
@@ -132,6 +145,7 @@ class Run:
     evaluation: Evaluation | None = None
     engine: EngineChoice = field(default_factory=EngineChoice)
     seed: int = 0
+    seeds: Seeds = field(default_factory=Seeds)
     save_every: int = 10
     keep: int = 2
     logging: Logging = field(default_factory=Logging)
@@ -172,6 +186,12 @@ def stage_model(folder: Path, name: str) -> Path:
     return folder / "models" / name
 
 
+def seed_of(run: Run, chance: Chance) -> int:
+    """The seed of one of the things that are random in a run."""
+    own: int | None = getattr(run.seeds, chance)
+    return run.seed if own is None else own
+
+
 def start_of(run: Run, number: int) -> str:
     """The name of the policy that stage ``number`` starts from: an earlier stage's, or "base"."""
     named = run.stages[number].start
@@ -206,7 +226,7 @@ def ready(reward: Reward | None, run: Run, engine: Engine, chat: Chat, dtype: to
 
 
 def open_play(run: Run, loaded: Loaded) -> Episodes:
-    """Plays the evaluation's tasks with a model. Seeds depend on the run's seed, not on the model."""
+    """Plays the evaluation's tasks with a model. Seeds depend on the run's, not on the model."""
     from togi.engines.open_engine import open_engine
     from togi.tokenization import Chat
 
@@ -225,5 +245,5 @@ def held_out_play(run: Run, engine: Engine, chat: Chat, dtype: torch.dtype) -> E
         env=run.evaluation.env,
         reward=ready(run.evaluation.reward, run, engine, chat, dtype),
         sampling=run.evaluation.sampling,
-        seed=run.seed,
+        seed=seed_of(run, "sampling"),
     )

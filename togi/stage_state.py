@@ -24,7 +24,7 @@ from togi.models.reference_logps import References, references
 from togi.models.scalar_heads import load_scalar
 from togi.protocols import Engine
 from togi.rollout import Episodes
-from togi.run import BASE, Run, Stage, Watch, held_out_play, ready, stage_model, start_of
+from togi.run import BASE, Chance, Run, Stage, Watch, held_out_play, ready, seed_of, stage_model, start_of
 from togi.run_folder.files import digest
 from togi.samplers.group import draw, recorded
 from togi.tokenization import Chat
@@ -64,7 +64,7 @@ class Workshop:
             critic=critic,
         )
         self.engine = open_engine(loaded, run.engine)
-        self.seed = int(digest([run.seed, stage.name])[:15], 16)
+        self.seed = stage_seed(run, stage, "order")
         self.stream: TaskStream = stream(stage.tasks, self.seed)
         self.mix: TaskStream | None = stream(stage.mix, self.seed + 1) if stage.mix else None
         self.gold = ready(stage.gold, run, self.engine, self.chat, dtype)
@@ -75,7 +75,7 @@ class Workshop:
             reward=ready(stage.reward, run, self.engine, self.chat, dtype),
             sampling=stage.sampling,
             opponent=None if reference == "none" else partial(self._opponent, loaded),
-            seed=self.seed,
+            seed=stage_seed(run, stage, "sampling"),
         )
         self.held_out_play: Episodes | None = None
         if run.evaluation and run.evaluation.every and stage.measured and stage.algorithm.trains == "policy":
@@ -162,6 +162,11 @@ class Workshop:
         self.reward_check.taught = True  # steps made before have the benefit of the doubt
         restore_random_state(state["random"], self.device)
         self.mark()
+
+
+def stage_seed(run: Run, stage: Stage, chance: Chance) -> int:
+    """A stage's own seed of one of the things that are random in it."""
+    return int(digest([seed_of(run, chance), stage.name])[:15], 16)
 
 
 def needs_of(stage: Stage) -> frozenset[Need]:

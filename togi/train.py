@@ -42,7 +42,7 @@ from togi.records import (
 from togi.rewards.judge import JudgeOutage, judge_warnings_to
 from togi.rewards.printed_output import printed_to
 from togi.rollout import score
-from togi.run import BASE, Run, Stage, Watch, open_model, open_play, stage_model, start_of
+from togi.run import BASE, Run, Stage, Watch, open_model, open_play, seed_of, stage_model, start_of
 from togi.run_folder.checkpoint import save_checkpoint
 from togi.run_folder.files import digest, dumps, read_lines, write_text
 from togi.run_folder.links import LOGS
@@ -107,7 +107,7 @@ class Training:
         self._evaluate_what_is_due()
         state = found.work
         while self.position.stage < len(self.run.stages):
-            torch.manual_seed(self.run.seed)
+            torch.manual_seed(seed_of(self.run, "init"))
             work = Workshop(
                 self.run, self.position.stage, self._open(start_of(self.run, self.position.stage)), self.dtype
             )

@@ -4,7 +4,7 @@ from togi.data.earlier_rollouts import Collected, load_collected
 from togi.data.errors import DataError
 from togi.data.row_to_task import Prompting
 from togi.data.sources import Generated, HubRows, ReasoningGym, Rows, Source, load_tasks
-from togi.data.task_sets import Tasks, TaskStream, disjoint, mixed, split, stream
+from togi.data.task_sets import Tasks, TaskStream, disjoint, mixed, split, stream, with_shuffled_answers
 
 __all__ = [
     "Collected",
@@ -23,4 +23,5 @@ __all__ = [
     "mixed",
     "split",
     "stream",
+    "with_shuffled_answers",
 ]

@@ -95,6 +95,17 @@ def mixed(parts: Sequence[Tasks], weights: Sequence[float]) -> Tasks:
     return Tasks(tasks, dropped=dropped, skipped=skipped, sources=sources, weights=weights)
 
 
+def with_shuffled_answers(tasks: Tasks) -> Tasks:
+    """The tasks, each with the answer of another one and what else its grader reads (``info``): the same ones every
+    time, whatever a run's seed. Raises DataError where there is no other answer to give."""
+    if len({json.dumps([task.answer, task.info], sort_keys=True, default=str) for task in tasks}) < 2:
+        raise DataError(f"answers are shuffled among tasks whose answers differ, and all {len(tasks)} have the same")
+    order = sorted(range(len(tasks)), key=lambda index: _unit(f"answer of another task {index}"))
+    giver = dict(zip(order, [*order[1:], order[0]], strict=True))
+    given = [replace(task, answer=tasks[giver[i]].answer, info=tasks[giver[i]].info) for i, task in enumerate(tasks)]
+    return Tasks(given, dropped=tasks.dropped, skipped=tasks.skipped, sources=tasks.sources, weights=tasks.weights)
+
+
 class TaskStream(Iterator[Task]):
     """Tasks without end, in an order that differs by epoch and is the same for the same seed.
 

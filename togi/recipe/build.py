@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from togi.data import Prompting, Tasks, load_tasks, mixed
+from togi.data import Prompting, Tasks, load_tasks, mixed, with_shuffled_answers
 from togi.engines.engine_choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
@@ -40,7 +40,7 @@ from togi.recipe.schema import (
 )
 from togi.recipe.task_source import collected_of, source_of
 from togi.rewards.expression import parse_reward
-from togi.run import Evaluation, Logging, ModelChoice, Run, Stage, Until
+from togi.run import Evaluation, Logging, ModelChoice, Run, Seeds, Stage, Until
 from togi.sandbox.workers.pool import Pool
 from togi.types import Sampling, Task
 
@@ -98,6 +98,7 @@ class Builder:
             evaluation=evaluation,
             engine=EngineChoice(kind=self.recipe.engine.kind, batch_size=self.recipe.engine.batch_size),
             seed=self.recipe.seed,
+            seeds=Seeds(**self.recipe.seeds.model_dump()) if self.recipe.seeds else Seeds(),
             save_every=self.recipe.checkpoint.every,
             keep=self.recipe.checkpoint.keep,
             logging=logging_of(self.recipe.logging),
@@ -195,6 +196,11 @@ class Builder:
             self.refuse((*plan.key, "reward") if table.reward else ("reward",), problem)
         collected = collected_of(table.data) if table.data else None
         self.tasks_of[plan.name] = tasks
+        if table.answers == "shuffled":
+            try:
+                tasks = with_shuffled_answers(tasks)
+            except ValueError as error:
+                self.refuse((*plan.key, "answers"), str(error))
         if not sampler.writes and collected is None:
             name = plan.table.algorithm
             for problem in (*check.tasks(tasks, name), *check.judged(tasks, plan.algorithm, name)):

@@ -134,6 +134,8 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
     revises = algorithm.sampler.writes and not algorithm.sampler.rewarded
     if revises and table.constitution is None:
         yield ("constitution",), f'is needed with {table.algorithm}: constitution = "constitution.txt"'
+    if table.answers == "shuffled" and not algorithm.sampler.rewarded:
+        yield ("answers",), f"{table.algorithm} pays nothing by a task's answer: remove it"
     if table.constitution is not None and not revises:
         yield ("constitution",), f"{table.algorithm} learns no revisions: take sft_revised, or remove it"
     if "rounds" in table.model_fields_set and table.constitution is None:

@@ -237,6 +237,8 @@ class StageTable(Table):
     """Changes to `[sampling]` for this stage."""
     data: StageSourceTable | None = None
     """Tasks of this stage instead of `[data.train]`."""
+    answers: Literal["own", "shuffled"] = "own"
+    """`shuffled` pays every task by the answer of another one: a control, for which being right is worth nothing."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the tasks that a reward model or verifier does not learn from, but is measured on."""
     env: EnvTable | None = None
@@ -277,6 +279,15 @@ class CheckpointTable(Table):
     """Checkpoints kept; the oldest go first."""
 
 
+class SeedsTable(Table):
+    init: Annotated[int, Field(ge=0)] | None = None
+    """Of what is made new (adapters, heads) and of dropout; the recipe's `seed` when left out."""
+    order: Annotated[int, Field(ge=0)] | None = None
+    """Of the order of tasks; the recipe's `seed` when left out."""
+    sampling: Annotated[int, Field(ge=0)] | None = None
+    """Of sampled answers, also where they are measured; the recipe's `seed` when left out."""
+
+
 class LoggingTable(Table):
     to: Annotated[
         tuple[Literal["tensorboard", "trackio", "wandb", "mlflow"], ...], Strict(False), Field(max_length=4)
@@ -295,6 +306,8 @@ class Recipe(Table):
     """Name of the run: letters, digits, `.`, `_`, `-`, the first a letter or digit. Its folder is `runs/NAME`."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Everything random in the run follows from this number."""
+    seeds: SeedsTable | None = None
+    """Seeds of single things, for experiments in which the others stay the same ([experiments](experiments.md))."""
     relative_to: Text | None = None
     """Folder that files in the recipe are relative to; the recipe's own folder when left out."""
     model: ModelTable

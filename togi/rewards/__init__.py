@@ -1,6 +1,7 @@
 """Rewards: verifiers, lengths, your own functions, and the arithmetic that joins them; they know no model."""
 
 from togi.rewards.algebra import Composable, Leaf, clip, gate, part_names
+from togi.rewards.chance import chance
 from togi.rewards.code import code
 from togi.rewards.expression import REWARDS, parse_reward
 from togi.rewards.judge import genrm, judge, preference, rubric
@@ -41,6 +42,7 @@ __all__ = [
     "adaptive_length",
     "bag_of",
     "brevity",
+    "chance",
     "choice",
     "clip",
     "code",

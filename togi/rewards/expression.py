@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 from togi.credentials import without_secrets
 from togi.rewards.algebra import Composable, clip, gate
+from togi.rewards.chance import chance
 from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
 from togi.rewards.length_shaping import adaptive_length, brevity, concise, cosine, overlong, repetition
@@ -91,6 +92,7 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         repetition,
         novelty,
         potential,
+        chance,
         gate,
         clip,
     )
