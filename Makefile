@@ -19,6 +19,7 @@ bench: $(VENV)/bench
 	$(BIN)/python benchmarks/grpo_step.py
 	$(BIN)/python benchmarks/preference_step.py
 	$(BIN)/python benchmarks/sandbox.py
+	$(BIN)/python benchmarks/experiment.py
 
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -19,6 +19,7 @@ ROAD = [
     "doctor",
     "redteam",
     "train",
+    "experiment",
     "eval",
     "compare",
     "report",

@@ -45,6 +45,7 @@ FLOORS = {
     "evidence": 5,
     "recipe": 6,
     "report": 6,
+    "experiment": 6,
     "progress": 6,
     "terminal_chat": 6,
     "demo": 6,

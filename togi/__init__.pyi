@@ -73,6 +73,18 @@ from .evidence.after.eval_command import (
 from .evidence.after.play_evaluation import (
     evaluate as evaluate,
 )
+from .experiment.conduct import (
+    conduct as conduct,
+)
+from .experiment.design import (
+    Experiment as Experiment,
+)
+from .experiment.outcome import (
+    read_outcome as read_outcome,
+)
+from .experiment.read_experiment import (
+    read_experiment as read_experiment,
+)
 from .models.load_model import (
     load_model as load_model,
 )

@@ -162,6 +162,39 @@ def train(
     _say(f"Note this elsewhere, to show later that nothing was changed: togi verify {loaded.run.folder} --head {head}")
 
 
+@app.command(sort_key=4.5)
+def experiment(
+    file: Annotated[Path, Parameter(help="File of an experiment (TOML).")],
+    *,
+    folder: Annotated[Path | None, Parameter(help="Its folder; experiments/NAME when left out.")] = None,
+    dry_run: Annotated[bool, Flag, Parameter(help="Print what would run, and what is run once for several.")] = False,
+    together: Annotated[int, Parameter(help="Most jobs at once, as memory allows.")] = 1,
+    allow_changes: Annotated[bool, Flag, Parameter(help="Go on although something was decided otherwise.")] = False,
+) -> None:
+    """Several recipes, several seeds, controls, one answer; the same command again goes on where it stopped."""
+    from togi.experiment.read_experiment import read_experiment
+
+    plan = read_experiment(file)
+    place = folder or Path("experiments") / plan.name
+    from togi.experiment.plan_told import show_plan
+
+    if dry_run:
+        show_plan(plan, Console())
+        from togi.experiment.forecast import forecast
+        from togi.experiment.plan_told import forecast_told
+
+        _say(forecast_told(forecast(plan)))
+        return
+    from togi.experiment.conduct import conduct
+
+    conduct(plan, place, tell=_say, together=together, allow_changes=allow_changes)
+    from togi.experiment.outcome import read_outcome
+    from togi.experiment.outcome_told import show
+
+    show(read_outcome(place), Console())
+    _say(f"The experiment is in {place}. Next: togi report {place}")
+
+
 @app.command(sort_key=5, name="eval")
 def evaluate(
     run: RunPath,
@@ -189,8 +222,15 @@ def evaluate(
 
 
 @app.command(sort_key=6)
-def report(run: RunPath) -> None:
+def report(run: Annotated[Path, Parameter(help="Run folder, or that of an experiment.")]) -> None:
     """One self-contained HTML page: what was trained, whether it worked, and how sure that is."""
+    from togi.experiment.ledger import is_experiment
+
+    if is_experiment(run):
+        from togi.report.experiment_page import write_experiment_report
+
+        _say(str(write_experiment_report(run)))
+        return
     from togi.report import write_report
 
     _say(str(write_report(run)))
@@ -219,18 +259,19 @@ def verify(
     head: Annotated[str, Parameter(help="A head that was noted earlier: was anything before it changed?")] = "",
 ) -> int:
     """Is the run folder as it was written? Holds every file against the events, and prints their head."""
-    from togi.harmless_text import visible
+    from togi.experiment.ledger import job_lines
     from togi.run_folder.integrity import check, find_head, refuse_no_run
 
     refuse_no_run(run)
     found = check(run)
+    jobs, whole = job_lines(run)
     number = find_head(found.chain, head) if head else None
-    lines = found.lines()
+    lines = [*found.lines(), *jobs]
     if head:
         lines.append(HEAD_FOUND.format(number) if number else HEAD_LOST)
     lines.append(f"head: {found.chain.head}")
     Console().print(Text(visible("\n".join(lines))), soft_wrap=True)
-    return FINDING if found.faults or (head and not number) else 0
+    return FINDING if found.faults or not whole or (head and not number) else 0
 
 
 @app.command(sort_key=8)

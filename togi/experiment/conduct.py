@@ -1,0 +1,280 @@
+"""Runs an experiment: one job after another, or several at once, until all are done or the budget is spent.
+
+Each job has a process of its own, so one that fails ends no other. It reads no result: ``outcome.py`` does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from togi.experiment.cell import Order
+from togi.experiment.design import Experiment, ExperimentError, seed_changes
+from togi.experiment.job_cost import job_cost
+from togi.experiment.jobs import Job, jobs_of
+from togi.experiment.ledger import ARMS, LOGS_OF_CELLS, NUMBERS, Ending, Ledger, endings, fault_of
+from togi.harmless_text import shortened
+from togi.interrupt import Interrupted, Interrupts
+from togi.memory import memory_limit
+from togi.run_folder.files import RunFolder, dumps, write_text
+from togi.run_folder.integrity import read_chain
+from togi.sandbox.confine.process_end import ending
+from togi.sandbox.tiers.choose_tier import cores
+
+LOOK, COUNT = 0.1, 5.0  # seconds between two looks at processes, and at the tokens they have spent
+ROOM = 0.8  # of the memory there is that jobs may hold together
+LONGEST = 300  # characters of a reason
+SHARED_FAILED = "what it shares with others failed: "
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """A job at work."""
+
+    job: Job
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    since: float
+
+
+def conduct(
+    experiment: Experiment, folder: Path, *, tell: Tell = print, together: int = 1, allow_changes: bool = False
+) -> None:
+    """Run what is left of an experiment in its folder, at most ``together`` jobs at once. What failed before is tried
+    again.
+
+    Raises ExperimentError when the folder is another experiment's or was changed, ``Interrupted`` after the jobs at
+    work were saved.
+    """
+    if not 1 <= together <= cores():
+        raise ExperimentError(
+            f"--together {together}: this machine has {cores()} cores, so 1 to {cores()} jobs at once"
+        )
+    with RunFolder(folder) as held, Interrupts(tell) as interrupts:
+        ledger = Ledger(held)
+        begun = bool(read_chain(folder).events)
+        ledger.decide(experiment, allow_changes=allow_changes)
+        conductor = Conductor(experiment, ledger, tell, together)
+        if begun and conductor.left:
+            held.event("resumed")
+        try:
+            conductor.go()
+        except Interrupted as stop:
+            with interrupts.deferred():
+                conductor.stop(str(stop))
+            raise
+
+
+class Conductor:
+    """One process's work on an experiment."""
+
+    def __init__(self, experiment: Experiment, ledger: Ledger, tell: Tell, together: int) -> None:
+        self.experiment, self.ledger, self.tell, self.together = experiment, ledger, tell, together
+        self.folder = ledger.path
+        ledger.reckon(endings(read_chain(self.folder)))
+        self.jobs = jobs_of(experiment)
+        self.seconds = {name: each.seconds for name, each in endings(read_chain(self.folder)).items()}
+        self.done = self._found_done()
+        self.left = [job for job in self.jobs if job.name not in self.done]
+        self.working: list[Working] = []
+        self.failed: dict[str, str] = {}
+        self._tokens, self._counted = 0, -COUNT
+        self._memory: float | None = None
+
+    def _found_done(self) -> set[str]:
+        """The jobs that are done. Raises ExperimentError for one whose run was changed since."""
+        ended = endings(read_chain(self.folder))
+        done = {job.name for job in self.jobs if job.name in ended and ended[job.name].how == "done"}
+        for name in sorted(done):
+            if not (self.folder / name).exists():
+                self.tell(f"{name} was done and is gone: it is run again")
+                done.remove(name)
+            elif fault := fault_of(self.folder, name, ended[name]):
+                raise ExperimentError(
+                    f"{self.folder / name} was changed after it was done: {fault}. Put it back, or remove the folder "
+                    "to run it again"
+                )
+        return done
+
+    def go(self) -> None:
+        """Run all that is left."""
+        if not self.left:
+            return
+        if why := self._over_budget():
+            self._end_by_budget(why)
+            return
+        cells = sum(not job.shared for job in self.left)
+        self.tell(f"{cells} cells to run, and {len(self.left) - cells} beginnings that several of them share")
+        while self.left or self.working:
+            self._take_in()
+            if why := self._over_budget():
+                self.stop(why)
+                self._end_by_budget(why)
+                return
+            if len(self.working) < self._room() and (job := self._next()):
+                self._start(job)
+                continue
+            time.sleep(LOOK)
+        self.ledger.folder.event("finished", failed=sorted(self.failed))
+
+    def stop(self, why: str) -> None:
+        """Let the jobs at work save what they have, and wait for them."""
+        for each in self.working:
+            each.process.send_signal(signal.SIGTERM)
+        for each in self.working:
+            self._end(each, "stopped", why, each.process.wait())
+        self.working = []
+
+    def _next(self) -> Job | None:
+        """The next job whose beginning is made; those whose beginning failed are given up."""
+        for job in list(self.left):
+            if job.after in self.failed:
+                self.left.remove(job)
+                self._fail(job, f"{SHARED_FAILED}{self.failed[job.after].removeprefix(SHARED_FAILED)}")
+            elif job.after is None or job.after in self.done:
+                self.left.remove(job)
+                return job
+        return None
+
+    def _room(self) -> int:
+        """How many jobs may be at work at once: the first one alone, since it shows how much memory one takes."""
+        if self.together == 1:
+            return 1
+        if self._memory is None:
+            known = [cost.memory_gb for job in self.jobs if (cost := job_cost(self.folder / job.name)).memory_gb]
+            self._memory = max((each for each in known if each is not None), default=None)
+        if self._memory is None:
+            return 1
+        return max(1, min(self.together, int(ROOM * memory_limit() / 1e9 / self._memory)))
+
+    def _start(self, job: Job) -> None:
+        if self.experiment.function is not None:
+            self._measure(job)
+            return
+        order = Order(
+            recipe=str(self.folder / ARMS / f"{job.arm}.toml"),
+            changes=[*seed_changes(job.seed, self.experiment.vary), f"name={self._run_name(job)}"],
+            folder=str(self.folder / job.name),
+            stages=job.stages,
+            source=None if job.after is None else str(self.folder / job.after),
+            taken=job.taken,
+            parent=os.getpid(),
+        )
+        place = self.folder / LOGS_OF_CELLS / f"{job.name.replace('/', '-')}.log"
+        place.parent.mkdir(exist_ok=True)
+        log = place.open("ab")
+        self.ledger.begin(job)
+        self.tell(f"{job.name}: started" + (f", after {job.after}" if job.after else ""))
+        threads = str(max(1, cores() // self.together))
+        # A session of its own: a Ctrl-C reaches this process alone, which then lets the jobs save.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "togi.experiment.cell", order.text()],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={"OMP_NUM_THREADS": threads, **os.environ}
+            if self.together == 1
+            else {**os.environ, "OMP_NUM_THREADS": threads},
+            start_new_session=True,
+        )
+        self.working.append(Working(job=job, process=process, log=log, since=time.monotonic()))
+
+    def _run_name(self, job: Job) -> str:
+        return f"{self.experiment.name}-{job.name.partition('/')[2]}"[:100]
+
+    def _measure(self, job: Job) -> None:
+        """Ask the experiment's function. Whatever it raises is its own, and ends no other job."""
+        assert self.experiment.function is not None
+        self.ledger.begin(job)
+        begun = time.monotonic()
+        try:
+            numbers = checked(self.experiment.function(job.arm, job.seed), self.experiment.measure)
+        except Exception as error:
+            self._fail(job, f"{type(error).__name__}: {error}", time.monotonic() - begun)
+            return
+        write_text(self.folder / job.name / NUMBERS, dumps(numbers))
+        self._well(job, time.monotonic() - begun)
+
+    def _take_in(self) -> None:
+        """Note the jobs that have ended."""
+        for each in list(self.working):
+            code = each.process.poll()
+            if code is not None:
+                self.working.remove(each)
+                self._end(each, "done" if code == 0 else "failed", "", code)
+
+    def _end(self, each: Working, how: Ending, why: str, code: int) -> None:
+        each.log.close()
+        seconds = time.monotonic() - each.since
+        if code == 0:
+            self._well(each.job, seconds)
+        elif how == "failed":
+            self._fail(each.job, self._reason(each, code), seconds)
+        else:
+            self.ledger.end(each.job, how, seconds=seconds, why=why)
+            self.tell(f"{each.job.name}: {why}, what it has is saved")
+
+    def _well(self, job: Job, seconds: float) -> None:
+        self.ledger.end(job, "done", seconds=seconds)
+        self.done.add(job.name)
+        self.seconds[job.name] = self.seconds.get(job.name, 0.0) + seconds
+        self.tell(f"{job.name}: done in {seconds:.0f} s")
+
+    def _fail(self, job: Job, why: str, seconds: float = 0.0) -> None:
+        why = shortened(why, LONGEST)
+        self.ledger.end(job, "failed", seconds=seconds, why=why)
+        self.failed[job.name] = why
+        self.seconds[job.name] = self.seconds.get(job.name, 0.0) + seconds
+        self.tell(f"{job.name}: failed: {why}")
+
+    def _reason(self, each: Working, code: int) -> str:
+        """The last thing that a job said, which is its error where it could tell one."""
+        lines = Path(each.log.name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        told = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")
+        return told or f"it {ending(code)}" + (f" after saying: {lines[-1]}" if lines else "")
+
+    def _over_budget(self) -> str:
+        """What of the budget is spent, in words; empty as long as nothing is."""
+        budget = self.experiment.budget
+        seconds = sum(self.seconds.values()) + sum(time.monotonic() - each.since for each in self.working)
+        hours = seconds / 3600
+        if budget.hours is not None and hours >= budget.hours:
+            return f"the budget of {budget.hours:g} hours is spent"
+        if budget.money is not None and budget.price_per_hour and hours * budget.price_per_hour >= budget.money:
+            return f"the budget of {budget.money:g} in money is spent"
+        if budget.tokens is not None:
+            if time.monotonic() - self._counted >= COUNT:
+                self._tokens = sum(job_cost(self.folder / job.name).tokens for job in self.jobs)
+                self._counted = time.monotonic()
+            if self._tokens >= budget.tokens:
+                return f"the budget of {budget.tokens:,} tokens is spent"
+        return ""
+
+    def _end_by_budget(self, why: str) -> None:
+        self.ledger.folder.event("budget_spent", why=why)
+        self.tell(f"{why}: the rest is not run, and what is known by now is the result")
+
+
+def checked(numbers: object, measure: str) -> dict[str, float | list[float]]:
+    """What a function gave, as plain numbers. Raises ValueError for what is none, and where the measure is missing."""
+    if not isinstance(numbers, dict):
+        raise ValueError(f"the function gives a dictionary of numbers, got {type(numbers).__name__}")
+    if measure not in numbers:
+        raise ValueError(
+            f"the function gave no {measure!r}, which is the measure; it gave {', '.join(map(str, numbers))}"
+        )
+    try:
+        return {
+            str(name): [float(each) for each in value] if hasattr(value, "__len__") else float(value)
+            for name, value in numbers.items()
+        }
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the function gives numbers, each one number or a list of them: {error}") from error

@@ -1,0 +1,174 @@
+"""What an experiment is, decided before anything runs: its question, its arms, its seeds and its rule, as plain
+nouns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from togi.run import BASE, Chance, Run, Seeds
+from togi.run_folder.files import digest
+from togi.run_folder.run_description import made_of
+
+ALL: tuple[Chance, ...] = ("init", "order", "sampling")
+Taken = Literal["every", "best", "majority"]
+Numbers = Mapping[str, float | Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What ends an experiment with what is known by then; None is no bound."""
+
+    hours: float | None = None
+    tokens: int | None = None
+    money: float | None = None
+    price_per_hour: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One of the things compared. ``run`` is its recipe, built; None where a function measures it.
+
+    ``stages`` is how many of the run's stages are trained (None: all). ``control`` says that it is one, and ``about``
+    in a sentence what it is. ``taken`` says which of a task's attempts counts: every one, the best of them, or the
+    answer that most of them give.
+    """
+
+    name: str
+    run: Run | None = None
+    stages: int | None = None
+    control: bool = False
+    about: str = ""
+    taken: Taken = "every"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Arms times seeds, and what decides between them.
+
+    ``measure`` is ``pass@K`` or ``score`` of held-out tasks, or, with ``function``, one of the numbers that it gives;
+    ``smallest_effect`` is in its unit. Arms are compared with ``against``: an arm, or "base", the untrained model.
+    ``rule`` says what an arm must be for the answer to be go. ``vary`` says what differs between seeds.
+    """
+
+    name: str
+    question: str
+    measure: str
+    smallest_effect: float
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    rule: Literal["better", "no worse"] = "better"
+    against: str = BASE
+    vary: tuple[Chance, ...] = ALL
+    level: float = 0.95
+    budget: Budget = field(default_factory=Budget)
+    function: Callable[[str, int], Numbers] | None = None
+
+    def __post_init__(self) -> None:
+        refuse(self)
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[[str, int], Numbers],
+        *,
+        name: str,
+        question: str,
+        arms: Sequence[str],
+        measure: str,
+        smallest_effect: float,
+        seeds: int | Sequence[int],
+        against: str | None = None,
+        controls: Sequence[str] = (),
+        rule: Literal["better", "no worse"] = "better",
+        level: float = 0.95,
+    ) -> Experiment:
+        """An experiment on anything that can be measured: ``function(arm, seed)`` gives numbers by name, each one
+        number or one a task, and ``measure`` is that which decides. Arms are compared with the first, unless
+        ``against`` names another; ``controls`` are those that are controls. Higher is better."""
+        return cls(
+            name=name,
+            question=question,
+            measure=measure,
+            smallest_effect=smallest_effect,
+            arms=tuple(Arm(name=arm, control=arm in controls) for arm in (*arms, *controls)),
+            seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds),
+            against=against or next(iter(arms), ""),
+            rule=rule,
+            level=level,
+            function=function,
+        )
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """All that is decided beforehand, as plain values, with the digests of data and files."""
+        arms = {
+            arm.name: {
+                **({"stages": arm.stages} if arm.stages is not None else {}),
+                "control": arm.control,
+                "about": arm.about,
+                "taken": arm.taken,
+                **(made_of(arm.run) if arm.run else {}),
+            }
+            for arm in self.arms
+        }
+        own = ("name", "question", "measure", "smallest_effect", "rule", "against", "level")
+        return {
+            **{key: getattr(self, key) for key in own},
+            "seeds": list(self.seeds),
+            "vary": list(self.vary),
+            "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
+            "arms": arms,
+        }
+
+
+class ExperimentError(ValueError):
+    """An experiment that cannot be run, or would show nothing; the message says what to do."""
+
+
+def refuse(experiment: Experiment) -> None:
+    """Raises ExperimentError for what no run could mend."""
+    names = [arm.name for arm in experiment.arms]
+    if not names:
+        raise ExperimentError("an experiment compares arms, and there is none: add [arms.NAME]")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ExperimentError(f"two arms are called {twice[0]!r}: give one another name")
+    if BASE in names:
+        raise ExperimentError('no arm is called "base": that is the untrained model')
+    if len(set(experiment.seeds)) < len(experiment.seeds):
+        raise ExperimentError("a seed is named twice: name each once")
+    if len(experiment.seeds) < 2:
+        raise ExperimentError(
+            "one seed says nothing of how far runs differ by chance, so no interval can be given: set seeds = 3 or "
+            "more. A single run is togi train RECIPE, and togi eval RUN measures it"
+        )
+    known = names if experiment.function else [BASE, *names]
+    if experiment.against not in known:
+        raise ExperimentError(f"against = {experiment.against!r} is no arm: there is {', '.join(known)}")
+    if experiment.against != BASE and len(names) < 2:
+        raise ExperimentError(f"{experiment.against} is compared with nothing: add another arm")
+    if all(arm.control for arm in experiment.arms if arm.name != experiment.against):
+        raise ExperimentError("all arms are controls: add the arm that they are controls of")
+    if experiment.budget.money is not None and experiment.budget.price_per_hour is None:
+        raise ExperimentError("budget.money needs budget.price_per_hour: what an hour of this machine costs")
+    if not experiment.smallest_effect > 0:
+        raise ExperimentError(f"smallest_effect is above 0; got {experiment.smallest_effect:g}")
+
+
+def seeded(run: Run, seed: int, vary: Sequence[Chance]) -> Run:
+    """The run with another seed for what varies. What all varies with is the seed of the whole run."""
+    if set(vary) == set(ALL):
+        return replace(run, seed=seed, recipe={**run.recipe, "seed": seed})
+    own = dict.fromkeys(vary, seed)
+    seeds = {**run.recipe.get("seeds", {}), **own}
+    return replace(run, seeds=Seeds(**seeds), recipe={**run.recipe, "seeds": seeds})
+
+
+def seed_changes(seed: int, vary: Sequence[Chance]) -> list[str]:
+    """The same as changes to a recipe."""
+    return [f"seed={seed}"] if set(vary) == set(ALL) else [f"seeds.{chance}={seed}" for chance in vary]
+
+
+def plan_digest(experiment: Experiment) -> str:
+    return digest(experiment.plan)

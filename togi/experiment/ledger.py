@@ -1,0 +1,186 @@
+"""The folder of an experiment: what was decided, and what became of each job. It runs nothing.
+
+What was decided is written down and vouched for by the first event; a file that was changed since is refused by name.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from togi.experiment.design import Experiment, ExperimentError
+from togi.experiment.jobs import CELLS, Job
+from togi.run_folder.files import RunFolder, digest, write_text
+from togi.run_folder.integrity import Chain, Vouched, chain_faults, check, file_faults, find_head, read_chain, vouched
+from togi.run_folder.links import EVENTS
+from togi.run_folder.manifest import recipe_changes
+
+PLAN, ARMS, LOGS_OF_CELLS, NUMBERS = "plan.json", "arms", "logs", "numbers.json"
+Ending = Literal["done", "failed", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a job's last process ended: ``head`` is that of its run's events, ``why`` what a failed one said, ``seconds``
+    of all its processes together."""
+
+    how: Ending | Literal["begun"]
+    head: str = ""
+    why: str = ""
+    seconds: float = 0.0
+
+
+class Ledger:
+    """The folder of one experiment, held by one process."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder, self.path = folder, folder.path
+
+    def decide(self, experiment: Experiment, *, allow_changes: bool) -> None:
+        """Write down what is decided, or make sure that it is what was decided. Raises ExperimentError."""
+        plan = json.loads(json.dumps(experiment.plan, default=str))
+        chain = read_chain(self.path)
+        if not chain.events:
+            if (self.path / PLAN).exists():
+                raise ExperimentError(f"{self.path} holds {PLAN} but no {EVENTS}: name another folder with --folder")
+            self.folder.event("decided", plan=digest(plan), files=self._write(experiment, plan))
+            return
+        own = {path: told for path, told in vouched(chain.events).files.items() if not path.startswith(f"{CELLS}/")}
+        faults = [*chain_faults(self.path, chain), *file_faults(self.path, Vouched(files=own))]
+        if faults:
+            raise ExperimentError(
+                f"{self.path} is not as it was written: {faults[0]}. Put it back, or name another folder with --folder"
+            )
+        before = read_plan(self.path)
+        changes = list(_changes(before, plan))
+        if changes and not allow_changes:
+            listing = "\n  ".join(changes)
+            raise ExperimentError(
+                f"{self.path} was decided otherwise before it began:\n  {listing}\nUndo the change, name another "
+                "folder with --folder, or go on with --allow-changes: the page will keep saying so"
+            )
+        if changes:
+            _refuse_other_runs(before, plan, endings(chain))
+            self.folder.event("changed", changes=changes, files=self._write(experiment, plan))
+
+    def _write(self, experiment: Experiment, plan: Mapping[str, Any]) -> dict[str, str]:
+        files = {PLAN: write_text(self.path / PLAN, json.dumps(plan, indent=1))}
+        for arm in experiment.arms:
+            if arm.run is not None:
+                place = f"{ARMS}/{arm.name}.toml"
+                files[place] = write_text(self.path / place, tomli_w.dumps(arm.run.recipe))
+        return files
+
+    def begin(self, job: Job) -> None:
+        self.folder.event("begun", job=job.name)
+
+    def reckon(self, ended: Mapping[str, Ended]) -> None:
+        """Note how long those worked that were killed, as far as their own events tell."""
+        begun = {str(e["job"]): _seconds(e) for e in read_chain(self.path).events if e.get("event") == "begun"}
+        for job in (name for name, each in ended.items() if each.how == "begun"):
+            last = read_chain(self.path / job).events[-1:]
+            seconds = max(0.0, _seconds(last[0]) - begun[job]) if last else 0.0
+            self.folder.event("ended", job=job, how="stopped", seconds=seconds, why="killed")
+
+    def end(self, job: Job, how: Ending, *, seconds: float, why: str = "") -> None:
+        """Note how a job's process ended, and of one that is done the head of its events."""
+        place = self.path / job.name
+        head = read_chain(place).head if how == "done" else ""
+        numbers = {"files": self.folder.marks(place / NUMBERS)} if (place / NUMBERS).exists() else {}
+        told = {name: value for name, value in (("head", head), ("why", why)) if value}
+        self.folder.event("ended", job=job.name, how=how, seconds=round(seconds, 3), **told, **numbers)
+
+
+def read_plan(folder: Path) -> dict[str, Any]:
+    """What was decided. Raises ExperimentError for a folder that holds no experiment."""
+    try:
+        plan = json.loads((folder / PLAN).read_bytes().decode())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ExperimentError(f"{folder}: no experiment, since its {PLAN} cannot be read ({error})") from error
+    if not isinstance(plan, dict) or not isinstance(plan.get("arms"), dict):
+        raise ExperimentError(f"{folder / PLAN} is no plan of an experiment")
+    return plan
+
+
+def is_experiment(folder: Path) -> bool:
+    return (folder / PLAN).is_file()
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Every value that was decided otherwise. Where recipes lie, and what is shown where, decides nothing."""
+    yield from (
+        change
+        for change in recipe_changes(before, now)
+        if not any(
+            f".recipe.{place}" in change.partition(":")[0] for place in ("relative_to", "logging", "model.device")
+        )
+    )
+
+
+def _refuse_other_runs(before: Mapping[str, Any], now: Mapping[str, Any], ended: Mapping[str, Ended]) -> None:
+    """What was begun under one recipe cannot go on under another. Raises ExperimentError."""
+    for name, arm in before["arms"].items():
+        begun = [job for job in ended if job.startswith(f"{CELLS}/{name}-")]
+        changes = list(_changes({"arms": {name: arm}}, {"arms": {name: now["arms"].get(name)}}))
+        if begun and changes:
+            raise ExperimentError(
+                f"the arm {name} has begun ({begun[0]}) and cannot change: {changes[0]}. Give the new one another "
+                "name, or take another folder with --folder"
+            )
+
+
+def endings(chain: Chain) -> dict[str, Ended]:
+    """How each job stands that was ever begun, by its name."""
+    found: dict[str, Ended] = {}
+    for event in chain.events:
+        job = str(event.get("job", ""))
+        if event.get("event") == "begun":
+            found[job] = Ended(how="begun", seconds=found[job].seconds if job in found else 0.0)
+        elif event.get("event") == "ended":
+            before = found[job].seconds if job in found else 0.0
+            found[job] = Ended(
+                how=event["how"],
+                head=str(event.get("head", "")),
+                why=str(event.get("why", "")),
+                seconds=before + float(event["seconds"]),
+            )
+    return found
+
+
+def _seconds(event: Mapping[str, Any]) -> float:
+    """When an event was."""
+    return calendar.timegm(time.strptime(str(event["time"]), "%Y-%m-%dT%H:%M:%SZ"))
+
+
+def fault_of(folder: Path, job: str, ended: Ended) -> str | None:
+    """What is wrong with the run of a job that was done; None when it is as it was. It may have been measured since."""
+    place = folder / job
+    if not place.is_dir():
+        return "is gone"
+    if (place / NUMBERS).exists():
+        known = vouched(read_chain(folder).events).files
+        faults = list(file_faults(folder, Vouched(files={f"{job}/{NUMBERS}": known.get(f"{job}/{NUMBERS}", "")})))
+        return str(faults[0]) if faults else None
+    found = check(place)
+    if found.faults:
+        return str(found.faults[0])
+    return None if find_head(found.chain, ended.head) else "has other events than when it was done"
+
+
+def job_lines(folder: Path) -> tuple[list[str], bool]:
+    """What is found of every job that was done, a line each, and whether all are as they were; nothing for a run."""
+    if not is_experiment(folder):
+        return [], True
+    done = {job: ended for job, ended in endings(read_chain(folder)).items() if ended.how == "done"}
+    found = {job: fault_of(folder, job, ended) for job, ended in sorted(done.items())}
+    lines = [
+        f"✓ {job}: as it was when it was done" if fault is None else f"✗ {job} {fault}" for job, fault in found.items()
+    ]
+    return lines, not any(found.values())

@@ -1,0 +1,247 @@
+"""What came of an experiment, read from its folder alone: scores by arm, seed and task, costs, failures, and the
+claims.
+
+It trains nothing and shows nothing. A cell that failed, or was changed since, has no scores: it is told, and what it
+could have been is bounded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from togi.evidence.experiment.verdict import ArmVerdict, Verdict, verdict
+from togi.experiment.held_out_numbers import Reading, numbers_of
+from togi.experiment.job_cost import JobCost, job_cost, together
+from togi.experiment.jobs import CELLS, SHARED, cell_name
+from togi.experiment.ledger import NUMBERS, Ended, endings, fault_of, read_plan
+from togi.report.read_run import RunData, read_run
+from togi.run import BASE
+from togi.run_folder.integrity import Chain, read_chain
+from togi.run_folder.links import EVENTS
+from togi.statistics.intervals import Array
+
+State = Literal["done", "failed", "stopped", "begun", "not run", "changed"]
+Decision = Literal["go", "stop", "not decided"]
+SHARES = (0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """An arm with a seed: its number at each held-out task, None where it has none, and ``why`` not. ``base`` are those
+    of the untrained model, ``cost`` what it cost beside what it shares."""
+
+    arm: str
+    seed: int
+    state: State
+    why: str = ""
+    numbers: Mapping[str, float] | None = None
+    base: Mapping[str, float] | None = None
+    cost: JobCost = field(default_factory=JobCost)
+    data: RunData | None = None
+
+    @property
+    def place(self) -> str:
+        return cell_name(self.arm, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """A beginning that several cells share: its run, its cost, and how many jobs took it over."""
+
+    place: str
+    takers: int
+    cost: JobCost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """``scores`` are tables [seeds, tasks] by arm, "base" among them where the untrained model was measured; ``found``
+    is None where they carry no claim, and ``unclaimed`` says why."""
+
+    folder: Path
+    plan: Mapping[str, Any]
+    chain: Chain
+    cells: tuple[Cell, ...]
+    beginnings: tuple[Beginning, ...]
+    scores: Mapping[str, Array]
+    found: Verdict | None
+    unclaimed: str = ""
+
+    @property
+    def treatments(self) -> list[str]:
+        return [name for name in self.plan["arms"] if not self.plan["arms"][name]["control"]]
+
+    def of_arm(self, arm: str) -> list[Cell]:
+        return [cell for cell in self.cells if cell.arm == arm]
+
+    @property
+    def missing(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell.numbers is None]
+
+    @property
+    def changes(self) -> list[str]:
+        """What was decided otherwise on the way."""
+        told = [event.get("changes", []) for event in self.chain.events if event.get("event") == "changed"]
+        return [str(change) for changes in told for change in changes]
+
+    @property
+    def spent_budget(self) -> str:
+        """What of the budget was spent before all was run; empty where nothing was."""
+        kinds = [event for event in self.chain.events if event.get("event") in ("budget_spent", "finished")]
+        return str(kinds[-1].get("why", "")) if kinds else ""
+
+    def decision(self, one: ArmVerdict) -> Decision:
+        """What the rule, decided beforehand, makes of a claim."""
+        claim = one.compared.claim
+        if self.plan["rule"] == "no worse":
+            good = claim in ("better", "equivalent") or one.compared.not_worse
+            return "go" if good else "stop" if claim == "worse" else "not decided"
+        if claim == "better":
+            return "not decided" if one.evidence == "none" else "go"
+        return "stop" if claim in ("worse", "equivalent") else "not decided"
+
+
+def read_outcome(folder: Path) -> Outcome:
+    """Read an experiment's folder, finished or not. Raises ExperimentError where it holds none."""
+    plan, chain = read_plan(folder), read_chain(folder)
+    ended = endings(chain)
+    reading = Reading(folder=folder, measure=plan["measure"])
+    cells = tuple(
+        _cell(folder, arm, table, seed, ended, reading) for arm, table in plan["arms"].items() for seed in plan["seeds"]
+    )
+    scores = dict(_tables(plan, cells))
+    found, why = _claims(plan, scores)
+    return Outcome(
+        folder=folder,
+        plan=plan,
+        chain=chain,
+        cells=cells,
+        beginnings=tuple(_beginnings(folder)),
+        scores=scores,
+        found=found,
+        unclaimed=why,
+    )
+
+
+def _cell(
+    folder: Path, arm: str, table: Mapping[str, Any], seed: int, ended: Mapping[str, Ended], reading: Reading
+) -> Cell:
+    job = cell_name(arm, seed)
+    place, how = folder / job, ended.get(job)
+    if how is None:
+        return Cell(arm=arm, seed=seed, state="not run", why="it was not run")
+    cost = job_cost(place)
+    if how.how != "done":
+        return Cell(arm=arm, seed=seed, state=how.how, why=how.why or "it has not finished", cost=cost)
+    if fault := fault_of(folder, job, how):
+        return Cell(arm=arm, seed=seed, state="changed", why=f"it was changed after it was done: {fault}", cost=cost)
+    if (place / NUMBERS).exists():
+        return Cell(
+            arm=arm,
+            seed=seed,
+            state="done",
+            numbers=_of_function(place / NUMBERS, reading.measure),
+            cost=JobCost(seconds={"measure": how.seconds}),
+        )
+    data = read_run(place)
+    by_model = {record["model"]: record for record in data.evaluations}
+    base = numbers_of(reading, arm, by_model[BASE], "every") if BASE in by_model else None
+    last = numbers_of(reading, arm, data.evaluations[-1], table["taken"]) if data.evaluations else None
+    return Cell(
+        arm=arm,
+        seed=seed,
+        state="done",
+        why="" if last else "nothing was measured",
+        numbers=last,
+        base=None if table["taken"] == "every" and table.get("stages") == 0 else base,
+        cost=cost,
+        data=data,
+    )
+
+
+def _of_function(path: Path, measure: str) -> dict[str, float]:
+    value = json.loads(path.read_bytes().decode())[measure]
+    values = value if isinstance(value, list) else [value]
+    return {str(number): float("nan") if each is None else float(each) for number, each in enumerate(values)}
+
+
+def _tables(plan: Mapping[str, Any], cells: Sequence[Cell]) -> Iterator[tuple[str, Array]]:
+    """A table [seeds, tasks] an arm, nan where there is no score."""
+    tasks = list(dict.fromkeys(task for cell in cells for task in (cell.numbers or {})))
+    if not tasks:
+        return
+    seeds = plan["seeds"]
+    known = {seed: cell.base for cell in reversed(cells) if cell.base for seed in [cell.seed]}
+    if known:
+        rows = [_row(known.get(seed), tasks) for seed in seeds]
+        # What is untrained differs between seeds only by sampling, and where that is the same it is one measurement.
+        yield (
+            BASE,
+            np.array(rows if "sampling" in plan["vary"] else [row for row in rows if not np.isnan(row).all()][:1]),
+        )
+    for arm in plan["arms"]:
+        own = {cell.seed: cell.numbers for cell in cells if cell.arm == arm}
+        yield arm, np.array([_row(own[seed], tasks) for seed in seeds])
+
+
+def _row(numbers: Mapping[str, float] | None, tasks: Sequence[str]) -> Array:
+    return np.array([(numbers or {}).get(task, float("nan")) for task in tasks])
+
+
+def _claims(plan: Mapping[str, Any], scores: Mapping[str, Array]) -> tuple[Verdict | None, str]:
+    """What the scores prove, or why nothing can be claimed."""
+    against = plan["against"]
+    if against not in scores:
+        return None, f"{'the untrained model' if against == BASE else against} has no score yet"
+    named = [name for name in plan["arms"] if name in scores and np.isfinite(scores[name]).any()]
+    lost = [name for name in plan["arms"] if name not in named]
+    if not [name for name in named if name != against and not plan["arms"][name]["control"]]:
+        return None, "no arm has a score yet"
+    controls = [name for name in named if plan["arms"][name]["control"] and name != against]
+    tables = {name: scores[name] for name in dict.fromkeys([against, *named])}
+    untrained = [BASE] if BASE in tables and len(tables[BASE]) == 1 else []
+    try:
+        found = verdict(
+            tables,
+            reference=against,
+            margin=plan["smallest_effect"],
+            controls=controls,
+            untrained=untrained,
+            level=plan["level"],
+            bounds=SHARES if plan["measure"].startswith("pass@") else None,
+        )
+    except ValueError as error:
+        return None, str(error)
+    return found, f"no score of {', '.join(lost)}" if lost else ""
+
+
+def _beginnings(folder: Path) -> Iterator[Beginning]:
+    sources = [
+        Path(str(event.get("source"))).name
+        for path in sorted([*(folder / CELLS).glob("*"), *(folder / SHARED).glob("*")])
+        if (path / EVENTS).exists()
+        for event in read_chain(path).events
+        if event.get("event") == "adopted"
+    ]
+    for path in sorted((folder / SHARED).glob("*")):
+        yield Beginning(place=f"{SHARED}/{path.name}", takers=sources.count(path.name), cost=job_cost(path))
+
+
+def cost_of(outcome: Outcome, arm: str) -> JobCost:
+    """What an arm's cells have cost, beside what they share."""
+    return together(cell.cost for cell in outcome.of_arm(arm))
+
+
+def cost_of_all(outcome: Outcome) -> JobCost:
+    return together([*(cell.cost for cell in outcome.cells), *(each.cost for each in outcome.beginnings)])
+
+
+def saved_seconds(outcome: Outcome) -> float:
+    """What it would have taken to run every shared beginning again for each job that took it over."""
+    return sum(each.cost.total_seconds * max(0, each.takers - 1) for each in outcome.beginnings)
