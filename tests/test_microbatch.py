@@ -17,7 +17,7 @@ def test_every_sample_is_in_one_microbatch(budget: int) -> None:
     parts = microbatches(made, budget)
     assert sorted(i for part in parts for i in part) == list(range(len(made)))
     for part in parts:
-        assert len(part) == 1 or packed_length([made[i] for i in part]) <= budget
+        assert len(part) == 1 or packed_length([made[i] for i in part]) <= max(budget, 16)  # twice the longest prompt
 
 
 def test_groups_stay_together_when_they_fit() -> None:
@@ -58,3 +58,16 @@ def test_what_shares_most_stays_together_when_a_group_is_split() -> None:
     made = [sample("aaaz"), sample("bbby"), sample("aaax"), sample("bbbw")]
     assert microbatches(made, 5) == [[2, 0], [3, 1]]
     assert microbatches(made, 10) == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "budget", "parts"),
+    [
+        (20, 10, [[0, 1, 2, 3]]),  # 28 tokens: less than two prompts
+        (5, 10, [[0, 1], [2, 3]]),  # 9 tokens each, of which 5 are computed twice
+        (3, 10, [[0, 1, 2], [3]]),
+        (3, 5, [[0], [1], [2], [3]]),  # two attempts would have 7 tokens, and two prompts have 6
+    ],
+)
+def test_a_long_prompt_is_not_computed_for_few_tokens(prompt: int, budget: int, parts: list[list[int]]) -> None:
+    assert microbatches([sample("p" * prompt + 2 * letter) for letter in "abcd"], budget) == parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from togi.models.trie import packed_length
+from togi.models.trie import packed_length, shared_length
 from togi.types import Sample, Unit
 
 
@@ -12,7 +12,8 @@ def microbatches(samples: Sequence[Sample], budget: int, unit: Unit = "sample") 
     """Indices of the samples, every one once, in parts of at most ``budget`` distinct tokens.
 
     Groups, whose samples share a prompt, stay together when they fit and are split otherwise, but never with ``unit``
-    "group". What is longer than the budget and may not be split is a part of its own.
+    "group". What is longer than the budget and may not be split is a part of its own. A part of a group behind a long
+    prompt may have twice that prompt's tokens, since each part computes the prompt anew.
     """
     groups: dict[int, list[int]] = {}
     for i, sample in enumerate(samples):
@@ -31,11 +32,13 @@ def microbatches(samples: Sequence[Sample], budget: int, unit: Unit = "sample") 
 
 
 def _split(samples: Sequence[Sample], group: Sequence[int], budget: int) -> list[list[int]]:
+    # Neighbours in this order share the most, and what the outermost share is shared by all.
+    order = sorted(group, key=lambda i: samples[i].ids.tolist())
+    budget = max(budget, 2 * shared_length(samples[order[0]], samples[order[-1]]))
     if packed_length([samples[i] for i in group]) <= budget:
         return [list(group)]
-    # Neighbours in this order share the most.
     pieces: list[list[int]] = [[]]
-    for i in sorted(group, key=lambda i: samples[i].ids.tolist()):
+    for i in order:
         if pieces[-1] and packed_length([samples[j] for j in (*pieces[-1], i)]) > budget:
             pieces.append([])
         pieces[-1].append(i)

@@ -21,12 +21,12 @@ IntArray = NDArray[np.int64]
 
 # One attention call costs about as much as this many query-key pairs: below it, padding is cheaper than a further call.
 _CALL_IN_PAIRS = 1 << 15
-# Bounds of one call, so that its score matrices stay small whatever the context length.
-_MAX_QUERIES = 512
+# Bounds of one call: its scores stay in the processor's cache whatever the context length, and half of the keys that a
+# long piece would mask are not looked at.
+_MAX_QUERIES, _MAX_PAIRS = 128, 1 << 18
 # Sizes are rounded up to these: a matrix product of a new shape is first compiled, and freed memory of an old shape
 # does not fit it.
 NODES, _SIDE = 64, 16
-_MAX_PAIRS = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +78,11 @@ def layout(samples: Sequence[Sample]) -> Trie:
         nodes=tuple(nodes[b] for b in range(len(samples))),
         pieces=tuple(_pieces(paths)),
     )
+
+
+def shared_length(one: Sample, other: Sample) -> int:
+    """How many tokens two samples begin with in common."""
+    return _common_prefix(one.ids, other.ids)
 
 
 def packed_length(samples: Sequence[Sample]) -> int:

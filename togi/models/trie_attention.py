@@ -38,11 +38,13 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Call:
-    """A block for one number of heads: flat row numbers into [N * heads, D], and what a query may see."""
+    """A block for one number of heads: flat row numbers into [N * heads, D], and what a query may see
+    [R, 1, 1, Q, K], where every query sees the first ``open`` keys."""
 
     query: Tensor
     key: Tensor
     mask: Tensor
+    open: int
     used: Tensor | None
     batch: int
 
@@ -78,11 +80,13 @@ class Plan:
             if window is not None:
                 hidden |= ahead <= -window
             mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
+            closed = torch.nonzero((hidden & block.used_RQ.unsqueeze(-1)).any(1).any(0))
             calls.append(
                 _Call(
                     query=query.reshape(-1),
                     key=(block.key_RK.view(rows, 1, keys) * kv_heads + kv_head).reshape(-1),
                     mask=mask.view(rows, 1, 1, -1, keys),
+                    open=int(closed[0]) if len(closed) else keys,
                     used=None if bool(block.used_RQ.all()) else used.reshape(rows * kv_heads, -1, 1).to(dtype),
                     batch=rows * kv_heads,
                 )
@@ -156,14 +160,14 @@ def _rows(x: Tensor, index: Tensor, call: _Call) -> Tensor:
 def _weights(
     q: Tensor, k: Tensor, call: _Call, form: AttentionForm, *, slope: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention weights [R * Hkv, G * Q, K], and with ``slope`` what a soft cap multiplies gradients by; padded queries
-    see their first keys only."""
+    """Attention weights [R * Hkv, G * Q, K], and with ``slope`` what a soft cap multiplies gradients by; what padded
+    queries give is read by nobody."""
     scores = torch.bmm(_rows(q, call.query, call), _rows(k, call.key, call).transpose(1, 2))
     scores = form.bent(scores)
     bend = 1 - (scores / form.softcap).square() if slope and form.softcap is not None else None
     rows, queries = call.mask.shape[0], call.mask.shape[3]
     by_head = (rows, call.batch // rows, -1, queries)
-    scores.view(*by_head, scores.shape[-1]).add_(call.mask)
+    scores.view(*by_head, scores.shape[-1])[..., call.open :].add_(call.mask[..., call.open :])
     sink = None
     if form.sinks is not None:
         # One score a query head: [1, Hkv, G, 1, 1] -> [R * Hkv, G * Q, 1].
