@@ -230,8 +230,7 @@ class StageTable(Table):
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     """Largest gradient norm; longer gradients are scaled down to it."""
     tokens_per_microbatch: Count | None = None
-    """Most distinct tokens learned from at once, or twice those of a long prompt: memory against speed, never the
-    result; 600 when left out."""
+    """Most distinct tokens at once (or twice a prompt's): memory against speed, never the result; 600 if left out."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Fields of the algorithm, such as `clip_high = 0.28`."""
     sampling: SamplingTable = SamplingTable()
