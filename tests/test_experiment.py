@@ -69,6 +69,8 @@ REFUSED = [
     ([], {"arms": "[arms.base]\n"}, 'no arm is called "base"'),
     ([], {"arms": "[arms.a]\nchanges = ['data.test.seed=5']\n[arms.b]\n"}, "measured on different tasks"),
     ([], {"arms": "[arms.a]\n[arms.b]\nchanges = ['evaluation.attempts=4']\n"}, "different ways (evaluation.attempts"),
+    ([], {"arms": "[arms.a]\n[arms.b]\nchanges = ['evaluation.reward.score=exact()']\n"}, "evaluation.reward.score"),
+    ([], {"arms": "[arms.a]\n[arms.b]\nchanges = ['sampling.max_tokens=3']\n"}, "(evaluation.sampling.max_tokens"),
     ([], {"arms": "[arms.a]\nchanges = ['stage.hone.stepz=5']\n"}, "arm a: command line: stage.hone.stepz: unknown"),
     ([], {"arms": "[arms.a]\nchange = ['x=5']\n"}, "unknown key; did you mean 'changes'?"),
     ([], {"arms": "[arms.a]\nrecipe = 'nowhere.toml'\n"}, "no such recipe"),

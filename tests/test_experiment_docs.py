@@ -4,12 +4,11 @@ read."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from test_docs import folder, write_files  # noqa: F401
-from test_recipe_docs import default, kind
+from test_recipe_docs import rows
 
 from togi.experiment.controls import CONTROLS
 from togi.experiment.jobs import jobs_of
@@ -21,16 +20,9 @@ DOCS = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
 TABLES = ExperimentFile.model_json_schema()["$defs"]
 
 
-def rows(table: str) -> Iterator[str]:
-    schema = TABLES[table]
-    required = schema.get("required", [])
-    for name, field in schema["properties"].items():
-        yield f"| `{name}` | {kind(field)} | {default(name, field, required)} | {field['description']} |"
-
-
 @pytest.mark.parametrize("table", TABLES)
 def test_every_key_is_documented(table: str) -> None:
-    expected = "\n".join(rows(table))
+    expected = "\n".join(rows(table, TABLES))
     assert expected in DOCS, "docs/experiments.md should hold these lines:\n" + expected
 
 

@@ -167,6 +167,11 @@ def test_a_spent_budget_stops_with_what_is_known(tmp_path: Path) -> None:
     assert len(run(tmp_path, experiment).missing) == len(outcome.missing)
 
 
+def test_an_arm_whose_name_leads_elsewhere_is_refused() -> None:
+    with pytest.raises(ExperimentError, match="names no arm"):
+        planned(arms=["greedy", "../planner"])
+
+
 WRONG = [
     ({}, "gave no 'return'"),
     ({"return": "much"}, "gives numbers"),

@@ -45,8 +45,8 @@ def default(name: str, field: dict[str, Any], required: list[str]) -> str:
     return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`"
 
 
-def rows(table: str) -> Iterator[str]:
-    schema = TABLES[table]
+def rows(table: str, tables: dict[str, dict[str, Any]] = TABLES) -> Iterator[str]:
+    schema = tables[table]
     required = schema.get("required", [])
     for name, field in schema["properties"].items():
         yield f"| `{name}` | {kind(field)} | {default(name, field, required)} | {field['description']} |"

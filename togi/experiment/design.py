@@ -3,12 +3,12 @@ nouns."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from togi.run import BASE, Chance, Run, Seeds
-from togi.run_folder.files import digest
 from togi.run_folder.run_description import made_of
 
 ALL: tuple[Chance, ...] = ("init", "order", "sampling")
@@ -132,6 +132,8 @@ def refuse(experiment: Experiment) -> None:
     names = [arm.name for arm in experiment.arms]
     if not names:
         raise ExperimentError("an experiment compares arms, and there is none: add [arms.NAME]")
+    if odd := [name for name in names if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,99}", name)]:
+        raise ExperimentError(f"{odd[0]!r} names no arm: letters, digits, - and _, the first a letter")
     if twice := [name for name in names if names.count(name) > 1]:
         raise ExperimentError(f"two arms are called {twice[0]!r}: give one another name")
     if BASE in names:
@@ -168,7 +170,3 @@ def seeded(run: Run, seed: int, vary: Sequence[Chance]) -> Run:
 def seed_changes(seed: int, vary: Sequence[Chance]) -> list[str]:
     """The same as changes to a recipe."""
     return [f"seed={seed}"] if set(vary) == set(ALL) else [f"seeds.{chance}={seed}" for chance in vary]
-
-
-def plan_digest(experiment: Experiment) -> str:
-    return digest(experiment.plan)

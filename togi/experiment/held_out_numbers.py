@@ -22,6 +22,9 @@ from togi.rewards.verifiers import Verifier
 from togi.statistics import pass_at_k
 from togi.types import Task, Trajectory, Turn
 
+Tallies = dict[str, tuple[int, int]]
+"""By task: right attempts, and scored ones."""
+
 
 @dataclass(kw_only=True)
 class Reading:
@@ -62,6 +65,15 @@ def _number(reading: Reading, arm: str, record: EvaluationRecord, task: TaskReco
     if reading.k is None:
         return sum(worth) / len(worth)
     return float(pass_at_k(len(worth), round(sum(worth)), reading.k))
+
+
+def tallies_of(record: EvaluationRecord) -> Tallies:
+    """How many of each task's scored attempts were right, and how many there are."""
+    found: Tallies = {}
+    for task in record["tasks"]:
+        worth = [_worth(each, record, True) for each in task["attempts"] if each["score"]["status"] == "ok"]
+        found[task["id"]] = (round(sum(worth)), len(worth))
+    return found
 
 
 def _worth(attempt: AttemptRecord, record: EvaluationRecord, passes: bool) -> float:

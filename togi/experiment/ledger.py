@@ -127,7 +127,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 def _refuse_other_runs(before: Mapping[str, Any], now: Mapping[str, Any], ended: Mapping[str, Ended]) -> None:
     """What was begun under one recipe cannot go on under another. Raises ExperimentError."""
     for name, arm in before["arms"].items():
-        begun = [job for job in ended if job.startswith(f"{CELLS}/{name}-")]
+        begun = [job for job in ended if job.rpartition("-")[0] == f"{CELLS}/{name}"]
         changes = list(_changes({"arms": {name: arm}}, {"arms": {name: now["arms"].get(name)}}))
         if begun and changes:
             raise ExperimentError(

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from togi.evidence.experiment.sharper_or_abler import Ability, sharper_or_abler
 from togi.evidence.experiment.verdict import ArmVerdict, Verdict, verdict
-from togi.experiment.held_out_numbers import Reading, numbers_of
+from togi.experiment.held_out_numbers import Reading, Tallies, numbers_of, tallies_of
 from togi.experiment.job_cost import JobCost, job_cost, together
 from togi.experiment.jobs import CELLS, SHARED, cell_name
 from togi.experiment.ledger import NUMBERS, Ended, endings, fault_of, read_plan
@@ -33,14 +34,17 @@ SHARES = (0.0, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """An arm with a seed: its number at each held-out task, None where it has none, and ``why`` not. ``base`` are those
-    of the untrained model, ``cost`` what it cost beside what it shares."""
+    """An arm with a seed: its number at each held-out task, None where it has none, and ``why`` not; and how many of
+    its scored attempts there were right. ``base`` are those of the untrained model, ``cost`` what it cost beside what
+    it shares."""
 
     arm: str
     seed: int
     state: State
     why: str = ""
     numbers: Mapping[str, float] | None = None
+    tallies: Tallies = field(default_factory=dict)
+    base_tallies: Tallies = field(default_factory=dict)
     base: Mapping[str, float] | None = None
     cost: JobCost = field(default_factory=JobCost)
     data: RunData | None = None
@@ -72,10 +76,6 @@ class Outcome:
     scores: Mapping[str, Array]
     found: Verdict | None
     unclaimed: str = ""
-
-    @property
-    def treatments(self) -> list[str]:
-        return [name for name in self.plan["arms"] if not self.plan["arms"][name]["control"]]
 
     def of_arm(self, arm: str) -> list[Cell]:
         return [cell for cell in self.cells if cell.arm == arm]
@@ -159,6 +159,8 @@ def _cell(
         state="done",
         why="" if last else "nothing was measured",
         numbers=last,
+        tallies=tallies_of(data.evaluations[-1]) if data.evaluations else {},
+        base_tallies=tallies_of(by_model[BASE]) if BASE in by_model else {},
         base=None if table["taken"] == "every" and table.get("stages") == 0 else base,
         cost=cost,
         data=data,
@@ -245,3 +247,26 @@ def cost_of_all(outcome: Outcome) -> JobCost:
 def saved_seconds(outcome: Outcome) -> float:
     """What it would have taken to run every shared beginning again for each job that took it over."""
     return sum(each.cost.total_seconds * max(0, each.takers - 1) for each in outcome.beginnings)
+
+
+def ability_of(outcome: Outcome) -> dict[str, Ability]:
+    """Of each trained arm that is no control whether it can do more than the untrained model. Nothing of arms that lost
+    a seed, and nothing where passing is not what is measured."""
+    found: dict[str, Ability] = {}
+    for name, arm in outcome.plan["arms"].items():
+        cells = outcome.of_arm(name)
+        if arm["control"] or not outcome.plan["measure"].startswith("pass@") or not all(cell.tallies for cell in cells):
+            continue
+        sides = [[cell.tallies for cell in cells], [cell.base_tallies for cell in cells]]
+        tasks = [task for task in cells[0].tallies if all(each.get(task, (0, 0))[1] for side in sides for each in side)]
+        if not tasks:
+            continue
+        right, tried, start_right, start_tried = (
+            [[each[task][part] for task in tasks] for each in side] for side in sides for part in (0, 1)
+        )
+        made = sharper_or_abler(
+            right, tried, start_right, start_tried, margin=outcome.plan["smallest_effect"], level=outcome.plan["level"]
+        )
+        if len(made.curve) > 1:
+            found[name] = made
+    return found

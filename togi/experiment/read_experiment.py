@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from togi.recipe.read_toml import read_values
 from togi.recipe.schema import Table
 from togi.run import Run
 from togi.run_folder.manifest import recipe_changes
+from togi.run_folder.run_description import made_of
 
 PLAIN = "recipe"  # the arm that is the recipe as it is, where the file names none
 
@@ -63,6 +65,8 @@ def read_experiment(path: Path) -> Experiment:
 
 def read_file(path: Path) -> ExperimentFile:
     """The file's tables, checked by themselves. Raises ExperimentError."""
+    if path.is_dir():
+        raise ExperimentError(f"{path}: this is a folder, and a file is wanted: togi report {path} shows an experiment")
     try:
         with path.open("rb") as file:
             text = file.read(4 * LONGEST + 1).decode("utf-8-sig")
@@ -130,7 +134,7 @@ def _asked_for(table: ExperimentTable, recipe: Reading) -> Iterator[Arm]:
             taken=made.taken,
         )
     for path in dict.fromkeys(table.ablate):
-        without = f"without_{path.replace('.', '_')}"
+        without = "without_" + re.sub(r"[^A-Za-z0-9_-]", "_", path)
         yield Arm(
             name=without, run=_built(without, ablated(path, recipe.values), recipe, recipe), about=f"without {path}"
         )
@@ -189,12 +193,23 @@ def _refuse_measured_otherwise(arms: list[Arm]) -> None:
                 f"the arms {arms[0].name} and {arm.name} are measured on different tasks: give both the same "
                 "[data.test] and evaluation.tasks"
             )
-        own, theirs = ({**each.recipe["evaluation"], "env": each.recipe.get("env")} for each in (first, run))
-        if found := [line for line in recipe_changes(own, theirs) if not line.startswith(("every", "env"))]:
+        own, theirs = _measured(first), _measured(run)
+        if found := list(recipe_changes(own, theirs)):
             raise ExperimentError(
                 f"the arms {arms[0].name} and {arm.name} are measured in different ways (evaluation.{found[0]}): "
                 "measure both in the same way, and change only how they are trained"
             )
+
+
+def _measured(run: Run) -> dict[str, Any]:
+    """All that says how held-out answers are drawn, answered and paid; not when."""
+    own = {name: value for name, value in run.recipe["evaluation"].items() if not name.startswith("every")}
+    files = made_of(run)["files"]["evaluation"]
+    return {
+        **own,
+        "env": own.get("env") or run.recipe.get("env"),
+        "files": sorted(str(mark) for mark in files.values()),
+    }
 
 
 def _asked(run: Run) -> list[str]:

@@ -19,7 +19,8 @@ from togi.harmless_text import visible
 from togi.progress import sparkline
 from togi.report.curves import SAMPLED_ONLY, TINTS, WANTED, Figure, values
 from togi.report.filled_page import page_of
-from togi.report.plots import Line, Number, legend, line_chart
+from togi.report.forest import Difference, Forest, forest
+from togi.report.plots import Line, Number, legend, line_chart, number, share
 from togi.report.read_run import RunData, read_run
 from togi.report.results_table import scores
 from togi.report.short_values import MISSING, mapping, text
@@ -27,6 +28,7 @@ from togi.report.stage_sentences import sampled
 
 MOST = len(TINTS)
 HEADS = ("model", "held-out result", "against the first", "steps", "reward on the way")
+WORDS = {"improved": "better", "worsened": "worse", "unclear": "no evidence of a difference"}
 UNSAID = ("name", "relative_to", "logging")  # keys of a recipe that say nothing of what was trained
 
 
@@ -124,7 +126,7 @@ def sentences(runs: Sequence[Compared]) -> list[str]:
         if isinstance(found, str):
             said.append(f"{one.name} against {runs[0].name}: {found}.")
             continue
-        word = {"improved": "better", "worsened": "worse", "unclear": "no evidence of a difference"}[found.verdict]
+        word = WORDS[found.verdict]
         left = f", {found.left_out} left out" if found.left_out else ""
         said.append(
             f"{one.name} against {runs[0].name}: {word}, {difference(one)}, paired over {found.tasks} tasks{left}, "
@@ -160,10 +162,33 @@ def page(runs: Sequence[Compared]) -> str:
         "heads": HEADS,
         "rows": [(text(one.name), _row(one)) for one in runs],
         "sentences": sentences(runs),
+        "forest_of": _forest(runs),
         "differences": list(differences(runs)),
         "figures": [figure for entry in WANTED if (figure := _curves(runs, *entry))],
     }
     return page_of("comparison.html", values_of)
+
+
+def _forest(runs: Sequence[Compared]) -> Forest | None:
+    """The differences from the first run on one scale, where all are of one kind."""
+    found = [
+        (one, one.against, tint) for one, tint in zip(runs, TINTS, strict=False) if isinstance(one.against, Comparison)
+    ]
+    kinds = {against.k for _, against, _ in found}
+    if len(kinds) != 1:
+        return None
+    shown, what = (number, "mean score") if kinds == {None} else (share, "pass@1")
+    rows = [
+        Difference(
+            name=text(one.name),
+            tint=tint,
+            interval=against.difference,
+            single=difference(one),
+            claim=WORDS[against.verdict],
+        )
+        for one, against, tint in found
+    ]
+    return forest(f"{what} less that of {text(runs[0].name)}", rows, shown)
 
 
 def differences(runs: Sequence[Compared]) -> Iterator[tuple[str, list[str]]]:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup
 
 from togi.evidence.experiment.compare_arms import Compared
-from togi.experiment.outcome import SHARES, Cell, Outcome, cost_of_all, read_outcome
+from togi.experiment.outcome import SHARES, Cell, Outcome, ability_of, cost_of_all, read_outcome
 from togi.experiment.outcome_told import (
     NONE,
     about,
@@ -29,7 +28,8 @@ from togi.report import write_report
 from togi.report.cost_section import duration
 from togi.report.curves import SAMPLED_ONLY, WANTED, Figure, values
 from togi.report.filled_page import page_of
-from togi.report.plots import Line, legend, line_chart, number, share, strip
+from togi.report.forest import Difference, Forest, forest
+from togi.report.plots import Line, legend, line_chart, number, share
 from togi.report.results_table import TINTS
 from togi.report.short_values import text
 from togi.report.stage_sentences import sampled
@@ -52,17 +52,6 @@ class Answer:
     decision: str
     tone: str
     sentence: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One arm of the forest: where its difference lies."""
-
-    name: str
-    tint: str
-    strip: Markup
-    single: str
-    claim: str
 
 
 def write_experiment_report(folder: Path) -> Path:
@@ -88,10 +77,9 @@ def page(outcome: Outcome) -> str:
             "answers": answers(outcome),
             "unclaimed": outcome.unclaimed if outcome.found is None else "",
             "caveats": caveats(outcome),
-            "against": text(plan["against"]),
             "measure": text(plan["measure"]),
-            "forest": forest(outcome, tints),
-            "span": _span_told(outcome),
+            "differences": differences(outcome, tints),
+            "abilities": abilities(outcome),
             "heads": heads(outcome),
             "rows": [(text(name), cells) for name, cells in rows(outcome)],
             "about": [(text(name), text(what)) for name, what in about(outcome)],
@@ -126,22 +114,21 @@ def answers(outcome: Outcome) -> list[Answer]:
     ]
 
 
-def forest(outcome: Outcome, tints: dict[str, str]) -> list[Row]:
-    """Each arm's difference with its interval, on one scale."""
-    found = _compared(outcome)
-    low, high = _span(found)
+def differences(outcome: Outcome, tints: dict[str, str]) -> Forest | None:
+    """Each arm's difference with its interval, arms before controls."""
     scale = scale_of(outcome)
-    return [
-        Row(
+    found = [
+        Difference(
             name=text(one.arm),
             tint=tints.get(one.arm, TINTS[-1]),
-            strip=strip(one.found, tints.get(one.arm, TINTS[-1]), low=low, high=high),
+            interval=one.found,
             single=difference(one, scale),
             claim=one.claim,
         )
-        for one in found
-        if math.isfinite(one.found.point)
+        for one in _compared(outcome)
     ]
+    title = f"{text(outcome.plan['measure'])} less that of {text(outcome.plan['against'])}"
+    return forest(title, found, share if scale.bounds == SHARES else number)
 
 
 def _compared(outcome: Outcome) -> list[Compared]:
@@ -150,19 +137,30 @@ def _compared(outcome: Outcome) -> list[Compared]:
     return [*(one.compared for one in outcome.found.arms), *outcome.found.controls]
 
 
-def _span(found: Sequence[Compared]) -> tuple[float, float]:
-    """A scale that shows every interval, but no further than four times the largest difference from nothing."""
-    points = [abs(one.found.point) for one in found if math.isfinite(one.found.point)]
-    bounds = [abs(b) for one in found for b in (one.found.low, one.found.high) if math.isfinite(b)]
-    most = max([*points, 1e-9])
-    reach = max(1.1 * most, min(max(bounds, default=most), 4 * most))
-    return -reach, reach
-
-
-def _span_told(outcome: Outcome) -> str:
-    low, high = _span(_compared(outcome))
-    shown = share if scale_of(outcome).bounds == SHARES else number
-    return f"{shown(low, 2)} to {shown(high, 2)}"
+def abilities(outcome: Outcome) -> list[tuple[str, list[str], Figure]]:
+    """For each arm whether it can do more than its start: in words, and as pass@k of both."""
+    found = []
+    for name, one in ability_of(outcome).items():
+        ks = [float(at.k.bit_length() - 1) for at in one.curve]
+        lines = [
+            Line(
+                name=title,
+                tint=tint,
+                x=ks,
+                y=[interval.point for interval in each],
+                band=[(i.low, i.high) for i in each] if all(math.isfinite(i.low) for i in each) else (),
+                dots=True,
+                dash=dash,
+            )
+            for dash, (title, tint, each) in enumerate(
+                ((BASE, "s0", [at.start for at in one.curve]), (text(name), "s1", [at.arm for at in one.curve]))
+            )
+        ]
+        ticks = [(k, f"{2**k:g}") for k in ks]
+        svg = line_chart("pass@k", lines, y_number=share, y_span=(0.0, 1.0), x_ticks=ticks, x_name="attempts k")
+        figure = Figure(title=f"pass@k over k: {text(name)}", name="pass", now="", svg=svg, legend=legend(lines))
+        found.append((text(name), list(one.sentences), figure))
+    return found
 
 
 def curves(outcome: Outcome, tints: dict[str, str]) -> Iterator[Figure]:
