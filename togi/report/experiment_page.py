@@ -35,7 +35,7 @@ from togi.report.short_values import text
 from togi.report.stage_sentences import sampled
 from togi.run import BASE
 from togi.run_folder.files import write_text
-from togi.statistics import over_seeds
+from togi.statistics import Interval, over_seeds
 from togi.statistics.profiles import performance_profile
 
 TONES = {"go": "good", "stop": "bad", "not decided": ""}
@@ -148,7 +148,7 @@ def abilities(outcome: Outcome) -> list[tuple[str, list[str], Figure]]:
                 tint=tint,
                 x=ks,
                 y=[interval.point for interval in each],
-                band=[(i.low, i.high) for i in each] if all(math.isfinite(i.low) for i in each) else (),
+                band=_shown_band(each),
                 dots=True,
                 dash=dash,
             )
@@ -161,6 +161,12 @@ def abilities(outcome: Outcome) -> list[tuple[str, list[str], Figure]]:
         figure = Figure(title=f"pass@k over k: {text(name)}", name="pass", now="", svg=svg, legend=legend(lines))
         found.append((text(name), list(one.sentences), figure))
     return found
+
+
+def _shown_band(each: Sequence[Interval]) -> list[tuple[float, float]]:
+    """The intervals, or none where they are not known or say nothing anywhere."""
+    band = [(interval.low, interval.high) for interval in each]
+    return band if all(math.isfinite(low) for low, _ in band) and any(pair != SHARES for pair in band) else []
 
 
 def curves(outcome: Outcome, tints: dict[str, str]) -> Iterator[Figure]:
