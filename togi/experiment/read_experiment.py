@@ -70,11 +70,15 @@ def read_file(path: Path) -> ExperimentFile:
     try:
         with path.open("rb") as file:
             text = file.read(4 * LONGEST + 1).decode("utf-8-sig")
+        if len(text) > LONGEST:
+            raise ExperimentError(f"{path}: more than {LONGEST:,} characters: long texts are files of their own")
         for _ in statements(text):  # what the parser would not end on is refused before it
             pass
         values = tomllib.loads(text)
     except FileNotFoundError as error:
         raise ExperimentError(f"{path}: no such experiment") from error
+    except ExperimentError:
+        raise
     except Unreadable as error:
         raise ExperimentError(f"{path}:{error.line}: {error}") from error
     except (OSError, ValueError) as error:
@@ -89,9 +93,13 @@ def read_file(path: Path) -> ExperimentFile:
 
 def _told(error: ValidationError) -> Iterator[str]:
     for each in error.errors():
-        key = [str(part) for part in each["loc"] if not str(part).startswith(("constrained", "tuple"))]
+        key = [str(part) for part in each["loc"] if part != "[key]"]
         tables: dict[str, type[Table]] = {"experiment": ExperimentTable, "arms": ArmTable}
-        if each["type"] == "extra_forbidden":
+        if key[:2] == ["experiment", "seeds"] and each["type"] != "missing":
+            yield "experiment.seeds: wanted how many (seeds = 3) or which (seeds = [1, 2, 3]), whole numbers from 0"
+        elif key == ["arms"]:
+            yield "arms: wanted a table for each arm, written [arms.NAME]"
+        elif each["type"] == "extra_forbidden":
             table: type[Table] | None = tables.get(key[0]) if len(key) > 1 else ExperimentFile
             known = list(table.model_fields) if table else []
             yield f"{'.'.join(key)}: unknown key; {did_you_mean(key[-1], known)}"
