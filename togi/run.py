@@ -101,7 +101,11 @@ class Stage:
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Held-out tasks, each asked ``attempts`` times of the base model and of the model after every stage; and
-    ``every_attempts`` times of the policy on the way, after ``every`` steps of a stage (0: never)."""
+    ``every_attempts`` times of the policy on the way, after ``every`` steps of a stage (0: never).
+
+    With ``best`` a stage's model is the one that was best by that metric on the way, its last step included; it is
+    chosen on ``choice``, where there are such tasks, else on ``tasks``.
+    """
 
     tasks: Tasks
     reward: Reward
@@ -109,7 +113,14 @@ class Evaluation:
     attempts: int
     every: int = 0
     every_attempts: int = 0
+    best: Literal["pass@1", "mean_score"] | None = None
+    choice: Tasks | None = None
     env: Callable[[Task], Env] = OneTurn
+
+    @property
+    def tasks_on_the_way(self) -> Tasks:
+        """What the policy is asked on the way."""
+        return self.choice or self.tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,10 +242,10 @@ def open_play(run: Run, loaded: Loaded) -> Episodes:
     from togi.tokenization import Chat
 
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
-    return held_out_play(run, open_engine(loaded, run.engine), chat, loaded.model.dtype)
+    return held_out_play(run, open_engine(loaded, run.engine), chat, loaded.model.dtype, seed_of(run, "sampling"))
 
 
-def held_out_play(run: Run, engine: Engine, chat: Chat, dtype: torch.dtype) -> Episodes:
+def held_out_play(run: Run, engine: Engine, chat: Chat, dtype: torch.dtype, seed: int) -> Episodes:
     """Plays the evaluation's tasks with an engine, as ``open_play`` does."""
     from togi.rollout import Episodes
 
@@ -245,5 +256,5 @@ def held_out_play(run: Run, engine: Engine, chat: Chat, dtype: torch.dtype) -> E
         env=run.evaluation.env,
         reward=ready(run.evaluation.reward, run, engine, chat, dtype),
         sampling=run.evaluation.sampling,
-        seed=seed_of(run, "sampling"),
+        seed=seed,
     )

@@ -25,6 +25,7 @@ from togi.models.scalar_heads import load_scalar
 from togi.protocols import Engine
 from togi.rollout import Episodes
 from togi.run import BASE, Chance, Run, Stage, Watch, held_out_play, ready, seed_of, stage_model, start_of
+from togi.run_folder.best_weights import looks_of
 from togi.run_folder.files import digest
 from togi.samplers.group import draw, recorded
 from togi.tokenization import Chat
@@ -79,7 +80,10 @@ class Workshop:
         )
         self.held_out_play: Episodes | None = None
         if run.evaluation and run.evaluation.every and stage.measured and stage.algorithm.trains == "policy":
-            self.held_out_play = held_out_play(run, self.engine, self.chat, dtype)
+            # Draws of their own: what is chosen by them is measured with others.
+            seed = int(digest([seed_of(run, "sampling"), "on the way"])[:15], 16)
+            self.held_out_play = held_out_play(run, self.engine, self.chat, dtype, seed)
+        self.looks: dict[int, float] = {}  # what was measured on the way, by the step of the stage
         self.memory: Memory = {}
         self.reward_check = RewardCheck(stage.name, stage.steps, taught=stage.algorithm.trains == "nothing")
         self.grading_time = GradingTime(stage.reward)
@@ -141,6 +145,11 @@ class Workshop:
         """Whether the stage ends before its steps are done."""
         return self.stage.until is not None and self._met >= self.stage.until.steps
 
+    def looked(self, step: int, value: float) -> None:
+        """Count a measurement on the way. It draws nothing: the state between two steps is otherwise what it was."""
+        self.looks[step] = value
+        self.state["looks"] = dict(self.looks)
+
     def mark(self) -> None:
         """Remember the state between two steps: a step cut short has drawn from the stream, but must not count."""
         self.state = {
@@ -148,6 +157,7 @@ class Workshop:
             "mix": self.mix.state() if self.mix else None,
             "memory": dict(self.memory),
             "met": self._met,
+            "looks": dict(self.looks),
             "random": random_state(self.device),
         }
 
@@ -159,6 +169,7 @@ class Workshop:
             self.mix.restore(state["mix"])
         self.memory = dict(state["memory"])
         self._met = state["met"]
+        self.looks = looks_of(state)
         self.reward_check.taught = True  # steps made before have the benefit of the doubt
         restore_random_state(state["random"], self.device)
         self.mark()

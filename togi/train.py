@@ -9,9 +9,11 @@ metrics, so that metrics of a resumed run equal those of an uninterrupted one to
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,8 +45,9 @@ from togi.rewards.judge import JudgeOutage, judge_warnings_to
 from togi.rewards.printed_output import printed_to
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, seed_of, stage_model, start_of
-from togi.run_folder.checkpoint import save_checkpoint
-from togi.run_folder.files import digest, dumps, read_lines, write_text
+from togi.run_folder.best_weights import best_of, in_words, needed, weights_at, weights_kept
+from togi.run_folder.checkpoint import checkpoints, save_checkpoint
+from togi.run_folder.files import digest, dumps, read_lines, remove, write_folder, write_text
 from togi.run_folder.links import LOGS
 from togi.run_folder.manifest import read_manifest, record_model, run_dtype
 from togi.run_folder.resume import Held, Position, held, on_the_way_file, rollout_file, steps_taken, warn
@@ -150,7 +153,10 @@ class Training:
                 self._measure_on_the_way(work)
                 self._step(work)
                 if self.position.total % self.run.save_every == 0 and self.position.step < stage.steps:
+                    self._measure_on_the_way(work)  # before the checkpoint, which then counts it
                     self._save(work)
+            if self.run.evaluation and self.run.evaluation.best:
+                self._measure_on_the_way(work)
         except (Interrupted, JudgeOutage, Standstill) as stop:
             if self._saved < self.position.total:
                 self._save(work)
@@ -166,26 +172,51 @@ class Training:
             self._finish(work)
 
     def _measure_on_the_way(self, work: Workshop) -> None:
-        """Measure the policy on the held-out tasks where that is due after the step just done, and was not done yet."""
+        """Measure the policy on the held-out tasks where that is due after the step just done, and was not done yet.
+        Where the best is to be kept, the last step is measured too, and weights that are the best so far are saved."""
         evaluation, step = self.run.evaluation, self.position.step
-        if evaluation is None or work.held_out_play is None or not step or step % evaluation.every:
+        if evaluation is None or work.held_out_play is None or not step or step in work.looks:
             return
-        path = self.folder.path / on_the_way_file(work.stage, step)
-        if path.exists():
+        last = step == work.stage.steps or work.ended
+        if step % evaluation.every and not (evaluation.best and last):
             return
         self.watch.phase("held out")
         self.reward_log.place = f"{work.stage.name} {step}, held out"
         result = evaluate(
             work.held_out_play.at(0, self.watch.progress),
-            evaluation.tasks,
+            evaluation.tasks_on_the_way,
             evaluation.every_attempts,
             model=work.stage.name,
             step=self.position.total,
             sampling=evaluation.sampling,
         )
-        write_text(path, dumps(result))
-        self.folder.event("measured_on_the_way", **self._place(work), files=self.folder.marks(path))
-        self.senders.send("held_out", headline(result), self.position.total)
+        numbers = headline(result)
+        with self.interrupts.deferred():
+            made = [self.folder.path / on_the_way_file(work.stage, step)]
+            looks = work.looks | {step: numbers[evaluation.best or "mean_score"]}
+            if evaluation.best and best_of(looks) == step:
+                made.append(self.folder.path / weights_at(work.stage.name, step))
+                self._save_model(work, made[-1])
+            write_text(made[0], dumps(result))
+            self.folder.event("measured_on_the_way", **self._place(work), files=self.folder.marks(*made))
+            work.looked(step, looks[step])
+            self._drop_beaten(work)
+        self.senders.send("held_out", numbers, self.position.total)
+
+    def _save_model(self, work: Workshop, path: Path) -> None:
+        self.watch.phase("save")
+        with work.policy.full_precision() as model:
+            save_model(model, work.tokenizer, path)
+
+    def _drop_beaten(self, work: Workshop | None) -> None:
+        """Remove weights that neither the stage at work nor one taken up again at a kept checkpoint can end with."""
+        stay = needed((stage.name for stage in self.run.stages), checkpoints(self.checkpoints))
+        if work is not None and (best := best_of(work.looks)) is not None:
+            stay.add(weights_at(work.stage.name, best))
+        for path in weights_kept(self.folder.path):
+            if path not in stay:
+                self.folder.event("dropped", removed=[path])
+                remove(self.folder.path / path)
 
     def _step(self, work: Workshop) -> None:
         """One turn of the loop. From learning to the log nothing can be cut in two by a signal."""
@@ -277,6 +308,7 @@ class Training:
             needed=work.policy.saved_bytes,
         )
         self._saved = self.position.total
+        self._drop_beaten(work)
 
     def _state(self, work: dict[str, Any] | None) -> dict[str, Any]:
         return {"position": asdict(self.position), "sizes": self.folder.sizes(*LOGS), "work": work}
@@ -289,19 +321,37 @@ class Training:
         """Keep the stage's weights, then move on; the checkpoint that says so needs no weights of its own."""
         stage = work.stage
         path = stage_model(self.folder.path, stage.name)
-        if stage.algorithm.trains != "nothing":
-            self.watch.phase("save")
-            with work.policy.full_precision() as model:
-                save_model(model, work.tokenizer, path)
+        chosen = self._chosen(work)
+        if chosen:
+            best = self.folder.path / weights_at(stage.name, chosen["step"])
+            write_folder(path, partial(shutil.copytree, best, dirs_exist_ok=True))
+            self.watch.note(in_words(stage.name, self.position.step, chosen))
+        elif stage.algorithm.trains != "nothing":
+            self._save_model(work, path)
         if stage.algorithm.trains == "scorer":
             work.policy.save_heads(path)
         measured = measure_stage(self.run, work, path, step=self.position.total, dtype=self.dtype, watch=self.watch)
         made = self.folder.marks(*(one for one in (path, measured) if one and one.exists()))
-        self.folder.event("stage_done", name=stage.name, files=made)
+        told = {"best": chosen} if chosen else {}
+        self.folder.event("stage_done", name=stage.name, steps=self.position.step, **told, files=made)
         self.position = Position(stage=self.position.stage + 1, step=0, total=self.position.total)
         save_checkpoint(
             self.checkpoints, self.position.total, self._state(None), lambda _: None, self._announce, keep=self.run.keep
         )
+        self._drop_beaten(None)
+
+    def _chosen(self, work: Workshop) -> dict[str, Any]:
+        """The best look of a stage, as its last event tells it; nothing where none is to be chosen."""
+        evaluation, best = self.run.evaluation, best_of(work.looks)
+        if evaluation is None or not evaluation.best or best is None:
+            return {}
+        return {
+            "step": best,
+            "metric": evaluation.best,
+            "value": work.looks[best],
+            "looks": len(work.looks),
+            "tasks": "other" if evaluation.choice else "same",
+        }
 
     def _done(self) -> Sequence[Stage]:
         return self.run.stages[: self.position.stage]

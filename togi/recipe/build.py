@@ -251,13 +251,19 @@ class Builder:
             return None
         for problem in check.answers(held_out, reward):
             self.refuse(("data", "test"), problem)
+        tasks, chosen_on = held_out[: table.tasks], table.best_tasks or 0
+        if chosen_on >= len(tasks):
+            self.refuse(("evaluation", "best_tasks"), f"leaves none of {len(tasks)} tasks to measure on: take fewer")
+            return None
         return Evaluation(
-            tasks=held_out[: table.tasks],
+            tasks=tasks[chosen_on:],
             reward=reward,
             sampling=sampling_of(merged(self.recipe.sampling, table.sampling)),
             attempts=table.attempts,
             every=table.every or 0,
             every_attempts=table.every_attempts or (table.attempts if table.every else 0),
+            best=table.best,
+            choice=tasks[:chosen_on] if chosen_on else None,
             env=env,
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from togi.report.read_run import Json, RunData
 from togi.report.short_values import percent
+from togi.run_folder.best_weights import chosen_steps, in_words
 
 ENOUGH_STEPS = 10  # below this, the ends of a curve are noise
 
@@ -16,7 +17,7 @@ ENOUGH_STEPS = 10  # below this, the ends of a curve are noise
 def observations(data: RunData, stage: str) -> list[str]:
     """What the log of a stage tells at its end, against its beginning."""
     rows = [row for row in data.metrics if row["stage"] == stage]
-    found = []
+    found = _chosen(data, stage, len(rows))
     first, last = _ends(rows, "reward")
     if first is not None and last is not None and len(rows) >= ENOUGH_STEPS and sampled(data, stage):
         found.append(f"Mean training reward went from {first:.3g} to {last:.3g} (first and last fifth of the steps).")
@@ -39,6 +40,22 @@ def observations(data: RunData, stage: str) -> list[str]:
     if start and entropy is not None and entropy < 0.2 * start:
         found.append(f"Entropy fell from {start:.3g} to {entropy:.3g} nats: attempts hardly differ any more.")
     return found
+
+
+def _chosen(data: RunData, stage: str, steps: int) -> list[str]:
+    """Which weights the stage ended with where the best were to be kept, and what that says of their result."""
+    chosen = chosen_steps(data.events).get(stage)
+    if chosen is None:
+        return []
+    asked = {
+        "other": "The evaluation asked other tasks, which had no say in the choice.",
+        "same": "The evaluation asked the same tasks again with other draws: it is still a little too good for them.",
+    }
+    first = in_words(stage, steps, chosen).partition(": ")[2]
+    return [
+        f"{first[0].upper()}{first[1:]}. The best of several looks is partly luck, so that number is too good. "
+        f"{asked.get(str(chosen.get('tasks')), '')}".strip()
+    ]
 
 
 def _of_pairs(rows: Sequence[Json]) -> list[str]:

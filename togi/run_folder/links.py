@@ -17,6 +17,7 @@ PARTS = (
     "evaluations",
     "evaluations_on_the_way",
     "models",
+    "best",
     "checkpoints",
     "preferences",
     "verification",

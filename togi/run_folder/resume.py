@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from togi.interrupt import Interrupts
 from togi.run import BASE, Run, Stage, Watch, stage_model
+from togi.run_folder.best_weights import best_at, chosen_steps, looks_of, needed, weights_kept
 from togi.run_folder.checkpoint import checkpoints, newest_good
 from togi.run_folder.files import FolderError, RunFolder, mark, read_lines, remove, writing
 from togi.run_folder.integrity import Fault, Vouched, chain_faults, file_faults, log_faults, read_chain, vouched
@@ -89,7 +90,7 @@ def take_up(run: Run, folder: RunFolder, warn: Callable[[str], None], *, allow_c
         )
     state: dict[str, Any] = found[1] if found else {"position": {}, "sizes": dict.fromkeys(LOGS, 0), "work": None}
     position = Position(**state["position"])
-    later = sorted({*_later(run, folder.path, position), *_unmarked(run, folder.path, known)})
+    later = sorted({*_later(run, folder.path, position, state["work"]), *_unmarked(run, folder.path, known)})
     kept = _kept(known, later, state["sizes"])
     faults = [*chain_faults(folder.path, chain), *file_faults(folder.path, kept), *log_faults(folder.path, kept)]
     faults = [fault for fault in faults if not _measured_again(run, folder.path / fault.path)]
@@ -106,10 +107,14 @@ def take_up(run: Run, folder: RunFolder, warn: Callable[[str], None], *, allow_c
 
 
 def steps_taken(run: Run, policy: str) -> int:
-    """Steps of the whole run up to the end of the stage that made a policy; 0 for the base."""
+    """Steps of the whole run up to the weights that a stage ended with; 0 for the base."""
+    if policy == BASE:
+        return 0
     names = [stage.name for stage in run.stages]
     taken = Counter(str(row.get("stage")) for row in read_lines(run.folder / LOGS[0]))
-    return 0 if policy == BASE else sum(taken[name] for name in names[: names.index(policy) + 1])
+    chosen = chosen_steps(read_chain(run.folder).events).get(policy)
+    before = sum(taken[name] for name in names[: names.index(policy)])
+    return before + (int(chosen["step"]) if chosen else taken[policy])
 
 
 def rollout_file(stage: Stage, step: int) -> str:
@@ -122,17 +127,22 @@ def on_the_way_file(stage: Stage, step: int) -> str:
     return f"evaluations_on_the_way/{stage.name}-{step:06d}.json"
 
 
-def _later(run: Run, folder: Path, position: Position) -> Iterator[str]:
-    """What was written after a position, by its path in the run folder."""
+def _later(run: Run, folder: Path, position: Position, work: Mapping[str, Any] | None) -> Iterator[str]:
+    """What was written after a position, by its path in the run folder; ``work`` is the state of the stage there."""
     kept = {rollout_file(stage, step + 1) for stage, step in _steps_done(run, position)}
     yield from (path for file in (folder / "rollouts").glob("*") if (path := f"rollouts/{file.name}") not in kept)
     yield from (
         f"checkpoints/{path.name}" for path in checkpoints(folder / "checkpoints") if int(path.name) > position.total
     )
-    on_the_way = {on_the_way_file(stage, step + 1) for stage, step in _steps_done(run, position)}
+    done = replace(position, step=0)
+    on_the_way = {on_the_way_file(stage, step + 1) for stage, step in _steps_done(run, done)}
+    on_the_way |= {on_the_way_file(run.stages[position.stage], step) for step in looks_of(work)}
     for file in (folder / "evaluations_on_the_way").glob("*"):
         if (path := f"evaluations_on_the_way/{file.name}") not in on_the_way:
             yield path
+    standing = [path for path in checkpoints(folder / "checkpoints") if int(path.name) <= position.total]
+    stay = needed((stage.name for stage in run.stages), standing)
+    yield from (path for path in weights_kept(folder) if path not in stay)
     for stage in run.stages[position.stage :]:
         made = [path.format(stage.name) for path in MADE_BY_STAGES]
         yield from (path for path in made if (folder / path).exists())
@@ -151,6 +161,7 @@ def _unmarked(run: Run, folder: Path, known: Vouched) -> Iterator[str]:
         *(f"evaluations/{name}.json" for name in names),
         *(f"references/{name}.safetensors" for name in names),
         *(f"evaluations_on_the_way/{file.name}" for file in (folder / "evaluations_on_the_way").glob("*")),
+        *weights_kept(folder),
     ):
         if (folder / path).exists() and path not in known.files:
             yield path
@@ -170,7 +181,14 @@ def _model_fault(run: Run, folder: Path, known: Vouched, state: Mapping[str, Any
         path = stage_model(folder, stage.name)
         if stage.algorithm.trains != "nothing" and known.files.get(f"models/{stage.name}") != mark(path):
             return f"models/{stage.name} has other bytes than were written"
+    best = best_at((stage.name for stage in run.stages), state) if _chooses(run) else None
+    if best and (not (folder / best).exists() or known.files.get(best) != mark(folder / best)):
+        return f"{best} has other bytes than were written"
     return None
+
+
+def _chooses(run: Run) -> bool:
+    return run.evaluation is not None and run.evaluation.best is not None
 
 
 def _measured_again(run: Run, path: Path) -> bool:

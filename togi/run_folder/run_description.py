@@ -56,6 +56,8 @@ def made_of(run: Run) -> dict[str, Any]:
     data = {stage.name: {"digest": stage.tasks.digest, "size": len(stage.tasks)} for stage in run.stages}
     if run.evaluation is not None:
         data["evaluation"] = {"digest": run.evaluation.tasks.digest, "size": len(run.evaluation.tasks)}
+        if run.evaluation.choice:
+            data["choice"] = {"digest": run.evaluation.choice.digest, "size": len(run.evaluation.choice)}
     return {"data": data, "files": files_read(run), "recipe": dict(run.recipe) or outline(run)}
 
 

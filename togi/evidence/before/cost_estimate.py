@@ -12,7 +12,7 @@ from itertools import islice
 from statistics import fmean
 
 from togi.evidence.after.run_cost import FORWARD, LEARN
-from togi.run import Run, Stage
+from togi.run import Evaluation, Run, Stage
 from togi.samplers import Against, Dynamic, Groups, Referenced, Rejection, Revised, StepLabels, WithGreedy
 from togi.tokenization import Chat
 from togi.types import Sampling, Task
@@ -62,6 +62,13 @@ def rates(parameters: int, flops_per_second: float) -> Rates:
     )
 
 
+def looks(evaluation: Evaluation, steps: int) -> int:
+    """How often a policy is measured on the way in a stage of so many steps; its last one where the best is kept."""
+    if not evaluation.every:
+        return 0
+    return -(-steps // evaluation.every) if evaluation.best else (steps - 1) // evaluation.every
+
+
 def estimate(run: Run, chat: Chat, speed: Rates, grading: Mapping[str, float] | None = None) -> Estimate:
     """Add up all stages and all evaluations (one of the base model, one after every stage that trains a policy,
     and those on the way).
@@ -91,10 +98,10 @@ def estimate(run: Run, chat: Chat, speed: Rates, grading: Mapping[str, float] | 
     if run.evaluation is not None:
         size = _lengths(run.evaluation.tasks, run.evaluation.sampling, chat)
         measured = [stage for stage in run.stages if stage.measured and stage.algorithm.trains == "policy"]
-        every, tasks = run.evaluation.every, len(run.evaluation.tasks)
-        on_the_way = sum((stage.steps - 1) // every for stage in measured) if every else 0
-        played = (1 + len(measured) + on_the_way) * tasks
-        made = tasks * ((1 + len(measured)) * run.evaluation.attempts + on_the_way * run.evaluation.every_attempts)
+        played = (1 + len(measured)) * len(run.evaluation.tasks)
+        asked = sum(looks(run.evaluation, stage.steps) for stage in measured) * len(run.evaluation.tasks_on_the_way)
+        made = played * run.evaluation.attempts + asked * run.evaluation.every_attempts
+        played += asked
         for index, answer in enumerate((size.answer, size.most)):
             sampled[index] += made * answer
             graded[index] += made * of.get(EVALUATION, 0.0)

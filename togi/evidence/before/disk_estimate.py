@@ -12,9 +12,12 @@ ROW, TOKEN = 800, 4  # bytes of a rollout beside its completion, and of a token 
 
 
 def disk_needed(run: Run, saved: int) -> int:
-    """Bytes of checkpoints of ``saved`` bytes (one more while writing), of each stage's model, a third of that, and of
-    rollouts whose completions are half as long as allowed."""
+    """Bytes of checkpoints of ``saved`` bytes (one more while writing), of each stage's model, a third of that, of the
+    best weights of every checkpoint where the best are kept, and of rollouts whose completions are half as long as
+    allowed."""
     models = sum(stage.algorithm.trains != "nothing" for stage in run.stages)
+    if run.evaluation is not None and run.evaluation.best:
+        models += run.keep + 1
     rollouts = sum(
         stage.steps * stage.tasks_per_step * attempts_of(stage).kept * (ROW + TOKEN * stage.sampling.max_tokens / 2)
         for stage in run.stages
