@@ -24,6 +24,7 @@ FLOORS = {
     "template_data": 1,
     "memory": 1,
     "batch": 1,
+    "episode_blame": 2,
     "tokenization": 2,
     "data": 2,
     "models": 2,

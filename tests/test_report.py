@@ -210,7 +210,8 @@ def test_attempts_without_a_score_are_a_bound_and_own_faults_are_counted(tmp_pat
     assert (
         "If they all were wrong, pass@1 would be 25.0% and not 50.0%, and the mean score 0.250 and not 0.500." in told
     )
-    assert "60 of 240 attempts earned 0 since they kept the grader from grading them (60 by memory)" in told
+    broken = "they broke their environment or kept the grader from grading them (60 by memory)"
+    assert f"60 of 240 attempts earned 0 since {broken}" in told
 
 
 def test_a_model_is_set_against_the_one_it_was_trained_from(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a step leaves behind: its metrics and its rollouts as rows. Knows no algorithm, no model and no file.
 
 Names follow TRL where the thing is the same; docs/metrics.md defines each. A score that was not given counts nowhere
-but in ``unscored/STATUS``; a completion that kept its grader from grading it counts as 0, and in ``own_fault/KIND``.
+but in ``unscored/STATUS``; a completion that broke its environment or kept its grader from grading it counts as 0, and
+in ``own_fault/KIND``.
 """
 
 from __future__ import annotations

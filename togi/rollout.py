@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
+from togi.episode_blame import Blame
 from togi.protocols import Asked, Batched, Engine, Env, Reward
 from togi.tokenization import Chat
 from togi.types import (
+    Fault,
     Group,
     Ids,
     Message,
@@ -33,7 +35,7 @@ from togi.types import (
 @dataclass
 class _Episode:
     """One attempt being played. ``ids`` is what the model sees next; ``stop`` is set when it is over. ``opening`` is
-    the text that the chat template began the next turn with."""
+    the text that the chat template began the next turn with, ``raised`` what the environment raised after a turn."""
 
     question: Question
     attempt: int
@@ -43,6 +45,8 @@ class _Episode:
     turns: list[Turn] = field(default_factory=list)
     stop: Stop | None = None
     error: str | None = None
+    raised: Exception | None = None
+    own_fault: Fault | None = None
 
     def end(self, stop: Stop, error: str | None = None) -> None:
         self.stop, self.error = stop, error
@@ -107,7 +111,10 @@ class Episodes:
         for (by, sampling), episodes in kinds.items():
             self._play_out(episodes, self._who(by), sampling)
         return [
-            tuple(Trajectory(turns=tuple(e.turns), stop=e.stop or "error", error=e.error) for e in episodes)
+            tuple(
+                Trajectory(turns=tuple(e.turns), stop=e.stop or "error", error=e.error, own_fault=e.own_fault)
+                for e in episodes
+            )
             for episodes in asked
         ]
 
@@ -156,6 +163,10 @@ class Episodes:
         finally:
             for episode in episodes:
                 _close(episode)
+        blame = Blame(make=self.env, harmless=lambda task: self.chat.reference(task) or "")
+        for episode in episodes:
+            if episode.raised is not None and episode.turns:
+                episode.own_fault = blame.fault(episode.question.task, episode.turns, episode.raised)
 
     def _start(self, episodes: Sequence[_Episode]) -> None:
         encoded: dict[tuple[str, tuple[Message, ...]], Ids] = {}
@@ -220,6 +231,7 @@ class Episodes:
             replies, reward, done = episode.env.step(Message(role="assistant", content=turn.text))
         except Exception as problem:
             episode.turns.append(turn)
+            episode.raised = problem
             episode.end("error", f"environment: {_said(problem)}")
             return
         episode.turns.append(replace(turn, replies=replies, reward=float(reward)))
@@ -238,7 +250,7 @@ def attempt_seed(seed: int, step: int, task: str, attempt: int, turn: int) -> in
 
 def score(reward: Reward, asked: Sequence[Asked]) -> list[tuple[Score, ...]]:
     """One score a trajectory. The reward is not asked about failed ones: their scores have status ``error``. One that
-    kept its grader from grading it earns 0, and no more than any sibling that was graded.
+    broke its environment, or kept its grader from grading it, earns 0, and no more than any sibling that was graded.
 
     Raises ValueError, naming the reward, when it gives something other than one finite Score a trajectory. What a
     reward raises is not caught: graders that may fail run in workers, which turn a failure into a status.
@@ -249,15 +261,23 @@ def score(reward: Reward, asked: Sequence[Asked]) -> list[tuple[Score, ...]]:
     rest: list[Score] = []
     for (task, trajectories), given in zip(put, answers, strict=True):
         _check(reward, task, trajectories, given)
-        rest += _grounded(given)
+        rest += given
+    parts = dict.fromkeys((name for each in rest for name in each.parts), 0.0)
+    shares = dict.fromkeys((name for each in rest for name in each.shares), 0.0)
     following = iter(rest)
     return [
-        tuple(
-            next(following) if t.error is None else Score(value=math.nan, status="error", note=t.error)
-            for t in trajectories
-        )
+        tuple(_grounded([next(following) if t.error is None else _broken(t, parts, shares) for t in trajectories]))
         for _, trajectories in asked
     ]
+
+
+def _broken(trajectory: Trajectory, parts: Mapping[str, float], shares: Mapping[str, float]) -> Score:
+    """The score of an attempt that broke off; ``parts`` and ``shares`` are those of one that earned nothing."""
+    fault, note = trajectory.own_fault, trajectory.error or ""
+    if fault is None:
+        return Score(value=math.nan, status="error", note=note)
+    note += f" (the completion's own fault: {fault})"
+    return Score(value=0.0, parts=parts, shares=shares, own_fault=fault, note=note)
 
 
 def _grounded(scores: Sequence[Score]) -> Iterator[Score]:
@@ -304,6 +324,7 @@ def _close(episode: _Episode) -> None:
     try:
         episode.env.close()
     except Exception as problem:
+        episode.raised = episode.raised or problem
         episode.error = episode.error or f"environment, closing: {_said(problem)}"
 
 

@@ -131,11 +131,13 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """One attempt at a task from start to end. A failed episode is data: ``error`` says what failed."""
+    """One attempt at a task from start to end. A failed episode is data: ``error`` says what failed, and ``own_fault``,
+    where the model's last message alone made it fail, how."""
 
     turns: tuple[Turn, ...]
     stop: Stop
     error: str | None = None
+    own_fault: Fault | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,14 +146,14 @@ class Score:
 
     ``status`` other than ``ok`` means no score could be given, by the doing of the grader or the machine: ``value`` is
     then nan, the trajectory is never trained on and never counted as 0, but always counted and shown. ``own_fault``
-    says that the completion itself kept its grader from grading it, and how: by the time or memory that reading it
-    takes, how deep or long it is, a construct that is refused, nothing in it, or an error that it alone raises. Such a
-    score is given: ``status`` is ``ok`` and ``value`` 0 (``rollout.score`` lowers it where 0 would be good pay).
-    ``parts`` holds the named components before weighting,
-    ``shares`` what each of them added to ``value`` after weights, gates and limits: they sum to it. ``dense`` is an
-    optional reward for each completion token, of all turns one after the other. ``steps`` says what each step of the
-    last turn was found worth, from 0 to 1 (nan: not said), and ``step_ends`` which of that turn's completion tokens is
-    the step's last. ``note`` is what was said beside the number: a judge's critique, or why a score was not given.
+    says that the completion itself broke its environment or kept its grader from grading it, and how: by the time or
+    memory that reading it takes, how deep or long it is, a construct that is refused, nothing in it, or an error that
+    it alone raises. Such a score is given: ``status`` is ``ok`` and ``value`` 0 (``rollout.score`` lowers it where 0
+    would be good pay). ``parts`` holds the named components before weighting, ``shares`` what each of them added to
+    ``value`` after weights, gates and limits: they sum to it. ``dense`` is an optional reward for each completion
+    token, of all turns one after the other. ``steps`` says what each step of the last turn was found worth, from 0 to 1
+    (nan: not said), and ``step_ends`` which of that turn's completion tokens is the step's last. ``note`` is what was
+    said beside the number: a judge's critique, or why a score was not given.
     """
 
     value: float

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from togi.envs.step_clock import at_most
 from togi.find_function import absolute, resolve, with_imports
 from togi.protocols import Env
 from togi.types import Message, Task
 
 METHODS = ("start", "step")
+SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +25,19 @@ class UserEnv:
     ``settings`` by name. It is imported once, so that a file that is edited meanwhile does not change a run.
 
     What it gives needs ``start()`` and ``step(message)``; ``close()`` where something has to be put away. Messages may
-    be a text (said by the user), ``{"role", "content"}``, a ``Message``, or several of these.
+    be a text (said by the user), ``{"role", "content"}``, a ``Message``, or several of these. No call of its methods
+    may take longer than ``seconds``.
     """
 
     use: str
     make: Callable[..., Any] = field(compare=False, repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = SECONDS
 
     def __call__(self, task: Task) -> Env:
-        return _Checked(self.make(task, **self.settings), self.use)
+        with at_most(self.seconds):
+            made = self.make(task, **self.settings)
+        return _Checked(made, self.use, self.seconds)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -48,9 +54,9 @@ class UserEnv:
             env.close()
 
 
-def user_env(use: str, settings: Mapping[str, Any], base: Path) -> UserEnv:
-    """Raises ValueError for a file or class that is not there, a class without the methods of an environment, and
-    settings that it does not take."""
+def user_env(use: str, settings: Mapping[str, Any], base: Path, seconds: float = SECONDS) -> UserEnv:
+    """Raises ValueError for a file or class that is not there, a class without the methods of an environment, a
+    harmless message that is no text, and settings that it does not take."""
     use = absolute(use, base)
     make = resolve(use, base)
     if inspect.isclass(make):
@@ -60,28 +66,37 @@ def user_env(use: str, settings: Mapping[str, Any], base: Path) -> UserEnv:
                 f'"{use}" has no {" and no ".join(f"{name}()" for name in missing)}: an environment has start(), which '
                 "gives the first messages, and step(message), which gives replies, a reward and whether it is over"
             )
+        if not isinstance(harmless := getattr(make, "harmless", ""), str | property):
+            raise ValueError(f'"{use}" names {harmless!r:.200} as harmless; wanted a text that step() always takes')
     try:
         inspect.signature(make).bind(None, **settings)
     except TypeError as error:
         given = ", ".join(["task", *(f"{name}=…" for name in settings)])
         raise ValueError(f'"{use}" cannot be called as {make.__name__}({given}): {error}') from error
-    return UserEnv(use=use, make=make, settings=settings)
+    return UserEnv(use=use, make=make, settings=settings, seconds=seconds)
 
 
 class _Checked(Env):
-    """An episode whose messages and rewards are read, and refused where they make no sense."""
+    """An episode whose messages and rewards are read, and refused where they make no sense; each call has its clock."""
 
-    def __init__(self, env: Any, use: str) -> None:
-        self._env, self._use = env, use.rpartition(":")[2]
+    def __init__(self, env: Any, use: str, seconds: float) -> None:
+        self._env, self._use, self._seconds = env, use.rpartition(":")[2], seconds
+
+    @property
+    def harmless(self) -> Any:
+        return getattr(self._env, "harmless", None)
 
     def start(self) -> tuple[Message, ...]:
-        asked = self._messages(self._env.start(), "start()")
+        with at_most(self._seconds):
+            given = self._env.start()
+        asked = self._messages(given, "start()")
         if not asked:
             raise ValueError(f"{self._use}.start() gave no message, and the model must be asked something")
         return asked
 
     def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
-        given = self._env.step(message)
+        with at_most(self._seconds):
+            given = self._env.step(message)
         if not isinstance(given, tuple | list) or len(given) != 3:
             raise ValueError(f"{self._use}.step() gave {given!r:.200}; wanted (replies, reward, done)")
         replies, reward, done = given
@@ -96,7 +111,8 @@ class _Checked(Env):
 
     def close(self) -> None:
         if callable(getattr(self._env, "close", None)):
-            self._env.close()
+            with at_most(self._seconds):
+                self._env.close()
 
     def _messages(self, given: object, where: str) -> tuple[Message, ...]:
         if given is None or given == "":

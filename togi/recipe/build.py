@@ -288,7 +288,7 @@ class Builder:
         if table is None:
             return OneTurn
         try:
-            return user_env(table.use, table.settings, self.reading.base)
+            return user_env(table.use, table.settings, self.reading.base, table.seconds)
         except ValueError as error:
             self.refuse((*key, "use"), str(error))
             return None

@@ -177,6 +177,8 @@ class EnvTable(Table):
     """`file.py:Class` (or `module:Class`) that answers the model; it is called with the task."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Further arguments of the class, by name."""
+    seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """Wall clock of one call of its methods; one that runs over raises TimeoutError there."""
 
 
 class UntilTable(Table):

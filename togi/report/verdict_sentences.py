@@ -263,8 +263,8 @@ def _evaluation_doubts(one: Summary) -> list[str]:
     if one.own_faults:
         kinds = ", ".join(f"{count} by {fault}" for fault, count in sorted(one.own_faults.items()))
         found.append(
-            f"{one.model}: {sum(one.own_faults.values())} of {total} attempts earned 0 since they kept the grader from "
-            f"grading them ({kinds})."
+            f"{one.model}: {sum(one.own_faults.values())} of {total} attempts earned 0 since they broke their "
+            f"environment or kept the grader from grading them ({kinds})."
         )
     return found
 

@@ -216,9 +216,9 @@ def _own_faults(groups: Sequence[Group], one: Summary) -> Finding:
     note = next(score.note for group in groups for score in group.scores if score.own_fault)
     return Finding(
         level="warn" if lost > MANY_UNSCORED * total else "ok",
-        title=f"{lost} of {total} attempts kept the grader from grading them and earned 0 ({kinds})",
+        title=f"{lost} of {total} attempts broke the environment or the grader and earned 0 ({kinds})",
         detail=f"the first: {shortened(note, 200)}",
-        advice="look whether right answers are among them; if so, raise the grader's limits, or mend it"
+        advice="look whether right answers are among them; if so, raise the limits, or mend the environment or grader"
         if lost > MANY_UNSCORED * total
         else "",
     )

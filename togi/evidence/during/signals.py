@@ -153,8 +153,8 @@ def unscored(table: Table) -> Reading:
 
 
 def own_fault(table: Table) -> Reading:
-    """More than a twentieth of attempts keep their grader from grading them; critical above a fifth."""
-    return _lost(table, "own_fault/", "of attempts keep the grader from grading them, mostly by {}; they earn 0.")
+    """More than a twentieth of attempts break their environment or their grader; critical above a fifth."""
+    return _lost(table, "own_fault/", "of attempts break the environment or the grader, mostly by {}; they earn 0.")
 
 
 def unread(table: Table) -> Reading:
