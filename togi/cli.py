@@ -281,8 +281,11 @@ def export(
     *,
     adapter: Annotated[bool, Flag, Parameter(help="Keep an adapter apart; else it is merged into its base.")] = False,
     dtype: Annotated[Literal["float32", "bfloat16"], Parameter(help="Type of the weights.")] = "float32",
+    license_id: Annotated[
+        str, Parameter(name="--license", help="What the model card names as license, such as apache-2.0.")
+    ] = "",
 ) -> None:
-    """Weights in the formats that other tools load."""
+    """Weights in the formats that other tools load, with a model card where they are a run's."""
     from togi.models.model_source import check_source
 
     if folder.exists():
@@ -291,11 +294,15 @@ def export(
     from togi.run_folder.integrity import refuse_changed_model
 
     refuse_changed_model(source)
+    from togi.report import card_of
+
+    card = card_of(source, adapter=adapter, license_id=license_id)
     import torch
 
     from togi.models.save_model import export as write
 
-    saved = write(source, folder, adapter=adapter, dtype={"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype])
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    saved = write(source, folder, adapter=adapter, dtype=types[dtype], beside={"README.md": card} if card else None)
     drift = (
         "" if saved.difference is None else f"; logits differ from base and adapter by {saved.difference:.2g} at most"
     )

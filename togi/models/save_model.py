@@ -9,7 +9,7 @@ import copy
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +42,19 @@ class Saved:
     base: str | None = None
 
 
-def export(source: str, path: Path, *, adapter: bool = False, dtype: torch.dtype = torch.float32) -> Saved:
+def export(
+    source: str,
+    path: Path,
+    *,
+    adapter: bool = False,
+    dtype: torch.dtype = torch.float32,
+    beside: Mapping[str, str] | None = None,
+) -> Saved:
     """Write the model of any source that load_model reads to the new folder ``path``, for other tools to load.
 
     An adapter is merged into its base, which makes a whole model; with ``adapter`` it stays one, with its tokenizer,
-    and names a base that peft and transformers find by themselves. Raises ModelError when the source has no adapter to
-    keep, or ``path`` exists.
+    and names a base that peft and transformers find by themselves. ``beside`` are texts that are written with it, by
+    the names of their files. Raises ModelError when the source has no adapter to keep, or ``path`` exists.
     """
     if path.exists():
         raise ModelError(f"{path} exists already: choose another folder, or remove it first")
@@ -56,18 +63,23 @@ def export(source: str, path: Path, *, adapter: bool = False, dtype: torch.dtype
     if adapter and not adapted:
         raise ModelError(f"{source} has no adapter to keep: export it as a whole, without --adapter")
     if adapter:
-        return _export_adapter(loaded.model, loaded.tokenizer, path, dtype)
-    return save_model(loaded.model, loaded.tokenizer, path, merge=adapted, dtype=dtype)
+        return _export_adapter(loaded.model, loaded.tokenizer, path, dtype, beside or {})
+    return save_model(loaded.model, loaded.tokenizer, path, merge=adapted, dtype=dtype, beside=beside)
 
 
 def _export_adapter(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, dtype: torch.dtype
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    path: Path,
+    dtype: torch.dtype,
+    beside: Mapping[str, str],
 ) -> Saved:
     """An adapter folder, and in it the base's weights where only Togi knows how to get at them."""
     base = adapter_base(model)
     with _appearing(path) as work, quiet():
         _save_adapter(model, work, dtype)
         tokenizer.save_pretrained(work)
+        _write_beside(work, beside)
         if base in BUNDLED or base.endswith(".gguf"):
             base = str((path / BASE_FOLDER).resolve())
             _save_whole(model, work / BASE_FOLDER, dtype, merge=False)
@@ -85,6 +97,7 @@ def save_model(
     *,
     merge: bool = False,
     dtype: torch.dtype | None = None,
+    beside: Mapping[str, str] | None = None,
 ) -> Saved:
     """Write a model to the folder ``path``, replacing a model that is there; the model itself is not changed.
 
@@ -104,9 +117,15 @@ def save_model(
         else:
             _save_whole(model, work, dtype or model.dtype, merge=True)
             tokenizer.save_pretrained(work)
+            _write_beside(work, beside or {})
             difference = _difference(model, tokenizer, work) if adapted else None
             saved = Saved(path=path, form="merged" if adapted else "safetensors", difference=difference)
     return saved
+
+
+def _write_beside(work: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (work / name).write_text(text, encoding="utf-8")
 
 
 def _adapted(model: nn.Module) -> bool:
