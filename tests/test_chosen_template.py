@@ -15,7 +15,7 @@ from togi.models.load_model import Lora, ModelError, load_model
 from togi.models.save_model import export, save_model
 from togi.template_process import render
 from togi.tokenization import Chat
-from togi.types import Message
+from togi.types import Message, Task
 
 ASKED = [{"role": "user", "content": "x"}]
 THINKS = (
@@ -74,11 +74,84 @@ def test_arguments_that_change_nothing_are_refused(args: dict[str, object], own:
         ChosenTemplate(args=args).over(own)
 
 
-def test_arguments_of_single_rows_are_refused_and_never_dropped() -> None:
-    row = {"prompt": "x", "chat_template_kwargs": {"enable_thinking": False}}
-    with pytest.raises(RowError, match=r"\[prompt\] template_args"):
-        make_task(row, "1", Prompting())
-    assert make_task({**row, "chat_template_kwargs": None}, "1", Prompting())
+OFF = {"enable_thinking": False}
+
+
+@pytest.mark.parametrize(
+    ("columns", "args"),
+    [
+        ({"chat_template_kwargs": OFF}, OFF),
+        ({"chat_template_kwargs": '{"enable_thinking": false}'}, OFF),
+        ({"chat_template_kwargs": {"enable_thinking": None, "level": 2}}, {"level": 2}),
+        ({"chat_template_kwargs": None}, {}),
+        ({"chat_template_kwargs": " "}, {}),
+        ({"enable_thinking": False}, OFF),
+        ({"enable_thinking": None}, {}),
+        ({"enable_thinking": "sometimes"}, {}),  # a column of the user's own
+        ({"enable_thinking": False, "chat_template_kwargs": {**OFF, "level": 2}}, {**OFF, "level": 2}),
+    ],
+)
+def test_a_row_sets_arguments_for_itself(columns: dict[str, object], args: dict[str, object]) -> None:
+    assert make_task({"prompt": "x", **columns}, "1", Prompting()).template_args == args
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({"chat_template_kwargs": [1]}, "is an object such as"),
+        ({"chat_template_kwargs": "{no"}, "not JSON"),
+        ({"chat_template_kwargs": {"messages": []}}, "no argument of a chat template"),
+        ({"chat_template_kwargs": {"chat_template": "x"}}, "no argument of a chat template"),
+        ({"chat_template_kwargs": {"eos_token": "x"}}, "no argument of a chat template"),
+        ({"chat_template_kwargs": {"a-b": 1}}, "no argument of a chat template"),
+        ({"chat_template_kwargs": {"when": float("nan")}}, "no JSON"),
+        ({"chat_template_kwargs": {"enable_thinking": True}, **OFF}, "leave one of them out"),
+        ({"chat_template_kwargs": OFF, "prompt": None, "text": "x"}, "raw text has no chat template"),
+    ],
+)
+def test_arguments_of_rows_that_cannot_be_are_refused(columns: dict[str, object], match: str) -> None:
+    with pytest.raises(RowError, match=match):
+        make_task({"prompt": "x", **columns}, "1", Prompting())
+
+
+def test_each_row_is_asked_with_its_own_arguments() -> None:
+    """Before those of the recipe, in what is asked, what is learned and what follows a reply."""
+    template = ChosenTemplate(args=OFF).over(THINKS + "{{ level }}")
+    chat = Chat(byte_level(template), frozenset({2}))
+    rows = [{}, {"enable_thinking": True}, {"chat_template_kwargs": {"level": "é"}}]
+    tasks = [make_task({"prompt": "x", "completion": "yes", **row}, "1", Prompting()) for row in rows]
+    ends = ("No thought.\n", "assistant\n", "No thought.\né")
+    for task, end in zip(tasks, ends, strict=True):
+        asked = chat.of(task)
+        (turn,) = asked.recorded(task.prompt, task.recorded[0])
+        assert turn.prompt == asked.prompt(task.prompt)
+        assert chat.show(turn.prompt).endswith(end)
+        further = asked.extend(turn.prompt + turn.completion, [Message(role="user", content="y")])
+        assert chat.show(further).endswith(end)
+        assert chat.of(tasks[0]) is chat, "what one task sets is not set for another"
+
+
+ENDS = (
+    "{% for m in messages %}{{ m.content }}{{ '<|im_end|>' if long else '<|im_start|>' }}{% endfor %}"
+    "{% if other %}{{ other.x.y }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("args", "template", "match"),
+    [
+        ({"level": 1}, THINKS, "task 7: 'level' is set in the row, and .* never reads it"),
+        ({"enable_thinking": "<|im_end|>"}, THINKS, "hold a control token"),
+        ({"enable_thinking": [{"<|im_end|>": 1}]}, THINKS, "hold a control token"),
+        ({"enable_thinking": "\ufdd00.0\ufdd1"}, THINKS, "hold a control token"),
+        ({"other": 1}, ENDS, "task 7: the model's chat template refused"),
+        ({"long": True}, ENDS, "ends turns with another token"),
+    ],
+)
+def test_arguments_that_a_template_cannot_take_are_refused(args: dict[str, object], template: str, match: str) -> None:
+    chat = Chat(byte_level(template), frozenset())
+    with pytest.raises(ValueError, match=match):
+        chat.of(Task(id="7", prompt=(), template_args=args))
 
 
 @pytest.mark.parametrize(

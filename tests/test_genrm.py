@@ -46,7 +46,10 @@ class Played:
     def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
         return [self.chains[: question.attempts] for question in questions]
 
-    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message], tools: object = ()) -> tuple[Turn, ...]:
+    def of(self, task: Task) -> Played:
+        return self
+
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
         return attempts(answer[0].content)[0].turns
 
 

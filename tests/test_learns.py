@@ -149,10 +149,13 @@ class Digits:
     def opening(self, messages: Sequence[Message]) -> str:
         return ""
 
-    def prompt(self, messages: Sequence[Message], tools: object = ()) -> Ids:
+    def prompt(self, messages: Sequence[Message]) -> Ids:
         return tuple(int(c) for message in messages for c in message.content)
 
-    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message], tools: object = ()) -> tuple[Turn, ...]:
+    def of(self, task: Task) -> Digits:
+        return self
+
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
         return (Turn(prompt=self.prompt(prompt), completion=self.prompt(answer), text="", stop="eos"),)
 
 

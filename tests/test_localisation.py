@@ -40,10 +40,13 @@ class Sums:
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         return "".join("\n" if i == LINE else "" if i == END else str(i) for i in token_ids)
 
+    def of(self, task: Task) -> Sums:
+        return self
+
     def opening(self, messages: Sequence[Message]) -> str:
         return ""
 
-    def prompt(self, messages: Sequence[Message], tools: object = ()) -> Ids:
+    def prompt(self, messages: Sequence[Message]) -> Ids:
         added, first = map(int, messages[0].content.split())
         return (BASE + added, first, LINE)
 

@@ -53,10 +53,13 @@ class Digits:
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
         return "".join(map(str, token_ids))
 
+    def of(self, task: Task) -> Digits:
+        return self
+
     def opening(self, messages: Sequence[Message]) -> str:
         return ""
 
-    def prompt(self, messages: Sequence[Message], tools: object = ()) -> Ids:
+    def prompt(self, messages: Sequence[Message]) -> Ids:
         return tuple(int(c) for message in messages for c in message.content)
 
 

@@ -27,7 +27,7 @@ class Letters:
     def opening(self, messages: Sequence[Message]) -> str:
         return self.prefill
 
-    def prompt(self, messages: Sequence[Message], tools: object = ()) -> Ids:
+    def prompt(self, messages: Sequence[Message]) -> Ids:
         self.encoded += 1
         return tuple(ord(c) for message in messages for c in message.content)
 
@@ -40,7 +40,10 @@ class Letters:
     def extend(self, ids: Ids, replies: Sequence[Message]) -> Ids:
         return ids + tuple(ord(c) for reply in replies for c in f"[{reply.content}]")
 
-    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message], tools: object = ()) -> tuple[Turn, ...]:
+    def of(self, task: Task) -> Letters:
+        return self
+
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
         return (Turn(prompt=self.prompt(prompt), completion=self.prompt(answer), text=answer[0].content, stop="eos"),)
 
 

@@ -30,7 +30,10 @@ class Scripted:
         self.asked.append(([int(question.task.id) for question in questions], n))
         return [self._group(each.task, self.scores[int(each.task.id) % len(self.scores)]) for each in questions]
 
-    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message], tools: object = ()) -> tuple[Turn, ...]:
+    def of(self, task: Task) -> Scripted:
+        return self
+
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
         return ()
 
     def _group(self, task: Task, scores: Sequence[Score]) -> Group:

@@ -52,7 +52,7 @@ def task_of(*messages: dict[str, Any], tools: Any = (WEATHER,), turns: Any = "al
 
 
 def learned(task: Task, chat: Chat = CHAT) -> list[str]:
-    return [chat.show(turn.completion) for turn in chat.recorded(task.prompt, task.recorded[0], task.tools)]
+    return [chat.show(turn.completion) for turn in chat.of(task).recorded(task.prompt, task.recorded[0])]
 
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Kyōto"}}\n</tool_call><|im_end|>'
@@ -88,7 +88,7 @@ def test_every_form_of_tools_and_calls_is_learned_alike(tools: Any, call: dict[s
 
 def test_the_conversation_is_the_templates_own() -> None:
     task = task_of(ASKED, called({"city": "Kyōto"}, content="Let me see."), REPLY, SAID)
-    last = CHAT.recorded(task.prompt, task.recorded[0], task.tools)[-1]
+    last = CHAT.of(task).recorded(task.prompt, task.recorded[0])[-1]
     rows = [ASKED, called({"city": "Kyōto"}, content="Let me see."), REPLY, SAID]
     whole = CHAT.tokenizer.apply_chat_template(rows, tools=list(task.tools), tokenize=False)
     assert CHAT.show((*last.prompt, *last.completion)) + "\n" == whole
@@ -96,7 +96,7 @@ def test_the_conversation_is_the_templates_own() -> None:
 
 def test_a_call_in_the_prompt_is_context() -> None:
     task = task_of(ASKED, called({"city": "Kyōto"}), REPLY, SAID, turns="last")
-    (turn,) = CHAT.recorded(task.prompt, task.recorded[0], task.tools)
+    (turn,) = CHAT.of(task).recorded(task.prompt, task.recorded[0])
     assert CALL in CHAT.show(turn.prompt)
     assert CHAT.show(turn.completion) == "Yes, 31 degrees.<|im_end|>"
 
@@ -111,7 +111,7 @@ def test_control_tokens_in_tools_and_calls_are_characters() -> None:
     hostile = {**WEATHER, "description": "<|im_end|>"}
     task = task_of(ASKED, called({"city": "<|im_end|><|im_start|>"}), tools=[hostile])
     plain = task_of(ASKED, called({"city": "Kyōto"}))
-    turns = [CHAT.recorded(each.prompt, each.recorded[0], each.tools)[0] for each in (task, plain)]
+    turns = [CHAT.of(each).recorded(each.prompt, each.recorded[0])[0] for each in (task, plain)]
     for control in range(3):
         assert turns[0].prompt.count(control) == turns[1].prompt.count(control)
         assert turns[0].completion.count(control) == turns[1].completion.count(control)
@@ -171,7 +171,7 @@ def test_what_is_no_tool_or_call_is_refused(row: dict[str, Any], problem: str) -
 
 def test_tools_are_shown_where_answers_are_sampled() -> None:
     task = make_task({"prompt": "Is it warm?", "tools": [WEATHER]}, "t", Prompting())
-    assert "Today's weather" in CHAT.show(CHAT.prompt(task.prompt, task.tools))
+    assert "Today's weather" in CHAT.show(CHAT.of(task).prompt(task.prompt))
 
 
 def test_masks_of_a_conversation_learned_in_all_its_turns() -> None:

@@ -122,10 +122,12 @@ class LocalEngine(Engine, Protocol):
 class Texts(Protocol):
     """What samplers ask of whoever turns text into tokens."""
 
-    def recorded(
-        self, prompt: Sequence[Message], answer: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
-    ) -> tuple[Turn, ...]:
-        """A written answer as turns, its messages one after another; ``tools`` are what its prompt shows."""
+    def of(self, task: Task) -> Texts:
+        """The one for a task, with its tools and its arguments of the chat template."""
+        ...
+
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
+        """A written answer as turns, its messages one after another."""
         ...
 
     def reference(self, task: Task) -> str | None:

@@ -178,10 +178,11 @@ class Episodes:
                 episode.end("error", f"environment: {_said(problem)}")
                 continue
             task = episode.question.task
+            chat = self.chat.of(task)
             if (task.id, messages) not in encoded:
-                encoded[task.id, messages] = self.chat.prompt(messages, task.tools)
+                encoded[task.id, messages] = chat.prompt(messages)
             episode.ids = (*encoded[task.id, messages], *episode.question.beginning)
-            episode.opening = self.chat.opening(messages)
+            episode.opening = chat.opening(messages)
 
     def _turn(self, live: Sequence[_Episode], number: int, engine: Engine, sampling: Sampling) -> None:
         shared: dict[Ids, list[_Episode]] = {}
@@ -238,8 +239,9 @@ class Episodes:
         if done:
             episode.end(turn.stop)
         else:
-            episode.ids = self.chat.extend(turn.prompt + turn.completion, replies)
-            episode.opening = self.chat.opening(replies)
+            chat = self.chat.of(episode.question.task)
+            episode.ids = chat.extend(turn.prompt + turn.completion, replies)
+            episode.opening = chat.opening(replies)
 
 
 def attempt_seed(seed: int, step: int, task: str, attempt: int, turn: int) -> int:

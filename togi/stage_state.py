@@ -206,8 +206,8 @@ def check_lengths(stage: Stage, chat: Chat, context: int) -> None:
     writes = stage.algorithm.sampler.writes
     long = []
     for task in stage.tasks:
-        rows = [chat.recorded(task.prompt, answer, task.tools) for answer in task.recorded] if not writes else []
-        ids = [turns[-1].prompt + turns[-1].completion for turns in rows] or [chat.prompt(task.prompt, task.tools)]
+        rows = [chat.of(task).recorded(task.prompt, answer) for answer in task.recorded] if not writes else []
+        ids = [turns[-1].prompt + turns[-1].completion for turns in rows] or [chat.of(task).prompt(task.prompt)]
         if max(map(len, ids)) + writes > context:
             long.append(f"{task.id} ({max(map(len, ids))} tokens)")
     if long:

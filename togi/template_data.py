@@ -6,12 +6,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from togi.types import Message, ToolCall
 
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+# What whoever renders gives by itself, and what would change how it renders.
+_TAKEN = frozenset(
+    {"messages", "tools", "documents", "conversations", "chat_template", "add_generation_prompt"}
+    | {"continue_final_message", "return_assistant_tokens_mask"}
+    | {f"{kind}_token" for kind in ("bos", "eos", "pad", "unk", "sep", "cls", "mask")}
+)
+_MARKS = re.compile("[\ufdd0-\ufdef]")  # noncharacters, of which marks are made
 NO_TOOLS = "take a model whose template has them, or rows without tools"
 
 
@@ -74,6 +82,41 @@ def template_row(message: Message, *, parsed: bool = True) -> dict[str, Any]:
     ]
     more = {"tool_calls": calls, "tool_call_id": message.tool_call_id, "name": message.name}
     return {"role": message.role, "content": message.content, **{key: value for key, value in more.items() if value}}
+
+
+def is_argument(name: str) -> bool:
+    """Whether a template's variable of this name may be set from outside."""
+    return _NAME.fullmatch(name) is not None and name not in _TAKEN
+
+
+def reads(template: str, name: str) -> bool:
+    """Whether a template speaks of a variable."""
+    return re.search(rf"\b{re.escape(name)}\b", template) is not None
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts within a value of JSON, names included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield name
+            yield from texts_in(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from texts_in(each)
+
+
+def refuse_args(args: Mapping[str, Any], template: str, control: re.Pattern[str]) -> None:
+    """Raise ValueError for variables that a template never reads, or that would write control tokens."""
+    for name in args:
+        if not reads(template, name):
+            raise ValueError(
+                f"{name!r} is set in the row, and the model's chat template never reads it: remove it from the row, or "
+                "take a model whose template has it"
+            )
+    if any(control.search(text) or _MARKS.search(text) for text in texts_in(args)):
+        raise ValueError("the row's template arguments hold a control token, which only the template itself may write")
 
 
 def refuse_left_out(messages: Sequence[Message], rendered: str) -> None:

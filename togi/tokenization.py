@@ -16,12 +16,13 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from togi.template_data import NO_TOOLS, Fence, data_of, hide_in, refuse_left_out, template_row
+from togi.template_data import NO_TOOLS, Fence, data_of, hide_in, refuse_args, refuse_left_out, template_row
 from togi.template_process import TemplateError, render
 from togi.types import Ids, Message, ReferenceAnswer, Task, Turn
 
@@ -48,6 +49,9 @@ class Chat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, eos_ids: frozenset[int]) -> None:
         self.tokenizer = tokenizer
+        self._tools: tuple[Mapping[str, Any], ...] = ()
+        self._args: Mapping[str, Any] = {}
+        self._with_args: dict[str, Chat] = {}
         self._template = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN_TEMPLATE
         self._controls: dict[str, int] = {
             str(token): index for index, token in tokenizer.added_tokens_decoder.items() if token.special
@@ -56,13 +60,21 @@ class Chat:
         # The empty negative lookahead matches nothing: a tokenizer may have no control tokens.
         self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._begin = self._begin_ids()
-        self._anchor = self._render([_QUESTION], generation=True)
-        self._before, _, after = self._render([_QUESTION, _answer()], generation=False).partition(_ANSWER)
-        self.end, self._end_text = self._end_of_turn(after)
+        self._read_turns()
         self.eos_ids = eos_ids | {self.end}
-        self.prefill = _prefill(self._anchor, self._before)
 
-    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Ids:
+    def of(self, task: Task) -> Chat:
+        """The chat that asks a task: its template shows the task's tools, and reads its template arguments.
+
+        Raises ValueError for an argument that the template never reads, or that would write control tokens.
+        """
+        if not task.tools and not task.template_args:
+            return self
+        chat = copy(self._reading(task))
+        chat._tools = task.tools
+        return chat
+
+    def prompt(self, messages: Sequence[Message]) -> Ids:
         """The ids a model is to continue: the messages in the chat template, and the opening of its own turn.
 
         A single message of role ``text`` is encoded as it stands. Raises ValueError when the template refuses the
@@ -77,6 +89,7 @@ class Chat:
                     "use the roles system, user and assistant, or one text"
                 )
             return (*self._begin, *self._literal(messages[0].content))
+        tools = self._tools
         texts = [json.dumps(list(tools), ensure_ascii=False)] if tools else []
         fence = Fence(self._control, [*map(data_of, messages), *texts])
         hidden = [hide_in(message, fence) for message in messages]
@@ -132,9 +145,7 @@ class Chat:
             raise ValueError(f"the model's chat template does not write tool calls as a turn of its own: {NO_TOOLS}")
         return (*self._after(self._anchor, self._without_prefill(body), fence), self.end)
 
-    def recorded(
-        self, prompt: Sequence[Message], answer: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()
-    ) -> tuple[Turn, ...]:
+    def recorded(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[Turn, ...]:
         """A written conversation as turns, one for each assistant message of ``answer``; no log-probabilities.
 
         ``answer`` starts with an assistant message; what follows each up to the next are that turn's replies.
@@ -146,7 +157,7 @@ class Chat:
         raw = bool(prompt) and prompt[0].role == "text"
         if raw and any(message.tool_calls for message in answer):
             raise ValueError("tool calls are written by a chat template, and raw text has none")
-        context, opening = self.prompt(prompt, tools), self.opening(prompt)
+        context, opening = self.prompt(prompt), self.opening(prompt)
         turns = []
         starts = [index for index, message in enumerate(answer) if message.role == "assistant"]
         for start, following in zip(starts, [*starts[1:], len(answer)], strict=True):
@@ -229,9 +240,35 @@ class Chat:
         )
         return ReferenceAnswer(turn=said, tokens=end - start)
 
+    def _reading(self, task: Task) -> Chat:
+        """The chat whose template reads the task's arguments, made once for all tasks that have the same."""
+        args = task.template_args
+        if not args:
+            return self
+        name = json.dumps(args, sort_keys=True)
+        if name not in self._with_args:
+            chat = copy(self)
+            chat._args = args
+            try:
+                refuse_args(args, self._template, self._control)
+                chat._read_turns()
+            except ValueError as error:
+                raise ValueError(f"task {task.id}: {error}") from error
+            if chat.end not in self.eos_ids:
+                raise ValueError(f"task {task.id}: with {name} the model's chat template ends turns with another token")
+            self._with_args[name] = chat
+        return self._with_args[name]
+
+    def _read_turns(self) -> None:
+        """How the template, with the arguments that it is given, begins and ends the model's turn."""
+        self._anchor = self._render([_QUESTION], generation=True)
+        self._before, _, after = self._render([_QUESTION, _answer()], generation=False).partition(_ANSWER)
+        self.end, self._end_text = self._end_of_turn(after)
+        self.prefill = _prefill(self._anchor, self._before)
+
     def _render(self, messages: Sequence[Message], *, generation: bool, tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """Arguments of tool calls are given as objects, and as text to a template that refuses those."""
-        variables = self.tokenizer.special_tokens_map
+        variables = {**self.tokenizer.special_tokens_map, **self._args}
         called = any(message.tool_calls for message in messages)
         try:
             rows = [template_row(message) for message in messages]

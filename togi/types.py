@@ -79,8 +79,9 @@ class Task:
     is only sampled. ``worth`` has one number for each recorded answer that was judged, the better the higher: (1, 0)
     for chosen and rejected, (0.7, 0.3) for win probabilities, 1 or 0 for a thumb up or down; it is empty when nobody
     judged. ``step_worth`` has, for each recorded answer whose steps were judged, one number from 0 (wrong) to 1 (right)
-    a step, nan where nobody said. ``tools`` are what the model may call, as JSON schemas in OpenAI's form. ``info``
-    carries the row's further columns to rewards.
+    a step, nan where nobody said. ``tools`` are what the model may call, as JSON schemas in OpenAI's form;
+    ``template_args`` sets variables of the chat template for this task alone. ``info`` carries the row's further
+    columns to rewards.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Task:
     worth: tuple[float, ...] = ()
     step_worth: tuple[tuple[float, ...], ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
+    template_args: Mapping[str, Any] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
 
 

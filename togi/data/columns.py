@@ -17,6 +17,7 @@ OWN = (
     *COLUMNS,
     *("answer", "label", "labels", "ranks", "scores"),
     *("margin", "chosen_probability", "score_chosen", "score_rejected", "system"),
+    *("tools", "chat_template_kwargs", "enable_thinking"),
 )
 """The names that Togi asks for."""
 

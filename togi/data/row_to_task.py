@@ -4,7 +4,8 @@
 or false an unpaired preference), ``chosen`` and ``rejected`` (a preference pair, whose common beginning is the prompt
 when there is none), or ``completions`` (a ranking, or with ``labels`` the steps of one answer). ``messages`` is a
 conversation whose last assistant message is the demonstration, or all of them. ``text`` is raw text to learn from.
-``system`` is the system message of a prompt that is text. Further columns go to rewards.
+``system`` is the system message of a prompt that is text, ``tools`` are what the model may call, and
+``chat_template_kwargs`` sets variables of the chat template. Further columns go to rewards.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from togi.data.conversations import (
     text_answer,
 )
 from togi.data.errors import RowError, RowSkipped
+from togi.data.template_args import read_template_args
 from togi.data.tool_calls import read_tools
 from togi.types import Message, Task
 
@@ -93,11 +95,6 @@ def make_task(
     name too: a reward written for the data asks for it so.
     """
     row = under_our_names(row, columns or {})
-    if row.get("chat_template_kwargs"):
-        raise RowError(
-            'arguments of the chat template are the same for all rows: remove "chat_template_kwargs", and write '
-            f"[prompt] template_args in the recipe; this is {show(row['chat_template_kwargs'])}"
-        )
     read = _read(row, prompting, turns, judged=demonstrate is None)
     prompt, recorded = read.prompt, read.recorded
     if demonstrate is not None:
@@ -105,9 +102,10 @@ def make_task(
     system = row["system"] if isinstance(row.get("system"), str) else prompting.system
     if system and prompt and prompt[0].role not in ("system", "developer", "text"):
         prompt = (Message(role="system", content=system), *prompt)
-    tools = read_tools(row)
-    if tools and prompt and prompt[0].role == "text":
-        raise RowError("raw text shows a model no tools: remove that column, or write the row as messages")
+    tools, args = read_tools(row), read_template_args(row)
+    if (tools or args) and prompt and prompt[0].role == "text":
+        without = "shows a model no tools" if tools else f"has no chat template that reads {', '.join(args)}"
+        raise RowError(f"raw text {without}: remove that column, or write the row as messages")
     taken = {*COLUMNS, *read.columns, "answer", *(("tools", "functions") if tools else ())}
     return Task(
         id=identity,
@@ -117,6 +115,7 @@ def make_task(
         worth=read.worth,
         step_worth=read.step_worth,
         tools=tools,
+        template_args=args,
         info={name: value for name, value in row.items() if name not in taken},
     )
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from togi.models.weight_files import ModelError
+from togi.template_data import is_argument, reads
 
 LARGEST = 1 << 20
 """Bytes of a template's file; the longest of real models have some ten thousand."""
 
-# What whoever renders gives by itself.
-_TAKEN = frozenset({"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "pad_token"})
 _JINJA = {True: "true", False: "false", None: "none"}
 
 
@@ -29,7 +27,7 @@ class ChosenTemplate:
 
     def __post_init__(self) -> None:
         for name in self.args:
-            if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or name in _TAKEN:
+            if not is_argument(name):
                 raise ModelError(f"{name!r} is no argument of a chat template: wanted a name such as enable_thinking")
 
     def over(self, own: str | None) -> str | None:
@@ -38,7 +36,7 @@ class ChosenTemplate:
         if not self.args:
             return template
         for name in self.args:
-            if template is None or not re.search(rf"\b{name}\b", template):
+            if template is None or not reads(template, name):
                 what = "the model has no chat template" if template is None else "the chat template never reads it"
                 raise ModelError(f"template_args has {name!r}, but {what}: remove it, or correct its name")
         # The last writes nothing: without it a line break at the template's start would be lost.

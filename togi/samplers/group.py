@@ -53,7 +53,7 @@ def recorded(task: Task, chat: Texts) -> Group:
     return Group(
         task=task,
         trajectories=tuple(
-            Trajectory(turns=chat.recorded(task.prompt, answer, task.tools), stop="eos") for answer in task.recorded
+            Trajectory(turns=chat.of(task).recorded(task.prompt, answer), stop="eos") for answer in task.recorded
         ),
         scores=tuple(Score(value=value) for value in task.worth or (0.0,) * len(task.recorded)),
     )

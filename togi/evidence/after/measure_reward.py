@@ -186,9 +186,7 @@ def _label(worth: Sequence[float], chosen: int) -> float:
 
 
 def _answers(chat: Chat, task: Task) -> tuple[Trajectory, ...]:
-    return tuple(
-        Trajectory(turns=chat.recorded(task.prompt, answer, task.tools), stop="eos") for answer in task.recorded
-    )
+    return tuple(Trajectory(turns=chat.of(task).recorded(task.prompt, answer), stop="eos") for answer in task.recorded)
 
 
 def _lengths(answers: Sequence[Trajectory]) -> list[int]:

@@ -151,8 +151,8 @@ def attempts_of(stage: Stage) -> Attempts:
 
 def _lengths(tasks: Sequence[Task], sampling: Sampling | None, chat: Chat) -> Lengths:
     some = list(islice(tasks, LOOKED_AT))
-    prompt = fmean(len(chat.prompt(task.prompt, task.tools)) for task in some)
-    recorded = [len(chat.completion(task.recorded[0][-1].content)) for task in some if task.recorded]
+    prompt = fmean(len(chat.of(task).prompt(task.prompt)) for task in some)
+    recorded = [len(chat.of(task).completion(task.recorded[0][-1].content)) for task in some if task.recorded]
     if sampling is None:
         answer = fmean(recorded) if recorded else 0.0
         return Lengths(prompt=prompt, answer=answer, most=answer)

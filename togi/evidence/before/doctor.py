@@ -216,7 +216,7 @@ def model_findings(loaded: Loaded, chat: Chat, stage: Stage, tasks: list[Task]) 
         found.append(
             Finding(level="warn", title="the tokenizer has no chat template: a plain one is used", advice=advice)
         )
-    lengths = {task.id: len(chat.prompt(task.prompt, task.tools)) for task in tasks}
+    lengths = {task.id: len(chat.of(task).prompt(task.prompt)) for task in tasks}
     if not lengths:
         return found
     longest = max(lengths, key=lambda name: lengths[name])

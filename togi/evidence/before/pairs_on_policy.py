@@ -94,8 +94,7 @@ def own_likelihoods(
     chosen_P, rejected_P = _mean_logp(groups, model, tokens_per_microbatch).T
     longest = max(len(turn.completion) for group in groups for each in group.trajectories for turn in each.turns)
     prompts = [
-        Prompt(ids=chat.prompt(task.prompt, task.tools), seeds=(attempt_seed(seed, 0, task.id, 0, 0),))
-        for task in picked
+        Prompt(ids=chat.of(task).prompt(task.prompt), seeds=(attempt_seed(seed, 0, task.id, 0, 0),)) for task in picked
     ]
     turns = engine.generate(prompts, Sampling(max_tokens=min(longest, LONGEST), temperature=1.0))
     own_M = np.asarray([np.mean(turn.logp) for (turn,) in turns if turn.logp])
@@ -106,7 +105,7 @@ def _extremes(task: Task, chat: Chat) -> Group:
     """The best and the worst answer, in this order."""
     best, worst = (f(range(len(task.worth)), key=lambda index: task.worth[index]) for f in (max, min))
     trajectories = tuple(
-        Trajectory(turns=chat.recorded(task.prompt, task.recorded[index], task.tools), stop="eos")
+        Trajectory(turns=chat.of(task).recorded(task.prompt, task.recorded[index]), stop="eos")
         for index in (best, worst)
     )
     return Group(task=task, trajectories=trajectories, scores=(Score(value=1.0), Score(value=0.0)))

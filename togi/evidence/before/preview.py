@@ -164,7 +164,7 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
     return Look(
         title=asked.title,
         tasks=len(asked.tasks),
-        prompts=tuple(chat.show(chat.prompt(task.prompt, task.tools)) for task in some[:SHOWN]),
+        prompts=tuple(chat.show(chat.of(task).prompt(task.prompt)) for task in some[:SHOWN]),
         recorded=tuple(recorded[:SHOWN]),
         cases=cases,
         findings=tuple(findings),
@@ -178,7 +178,7 @@ def _look_at_env(asked: Asked, env: UserEnv, chat: Chat, context: int) -> Look:
     prompts, findings = list[str](), list[Finding]()
     for task in asked.tasks[:SHOWN]:
         try:
-            ids = chat.prompt(env.opening(task), task.tools)
+            ids = chat.of(task).prompt(env.opening(task))
         except Exception as problem:
             title = f"the environment fails at the start of task {shortened(task.id, 60)}"
             findings.append(Finding(level="fail", title=title, detail=f"{type(problem).__name__}: {problem}"))
@@ -203,7 +203,7 @@ def _look_at_env(asked: Asked, env: UserEnv, chat: Chat, context: int) -> Look:
 def _lengths(tasks: Sequence[Task], asked: Asked, cases: Sequence[Case], chat: Chat, context: int) -> list[Finding]:
     """Whether prompts fit the context and answers fit ``max_tokens``."""
     sampling = asked.sampling if asked.reward else None
-    lengths = {task.id: len(chat.prompt(task.prompt, task.tools)) for task in tasks}
+    lengths = {task.id: len(chat.of(task).prompt(task.prompt)) for task in tasks}
     longest = max(lengths, key=lambda name: lengths[name])
     found = []
     if lengths[longest] >= context:

@@ -44,7 +44,7 @@ def disagreements(recorded: Sequence[Sequence[Written]]) -> list[Finding]:
 
 
 def _written(task: Task, reward: Reward | None, chat: Chat) -> tuple[Written, ...]:
-    turns = [chat.recorded(task.prompt, messages, task.tools) for messages in task.recorded] if reward else []
+    turns = [chat.of(task).recorded(task.prompt, messages) for messages in task.recorded] if reward else []
     scores = reward(task, [Trajectory(turns=turn, stop="eos") for turn in turns]) if reward else ()
     written = [
         Written(

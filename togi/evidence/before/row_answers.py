@@ -88,7 +88,7 @@ def sight_of(tasks: Sequence[Task], reward: Reward, chat: Chat, *, asks: bool) -
     for task, text in islice(((task, text) for task in tasks if (text := gold_text(task, reward))), TWINS):
         attempt = [
             Trajectory(
-                turns=chat.recorded(task.prompt, (Message(role="assistant", content=text),), task.tools), stop="eos"
+                turns=chat.of(task).recorded(task.prompt, (Message(role="assistant", content=text),)), stop="eos"
             )
         ]
         other = max(tasks, key=lambda each: (each.answer != task.answer, each.info != task.info))
@@ -127,8 +127,7 @@ def _case(index: int, tasks: Sequence[Task], golds: Sequence[str | None], reward
     if wrong is not None:
         texts["wrong"] = wrong
     turns = {
-        kind: chat.recorded(task.prompt, (Message(role="assistant", content=texts[kind]),), task.tools)
-        for kind in texts
+        kind: chat.of(task).recorded(task.prompt, (Message(role="assistant", content=texts[kind]),)) for kind in texts
     }
     begun = time.perf_counter()
     scores = reward(task, [Trajectory(turns=turn, stop="eos") for turn in turns.values()])

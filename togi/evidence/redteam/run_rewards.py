@@ -113,7 +113,7 @@ def tokenised(chat: Chat) -> Make:
     """Attempts in the model's own tokens."""
 
     def make(task: Task, text: str) -> Trajectory:
-        turns = chat.recorded(task.prompt, (Message(role="assistant", content=text),), task.tools)
+        turns = chat.of(task).recorded(task.prompt, (Message(role="assistant", content=text),))
         return Trajectory(turns=turns, stop="eos")
 
     return make
