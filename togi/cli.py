@@ -280,7 +280,11 @@ def export(
     folder: Annotated[Path, Parameter(help="New folder to write.")],
     *,
     adapter: Annotated[bool, Flag, Parameter(help="Keep an adapter apart; else it is merged into its base.")] = False,
-    dtype: Annotated[Literal["float32", "bfloat16"], Parameter(help="Type of the weights.")] = "float32",
+    gguf: Annotated[bool, Flag, Parameter(help="Write one GGUF file, for llama.cpp and what is built on it.")] = False,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16", "q8_0"],
+        Parameter(help="Type of the weights; float16 and q8_0 with --gguf only."),
+    ] = "float32",
     license_id: Annotated[
         str, Parameter(name="--license", help="What the model card names as license, such as apache-2.0.")
     ] = "",
@@ -290,22 +294,31 @@ def export(
 
     if folder.exists():
         raise ValueError(f"{folder} exists already: choose another folder, or remove it first")
+    if gguf and adapter:
+        raise ValueError("--gguf writes whole weights: leave out --adapter, and an adapter is merged into its base")
+    if dtype in ("float16", "q8_0") and not gguf:
+        raise ValueError(f"--dtype {dtype} is for --gguf; a folder takes float32 or bfloat16")
     check_source(source)
     from togi.run_folder.integrity import refuse_changed_model
 
     refuse_changed_model(source)
     from togi.report import card_of
 
-    card = card_of(source, adapter=adapter, license_id=license_id)
-    import torch
+    card = card_of(source, library="gguf" if gguf else "peft" if adapter else "transformers", license_id=license_id)
+    beside = {"README.md": card} if card else {}
+    if gguf:
+        from togi.models.save_gguf import export_gguf
 
-    from togi.models.save_model import export as write
+        saved = export_gguf(source, folder, dtype, beside=beside)
+    else:
+        import torch
 
-    types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    saved = write(source, folder, adapter=adapter, dtype=types[dtype], beside={"README.md": card} if card else None)
-    drift = (
-        "" if saved.difference is None else f"; logits differ from base and adapter by {saved.difference:.2g} at most"
-    )
+        from togi.models.save_model import export as write
+
+        kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+        saved = write(source, folder, adapter=adapter, dtype=kind, beside=beside)
+    of = "the model" if gguf else "base and adapter"
+    drift = "" if saved.difference is None else f"; logits differ from {of} by {saved.difference:.2g} at most"
     base = "" if saved.base is None else f"; its base is {saved.base}"
     _say(f"{saved.path}{drift}{base}")
 

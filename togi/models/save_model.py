@@ -26,8 +26,8 @@ from togi.models.load_model import BASE_FOLDER, CHAT_TEMPLATE, adapter_base, loa
 from togi.models.read_weights import quiet
 from togi.models.weight_files import ModelError
 
-Form = Literal["safetensors", "adapter", "merged"]
-_PROBES = ("The capital of France is", "def add(a, b):\n    return", "2 + 3 =", "Once upon a time")
+Form = Literal["safetensors", "adapter", "merged", "gguf"]
+PROBES = ("The capital of France is", "def add(a, b):\n    return", "2 + 3 =", "Once upon a time")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def export(
     if path.exists():
         raise ModelError(f"{path} exists already: choose another folder, or remove it first")
     loaded = load_model(source)
-    adapted = _adapted(loaded.model)
+    adapted = has_adapters(loaded.model)
     if adapter and not adapted:
         raise ModelError(f"{source} has no adapter to keep: export it as a whole, without --adapter")
     if adapter:
@@ -76,10 +76,10 @@ def _export_adapter(
 ) -> Saved:
     """An adapter folder, and in it the base's weights where only Togi knows how to get at them."""
     base = adapter_base(model)
-    with _appearing(path) as work, quiet():
+    with appearing(path) as work, quiet():
         _save_adapter(model, work, dtype)
         tokenizer.save_pretrained(work)
-        _write_beside(work, beside)
+        write_beside(work, beside)
         if base in BUNDLED or base.endswith(".gguf"):
             base = str((path / BASE_FOLDER).resolve())
             _save_whole(model, work / BASE_FOLDER, dtype, merge=False)
@@ -107,8 +107,8 @@ def save_model(
     """
     if path.exists() and not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise ModelError(f"{path} exists and holds no model: choose another folder")
-    adapted = _adapted(model)
-    with _appearing(path) as work, quiet():
+    adapted = has_adapters(model)
+    with appearing(path) as work, quiet():
         if adapted and not merge:
             _save_adapter(model, work, dtype)
             if isinstance(tokenizer.chat_template, str):  # which a run may have changed
@@ -117,18 +117,18 @@ def save_model(
         else:
             _save_whole(model, work, dtype or model.dtype, merge=True)
             tokenizer.save_pretrained(work)
-            _write_beside(work, beside or {})
+            write_beside(work, beside or {})
             difference = _difference(model, tokenizer, work) if adapted else None
             saved = Saved(path=path, form="merged" if adapted else "safetensors", difference=difference)
     return saved
 
 
-def _write_beside(work: Path, texts: Mapping[str, str]) -> None:
+def write_beside(work: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         (work / name).write_text(text, encoding="utf-8")
 
 
-def _adapted(model: nn.Module) -> bool:
+def has_adapters(model: nn.Module) -> bool:
     return not isinstance(model, PreTrainedModel)
 
 
@@ -162,7 +162,7 @@ def _save_whole(model: nn.Module, work: Path, dtype: torch.dtype, *, merge: bool
     with torch.device("meta"):
         shell = type(inner)(config)
     tensors = {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in _plain(inner, merge)
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in plain_tensors(inner, merge)
     }
     shell.load_state_dict(tensors, strict=True, assign=True)
     shell.tie_weights()
@@ -170,7 +170,7 @@ def _save_whole(model: nn.Module, work: Path, dtype: torch.dtype, *, merge: bool
     shell.save_pretrained(work)
 
 
-def _plain(inner: PreTrainedModel, merge: bool) -> Iterator[tuple[str, torch.Tensor]]:
+def plain_tensors(inner: PreTrainedModel, merge: bool) -> Iterator[tuple[str, torch.Tensor]]:
     """The plain model's tensors by name, with ``merge`` adapters added to the weights they belong to (in float32)."""
     adapters = {name: module for name, module in inner.named_modules() if hasattr(module, "base_layer")}
     for name, tensor in inner.state_dict().items():
@@ -196,7 +196,7 @@ def _difference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work
     training = model.training
     model.eval()
     worst = largest = 0.0
-    for probe in _PROBES:
+    for probe in PROBES:
         ids = torch.tensor([tokenizer.encode(probe)])
         wanted = model(input_ids=ids).logits.float()
         worst = max(worst, float((written(input_ids=ids).logits.float() - wanted).abs().max()))
@@ -209,7 +209,7 @@ def _difference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path) -> Iterator[Path]:
     """A new folder that takes the name ``path`` when everything in it has been written."""
     work = path.parent / f".{path.name}.{uuid4().hex}"
     old = work.with_name(f"{work.name}.old")

@@ -33,7 +33,7 @@ def render(folder: Path, hourly_price: float | None = None) -> str:
     return page_of("template.html", context(read_run(folder), hourly_price))
 
 
-def card_of(source: str, *, adapter: bool = False, license_id: str = "") -> str | None:
+def card_of(source: str, *, library: str = "transformers", license_id: str = "") -> str | None:
     """The model card of weights that a run made; None for any other source. Raises ValueError for a license without a
     card, or one that is no identifier."""
     if license_id and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,40}", license_id):
@@ -48,7 +48,7 @@ def card_of(source: str, *, adapter: bool = False, license_id: str = "") -> str 
         return None
     from togi.report.model_card import model_card
 
-    return model_card(read_run(run), model.name, adapter=adapter, license_id=license_id)
+    return model_card(read_run(run), model.name, library=library, license_id=license_id)
 
 
 def verdict(folder: Path) -> list[str]:

@@ -32,14 +32,14 @@ STAGE = ("algorithm", "steps", "tasks_per_step", "attempts", "learning_rate")
 HEADS = ("stage", "algorithm", "steps", "tasks a step", "attempts a task", "learning rate")
 
 
-def model_card(data: RunData, stage: str, *, adapter: bool = False, license_id: str = "") -> str:
-    """The card of the model that ``stage`` of a run ended with, as the text of a README.md; ``adapter`` says that only
-    its adapter is written, ``license_id`` is the hub's name of the license that its owner gives it."""
+def model_card(data: RunData, stage: str, *, library: str = "transformers", license_id: str = "") -> str:
+    """The card of the model that ``stage`` of a run ended with, as the text of a README.md; ``library``
+    loads what is written, ``license_id`` is the hub's name of the license that its owner gives it."""
     told = up_to(data, stage)
     summaries = [summary(one) for one in told.evaluations]
     name = " ".join(text((told.manifest or {}).get("name") or told.folder.name).split())
     parts = [
-        f"---\n{metadata(told, name, summaries, adapter=adapter, license_id=license_id).to_yaml()}\n---",
+        f"---\n{metadata(told, name, summaries, library=library, license_id=license_id).to_yaml()}\n---",
         f"# {plain(name)}",
         *(part for title, body in sections(told, stage, summaries) if body for part in (f"## {title}", body)),
     ]
@@ -68,7 +68,7 @@ def made_by(data: RunData, stage: str) -> list[str]:
     return way_to(data, stage)[::-1] or data.stages[: data.stages.index(stage) + 1]
 
 
-def metadata(data: RunData, name: str, summaries: list[Summary], *, adapter: bool, license_id: str) -> ModelCardData:
+def metadata(data: RunData, name: str, summaries: list[Summary], *, library: str, license_id: str) -> ModelCardData:
     """What a hub reads: the base and the data where they have a name there, and the last results with intervals."""
     measured = summaries[-1] if summaries else None
     found = list(_results(data, measured)) if measured and measured.model != "base" else []
@@ -76,7 +76,7 @@ def metadata(data: RunData, name: str, summaries: list[Summary], *, adapter: boo
         license=license_id or None,
         base_model=_base(data),
         datasets=sorted(set(_hub_data(data.recipe or {}))) or None,
-        library_name="peft" if adapter else "transformers",
+        library_name=library,
         pipeline_tag="text-generation",
         tags=["togi", *_algorithms(data)],
         model_name=name,
