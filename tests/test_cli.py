@@ -26,6 +26,7 @@ ROAD = [
     "verify",
     "export",
     "chat",
+    "serve",
     "schema",
 ]
 QUICKSTART = Path(__file__).parent.parent / "recipes" / "quickstart.toml"

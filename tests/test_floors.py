@@ -49,6 +49,7 @@ FLOORS = {
     "experiment": 6,
     "progress": 6,
     "terminal_chat": 6,
+    "serving": 6,
     "demo": 6,
     "cli": 7,
     "__main__": 7,
@@ -69,6 +70,7 @@ EXTRAS = {
     "tensorboard",
     "trackio",
     "trl",
+    "uvicorn",
     "vllm",
     "wandb",
 }

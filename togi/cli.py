@@ -351,6 +351,48 @@ def chat(
 
 
 @app.command(sort_key=10)
+def serve(
+    source: Annotated[str, Parameter(help="Run folder, bundled name, model folder, .gguf file or hub id.")],
+    *,
+    port: Annotated[int, Parameter(help="0 takes a free one.")] = 8000,
+    host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",
+    open_to_network: Annotated[bool, Flag, Parameter(help="Allow a --host that others can reach.")] = False,
+    key_env: Annotated[str, Parameter(help="Variable that holds the key; without it one is made and shown.")] = "",
+    max_tokens: Annotated[int, Parameter(help="Longest answer; also of requests that do not say.")] = 1024,
+    seconds: Annotated[float, Parameter(help="Longest that a request may take, waiting included.")] = 600.0,
+    waiting: Annotated[int, Parameter(help="Requests that may wait; others are told to come again (429).")] = 64,
+    batch_size: Annotated[int, Parameter(help="Answers drawn at once.")] = 32,
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"], Parameter(help="Arithmetic; auto takes the faster, as in a recipe.")
+    ] = "auto",
+    device: Annotated[
+        str, Parameter(help="cpu, cuda, cuda:1, mps or xpu; auto takes an accelerator, else cpu.")
+    ] = "auto",
+) -> int:
+    """An endpoint that speaks OpenAI's protocol, for other programs of this machine."""
+    from togi.models.model_source import check_source
+    from togi.serving.address import open_address
+
+    at = open_address(
+        host,
+        port,
+        key_env,
+        open_to_network=open_to_network,
+        max_tokens=max_tokens,
+        seconds=seconds,
+        waiting=waiting,
+        batch_size=batch_size,
+    )
+    check_source(source)
+    from togi.run_folder.integrity import refuse_changed_model
+
+    refuse_changed_model(source)
+    from togi.serving.serve_command import serve as listen
+
+    return listen(source, at, dtype=dtype, device=device)
+
+
+@app.command(sort_key=11)
 def schema() -> None:
     """The JSON schema of recipes, for editors and programs."""
     from togi.recipe.schema import Recipe

@@ -107,16 +107,36 @@ class Engine(Protocol):
     def sync(self, policy: Policy) -> None: ...
 
 
+class Listener(Protocol):
+    """Hears completions as they grow; ``prompt`` and ``attempt`` are places in what ``generate`` gives."""
+
+    def drawn(self, prompt: int, attempt: int, token: int, logp: float) -> bool:
+        """One more token, and its log-probability; says whether to go on."""
+        ...
+
+    def ended(self, prompt: int, attempt: int, turn: Turn) -> None: ...
+
+
 @runtime_checkable
 class LocalEngine(Engine, Protocol):
     """An engine whose weights are in this process. ``model`` is the module that is sampled from, for those who score
-    with it what was not drawn; ``context`` the most tokens of prompt and completion together."""
+    with it what was not drawn; ``context`` the most tokens of prompt and completion together. Its completions can be
+    heard as they grow."""
 
     @property
     def model(self) -> Any: ...
 
     @property
     def context(self) -> int: ...
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        listener: Listener | None = None,
+    ) -> list[list[Turn]]: ...
 
 
 class Texts(Protocol):

@@ -19,6 +19,7 @@ from togi.engines.model_mixture import Mixture
 from togi.engines.shared_prompts import Prefix
 from togi.engines.stop_strings import Decoder, StopStrings, cut
 from togi.engines.token_sampling import draw, uniform
+from togi.protocols import Listener
 from togi.types import Ids, Prompt, Sampling, Stop, Turn
 
 _PREFILL_TOKENS = 2048  # prompts computed together: enough to keep the matrix products busy
@@ -63,9 +64,10 @@ class Schedule:
         *,
         version: int,
         progress: Progress | None,
+        listener: Listener | None = None,
     ) -> None:
         self._model, self._cache, self._decoder, self._sampling = model, cache, decoder, sampling
-        self._version, self._progress = version, progress
+        self._version, self._progress, self._listener = version, progress, listener
         self._eos = np.array([] if sampling.ignore_eos else eos_ids, dtype=np.int64)
         self._waiting: deque[tuple[Ids, deque[_Attempt]]] = deque()
         self._ready: deque[_Ready] = deque()
@@ -199,12 +201,15 @@ class Schedule:
         self._length[row_B] += 1
         ended_B = np.isin(token_B, self._eos)
         full_B = count_B + 1 >= self._limit[row_B]
-        watched = bool(self._sampling.stop)
+        watched = bool(self._sampling.stop) or self._listener is not None
         for index in range(len(row_B)) if watched else np.flatnonzero(ended_B | full_B):
             row = int(row_B[index])
             attempt = self._rows[row]
             assert attempt is not None
             tokens = self._tokens[row, : self._count[row]]
+            wanted = self._listener is None or self._listener.drawn(
+                attempt.prompt, attempt.attempt, int(token_B[index]), float(logp_B[index])
+            )
             stop: Stop
             if ended_B[index]:
                 stop = "eos"
@@ -212,6 +217,8 @@ class Schedule:
                 stop = "stop_string"
             elif full_B[index]:
                 stop = attempt.full
+            elif not wanted:
+                stop = "done"
             else:
                 continue
             self._rows[row] = None
@@ -220,7 +227,7 @@ class Schedule:
     def _end(self, attempt: _Attempt, stop: Stop, completion: Ids, logp: tuple[float, ...]) -> None:
         words = completion[:-1] if stop == "eos" else completion
         text = self._decoder.decode(words, skip_special_tokens=True) if words else ""
-        self._turns[attempt.prompt][attempt.attempt] = Turn(
+        turn = self._turns[attempt.prompt][attempt.attempt] = Turn(
             prompt=attempt.ids,
             completion=completion,
             text=cut(text, self._sampling.stop) if stop == "stop_string" else text,
@@ -229,6 +236,8 @@ class Schedule:
             temperature=self._sampling.temperature or 1.0,
             version=self._version,
         )
+        if self._listener is not None:
+            self._listener.ended(attempt.prompt, attempt.attempt, turn)
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, sum(map(len, self._turns)))

@@ -21,7 +21,7 @@ from togi.engines.stop_strings import Decoder
 from togi.engines.token_sampling import check_sampling
 from togi.models.load_model import NO_LIMIT
 from togi.models.packing import PackedModel
-from togi.protocols import Policy
+from togi.protocols import Listener, Policy
 from togi.types import Prompt, Reading, Sampling, Turn
 
 
@@ -76,14 +76,20 @@ class NativeEngine:
         self.version = policy.step
 
     def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, progress: Progress | None = None
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        progress: Progress | None = None,
+        *,
+        listener: Listener | None = None,
     ) -> list[list[Turn]]:
         """Complete each prompt once a seed: one list a prompt, one turn a seed.
 
         A completion ends with an end token (kept; stop "eos"), with the token that completes a stop string (tokens
         kept, text cut before it), after ``max_tokens`` ("length"), or when the context is full ("context"; a prompt
         that fills it gets an empty completion). ``logp`` is of the distribution drawn from; greedy turns have it at
-        temperature 1 and name that temperature. ``progress`` is called with the turns done and the turns wanted.
+        temperature 1 and name that temperature. ``progress`` is called with the turns done and the turns wanted;
+        ``listener`` hears of each token as it is drawn, and a completion that it wants no more of ends there ("done").
         Raises ValueError for an unusable prompt, setting or model, and when the model's outputs are not finite.
         """
         check_sampling(sampling)
@@ -102,6 +108,7 @@ class NativeEngine:
                 sampling,
                 version=self.version,
                 progress=progress,
+                listener=listener,
             ).run(prompts)
 
     def read(self, turns: Sequence[Turn]) -> list[Reading]:
