@@ -38,6 +38,9 @@ FAULTS = [
     (["export", "nowhere", "out"], "there is no model"),
     (["export", "smollm2-135m", "empty"], "exists already"),
     (["chat", "nowhere"], "there is no model"),
+    (["serve", "nowhere", "--port", "0"], "there is no model"),
+    (["serve", "smollm2-135m", "--host", "0.0.0.0"], "--open-to-network"),
+    (["serve", "smollm2-135m", "--key-env", "NOT_SET"], "NOT_SET is not set"),
 ]  # fmt: skip
 PROGRAM = """
 import contextlib, io, json, os, sys

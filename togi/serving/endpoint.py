@@ -76,6 +76,8 @@ class Endpoint:
             await self._refuse(refusal, send, began)
         except Refusal as error:
             await self._refuse(error, send, began)
+        except asyncio.CancelledError:  # the process was told to end, and does not wait for this answer
+            await self._refuse(Refusal("the server is stopping", status=503, code="stopping"), send, began)
 
     async def _refuse(self, refusal: Refusal, send: Send, began: bool) -> None:
         body = as_json(error_body(refusal))
