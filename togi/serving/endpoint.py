@@ -23,7 +23,7 @@ from togi.serving.answer_queue import AnswerQueue, Asked, Ended, Event, Failed, 
 from togi.serving.read_request import Refusal, Request, read_bare, read_chat
 from togi.serving.replies import Layout, as_json, error_body, model_list
 from togi.tokenization import Chat
-from togi.types import Ids, Message, Prompt, Turn
+from togi.types import Ids, Message, Prompt, Task, Turn
 
 LARGEST_BODY = 1 << 20
 BODY_SECONDS = 30.0
@@ -157,7 +157,8 @@ class Endpoint:
         if messages[0].role not in ("system", "developer", "text"):
             messages = (*self._served.opening, *messages)
         try:
-            return self._served.chat.prompt(messages, request.tools)
+            asked = Task(id="", prompt=tuple(messages), tools=request.tools)
+            return self._served.chat.of(asked).prompt(messages)
         except ValueError as error:
             raise Refusal(str(error), param="messages" if request.chat else "prompt") from None
 
