@@ -11,7 +11,7 @@ import pytest
 import tomli_w
 
 from togi.cli import run_command
-from togi.report.compare_runs import compared, differences, page, sentences
+from togi.report.compare_runs import compared, differences, in_parts, page, sentences
 
 
 def write(folder: Path, right: Sequence[int], *, recipe: dict[str, Any] | None = None, first: str = "t0") -> Path:
@@ -43,6 +43,11 @@ def write(folder: Path, right: Sequence[int], *, recipe: dict[str, Any] | None =
     made = record | {"tasks": tasks, "seconds": 1.0, "tokens": 8}
     (folder / "evaluations" / "grpo.json").write_text(json.dumps(made))
     return folder
+
+
+def test_a_curve_in_a_cell_is_all_of_it() -> None:
+    assert in_parts([1.0, 3.0, 5.0, 7.0, 0.0], 3) == [2.0, 6.0, 0.0]
+    assert in_parts([1.0, 2.0]) == [1.0, 2.0]
 
 
 def test_results_are_paired_with_the_first_run(tmp_path: Path) -> None:

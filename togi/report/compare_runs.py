@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from togi.evidence.after.eval_command import percent
@@ -27,6 +28,7 @@ from togi.report.short_values import MISSING, mapping, text
 from togi.report.stage_sentences import sampled
 
 MOST = len(TINTS)
+BARS = 8  # of a curve in a cell
 HEADS = ("model", "held-out result", "against the first", "steps", "reward on the way")
 WORDS = {"improved": "better", "worsened": "worse", "unclear": "no evidence of a difference"}
 UNSAID = ("name", "relative_to", "logging")  # keys of a recipe that say nothing of what was trained
@@ -140,8 +142,13 @@ def _row(one: Compared) -> list[str]:
     rows = [row for row in one.data.metrics if sampled(one.data, row["stage"])]
     rewards = [value for value in values(rows, "reward") if value is not None]
     model = one.data.evaluations[-1]["model"] if one.data.evaluations else MISSING
-    ends = f"{rewards[0]:.3f} {sparkline(rewards)} {rewards[-1]:.3f}" if rewards else MISSING
+    ends = f"{rewards[0]:.3f} {sparkline(in_parts(rewards))} {rewards[-1]:.3f}" if rewards else MISSING
     return [text(model), lead(one), difference(one), str(len(one.data.metrics)), ends]
+
+
+def in_parts(series: Sequence[float], most: int = BARS) -> list[float]:
+    """The means of at most so many parts of a series, as equal as can be: all of it in the room of a cell."""
+    return [float(np.mean(part)) for part in np.array_split(series, min(most, len(series)))]
 
 
 def table(runs: Sequence[Compared]) -> Table:
