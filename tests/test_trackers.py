@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -156,6 +157,31 @@ def test_mlflow_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.Mo
     history = client.get_metric_history(found.info.run_id, "held_out/pass_1")
     assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 1.0)]
     assert (found.info.run_name, found.info.status) == ("one", "FINISHED")
+
+
+TRACKIO = """
+import json, sys
+from pathlib import Path
+from togi.trackers.tracker import Tracked
+from togi.trackers.trackio import Trackio
+import trackio
+run = Tracked(name="one", project="togi", folder=Path(), identity="x", done=0, recipe={"seed": 1})
+for step in (1, 2):
+    tracker = Trackio(run)
+    tracker.log({"grpo/reward": step / 2}, step)
+    tracker.close()
+rows = trackio.SQLiteStorage.get_logs("togi", "one")
+found = [[row["step"], row["grpo/reward"]] for row in rows]
+print("found", json.dumps([found, len(trackio.Api().runs("togi"))]))
+"""
+
+
+@pytest.mark.slow
+def test_trackio_goes_on_with_its_run(tmp_path: Path) -> None:
+    pytest.importorskip("trackio", reason="the extra trackio is not installed")
+    here = os.environ | {"TRACKIO_DIR": str(tmp_path)}  # which it reads when it is imported
+    done = subprocess.run([sys.executable, "-c", TRACKIO], env=here, capture_output=True, text=True, check=True)
+    assert "found [[[1, 0.5], [2, 1.0]], 1]" in done.stdout.splitlines()
 
 
 def test_trackio_is_called_as_it_wants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
