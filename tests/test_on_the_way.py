@@ -73,7 +73,7 @@ def test_the_report_draws_the_course(whole: Path) -> None:
 
 # Where the best weights of a stage are kept.
 
-SCORES = [0.1, 0.5, 0.2, 0.5]  # of a stage's looks: the second is the best, and the first of two such
+SCORES = [0.1, 0.5, 0.5, 0.2]  # of a stage's looks: the third is the best, as the last of two such
 
 
 def best_run(folder: Path, model: Path, **changes: Any) -> Run:
@@ -113,19 +113,19 @@ def events(folder: Path) -> list[dict[str, Any]]:
 
 def test_a_stage_ends_with_its_best_weights_and_the_next_begins_with_them(chosen: Path, model: Path) -> None:
     assert {name: (best["step"], best["looks"], best["value"]) for name, best in done(chosen).items()} == {
-        "sft": (2, 3, 0.5),
-        "grpo": (2, 4, 0.5),
+        "sft": (3, 3, 0.5),
+        "grpo": (3, 4, 0.5),
     }
     assert check(chosen).faults == ()
     kept = {
-        event["files"].get("best/grpo-000002") for event in events(chosen) if event["event"] == "measured_on_the_way"
+        event["files"].get("best/grpo-000003") for event in events(chosen) if event["event"] == "measured_on_the_way"
     }
     assert mark(chosen / "models" / "grpo") in kept
-    assert json.loads((chosen / "evaluations" / "grpo.json").read_text())["step"] == 3 + 2
+    assert json.loads((chosen / "evaluations" / "grpo.json").read_text())["step"] == 3 + 3
     assert sorted(path.name for path in (chosen / "best").iterdir()) == [
-        "grpo-000002"
+        "grpo-000003"
     ]  # of the last checkpoint but one
-    assert "after step 2 of 4 are kept" in render(chosen)
+    assert "after step 3 of 4 are kept" in render(chosen)
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,11 @@ def _chosen(data: RunData, stage: str, steps: int) -> list[str]:
         "other": "The evaluation asked other tasks, which had no say in the choice.",
         "same": "The evaluation asked the same tasks again with other draws: it is still a little too good for them.",
     }
-    first = in_words(stage, steps, chosen).partition(": ")[2]
-    return [
-        f"{first[0].upper()}{first[1:]}. The best of several looks is partly luck, so that number is too good. "
-        f"{asked.get(str(chosen.get('tasks')), '')}".strip()
-    ]
+    first = in_words(stage, steps, chosen).removeprefix(f"{stage}: ")
+    said = [f"{first[0].upper()}{first[1:]}."]
+    if chosen["looks"] > 1:
+        said += ["The best of several looks is partly luck, so that number is too good.", asked[chosen["tasks"]]]
+    return [" ".join(said)]
 
 
 def _of_pairs(rows: Sequence[Json]) -> list[str]:

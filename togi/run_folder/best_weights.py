@@ -18,8 +18,8 @@ BEST = "best"
 
 
 def best_of(looks: Mapping[int, float]) -> int | None:
-    """The step of the best look, the earliest of equal ones."""
-    return max(sorted(looks), key=lambda step: looks[step], default=None)
+    """The step of the best look. Of equal ones the last: what shows no difference is no reason to undo training."""
+    return max(looks, key=lambda step: (looks[step], step), default=None)
 
 
 def looks_of(work: Mapping[str, Any] | None) -> dict[int, float]:
@@ -64,6 +64,10 @@ def chosen_steps(events: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, 
 
 def in_words(stage: str, steps: int, chosen: Mapping[str, Any]) -> str:
     """One sentence on what was chosen."""
+    if chosen["looks"] == 1:
+        return (
+            f"{stage}: the weights after step {chosen['step']} of {steps} are kept, the only ones that were looked at"
+        )
     return (
         f"{stage}: the weights after step {chosen['step']} of {steps} are kept, the best {chosen['metric']} of "
         f"{chosen['looks']} looks on the way ({chosen['value']:.3f})"
