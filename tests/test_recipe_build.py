@@ -333,6 +333,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "model.lora.alpha": (["model.lora={}"], "model.lora.alpha=3"),
     "model.lora.dropout": (["model.lora={}"], "model.lora.dropout=0.5"),
     "model.lora.targets": (["model.lora={}"], "model.lora.targets=['q_proj']"),
+    "model.lora.base": (["model.lora={}"], "model.lora.base=nf4"),
     "prompt.system": ([], "prompt.system=Think."),
     "prompt.template": ([], "prompt.template=What is {prompt}"),
     "prompt.format": ([], "prompt.format=text"),

@@ -107,8 +107,7 @@ def _feed_forward(layer: nn.Module) -> Forward | None:
     parts = [getattr(layer, name, None) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")]
     if not all(isinstance(part, nn.Module) for part in parts) or not type(parts[-1]).__name__.startswith("SiLU"):
         return None
-    weight = next(iter(layer.up_proj.parameters()))  # type: ignore[union-attr]
-    return _if_same(layer, partial(_fed_forward, layer), weight[0])
+    return _if_same(layer, partial(_fed_forward, layer), _row(layer.up_proj))
 
 
 def _fed_forward(layer: Any, x_ND: Tensor) -> Tensor:
@@ -134,7 +133,7 @@ def _attention(layer: Any) -> Forward | None:
     config, width = getattr(layer, "config", None), getattr(layer, "head_dim", None)
     if not all(isinstance(part, nn.Module) for part in parts) or config is None or not isinstance(width, int):
         return None
-    like = next(iter(layer.q_proj.parameters()))[0]
+    like = _row(layer.q_proj)
     if like.ndim != 1:
         return None
     rows = _made_up(3, like)[None]
@@ -189,6 +188,13 @@ def _note(
 
 
 AttentionInterface.register(_NOTE, _note)
+
+
+def _row(projection: Any) -> Tensor:
+    """A row of a projection's weight, as wide as what it reads; of one whose layers are its own, its first weight's."""
+    weight = getattr(projection, "weight", None)
+    row: Tensor = (weight if isinstance(weight, Tensor) else next(iter(projection.parameters())))[0]
+    return row
 
 
 def _made_up(rows: int, like: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
 from togi.models.device import find_device
+from togi.models.four_bits import KIND, bitsandbytes, no_kernels_of_the_hub, quantise, weights_of
 from togi.models.lora_and_optimiser import Lora
 from togi.models.model_source import HUB_ID, check_source, newest_model
 from togi.models.read_weights import quiet, read_folder, read_gguf
@@ -37,6 +38,7 @@ _HUB_TEXTS, _HUB_WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"], ["*.safete
 # A second copy of the weights in another layout.
 _HUB_COPIES = ["consolidated*", "original/*", "onnx/*"]
 CHAT_TEMPLATE = "chat_template.jinja"
+NARROW_BASE = "base_in_4_bits.json"  # beside an adapter whose base was kept so
 BASE_FOLDER = "base"  # in an exported adapter: the weights it was trained on, where no other tool could find them
 # What targets call the layers of an expert.
 _EXPERT_LAYERS = frozenset({"gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3", "experts"})
@@ -83,13 +85,14 @@ def load_model(
     get_ready()
     path = newest_model(Path(source))
     if (path / "adapter_config.json").is_file():
-        model, tokenizer, hashed = _read_adapter(path, dtype, lora, progress)
+        model, tokenizer, hashed = _read_adapter(path, dtype, there, lora, progress)
     else:
-        model, tokenizer, hashed = _read_base(source, path, dtype, progress)
+        model, tokenizer, hashed = _read_base(source, path, dtype, there, progress, narrow=_narrow(lora))
         if lora:
             model = _add_adapter(model, lora, source if source in BUNDLED or not path.exists() else str(path.resolve()))
     for weight in model.parameters():  # peft makes those of adapters float32
-        weight.data = weight.data.to(dtype)
+        if weight.is_floating_point():
+            weight.data = weight.data.to(dtype)
     tokenizer.chat_template = template.over(tokenizer.get_chat_template() if tokenizer.chat_template else None)
     eos_ids = _eos_ids(model, tokenizer)
     model.generation_config = _generation(model.generation_config, sorted(eos_ids))
@@ -100,11 +103,27 @@ def load_model(
         context=_context(model),
         source=source,
         digest=hashed,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=weights_of(model),
     )
 
 
+def _narrow(lora: Lora | None) -> bool:
+    return lora is not None and lora.base == KIND
+
+
 def _read_base(
+    source: str, path: Path, dtype: torch.dtype, device: torch.device, progress: Progress, *, narrow: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """``narrow`` puts its linear layers into 4 bits; until then no weight takes more than two bytes."""
+    if not narrow:
+        return _read_whole(source, path, dtype, progress)
+    bitsandbytes()
+    model, tokenizer, hashed = _read_whole(source, path, torch.bfloat16, progress)
+    quantise(model, device)
+    return model, tokenizer, hashed
+
+
+def _read_whole(
     source: str, path: Path, dtype: torch.dtype, progress: Progress
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
     if source in BUNDLED and not path.exists():
@@ -147,7 +166,7 @@ def _from_hub(source: str, progress: Progress) -> Path:
 
 
 def _read_adapter(
-    path: Path, dtype: torch.dtype, lora: Lora | None, progress: Progress
+    path: Path, dtype: torch.dtype, device: torch.device, lora: Lora | None, progress: Progress
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
     """A base model with the trained adapter of a folder on it; training may go on."""
     config = check_adapter(path)
@@ -156,6 +175,13 @@ def _read_adapter(
             f"{path} is an adapter of rank {config['r']} and alpha {config['lora_alpha']}, wanted rank {lora.rank} and "
             f"alpha {lora.alpha}: ask for the same, or export it merged and start from that"
         )
+    narrow = (path / NARROW_BASE).is_file()
+    if lora and narrow != _narrow(lora):
+        known, wanted = ("nf4", "full") if narrow else ("full", "nf4")
+        raise ModelError(
+            f'the adapter {path} was learned with model.lora.base "{known}", wanted "{wanted}": ask for the same, or '
+            "export it merged and start from that"
+        )
     base = config["base_model_name_or_path"]
     if (path / BASE_FOLDER).is_dir():  # an exported adapter that was moved with its base
         base = str((path / BASE_FOLDER).resolve())
@@ -163,7 +189,7 @@ def _read_adapter(
     if (base_path / "adapter_config.json").is_file():
         raise ModelError(f"the base of the adapter {path} is itself an adapter, {base}: export that one merged first")
     check_source(base)
-    model, tokenizer, hashed = _read_base(base, base_path, dtype, progress)
+    model, tokenizer, hashed = _read_base(base, base_path, dtype, device, progress, narrow=narrow)
     if (path / CHAT_TEMPLATE).is_file():
         tokenizer.chat_template = read_template(path / CHAT_TEMPLATE)
     peft = _peft()
@@ -174,7 +200,8 @@ def _read_adapter(
         except Exception as error:
             # The boundary to a foreign file, as for weights.
             raise ModelError(f"the adapter {path} does not fit its base {base}: {error}") from error
-    both = f"{hashed} {digest([path / 'adapter_model.safetensors'])}"
+    files = [path / "adapter_model.safetensors", *([path / NARROW_BASE] if narrow else [])]
+    both = f"{hashed} {digest(files)}"
     return model, tokenizer, hashlib.sha256(both.encode()).hexdigest()
 
 
@@ -262,7 +289,8 @@ def adapter_base(model: PreTrainedModel) -> str:
 
 def _peft() -> Any:
     try:
-        import peft
+        with no_kernels_of_the_hub():
+            import peft
     except ModuleNotFoundError as error:
         raise ModelError("adapters need peft: pip install -c constraints.txt -e '.[lora]'") from error
     return peft

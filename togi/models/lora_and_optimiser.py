@@ -11,13 +11,15 @@ from typing import Literal
 class Lora:
     """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685): ``W + alpha / rank * B A`` on the named layers.
 
-    ``targets`` are module names, or ``all-linear``: every linear layer but the vocabulary projection.
+    ``targets`` are module names, or ``all-linear``: every linear layer but the vocabulary projection. ``base`` says how
+    the weights under them are kept: as they are, or ``nf4``, in 4 bits.
     """
 
     rank: int = 16
     alpha: float = 32
     dropout: float = 0.0
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    base: Literal["full", "nf4"] = "full"
 
 
 @dataclass(frozen=True, kw_only=True)

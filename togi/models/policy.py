@@ -85,7 +85,8 @@ class LocalPolicy:
         beside = (self._critic.backbone if self._critic else None, self._implicit)
         for module in (model, *(each for each in beside if each is not None)):
             for p in module.parameters():
-                p.data = p.data.to(compute)
+                if p.is_floating_point():
+                    p.data = p.data.to(compute)
         # The frozen copy, for whoever samples from it; None where the reference is the model without its adapter.
         self.reference = _frozen(model) if reference == "copy" else None
         self._reference = PackedModel(self.reference) if self.reference is not None else None

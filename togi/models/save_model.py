@@ -22,7 +22,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.models.bundled import BUNDLED
-from togi.models.load_model import BASE_FOLDER, CHAT_TEMPLATE, adapter_base, load_model
+from togi.models.four_bits import BLOCK, KIND, FourBitLinear
+from togi.models.load_model import BASE_FOLDER, CHAT_TEMPLATE, NARROW_BASE, adapter_base, load_model
 from togi.models.read_weights import quiet
 from togi.models.weight_files import ModelError
 
@@ -139,6 +140,8 @@ def _save_adapter(model: PreTrainedModel, work: Path, dtype: torch.dtype | None)
     tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
     cast = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
     model.save_pretrained(work, state_dict=cast, save_embedding_layers=False)
+    if any(isinstance(module, FourBitLinear) for module in model.modules()):
+        (work / NARROW_BASE).write_text(json.dumps({"quant_type": KIND, "blocksize": BLOCK}), encoding="utf-8")
     _sort_targets(work / "adapter_config.json")
     # peft's model card is a form with every field left empty.
     (work / "README.md").unlink(missing_ok=True)
@@ -171,20 +174,29 @@ def _save_whole(model: nn.Module, work: Path, dtype: torch.dtype, *, merge: bool
 
 
 def plain_tensors(inner: PreTrainedModel, merge: bool) -> Iterator[tuple[str, torch.Tensor]]:
-    """The plain model's tensors by name, with ``merge`` adapters added to the weights they belong to (in float32)."""
-    adapters = {name: module for name, module in inner.named_modules() if hasattr(module, "base_layer")}
+    """The plain model's tensors by name, with ``merge`` adapters added to the weights they belong to (in float32).
+    Weights in 4 bits are unpacked, so that the sum is what was learned."""
+    changed = {
+        name: module
+        for name, module in inner.named_modules()
+        if hasattr(module, "base_layer") or isinstance(module, FourBitLinear)
+    }
     for name, tensor in inner.state_dict().items():
-        owner = next((prefix for prefix in adapters if name.startswith(f"{prefix}.")), None)
+        owner = next((prefix for prefix in changed if name.startswith(f"{prefix}.")), None)
         if owner is None:
             yield name, tensor.detach()
-    for name, module in adapters.items():
-        if name.endswith(".base_layer"):  # one of several adapters on one module, reached through the first
+    for name, module in changed.items():
+        if name.endswith(".base_layer"):  # reached through the first of the adapters on it
             continue
         layer = copy.deepcopy(module).float() if merge else module
         while hasattr(layer, "base_layer"):
             if merge:
+                if isinstance(layer.base_layer, FourBitLinear):
+                    layer.base_layer = layer.base_layer.restored()
                 layer.merge(safe_merge=True)
             layer = layer.base_layer
+        if isinstance(layer, FourBitLinear):
+            layer = layer.restored()
         for part, tensor in layer.state_dict().items():
             yield f"{name}.{part}", tensor.detach()
 

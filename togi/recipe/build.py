@@ -142,11 +142,14 @@ class Builder:
         if table.lora is not None:
             if find_spec("peft") is None:
                 self.refuse(("model", "lora"), lacking("an adapter", "lora"))
+            elif table.lora.base == "nf4" and find_spec("bitsandbytes") is None:
+                self.refuse(("model", "lora", "base"), lacking("a base in 4 bits", "qlora"))
             lora = Lora(
                 rank=table.lora.rank,
                 alpha=table.lora.alpha,
                 dropout=table.lora.dropout,
                 targets=table.lora.targets or "all-linear",
+                base=table.lora.base,
             )
         place = self.reading.base / Path(table.source).expanduser()
         source = str(place) if place.exists() else table.source

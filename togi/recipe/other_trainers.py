@@ -130,7 +130,8 @@ _ROWS = (
     ("lora_dropout", "dropout in [model.lora]", "the same number"),
     ("lora_target_modules target_modules", "targets in [model.lora]", "a list of names; all-linear is to leave it out"),
     ("use_peft peft_config use_lora lora peft", "[model.lora]", "the table itself turns adapters on"),
-    ("load_in_4bit load_in_8bit quantization quantization_config use_qlora", NONE, "weights are not quantised"),
+    ("load_in_4bit use_qlora", "base in [model.lora]", 'base = "nf4"'),
+    ("load_in_8bit quantization quantization_config", NONE, "only the base of adapters is kept in fewer bits"),
     ("attn_implementation flash_attn use_liger_kernel use_flash_attention_2 packing padding_free use_remove_padding",
      NONE, "learning is always packed, and attention is chosen for the machine"),
     # Data.

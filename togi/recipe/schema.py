@@ -45,6 +45,8 @@ class LoraTable(Table):
     """Share of the adapter's inputs that is dropped while learning."""
     targets: Strings = ()
     """Names of the layers that get an adapter; empty takes every linear layer but the vocabulary projection."""
+    base: Literal["full", "nf4"] = "full"
+    """`nf4` keeps the linear layers under the adapters in 4 bits, as QLoRA does (needs the `qlora` extra)."""
 
 
 class ModelTable(Table):

@@ -28,6 +28,7 @@ from togi.evidence.redteam.run_rewards import attack_run, is_blind
 from togi.harmless_text import shortened, visible
 from togi.models.arithmetic_rate import probe_bf16
 from togi.models.device import memory_of
+from togi.models.four_bits import packed_weights
 from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
 from togi.rewards.algebra import NotTrainedYet
@@ -187,8 +188,10 @@ def drops_cut(stage: Stage) -> bool:
 def run_size(run: Run, loaded: Loaded, compute: torch.dtype) -> machine.Size:
     """What the run's largest stage will hold."""
     config = loaded.model.config.get_text_config()
+    in_four_bits, packed = packed_weights(loaded.model)
     return machine.Size(
-        parameters=loaded.parameters,
+        parameters=loaded.parameters - in_four_bits,
+        packed=packed,
         trained=sum(p.numel() for p in loaded.model.parameters() if p.requires_grad),
         layers=int(config.num_hidden_layers),
         hidden=int(config.hidden_size),

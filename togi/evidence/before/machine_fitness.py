@@ -26,9 +26,11 @@ ACTIVATION = 34
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What decides memory. ``tokens`` are those of a micro-batch."""
+    """What decides memory. ``tokens`` are those of a micro-batch, ``packed`` bytes of weights in 4 bits, which are no
+    ``parameters``."""
 
     parameters: int
+    packed: int
     trained: int
     layers: int
     hidden: int
@@ -43,7 +45,7 @@ def memory_needed(size: Size) -> float:
     held = size.parameters * width * (2 if size.reference else 1)
     # Trained weights are counted above once; what comes on top is master weights, gradients and moments.
     on_top = TRAINED if size.bfloat16 else TRAINED - 4
-    return held + size.trained * on_top + ACTIVATION * size.tokens * size.layers * size.hidden * width / 2
+    return size.packed + held + size.trained * on_top + ACTIVATION * size.tokens * size.layers * size.hidden * width / 2
 
 
 def free_disk(folder: Path) -> int:
