@@ -15,6 +15,7 @@ from toy_run import tasks, toy_run
 
 from togi.report import render
 from togi.run import Run, Silent
+from togi.run_folder.best_weights import chosen_steps
 from togi.run_folder.files import RunFolder, mark
 from togi.run_folder.integrity import check
 from togi.train import train
@@ -201,3 +202,8 @@ def test_it_is_chosen_on_tasks_of_its_own(scripted: None, model: Path, tmp_path:
     assert asked == {"white"}
     assert {best["tasks"] for best in done(run.folder).values()} == {"other"}
     assert json.loads((run.folder / "evaluations" / "grpo.json").read_text())["tasks"][0]["id"] == "brown"
+
+
+@pytest.mark.parametrize("told", [None, [], {}, {"step": "1"}, {"step": 1, "metric": "x", "value": None, "looks": 2}])
+def test_a_choice_of_another_shape_says_nothing(told: Any) -> None:
+    assert chosen_steps([{"event": "stage_done", "name": "sft", "best": told}]) == {}

@@ -54,8 +54,11 @@ def _chosen(data: RunData, stage: str, steps: int) -> list[str]:
     first = in_words(stage, steps, chosen).removeprefix(f"{stage}: ")
     said = [f"{first[0].upper()}{first[1:]}."]
     if chosen["looks"] > 1:
-        said += ["The best of several looks is partly luck, so that number is too good.", asked[chosen["tasks"]]]
-    return [" ".join(said)]
+        said += [
+            "The best of several looks is partly luck, so that number is too good.",
+            asked.get(chosen["tasks"], ""),
+        ]
+    return [" ".join(said).strip()]
 
 
 def _of_pairs(rows: Sequence[Json]) -> list[str]:

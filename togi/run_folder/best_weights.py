@@ -15,6 +15,7 @@ from typing import Any
 from togi.run_folder.checkpoint import STATE
 
 BEST = "best"
+CHOICE = {"step": int, "metric": str, "value": int | float, "looks": int, "tasks": str}
 
 
 def best_of(looks: Mapping[int, float]) -> int | None:
@@ -57,9 +58,13 @@ def weights_kept(folder: Path) -> list[str]:
 
 
 def chosen_steps(events: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """What was chosen at the end of each stage that chose, by the stage's name."""
+    """What was chosen at the end of each stage that chose, by the stage's name. What has another shape says nothing."""
     ended = (event for event in events if event.get("event") == "stage_done")
-    return {str(event["name"]): event["best"] for event in ended if isinstance(event.get("best"), dict)}
+    return {str(event.get("name")): event["best"] for event in ended if _is_choice(event.get("best"))}
+
+
+def _is_choice(told: Any) -> bool:
+    return isinstance(told, dict) and all(isinstance(told.get(key), kind) for key, kind in CHOICE.items())
 
 
 def in_words(stage: str, steps: int, chosen: Mapping[str, Any]) -> str:
