@@ -335,4 +335,4 @@ def test_every_example_of_the_guide_loads(tmp_path: Path, example: str) -> None:
 
 
 def test_the_guide_has_examples() -> None:
-    assert len(EXAMPLES) == GUIDE.count("```json") == 12
+    assert len(EXAMPLES) == GUIDE.count("```json") == 13

@@ -6,10 +6,11 @@ comments and brackets finds where statements end, and refuses what nobody writes
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator
 from typing import Any
+
+import regex
 
 Key = tuple[str | int, ...]
 
@@ -20,8 +21,9 @@ DEEPEST = 24
 """Tables within tables, lists within lists, or parts of a dotted key."""
 
 _DIGITS = 100  # of a number: Python takes quadratic time for long ones
-# A string that is not ended goes on to the end of its line or of the text: the parser refuses it later.
-_TOKEN = re.compile(
+# A string that is not ended goes on to the end of its line or of the text: the parser refuses it later. Not `re`, whose
+# possessive repeats miss the end of some strings in Python 3.11.2.
+_TOKEN = regex.compile(
     r'"""(?:[^"\\]|\\.?|"{1,2}(?!"))*+(?:"{3,5}|\Z)'
     r"|'''(?:[^']|'{1,2}(?!'))*+(?:'{3,5}|\Z)"
     r'|"(?:[^"\\\n]|\\[^\n]?)*+"?'
@@ -29,7 +31,7 @@ _TOKEN = re.compile(
     r"|#[^\n]*+"
     rf"|[0-9](?:[0-9_]){{{_DIGITS},}}"
     r"|[\[\]{}=,.\n]",
-    re.DOTALL,
+    regex.DOTALL,
 )
 
 
