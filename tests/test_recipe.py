@@ -108,7 +108,7 @@ def test_lines_of_finds_every_key_whatever_spreads_over_lines() -> None:
         ('name = "small"', 'name = "../../x"', 'small.toml:1: name: got "../../x" (text), wanted a name'),
         ('name = "small"', 'name = ""', "small.toml:1: name: got"),
         ('name = "hone"', 'name = "1"', 'stage.1.name: got "1" (text), wanted a name'),
-        ("lora.rank = 4", "lora = 4", "small.toml:6: model.lora: got 4, wanted a table with alpha, dropout"),
+        ("lora.rank = 4", "lora = 4", "small.toml:6: model.lora: got 4, wanted a table with alpha, base, dropout"),
         ("lora.rank = 4", 'dtype = "float16"', 'wanted "auto", "float32" or "bfloat16"'),
         ("lora.rank = 4", "rank = = 4", "small.toml:6: not valid TOML"),
         ("[prompt]", "[promt]", "small.toml:8: promt: unknown key; did you mean 'prompt'?"),
