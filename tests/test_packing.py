@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,6 @@ from transformers import (
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
-    GraniteConfig,
-    GraniteForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -245,21 +244,26 @@ def test_sliding_windows_are_kept() -> None:
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
-def test_a_model_that_changes_its_logits_afterwards_is_padded() -> None:
-    torch.manual_seed(0)
-    config = GraniteConfig(
-        vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, logits_scaling=3.0, initializer_range=0.3,
-    )  # fmt: skip
-    model = GraniteForCausalLM(config).to(torch.float64).eval()
-    batch = collate(mixed())
+def changing(model: torch.nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.nn.Module:
+    """The model, with what its configuration does not name done to its logits."""
+
+    def hook(_: torch.nn.Module, __: object, said: Any) -> Any:
+        said.logits = change(said.logits)
+        return said
+
+    model.register_forward_hook(hook)
+    return model
+
+
+def test_a_model_that_changes_its_logits_in_a_way_of_its_own_is_padded(tiny: PreTrainedModel) -> None:
+    model, batch = changing(tiny, lambda logits: logits / 3), collate(mixed())
     packed = PackedModel(model)
     assert not packed.packs
     assert packed(batch).logp_BT.equal(padded_outputs(model, batch).logp_BT)
     head = random_head()
     padded = padded_outputs(model, batch, ASKED["value"], head).value_BT
     assert PackedModel(model, head)(batch, ASKED["value"]).value_BT.equal(padded)  # type: ignore[union-attr,arg-type]
-    assert PackedModel(model.get_decoder(), head).packs
+    assert PackedModel(tiny.get_decoder(), head).packs
     assert not PackedModel(model.to(torch.bfloat16)).packs
 
 
@@ -269,10 +273,12 @@ GEMMA = {
 }  # fmt: skip
 
 
-def test_a_model_that_caps_its_logits_is_padded_however_small_they_are() -> None:
+def test_a_model_that_caps_its_logits_in_a_way_of_its_own_is_padded_however_small_they_are() -> None:
     torch.manual_seed(0)
-    model, batch = Gemma2ForCausalLM(Gemma2Config(**{**GEMMA, "initializer_range": 0.02})).eval(), collate(mixed())
-    packed = PackedModel(model)
+    small = {**GEMMA, "initializer_range": 0.02, "final_logit_softcapping": None}
+    model, batch = Gemma2ForCausalLM(Gemma2Config(**small)).eval(), collate(mixed())
+    assert PackedModel(model).packs
+    packed = PackedModel(changing(model, lambda logits: 30 * torch.tanh(logits / 30)))
     assert not packed.packs
     assert packed(batch).logp_BT.equal(padded_outputs(model, batch).logp_BT)
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from togi.batch import collate
 from togi.models.lean_layers import lean, lean_layers
+from togi.models.logit_form import logit_form
 from togi.models.projection import Tied, divergence_from_uniform, embedded, token_log_probs
 from togi.models.trie import NODES, IntArray, Trie, filled, layout, plan, rounded
 from togi.models.trie_attention import trie_attention
@@ -37,11 +38,11 @@ class PackedModel:
     """The differentiable view of a causal language model that computes shared prefixes once.
 
     Gives what `padded_outputs` gives, and is that for a model it cannot pack: one that does not attend through
-    transformers' attention interface, or whose logits are not its output embedding times its last hidden state. Which
-    of the two is found out once, by comparing them on a few tokens. A model without a vocabulary gives what ``head``
-    says of its hidden states, and nothing else. ``tokens`` is how many of the vocabulary's rows are tokens (default:
-    all); rows that only round its size up have no part in a certainty. What is said of a batch is where the batch is,
-    whatever device the model is on.
+    transformers' attention interface, or whose logits are not its output embedding times its last hidden state, with a
+    factor and a soft cap at most. Which of the two is found out once, by comparing them on a few tokens. A model
+    without a vocabulary gives what ``head`` says of its hidden states, and nothing else. ``tokens`` is how many of the
+    vocabulary's rows are tokens (default: all); rows that only round its size up have no part in a certainty. What is
+    said of a batch is where the batch is, whatever device the model is on.
     """
 
     def __init__(self, hf_model: nn.Module, head: Head | None = None, *, tokens: int | None = None) -> None:
@@ -55,13 +56,14 @@ class PackedModel:
         embedding = self._model.get_input_embeddings()
         tied = self._vocabulary is not None and self._vocabulary.weight is embedding.weight
         self._tied = embedding if tied and type(embedding) is nn.Embedding else None
+        self._form = logit_form(self._model.config.get_text_config())
         self._lean = lean_layers(self._model)
         self.packs = fits and self._projects() and self._agrees()
         """False for a model that packing does not fit (other attention, logits changed afterwards): it is padded."""
 
     def _projects(self) -> bool:
-        """Whether logits are the output embedding times the last hidden state, and nothing else, however large: a cap
-        on them (Gemma 2) would hardly be seen in small ones."""
+        """Whether logits are the output embedding times the last hidden state in the form that is known, and nothing
+        else, however large: a cap on them (Gemma 2) would hardly be seen in small ones."""
         if self._vocabulary is None:
             return True
         weight_VD = self._vocabulary.weight
@@ -77,7 +79,7 @@ class PackedModel:
             with torch.no_grad():
                 ids_1T = torch.tensor([[1, 2]], device=weight_VD.device)
                 logits_1TV = self._model(input_ids=ids_1T, use_cache=False).logits
-                return _near(logits_1TV, states_1TD @ weight_VD.T, half=weight_VD.itemsize == 2)
+                return _near(logits_1TV, self._form.logits(states_1TD @ weight_VD.T), half=weight_VD.itemsize == 2)
         finally:
             hook.remove()
 
@@ -133,7 +135,8 @@ class PackedModel:
         if outputs & PROJECTED:
             assert self._vocabulary is not None, "a model without a vocabulary was asked for log-probabilities"
             # Divided in full width: a rounded temperature would be that of another distribution.
-            x_MD = (hidden_ND.index_select(0, scored.node_M) / scored.temperature_M[:, None]).to(hidden_ND.dtype)
+            over_M1 = self._form.divisor(scored.temperature_M)[:, None]
+            x_MD = (hidden_ND.index_select(0, scored.node_M) / over_M1).to(hidden_ND.dtype)
             weight_VD = self._vocabulary.weight
             tokens = min(self._tokens or len(weight_VD), len(weight_VD)) if "certainty" in outputs else 0
             logp_P, entropy_M, certainty_M = token_log_probs(
@@ -144,6 +147,7 @@ class PackedModel:
                 entropy="entropy" in outputs,
                 certainty=tokens,
                 tied=tied,
+                cap=self._form.cap(scored.temperature_M),
             )
             logp_BT = logp_BT.index_put(at, logp_P[scored.pair])
             if "entropy" in outputs:

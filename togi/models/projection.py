@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from togi.models.logit_form import Cap
+
 CHUNK_ELEMENTS = 1 << 26
 """Logits at a time: 128 MB in bfloat16. A second chunk would need the weight's gradient once more, in float32."""
 
@@ -60,6 +62,7 @@ class _TokenLogProbs(torch.autograd.Function):
         entropy: bool,
         certainty: int,
         tied: Tied | None,
+        cap: Cap | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         wide = torch.promote_types(x_MD.dtype, torch.float32)
         logp_P = torch.empty(len(row_P), dtype=wide, device=x_MD.device)
@@ -70,6 +73,8 @@ class _TokenLogProbs(torch.autograd.Function):
         space = _space(x_MD, weight_VD, chunks)
         for rows, pairs in chunks:
             logits = torch.mm(x_MD[rows], weight_VD.T, out=space[: rows.stop - rows.start])
+            if cap is not None:
+                cap.bend(logits, rows)
             at = row_P[pairs] - rows.start
             norm_M[rows] = _logsumexp(logits, wide)
             logp_P[pairs] = logits[at, token_P[pairs]].to(wide) - norm_M[row_P[pairs]]
@@ -79,7 +84,7 @@ class _TokenLogProbs(torch.autograd.Function):
             if certainty:
                 certainty_M[rows] = divergence_from_uniform(logits[:, :certainty].to(wide) - norm_M[rows, None])
         ctx.save_for_backward(x_MD, weight_VD, row_P, token_P, logp_P, norm_M, entropy_M)
-        ctx.tied = tied
+        ctx.tied, ctx.cap = tied, cap
         # Not among the saved tensors: the backward pass writes over it.
         ctx.last_logits = space
         ctx.set_materialize_grads(False)
@@ -109,6 +114,9 @@ class _TokenLogProbs(torch.autograd.Function):
             x, logits = x_MD[rows], space[: rows.stop - rows.start]
             if kept is None or rows != chunks[-1][0]:
                 torch.mm(x, weight_VD.T, out=logits)
+                if ctx.cap is not None:
+                    ctx.cap.bend(logits, rows)
+            bent = None if ctx.cap is None else ctx.cap.slope(logits, rows)
             slope_M1 = -total_M[rows, None]
             if grad_entropy is None:
                 # In place: the chunk is the largest tensor of a step.
@@ -123,6 +131,8 @@ class _TokenLogProbs(torch.autograd.Function):
             if grad_entropy is not None:
                 chosen = chosen - grad_entropy[row] * chosen_logp.exp() * (chosen_logp + entropy_M[row])
             grad[row - rows.start, token_P[pairs]] = chosen.to(grad.dtype)
+            if bent is not None:
+                grad = grad.mul_(bent)
             grad_x[rows] = (grad @ weight_VD) * scale_M[rows, None]
             if ctx.needs_input_grad[1]:
                 part = grad.T @ (x * scale_M[rows, None]).to(x.dtype)
@@ -131,7 +141,7 @@ class _TokenLogProbs(torch.autograd.Function):
             grad_weight = grad_weight.to(weight_VD.dtype)
             if ctx.tied is not None:
                 ctx.tied.grad_VD, grad_weight = grad_weight, None
-        return grad_x, grad_weight, None, None, None, None, None
+        return grad_x, grad_weight, None, None, None, None, None, None
 
 
 def _logsumexp(logits: Tensor, wide: torch.dtype) -> Tensor:
@@ -171,16 +181,17 @@ def token_log_probs(
     entropy: bool,
     certainty: int = 0,
     tied: Tied | None = None,
+    cap: Cap | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log softmax(x W^T) at P (row, token) pairs [P], the entropy of each row [M] (0 unless asked for), and its
     divergence KL(U || p) from the uniform distribution over the first ``certainty`` tokens [M] (0: not asked for).
 
-    ``row_P`` ascends. All come in float32, or wider where the input is; rows are divided by their temperature
-    beforehand. The first two carry gradients to x and W; with ``tied``, that of W comes out of the ``embedded`` that x
-    was made from.
+    ``row_P`` ascends. All come in float32, or wider where the input is. Rows are divided by their temperature
+    beforehand, and where logits have a soft cap, by ``cap``. The first two carry gradients to x and W; with ``tied``,
+    that of W comes out of the ``embedded`` that x was made from.
     """
     logp_P, entropy_M, certainty_M = _TokenLogProbs.apply(  # type: ignore[no-untyped-call]
-        x_MD, weight_VD, row_P, token_P, entropy, certainty, tied
+        x_MD, weight_VD, row_P, token_P, entropy, certainty, tied, cap
     )
     return logp_P, entropy_M, certainty_M
 
