@@ -6,24 +6,22 @@ It knows no run, no recipe and no algorithm. No code that comes with a model is 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationError
-from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from togi.models.adapters import add_adapter, peft_library
 from togi.models.bundled import BUNDLED, Progress, bundled, silent
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
 from togi.models.device import find_device
-from togi.models.four_bits import KIND, bitsandbytes, no_kernels_of_the_hub, quantise, weights_of
+from togi.models.four_bits import KIND, bitsandbytes, quantise, weights_of
 from togi.models.lora_and_optimiser import Lora
 from togi.models.model_source import HUB_ID, check_source, newest_model
 from togi.models.read_weights import quiet, read_folder, read_gguf
@@ -40,8 +38,6 @@ _HUB_COPIES = ["consolidated*", "original/*", "onnx/*"]
 CHAT_TEMPLATE = "chat_template.jinja"
 NARROW_BASE = "base_in_4_bits.json"  # beside an adapter whose base was kept so
 BASE_FOLDER = "base"  # in an exported adapter: the weights it was trained on, where no other tool could find them
-# What targets call the layers of an expert.
-_EXPERT_LAYERS = frozenset({"gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3", "experts"})
 _ANSWER = "\ufdd2answer\ufdd3"
 # Models without a position table or limit say nothing; a run's own limits then hold.
 NO_LIMIT = 1 << 30
@@ -89,7 +85,7 @@ def load_model(
     else:
         model, tokenizer, hashed = _read_base(source, path, dtype, there, progress, narrow=_narrow(lora))
         if lora:
-            model = _add_adapter(model, lora, source if source in BUNDLED or not path.exists() else str(path.resolve()))
+            model = add_adapter(model, lora, source if source in BUNDLED or not path.exists() else str(path.resolve()))
     for weight in model.parameters():  # peft makes those of adapters float32
         if weight.is_floating_point():
             weight.data = weight.data.to(dtype)
@@ -120,7 +116,7 @@ def _read_base(
     bitsandbytes()
     model, tokenizer, hashed = _read_whole(source, path, torch.bfloat16, progress)
     quantise(model, device)
-    return model, tokenizer, hashed
+    return model.to(device), tokenizer, hashed
 
 
 def _read_whole(
@@ -192,7 +188,7 @@ def _read_adapter(
     model, tokenizer, hashed = _read_base(base, base_path, dtype, device, progress, narrow=narrow)
     if (path / CHAT_TEMPLATE).is_file():
         tokenizer.chat_template = read_template(path / CHAT_TEMPLATE)
-    peft = _peft()
+    peft = peft_library()
     with quiet():
         try:
             model = peft.PeftModel.from_pretrained(model, str(path), is_trainable=True)
@@ -203,97 +199,6 @@ def _read_adapter(
     files = [path / "adapter_model.safetensors", *([path / NARROW_BASE] if narrow else [])]
     both = f"{hashed} {digest(files)}"
     return model, tokenizer, hashlib.sha256(both.encode()).hexdigest()
-
-
-def _add_adapter(model: PreTrainedModel, lora: Lora, base: str) -> PreTrainedModel:
-    peft = _peft()
-    layers, parameters = _targets(model, lora, base)
-    config = peft.LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=layers,
-        target_parameters=parameters,
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=base,
-    )
-    # peft would otherwise record the cache folder, a path of this machine, as the base.
-    model.name_or_path = base
-    tied = _tied(model)
-    with quiet():
-        try:
-            adapted: PreTrainedModel = peft.get_peft_model(model, config)
-        except ValueError as error:
-            raise ModelError(f"adapters cannot be put on {base}: {error}") from error
-    wrapped = ((name, getattr(module, "base_layer", None)) for name, module in adapted.named_modules())
-    changed = [name for name, layer in wrapped if any(layer is one for one in tied)]
-    if changed:
-        raise ModelError(
-            f"{base} reads and writes words with one matrix, and an adapter on {changed[0].rpartition('.')[2]} would "
-            "change only one of the two: leave it out of model.lora.targets (none at all takes every linear layer but "
-            "the vocabulary projection)"
-        )
-    return adapted
-
-
-def _targets(model: PreTrainedModel, lora: Lora, base: str) -> tuple[str | list[str], list[str] | None]:
-    """The layers and the parameters that get an adapter, as peft takes them.
-
-    A layer's experts are one parameter [experts, in, out], no linear layers. peft takes the names that layers of
-    experts have for these parameters wherever they stand, so linear layers of such names (in dense layers, shared
-    experts) are adapted as parameters too.
-    """
-    experts = {
-        f"{owner}.{name}"
-        for owner, module in model.named_modules()
-        if not isinstance(module, nn.Conv1d)
-        for name, parameter in module.named_parameters(recurse=False)
-        if parameter.ndim == 3
-    }
-    if not experts:
-        return (lora.targets if lora.targets == "all-linear" else list(lora.targets)), None
-    if lora.targets != "all-linear":
-        named = sorted(_EXPERT_LAYERS.intersection(target.rpartition(".")[2] for target in lora.targets))
-        if named:
-            raise ModelError(
-                f"model.lora.targets names {', '.join(named)}, but {base} keeps a layer's experts in one parameter, "
-                "and some would go without an adapter: leave model.lora.targets out, which adapts them all, or name "
-                "attention layers only"
-            )
-        return list(lora.targets), None
-    linear = {
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not model.get_output_embeddings()
-    }
-    alike = {name for name in linear if name.rpartition(".")[2] in _EXPERT_LAYERS}
-    return _endings(linear - alike), _endings(experts | {f"{name}.weight" for name in alike})
-
-
-def _endings(names: Set[str]) -> list[str]:
-    """Names without the layer that they are in."""
-    return sorted({re.sub(r".*\.\d+\.", "", name) for name in names})
-
-
-def _tied(model: PreTrainedModel) -> tuple[nn.Module, ...]:
-    """Embedding and vocabulary projection of a model in which they are one matrix."""
-    read, written = model.get_input_embeddings(), model.get_output_embeddings()
-    return (read, written) if written is not None and read.weight is written.weight else ()
-
-
-def adapter_base(model: PreTrainedModel) -> str:
-    """What a model with adapters names as its base."""
-    config: Any = model.peft_config["default"]
-    return str(config.base_model_name_or_path)
-
-
-def _peft() -> Any:
-    try:
-        with no_kernels_of_the_hub():
-            import peft
-    except ModuleNotFoundError as error:
-        raise ModelError("adapters need peft: pip install -c constraints.txt -e '.[lora]'") from error
-    return peft
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

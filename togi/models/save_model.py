@@ -21,9 +21,10 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from togi.models.adapters import adapter_base
 from togi.models.bundled import BUNDLED
 from togi.models.four_bits import BLOCK, KIND, FourBitLinear
-from togi.models.load_model import BASE_FOLDER, CHAT_TEMPLATE, NARROW_BASE, adapter_base, load_model
+from togi.models.load_model import BASE_FOLDER, CHAT_TEMPLATE, NARROW_BASE, load_model
 from togi.models.read_weights import quiet
 from togi.models.weight_files import ModelError
 
