@@ -39,6 +39,11 @@ HEAD_LOST = "✗ no event has this head: the events were changed, cut or written
 Overrides = Annotated[str, Parameter(help="KEY=VALUE changes to the recipe, as in stage.grpo.learning_rate=1e-6.")]
 RecipePath = Annotated[Path, Parameter(help="Recipe file, or a run folder.")]
 RunPath = Annotated[Path, Parameter(help="Run folder.")]
+ModelSource = Annotated[str, Parameter(help="Run folder, bundled name, model folder, .gguf file or hub id.")]
+Arithmetic = Annotated[
+    Literal["auto", "float32", "bfloat16"], Parameter(help="Arithmetic; auto takes the faster, as in a recipe.")
+]
+DeviceName = Annotated[str, Parameter(help="cpu, cuda, cuda:1, mps or xpu; auto takes an accelerator, else cpu.")]
 Flag = Parameter(negative=())
 
 
@@ -325,17 +330,13 @@ def export(
 
 @app.command(sort_key=9)
 def chat(
-    source: Annotated[str, Parameter(help="Run folder, bundled name, model folder, .gguf file or hub id.")],
+    source: ModelSource,
     *,
     prompt: Annotated[str | None, Parameter(help="Ask this one thing and end.")] = None,
     temperature: Annotated[float, Parameter(help="0 always takes the likeliest token.")] = 0.7,
     max_tokens: Annotated[int, Parameter(help="Longest answer.")] = 256,
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16"], Parameter(help="Arithmetic; auto takes the faster, as in a recipe.")
-    ] = "auto",
-    device: Annotated[
-        str, Parameter(help="cpu, cuda, cuda:1, mps or xpu; auto takes an accelerator, else cpu.")
-    ] = "auto",
+    dtype: Arithmetic = "auto",
+    device: DeviceName = "auto",
 ) -> None:
     """Talk to a model or to what a run made of it."""
     from togi.models.model_source import check_source
@@ -352,7 +353,7 @@ def chat(
 
 @app.command(sort_key=10)
 def serve(
-    source: Annotated[str, Parameter(help="Run folder, bundled name, model folder, .gguf file or hub id.")],
+    source: ModelSource,
     *,
     port: Annotated[int, Parameter(help="0 takes a free one.")] = 8000,
     host: Annotated[str, Parameter(help="Address to listen at.")] = "127.0.0.1",
@@ -362,12 +363,8 @@ def serve(
     seconds: Annotated[float, Parameter(help="Longest that a request may take, waiting included.")] = 600.0,
     waiting: Annotated[int, Parameter(help="Requests that may wait; others are told to come again (429).")] = 64,
     batch_size: Annotated[int, Parameter(help="Answers drawn at once.")] = 32,
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16"], Parameter(help="Arithmetic; auto takes the faster, as in a recipe.")
-    ] = "auto",
-    device: Annotated[
-        str, Parameter(help="cpu, cuda, cuda:1, mps or xpu; auto takes an accelerator, else cpu.")
-    ] = "auto",
+    dtype: Arithmetic = "auto",
+    device: DeviceName = "auto",
 ) -> int:
     """An endpoint that speaks OpenAI's protocol, for other programs of this machine."""
     from togi.models.model_source import check_source
