@@ -33,7 +33,7 @@ from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
 from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
-from togi.run import BASE, Run, Stage, open_model, ready
+from togi.run import BASE, Run, Stage, open_model, ready, seed_of
 from togi.run_folder.manifest import choose_dtype
 from togi.run_folder.run_description import asked_tier
 from togi.samplers import Groups
@@ -128,7 +128,7 @@ def doctor(
             number = index
             break
     stage = run.stages[number or 0]
-    drawn = list(islice(stream(stage.tasks, run.seed), min(tasks, len(stage.tasks))))
+    drawn = list(islice(stream(stage.tasks, seed_of(run, "order")), min(tasks, len(stage.tasks))))
     sections = [("Machine", tuple(fitness)), ("Model", tuple(model_findings(loaded, chat, stage, drawn)))]
     cards = tuple(attack_run(run, SHORT, models=False))
     sections += [(f"Red team against the reward of {card.name}", tuple(card_findings(card))) for card in cards]
@@ -140,7 +140,7 @@ def doctor(
             env=stage.env,
             reward=reward,
             sampling=stage.sampling,
-            seed=run.seed,
+            seed=seed_of(run, "sampling"),
             progress=progress,
         )
         before = run.stages[number - 1].name if number else None
