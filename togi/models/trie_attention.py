@@ -39,12 +39,12 @@ class Block:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Call:
     """A block for one number of heads: flat row numbers into [N * heads, D], and what a query may see
-    [R, 1, 1, Q, K], where every query sees the first ``open`` keys."""
+    [R, 1, 1, Q, K], where every query sees the first ``unmasked`` keys."""
 
     query: Tensor
     key: Tensor
     mask: Tensor
-    open: int
+    unmasked: int
     used: Tensor | None
     batch: int
 
@@ -80,13 +80,13 @@ class Plan:
             if window is not None:
                 hidden |= ahead <= -window
             mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
-            closed = torch.nonzero((hidden & block.used_RQ.unsqueeze(-1)).any(1).any(0))
+            masked = torch.nonzero((hidden & block.used_RQ.unsqueeze(-1)).any(1).any(0))
             calls.append(
                 _Call(
                     query=query.reshape(-1),
                     key=(block.key_RK.view(rows, 1, keys) * kv_heads + kv_head).reshape(-1),
                     mask=mask.view(rows, 1, 1, -1, keys),
-                    open=int(closed[0]) if len(closed) else keys,
+                    unmasked=int(masked[0]) if len(masked) else keys,
                     used=None if bool(block.used_RQ.all()) else used.reshape(rows * kv_heads, -1, 1).to(dtype),
                     batch=rows * kv_heads,
                 )
@@ -167,7 +167,7 @@ def _weights(
     bend = 1 - (scores / form.softcap).square() if slope and form.softcap is not None else None
     rows, queries = call.mask.shape[0], call.mask.shape[3]
     by_head = (rows, call.batch // rows, -1, queries)
-    scores.view(*by_head, scores.shape[-1])[..., call.open :].add_(call.mask[..., call.open :])
+    scores.view(*by_head, scores.shape[-1])[..., call.unmasked :].add_(call.mask[..., call.unmasked :])
     sink = None
     if form.sinks is not None:
         # One score a query head: [1, Hkv, G, 1, 1] -> [R * Hkv, G * Q, 1].
