@@ -45,7 +45,7 @@ from togi.rewards.judge import JudgeOutage, judge_warnings_to
 from togi.rewards.printed_output import printed_to
 from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, seed_of, stage_model, start_of
-from togi.run_folder.best_weights import best_of, in_words, needed, weights_at, weights_kept
+from togi.run_folder.best_weights import best_of, choice_of, in_words, needed, weights_at, weights_kept
 from togi.run_folder.checkpoint import checkpoints, save_checkpoint
 from togi.run_folder.files import digest, dumps, read_lines, remove, write_folder, write_text
 from togi.run_folder.links import LOGS
@@ -321,7 +321,9 @@ class Training:
         """Keep the stage's weights, then move on; the checkpoint that says so needs no weights of its own."""
         stage = work.stage
         path = stage_model(self.folder.path, stage.name)
-        chosen = self._chosen(work)
+        evaluation, chosen = self.run.evaluation, {}
+        if evaluation and evaluation.best:
+            chosen = choice_of(work.looks, evaluation.best, apart=bool(evaluation.choice))
         if chosen:
             best = self.folder.path / weights_at(stage.name, chosen["step"])
             write_folder(path, partial(shutil.copytree, best, dirs_exist_ok=True))
@@ -339,19 +341,6 @@ class Training:
             self.checkpoints, self.position.total, self._state(None), lambda _: None, self._announce, keep=self.run.keep
         )
         self._drop_beaten(None)
-
-    def _chosen(self, work: Workshop) -> dict[str, Any]:
-        """The best look of a stage, as its last event tells it; nothing where none is to be chosen."""
-        evaluation, best = self.run.evaluation, best_of(work.looks)
-        if evaluation is None or not evaluation.best or best is None:
-            return {}
-        return {
-            "step": best,
-            "metric": evaluation.best,
-            "value": work.looks[best],
-            "looks": len(work.looks),
-            "tasks": "other" if evaluation.choice else "same",
-        }
 
     def _done(self) -> Sequence[Stage]:
         return self.run.stages[: self.position.stage]

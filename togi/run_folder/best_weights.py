@@ -57,6 +57,15 @@ def weights_kept(folder: Path) -> list[str]:
     return sorted(f"{BEST}/{path.name}" for path in (folder / BEST).glob("[!.]*"))
 
 
+def choice_of(looks: Mapping[int, float], metric: str, *, apart: bool) -> dict[str, Any]:
+    """The best look as an event tells it, ``apart`` if other tasks measure what was chosen; empty without a look."""
+    best = best_of(looks)
+    if best is None:
+        return {}
+    tasks = "other" if apart else "same"
+    return {"step": best, "metric": metric, "value": looks[best], "looks": len(looks), "tasks": tasks}
+
+
 def chosen_steps(events: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """What was chosen at the end of each stage that chose, by the stage's name. What has another shape says nothing."""
     ended = (event for event in events if event.get("event") == "stage_done")
