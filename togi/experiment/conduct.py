@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,7 +19,7 @@ from togi.experiment.cell import Order
 from togi.experiment.design import Experiment, ExperimentError, seed_changes
 from togi.experiment.job_cost import job_cost
 from togi.experiment.jobs import Job, jobs_of
-from togi.experiment.ledger import ARMS, LOGS_OF_CELLS, NUMBERS, Ending, Ledger, endings, fault_of
+from togi.experiment.ledger import ARMS, LOGS_OF_CELLS, NUMBERS, Ended, Ending, Ledger, endings, fault_of
 from togi.harmless_text import shortened
 from togi.interrupt import Interrupted, Interrupts
 from togi.memory import memory_limit
@@ -79,19 +79,19 @@ class Conductor:
     def __init__(self, experiment: Experiment, ledger: Ledger, tell: Tell, together: int) -> None:
         self.experiment, self.ledger, self.tell, self.together = experiment, ledger, tell, together
         self.folder = ledger.path
-        ledger.reckon(endings(read_chain(self.folder)))
+        ledger.reckon()
         self.jobs = jobs_of(experiment)
-        self.seconds = {name: each.seconds for name, each in endings(read_chain(self.folder)).items()}
-        self.done = self._found_done()
+        ended = endings(read_chain(self.folder))
+        self.seconds = {name: each.seconds for name, each in ended.items()}
+        self.done = self._found_done(ended)
         self.left = [job for job in self.jobs if job.name not in self.done]
         self.working: list[Working] = []
         self.failed: dict[str, str] = {}
         self._tokens, self._counted = 0, -COUNT
         self._memory: float | None = None
 
-    def _found_done(self) -> set[str]:
+    def _found_done(self, ended: Mapping[str, Ended]) -> set[str]:
         """The jobs that are done. Raises ExperimentError for one whose run was changed since."""
-        ended = endings(read_chain(self.folder))
         done = {job.name for job in self.jobs if job.name in ended and ended[job.name].how == "done"}
         for name in sorted(done):
             if not (self.folder / name).exists():

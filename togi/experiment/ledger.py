@@ -81,10 +81,11 @@ class Ledger:
     def begin(self, job: Job) -> None:
         self.folder.event("begun", job=job.name)
 
-    def reckon(self, ended: Mapping[str, Ended]) -> None:
+    def reckon(self) -> None:
         """Note how long those worked that were killed, as far as their own events tell."""
-        begun = {str(e["job"]): _seconds(e) for e in read_chain(self.path).events if e.get("event") == "begun"}
-        for job in (name for name, each in ended.items() if each.how == "begun"):
+        chain = read_chain(self.path)
+        begun = {str(event["job"]): _seconds(event) for event in chain.events if event.get("event") == "begun"}
+        for job in (name for name, each in endings(chain).items() if each.how == "begun"):
             last = read_chain(self.path / job).events[-1:]
             seconds = max(0.0, _seconds(last[0]) - begun[job]) if last else 0.0
             self.folder.event("ended", job=job, how="stopped", seconds=seconds, why="killed")
