@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from generate import processor
 
 from togi.experiment.conduct import conduct
 from togi.experiment.design import Experiment, seed_changes
-from togi.experiment.jobs import CELLS
+from togi.experiment.jobs import cell_name
 from togi.experiment.ledger import ARMS
 from togi.experiment.outcome import cost_of_all, read_outcome, saved_seconds
 from togi.experiment.read_experiment import read_experiment
@@ -48,16 +49,20 @@ def planned(place: Path, steps: int, tasks: int) -> Experiment:
     return read_experiment(place / "sharing.toml")
 
 
-def alone(experiment: Experiment, shared: Path, place: Path) -> float:
-    """Seconds of all cells, each as a run of its own."""
-    start = time.perf_counter()
+def alone(experiment: Experiment, shared: Path, place: Path) -> tuple[float, dict[str, list[Any]]]:
+    """Seconds of all cells, each as a run of its own, and what each answered; a run makes room for the next one."""
+    seconds, said = 0.0, {}
     for arm in experiment.arms:
         for seed in experiment.seeds:
             recipe = str(shared / ARMS / f"{arm.name}.toml")
-            changes = [*seed_changes(seed, experiment.vary), "--folder", str(place / f"{arm.name}-{seed}")]
+            changes = [*seed_changes(seed, experiment.vary), "--folder", str(place)]
             command = [sys.executable, "-m", "togi", "train", recipe, *changes]
+            start = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+            seconds += time.perf_counter() - start
+            said[cell_name(arm.name, seed)] = answers(place)
+            shutil.rmtree(place)
+    return seconds, said
 
 
 def answers(folder: Path) -> list[Any]:
@@ -78,9 +83,9 @@ def main() -> None:
         start = time.perf_counter()
         conduct(experiment, shared)
         together = time.perf_counter() - start
-        seconds = alone(experiment, shared, apart)
+        seconds, said = alone(experiment, shared, apart)
         outcome = read_outcome(shared)
-        same = [answers(shared / CELLS / run.name) == answers(run) for run in sorted(apart.iterdir())]
+        same = [answers(shared / name) == own for name, own in said.items()]
         result = {
             "processor": processor(),
             "cells": len(outcome.cells),
