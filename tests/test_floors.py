@@ -24,6 +24,7 @@ FLOORS = {
     "template_data": 1,
     "memory": 1,
     "batch": 1,
+    "short_values": 2,
     "episode_blame": 2,
     "tokenization": 2,
     "data": 2,
@@ -45,15 +46,15 @@ FLOORS = {
     "train": 5,
     "evidence": 5,
     "recipe": 6,
-    "report": 6,
     "experiment": 6,
     "progress": 6,
     "terminal_chat": 6,
     "serving": 6,
-    "demo": 6,
-    "cli": 7,
-    "__main__": 7,
-    "__init__": 8,
+    "report": 7,
+    "demo": 7,
+    "cli": 8,
+    "__main__": 8,
+    "__init__": 9,
 }
 EXTRAS = {
     "bitsandbytes",
@@ -118,7 +119,7 @@ def test_imports_go_down(path: Path) -> None:
 
 
 FOLDERS = {
-    "evidence": ("findings", "during", "after", "redteam", "before", "experiment"),
+    "evidence": ("findings", "during", "after", "redteam", "before", "read_run", "experiment"),
     "sandbox": ("box", "codec", "confine", "tiers", "workers", "jails_in_use"),
     "algorithms": ("policy_gradient", "preference", "scorers"),
     "rewards": ("algebra", "blame", "graders", "verifiers", "expression"),

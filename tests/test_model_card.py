@@ -13,11 +13,11 @@ from markdown_it import MarkdownIt
 from sealed import seal
 from test_report import HOSTILE, RECIPE, made_up_run
 
+from togi.evidence.read_run import read_run
 from togi.harmless_text import visible
 from togi.report import card_of
 from togi.report.markdown import plain, table, without_folders
 from togi.report.model_card import model_card
-from togi.report.read_run import read_run
 
 HUB = 'hub = "someone/sums"\n'
 SHOWN = {"h1", "h2", "p", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "blockquote", "strong"}

@@ -19,13 +19,13 @@ from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord,
 from togi.evidence.after.evaluation_summary import summary
 from togi.evidence.after.play_evaluation import from_groups
 from togi.evidence.after.run_cost import cost
+from togi.evidence.read_run import RunData, read_run
 from togi.harmless_text import shortened, visible
 from togi.report import render, verdict, write_report
 from togi.report.cost_section import cost_facts
 from togi.report.examples import examples, training_groups
 from togi.report.page import unscored_table
 from togi.report.plots import STACKS, Line, line_chart, number, stacked_chart, strip, ticks
-from togi.report.read_run import RunData, read_run
 from togi.report.stage_sentences import observations
 from togi.report.verdict_sentences import doubts
 from togi.run_folder.files import RunFolder, dumps

@@ -13,12 +13,12 @@ from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.after.evaluation_summary import summary
 from togi.evidence.after.play_evaluation import from_groups
 from togi.evidence.findings import FILE, Finding, keep
+from togi.evidence.read_run import RunData, read_run
 from togi.report import render, verdict
 from togi.report.curves import figures, smoothed
 from togi.report.examples import training_groups
 from togi.report.page import data_rows, environments, facts, rewards
 from togi.report.plots import Line, legend, line_chart, number, share
-from togi.report.read_run import RunData, read_run
 from togi.report.results_table import results
 from togi.report.verdict_sentences import doubts, sharper_or_abler
 from togi.run_folder.files import RunFolder

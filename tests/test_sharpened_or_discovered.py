@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from togi.evidence.after.sharpened_or_discovered import sharpening
+from togi.evidence.read_run import RunData
 from togi.report.over_optimisation_section import leanings_of, leant
-from togi.report.read_run import RunData
 
 
 def rows(task: str, answers: str, right: str) -> list[dict[str, Any]]:

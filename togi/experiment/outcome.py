@@ -17,11 +17,11 @@ import numpy as np
 
 from togi.evidence.experiment.sharper_or_abler import Ability, sharper_or_abler
 from togi.evidence.experiment.verdict import ArmVerdict, Verdict, verdict
+from togi.evidence.read_run import RunData, read_run
 from togi.experiment.held_out_numbers import Reading, Tallies, numbers_of, tallies_of
 from togi.experiment.job_cost import JobCost, job_cost, together
 from togi.experiment.jobs import CELLS, SHARED, cell_name
 from togi.experiment.ledger import NUMBERS, Ended, endings, fault_of, read_plan
-from togi.report.read_run import RunData, read_run
 from togi.run import BASE
 from togi.run_folder.integrity import Chain, read_chain
 from togi.run_folder.links import EVENTS

@@ -15,8 +15,8 @@ from togi.evidence.experiment.compare_arms import Compared
 from togi.experiment.job_cost import JobCost
 from togi.experiment.outcome import SHARES, Outcome, cost_of, cost_of_all, saved_seconds
 from togi.harmless_text import visible
-from togi.report.cost_section import duration
 from togi.run import BASE
+from togi.short_values import duration
 
 HEADS = ("seeds", "{measure}", "against {against}", "claim", "tokens", "time", "memory")
 NONE = "–"

@@ -12,7 +12,7 @@ from rich.text import Text
 from togi.experiment.design import Arm, Experiment
 from togi.experiment.jobs import jobs_of, shared_cells
 from togi.harmless_text import visible
-from togi.report.cost_section import duration
+from togi.short_values import duration
 
 if TYPE_CHECKING:
     from togi.experiment.forecast import Forecast

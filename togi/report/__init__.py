@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 from togi.evidence.after.evaluation_summary import summary
+from togi.evidence.read_run import read_run
 from togi.harmless_text import visible
 from togi.models.model_source import newest_model
 from togi.report import verdict_sentences as words
 from togi.report.filled_page import page_of
 from togi.report.page import context
 from togi.report.preference_sentences import preferences
-from togi.report.read_run import read_run
 from togi.run_folder.files import write_text
 from togi.run_folder.links import EVENTS
 

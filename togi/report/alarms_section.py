@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from togi.evidence.during import SIGNALS, readings
+from togi.evidence.read_run import Json, RunData, planned_stages
 from togi.harmless_text import shortened
 from togi.report.examples import LONGEST, Attempt, logged
-from togi.report.read_run import Json, RunData, planned_stages
-from togi.report.short_values import text
+from togi.short_values import text
 
 
 @dataclass(frozen=True, kw_only=True)

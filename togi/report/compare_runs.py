@@ -16,16 +16,16 @@ from rich.table import Table
 from togi.evidence.after.eval_command import percent
 from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.after.evaluation_summary import Comparison, Summary, compare, compare_scores, summary
+from togi.evidence.read_run import RunData, read_run
 from togi.harmless_text import visible
 from togi.progress import sparkline
 from togi.report.curves import SAMPLED_ONLY, TINTS, WANTED, Figure, values
 from togi.report.filled_page import page_of
 from togi.report.forest import Difference, Forest, forest
 from togi.report.plots import Line, Number, legend, line_chart, number, share
-from togi.report.read_run import RunData, read_run
 from togi.report.results_table import scores
-from togi.report.short_values import MISSING, mapping, text
 from togi.report.stage_sentences import sampled
+from togi.short_values import MISSING, mapping, text
 
 MOST = len(TINTS)
 BARS = 8  # of a curve in a cell

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from togi.evidence.after.run_cost import Cost, cost
+from togi.evidence.read_run import RunData
 from togi.report.plots import bar
-from togi.report.read_run import RunData
-from togi.report.short_values import MISSING, mapping, percent, text
 from togi.report.stage_sentences import sampled
+from togi.short_values import MISSING, duration, mapping, percent, text
 
 
 def cost_view(data: RunData, hourly_price: float | None) -> dict[str, Any]:
@@ -56,11 +56,3 @@ def power(value: float) -> str:
     """1.7 × 10¹⁴"""
     digits, exponent = f"{value:.1e}".split("e")
     return f"{digits} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

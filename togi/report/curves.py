@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.after.evaluation_summary import summary
+from togi.evidence.read_run import Json
 from togi.report.plots import Line, Number, legend, line_chart, number, share, stacked_chart
-from togi.report.read_run import Json
 
 TINTS = ("s2", "s1", "s3", "s4", "s0")
 # Where completions were recorded and not sampled, these describe the data and not the model.

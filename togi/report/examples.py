@@ -8,8 +8,8 @@ from typing import Any
 
 from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord, TaskRecord
 from togi.evidence.after.evaluation_summary import passes, value_of
+from togi.evidence.read_run import Json, RunData
 from togi.harmless_text import shortened
-from togi.report.read_run import Json, RunData
 from togi.report.stage_sentences import learns_preferences, sampled
 
 LONGEST = 4000  # characters of one cell

@@ -25,16 +25,15 @@ from togi.experiment.outcome_told import (
     shared,
 )
 from togi.report import write_report
-from togi.report.cost_section import duration
 from togi.report.curves import SAMPLED_ONLY, WANTED, Figure, values
 from togi.report.filled_page import page_of
 from togi.report.forest import Difference, Forest, forest
 from togi.report.plots import Line, legend, line_chart, number, share
 from togi.report.results_table import TINTS
-from togi.report.short_values import text
 from togi.report.stage_sentences import sampled
 from togi.run import BASE
 from togi.run_folder.files import write_text
+from togi.short_values import duration, text
 from togi.statistics import Interval, over_seeds
 from togi.statistics.profiles import performance_profile
 

@@ -14,17 +14,17 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from togi.evidence.after.evaluation_summary import Summary, summary
+from togi.evidence.read_run import RunData, planned_stages
 from togi.models.model_source import HUB_ID
 from togi.report.alarms_section import way_to
 from togi.report.cost_section import cost_view
 from togi.report.markdown import listed, plain, table
 from togi.report.page import data_rows, environments, facts, setting
 from togi.report.preference_sentences import preferences
-from togi.report.read_run import RunData, planned_stages
 from togi.report.results_table import results
-from togi.report.short_values import MISSING, mapping, pairs, text
 from togi.report.stage_sentences import observations
 from togi.report.verdict_sentences import verdict
+from togi.short_values import MISSING, mapping, pairs, text
 
 TO_FILL = "**To be filled in by the owner:**"
 HELD_OUT = ("evaluation", "choice")  # data sets of a run that no stage learns from

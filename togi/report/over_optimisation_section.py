@@ -24,10 +24,10 @@ from togi.evidence.after.over_optimisation import (
     reinforcement_law,
 )
 from togi.evidence.after.sharpened_or_discovered import Leaning, sharpening
+from togi.evidence.read_run import Json, RunData
 from togi.report.plots import Line, line_chart, number, ticks
-from togi.report.read_run import Json, RunData
-from togi.report.short_values import p_value
 from togi.report.stage_sentences import sampled
+from togi.short_values import p_value
 from togi.statistics import Interval, bootstrap_mean
 
 FEWEST_GROUPS = 4  # below this, an interval over groups says nothing

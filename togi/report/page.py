@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from togi.evidence.after.evaluation_summary import Summary, summary
+from togi.evidence.read_run import Json, RunData, planned_stages
 from togi.harmless_text import shortened
 from togi.report.alarms_section import watching
 from togi.report.cost_section import cost_view
@@ -19,13 +20,12 @@ from togi.report.plots import Line, histogram, legend, line_chart, number, share
 from togi.report.preference_sentences import preferences
 from togi.report.preference_tables import diversity_view, reward_model_view, win_rows
 from togi.report.process_models_section import steps_view
-from togi.report.read_run import Json, RunData, planned_stages
 from togi.report.results_table import TINTS, counts_passes, results, with_interval
 from togi.report.reward_cards_section import card_view
-from togi.report.short_values import MISSING, mapping, pairs, percent, text
 from togi.report.stage_sentences import observations, sampled
 from togi.report.verdict_sentences import UNSAFE, verdict
 from togi.report.verifiers_section import verifiers_view
+from togi.short_values import MISSING, mapping, pairs, percent, text
 
 EVENTS = 200
 

@@ -9,8 +9,8 @@ from togi.evidence.after.diversity import Change, compare_diversity, fair_sizes
 from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.after.evaluation_summary import compare_scores, summary
 from togi.evidence.after.pair_agreement import Agreement, agreement, verdict
+from togi.evidence.read_run import RunData
 from togi.report.over_optimisation_section import StageFinding, findings, sentence
-from togi.report.read_run import RunData
 
 
 @dataclass(frozen=True, kw_only=True)

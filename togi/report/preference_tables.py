@@ -15,7 +15,7 @@ from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.after.win_rate import win_rate
 from togi.report.plots import Line, line_chart, share, strip
 from togi.report.preference_sentences import more_alike
-from togi.report.short_values import MISSING, percent, text
+from togi.short_values import MISSING, percent, text
 from togi.statistics import Interval
 
 if TYPE_CHECKING:

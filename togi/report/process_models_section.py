@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from togi.evidence.after.measure_process_model import AnswerRecord, StepsRecord, said
-from togi.report.short_values import MISSING, percent, text
+from togi.short_values import MISSING, percent, text
 
 Row = tuple[str, list[str]]
 SHOWN = 5  # answers of each model that are shown step by step

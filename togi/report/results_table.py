@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from togi.evidence.after.evaluation_summary import Summary
 from togi.report.plots import number, strip
-from togi.report.short_values import MISSING, percent, text
+from togi.short_values import MISSING, percent, text
 from togi.statistics import Interval
 
 TINTS = ("s0", "s1", "s2", "s3", "s4")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from togi.evidence.read_run import Json
 from togi.evidence.redteam.reward_card import FAMILIES, SEVERITIES
 from togi.harmless_text import shortened
-from togi.report.read_run import Json
-from togi.report.short_values import MISSING, mapping, percent, text
+from togi.short_values import MISSING, mapping, percent, text
 
 LONGEST = 300
 

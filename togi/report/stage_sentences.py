@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from togi.report.read_run import Json, RunData
-from togi.report.short_values import percent
+from togi.evidence.read_run import Json, RunData
 from togi.run_folder.best_weights import chosen_steps, in_words
+from togi.short_values import percent
 
 ENOUGH_STEPS = 10  # below this, the ends of a curve are noise
 

@@ -10,10 +10,10 @@ from typing import Literal
 from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.after.evaluation_summary import Comparison, Summary, compare, compare_scores
 from togi.evidence.after.win_rate import WinRate, win_rate
+from togi.evidence.read_run import RunData, planned_stages
 from togi.report.alarms_section import alarm_sentences, stopped, way_to
 from togi.report.preference_sentences import Preferences, told
-from togi.report.read_run import RunData, planned_stages
-from togi.report.short_values import MISSING, mapping, p_value, percent, text
+from togi.short_values import MISSING, mapping, p_value, percent, text
 from togi.statistics import Interval
 
 Tone = Literal["good", "bad", "unclear"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from togi.evidence.after.verifier_rates import OTHERS, Verification, VerificationRecord, verification
-from togi.report.short_values import MISSING, p_value, percent, text
 from togi.rewards.judge.fool_judge import ALARM
+from togi.short_values import MISSING, p_value, percent, text
 from togi.statistics import Interval
 
 Row = tuple[str, list[str]]
