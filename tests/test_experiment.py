@@ -69,6 +69,11 @@ REFUSED = [
     (["budget = { money = 3.0 }"], {}, "needs budget.price_per_hour"),
     ([], {"arms": "[arms.a]\n[arms.b]\n"}, "the arms a and b differ in nothing"),
     ([], {"arms": "[arms.a]\n[arms.b]\nchanges = ['name=other']\n"}, "differ in nothing"),
+    (
+        ['controls = ["sft_same_tokens"]'],
+        {"arms": "[arms.a]\nchanges = ['stage.hone.name=other']\n"},
+        "in hone, where it is paid, and no arm has that",
+    ),
     ([], {"arms": "[arms.random_reward]\n"}, "that is the name of a control"),
     ([], {"arms": "[arms.base]\n"}, 'no arm is called "base"'),
     ([], {"arms": "[arms.a]\nchanges = ['data.test.seed=5']\n[arms.b]\n"}, "measured on different tasks"),
@@ -120,7 +125,10 @@ def test_controls_change_what_is_paid_and_nothing_else(place: Path) -> None:
     assert runs["random_reward"].recipe["stage"][1]["reward"] == {"score": "chance(0.5)"}
     assert runs["format_only"].recipe["stage"][1]["reward"] == {"score": "form()"}
     sft = runs["sft_same_tokens"].stages[1]
-    assert (sft.steps * sft.tasks_per_step, sft.optimiser.learning_rate) == (2 * 2 * 2, 1e-2)
+    assert (sft.name, sft.tasks_per_step, sft.optimiser.learning_rate) == ("hone_sft", 2 * 2, 1e-2)
+    assert arms["sft_same_tokens"].tokens_of == "hone"
+    waiting = {job.name: job.waits_for for job in jobs_of(made)}
+    assert "cells/hone-2" in waiting["cells/sft_same_tokens-2"]
     plain, shuffled = runs["hone"].stages[1].tasks, runs["shuffled_answers"].stages[1].tasks
     assert [task.prompt for task in plain] == [task.prompt for task in shuffled]
     assert sorted(str(task.answer) for task in plain) == sorted(str(task.answer) for task in shuffled)

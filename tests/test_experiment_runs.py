@@ -23,6 +23,7 @@ from togi.experiment.design import Budget, Experiment, ExperimentError
 from togi.experiment.ledger import PLAN
 from togi.experiment.outcome import Outcome, read_outcome
 from togi.report.experiment_page import page
+from togi.run_folder.files import read_lines
 from togi.run_folder.integrity import read_chain
 
 
@@ -239,3 +240,16 @@ def test_a_shared_beginning_gives_what_an_unshared_run_would(tmp_path: Path) -> 
     alone = json.loads((tmp_path / "alone" / "evaluations" / "hone.json").read_text())
     cell = json.loads((tmp_path / "shared" / "cells" / "hone-2" / "evaluations" / "hone.json").read_text())
     assert [task["attempts"] for task in alone["tasks"]] == [task["attempts"] for task in cell["tasks"]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_control_learns_as_many_tokens_as_the_arm(tmp_path: Path) -> None:
+    file = write(tmp_path / "files", experiment=EXPERIMENT.replace("random_reward", "sft_same_tokens"))
+    assert started(file, tmp_path / "all").wait() == 0
+    for seed in (1, 2):
+        rows = read_lines(tmp_path / "all" / "cells" / f"hone-{seed}" / "metrics.jsonl")
+        paid = [row["tokens/learned"] for row in rows if row["stage"] == "hone"][-1]
+        rows = read_lines(tmp_path / "all" / "cells" / f"sft_same_tokens-{seed}" / "metrics.jsonl")
+        given = [row["tokens/learned"] for row in rows if row["stage"] == "hone_sft"]
+        assert abs(given[-1] - paid) <= given[0]

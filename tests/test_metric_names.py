@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MAKERS = (
     "records.py",
+    "stage_state.py",
     "models/policy.py",
     "models/step_sums.py",
     "evidence/during/step_measures.py",

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,8 @@ def test_a_run_leaves_everything_behind(whole: Path) -> None:
     ]
     assert all("reward" in row and "kl" in row for row in rows if row["stage"] == "grpo")
     assert all("reward" not in row and "loss" in row for row in rows if row["stage"] == "sft")
+    tokens = [row["tokens"] for row in read_lines(whole / "timings.jsonl") if row["stage"] == "grpo"]
+    assert [row["tokens/learned"] for row in rows if row["stage"] == "grpo"] == list(accumulate(tokens))
     rollouts = read_lines(whole / "rollouts" / "grpo-000002.jsonl")
     assert len(rollouts) == 12
     assert {"prompt", "completion", "score", "advantage", "answer", "stop"} <= rollouts[0].keys()

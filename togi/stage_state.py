@@ -88,6 +88,7 @@ class Workshop:
         self.reward_check = RewardCheck(stage.name, stage.steps, taught=stage.algorithm.trains == "nothing")
         self.grading_time = GradingTime(stage.reward)
         self._met = 0  # steps in a row that met the stage's ``until``
+        self._tokens = 0  # learned from in the steps before
         self._references: References | None = None
         self.mark()
 
@@ -135,6 +136,13 @@ class Workshop:
             parts += batch.minibatches(order, self.stage.minibatches, self.stage.algorithm.unit)
         return parts
 
+    def learned(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """Count the tokens of a step; gives how many it were in the whole stage by now."""
+        if self.stage.algorithm.trains == "nothing":
+            return {}
+        self._tokens += sum(int(sample.mask.sum()) for sample in samples)
+        return {"tokens/learned": float(self._tokens)}
+
     def look(self, metrics: Mapping[str, float]) -> None:
         """Count a step towards the stage's early end, or start counting again."""
         until = self.stage.until
@@ -157,6 +165,7 @@ class Workshop:
             "mix": self.mix.state() if self.mix else None,
             "memory": dict(self.memory),
             "met": self._met,
+            "tokens": self._tokens,
             "looks": dict(self.looks),
             "random": random_state(self.device),
         }
@@ -168,7 +177,7 @@ class Workshop:
         if self.mix:
             self.mix.restore(state["mix"])
         self.memory = dict(state["memory"])
-        self._met = state["met"]
+        self._met, self._tokens = state["met"], state["tokens"]
         self.looks = looks_of(state)
         self.reward_check.taught = True  # steps made before have the benefit of the doubt
         restore_random_state(state["random"], self.device)

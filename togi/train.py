@@ -240,7 +240,7 @@ class Training:
                 stage=self.position.stage, step=self.position.step + 1, total=self.position.total + 1
             )
             rows = list(rollout_rows(groups, samples, gold, work.chat.show, self._place(work)))
-            metrics = metrics | gold_metrics(gold) | watch_metrics(rows) | work.memory | learnt
+            metrics = metrics | gold_metrics(gold) | watch_metrics(rows) | work.memory | learnt | work.learned(samples)
             work.look(metrics)
             work.mark()
             self._check_until(stage, metrics)

@@ -24,7 +24,8 @@ LOOK = 0.2  # seconds between two looks at whether the parent is still there
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What to run: the first ``stages`` stages of a recipe with changes, in a folder; beginning with the ``taken``
-    stages of the run in ``source`` (None: with nothing). ``parent`` is the process that wants it."""
+    stages of the run in ``source`` (None: with nothing), and learning as many tokens as the run in ``tokens_of``.
+    ``parent`` is the process that wants it."""
 
     recipe: str
     changes: Sequence[str]
@@ -32,6 +33,7 @@ class Order:
     stages: int
     source: str | None
     taken: int
+    tokens_of: str | None
     parent: int
 
     def text(self) -> str:
@@ -46,6 +48,11 @@ def work(order: Order) -> None:
     from togi.recipe.needed_at_start import check_start
 
     loaded = load_recipe(order.recipe, order.changes, folder=Path(order.folder)).run
+    if order.tokens_of is not None:
+        from togi.experiment.same_tokens import steps_of_same_tokens
+
+        steps = steps_of_same_tokens(loaded, Path(order.tokens_of))
+        loaded = load_recipe(order.recipe, [*order.changes, *steps], folder=Path(order.folder)).run
     run = beginning(loaded, order.stages)
     check_start(run)
     if order.source is not None:

@@ -134,12 +134,13 @@ class Conductor:
         self.working = []
 
     def _next(self) -> Job | None:
-        """The next job whose beginning is made; those whose beginning failed are given up."""
+        """The next job that waits for no other; those that wait for one which failed are given up."""
         for job in list(self.left):
-            if job.after in self.failed:
+            if lost := next((name for name in job.waits_for if name in self.failed), None):
                 self.left.remove(job)
-                self._fail(job, f"{SHARED_FAILED}{self.failed[job.after].removeprefix(SHARED_FAILED)}")
-            elif job.after is None or job.after in self.done:
+                why = SHARED_FAILED if lost == job.after else f"{lost}, whose tokens it learns as many of, failed: "
+                self._fail(job, f"{why}{self.failed[lost].removeprefix(why)}")
+            elif self.done.issuperset(job.waits_for):
                 self.left.remove(job)
                 return job
         return None
@@ -166,13 +167,14 @@ class Conductor:
             stages=job.stages,
             source=None if job.after is None else str(self.folder / job.after),
             taken=job.taken,
+            tokens_of=None if job.tokens_of is None else str(self.folder / job.tokens_of),
             parent=os.getpid(),
         )
         place = self.folder / LOGS_OF_CELLS / f"{job.name.replace('/', '-')}.log"
         place.parent.mkdir(exist_ok=True)
         log = place.open("ab")
         self.ledger.begin(job)
-        self.tell(f"{job.name}: started" + (f", after {job.after}" if job.after else ""))
+        self.tell(f"{job.name}: started" + (f", after {' and '.join(job.waits_for)}" if job.waits_for else ""))
         threads = str(max(1, cores() // self.together))
         # A session of its own: a Ctrl-C reaches this process alone, which then lets the jobs save.
         process = subprocess.Popen(

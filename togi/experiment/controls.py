@@ -12,6 +12,7 @@ from typing import Any
 
 from togi.experiment.design import ExperimentError, Taken
 from togi.experiment.reward_terms import form_terms
+from togi.experiment.same_tokens import learns_instead
 from togi.rewards.algebra import leaves_of
 from togi.rewards.unsupervised import majority
 from togi.rewards.verifiers import Verifier
@@ -23,12 +24,14 @@ PAID = 0.5  # of the attempts, by chance: half of them teaches the most, were th
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """A recipe's values as a control has them. ``stages`` and ``taken`` are as an arm has them."""
+    """A recipe's values as a control has them. ``stages`` and ``taken`` are as an arm has them; with ``same_tokens`` it
+    learns as many tokens as the paid stages named so do in an arm."""
 
     values: Values
     about: str
     stages: int | None = None
     taken: Taken = "every"
+    same_tokens: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,7 @@ def sft_same_tokens(recipe: Uncontrolled) -> Changed:
                 f"{len(without)} of {len(stage.tasks)} tasks of stage {stage.name} have no recorded answer to learn "
                 f"from (the first is {without[0]}): give the rows a completion, or leave the control out"
             )
-        attempts = int(recipe.run.recipe["stage"][number].get("attempts", 1))
+        attempts = int(recipe.run.recipe["stage"][number].get("attempts", 1))  # as many answers, till tokens are known
         kept = (
             "start",
             "data",
@@ -113,7 +116,7 @@ def sft_same_tokens(recipe: Uncontrolled) -> Changed:
             "weight_decay",
             "betas",
         )
-        renamed[stage.name] = f"{stage.name}_sft"
+        renamed[stage.name] = learns_instead(stage.name)
         values["stage"][number] = {
             "name": renamed[stage.name],
             "algorithm": "sft",
@@ -125,7 +128,8 @@ def sft_same_tokens(recipe: Uncontrolled) -> Changed:
     for table in values["stage"]:
         if table.get("start") in renamed:
             table["start"] = renamed[table["start"]]
-    return Changed(values=values, about="learns as many recorded answers as the paid stages learn attempts")
+    about = "learns recorded answers, as many tokens as the paid stages learn of attempts"
+    return Changed(values=values, about=about, same_tokens=frozenset(renamed))
 
 
 def best_of_n(recipe: Uncontrolled) -> Changed:

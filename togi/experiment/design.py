@@ -32,7 +32,7 @@ class Arm:
 
     ``stages`` is how many of the run's stages are trained (None: all). ``control`` says that it is one, and ``about``
     in a sentence what it is. ``taken`` says which of a task's attempts counts: every one, the best of them, or the
-    answer that most of them give.
+    answer that most of them give. ``tokens_of`` names the arm whose paid stages say how many tokens it learns.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Arm:
     control: bool = False
     about: str = ""
     taken: Taken = "every"
+    tokens_of: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,7 @@ class Experiment:
                 "control": arm.control,
                 "about": arm.about,
                 "taken": arm.taken,
+                **({"tokens_of": arm.tokens_of} if arm.tokens_of is not None else {}),
                 **(made_of(arm.run) if arm.run else {}),
             }
             for arm in self.arms

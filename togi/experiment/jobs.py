@@ -21,7 +21,8 @@ CELLS, SHARED = "cells", "shared"
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One run of its own, whose folder below the experiment's is ``name``: the first ``stages`` stages of an arm with a
-    seed, which begin with the ``taken`` stages that the job ``after`` has made (None: with nothing)."""
+    seed, which begin with the ``taken`` stages that the job ``after`` has made (None: with nothing). It learns as many
+    tokens as the job ``tokens_of`` has learned, where it names one."""
 
     name: str
     arm: str
@@ -29,6 +30,12 @@ class Job:
     stages: int = 0
     after: str | None = None
     taken: int = 0
+    tokens_of: str | None = None
+
+    @property
+    def waits_for(self) -> list[str]:
+        """The jobs that must be done before it."""
+        return [name for name in (self.after, self.tokens_of) if name is not None]
 
     @property
     def shared(self) -> bool:
@@ -59,7 +66,13 @@ def jobs_of(experiment: Experiment) -> list[Job]:
                 made[key] = Job(name=name, arm=arm.name, seed=seed, stages=stages, after=after, taken=taken)
             after, taken = made[key].name, stages
         cell = Job(
-            name=cell_name(arm.name, seed), arm=arm.name, seed=seed, stages=len(path) - 1, after=after, taken=taken
+            name=cell_name(arm.name, seed),
+            arm=arm.name,
+            seed=seed,
+            stages=len(path) - 1,
+            after=after,
+            taken=taken,
+            tokens_of=None if arm.tokens_of is None else cell_name(arm.tokens_of, seed),
         )
         made[cell.name] = cell
     return list(made.values())

@@ -10,7 +10,7 @@ import copy
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def read_experiment(path: Path) -> Experiment:
     if taken := [name for name in tables if name in CONTROLS]:
         raise ExperimentError(f'arms.{taken[0]}: that is the name of a control: controls = ["{taken[0]}"]')
     arms = [_written(name, each, recipe, base) for name, each in tables.items()]
-    arms += _asked_for(table, recipe)
+    arms += _asked_for(table, recipe, arms)
     _refuse_alike(arms)
     _refuse_measured_otherwise(arms)
     _refuse_measure(table, arms[0])
@@ -126,7 +126,7 @@ def _written(name: str, table: ArmTable, recipe: Reading, base: Path) -> Arm:
     return Arm(name=name, run=_built(name, reading.values, reading, recipe), about=about)
 
 
-def _asked_for(table: ExperimentTable, recipe: Reading) -> Iterator[Arm]:
+def _asked_for(table: ExperimentTable, recipe: Reading, arms: Sequence[Arm]) -> Iterator[Arm]:
     """The controls and ablations of the experiment's recipe."""
     if table.better_prompt is not None and "better_prompt" not in table.controls:
         raise ExperimentError('better_prompt is given and not asked for: add "better_prompt" to controls')
@@ -140,12 +140,25 @@ def _asked_for(table: ExperimentTable, recipe: Reading) -> Iterator[Arm]:
             control=True,
             about=made.about,
             taken=made.taken,
+            tokens_of=_paid_in(arms, made.same_tokens) if made.same_tokens else None,
         )
     for path in dict.fromkeys(table.ablate):
         without = "without_" + re.sub(r"[^A-Za-z0-9_-]", "_", path)
         yield Arm(
             name=without, run=_built(without, ablated(path, recipe.values), recipe, recipe), about=f"without {path}"
         )
+
+
+def _paid_in(arms: Sequence[Arm], stages: frozenset[str]) -> str:
+    """The first arm with all of those stages. Raises ExperimentError where there is none."""
+    for arm in arms:
+        assert arm.run is not None
+        if stages <= {stage.name for stage in arm.run.stages if stage.algorithm.sampler.rewarded}:
+            return arm.name
+    raise ExperimentError(
+        f"sft_same_tokens learns as many tokens as an arm learns in {' and '.join(sorted(stages))}, where it is paid, "
+        "and no arm has that: keep the names of the recipe's stages, or leave the control out"
+    )
 
 
 def _built(name: str, values: Mapping[str, Any], reading: Reading, measured: Reading) -> Run:
