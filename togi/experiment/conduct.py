@@ -19,7 +19,7 @@ from togi.experiment.cell import Order
 from togi.experiment.design import Experiment, ExperimentError, seed_changes
 from togi.experiment.job_cost import job_cost
 from togi.experiment.jobs import Job, jobs_of
-from togi.experiment.ledger import ARMS, LOGS_OF_CELLS, NUMBERS, Ended, Ending, Ledger, endings, fault_of
+from togi.experiment.ledger import ARMS, LOGS_OF_CELLS, NUMBERS, Ended, Ending, Ledger, endings, fault_of, seconds_spent
 from togi.harmless_text import shortened
 from togi.interrupt import Interrupted, Interrupts
 from togi.memory import memory_limit
@@ -81,12 +81,12 @@ class Conductor:
         self.folder = ledger.path
         ledger.reckon()
         self.jobs = jobs_of(experiment)
-        ended = endings(read_chain(self.folder))
-        self.seconds = {name: each.seconds for name, each in ended.items()}
-        self.done = self._found_done(ended)
+        chain = read_chain(self.folder)
+        self.done = self._found_done(endings(chain))
         self.left = [job for job in self.jobs if job.name not in self.done]
         self.working: list[Working] = []
         self.failed: dict[str, str] = {}
+        self._before, self._since = seconds_spent(chain), time.monotonic()
         self._tokens, self._counted = 0, -COUNT
         self._memory: float | None = None
 
@@ -103,6 +103,11 @@ class Conductor:
                     "to run it again"
                 )
         return done
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the experiment has worked by now, also before it was resumed."""
+        return self._before + time.monotonic() - self._since
 
     def go(self) -> None:
         """Run all that is left."""
@@ -173,7 +178,7 @@ class Conductor:
         place = self.folder / LOGS_OF_CELLS / f"{job.name.replace('/', '-')}.log"
         place.parent.mkdir(exist_ok=True)
         log = place.open("ab")
-        self.ledger.begin(job)
+        self.ledger.begin(job, spent=self.spent)
         self.tell(f"{job.name}: started" + (f", after {' and '.join(job.waits_for)}" if job.waits_for else ""))
         threads = str(max(1, cores() // self.together))
         # A session of its own: a Ctrl-C reaches this process alone, which then lets the jobs save.
@@ -195,7 +200,7 @@ class Conductor:
     def _measure(self, job: Job) -> None:
         """Ask the experiment's function. Whatever it raises is its own, and ends no other job."""
         assert self.experiment.function is not None
-        self.ledger.begin(job)
+        self.ledger.begin(job, spent=self.spent)
         begun = time.monotonic()
         try:
             numbers = checked(self.experiment.function(job.arm, job.seed), self.experiment.measure)
@@ -221,20 +226,18 @@ class Conductor:
         elif how == "failed":
             self._fail(each.job, self._reason(each, code), seconds)
         else:
-            self.ledger.end(each.job, how, seconds=seconds, why=why)
+            self.ledger.end(each.job, how, seconds=seconds, spent=self.spent, why=why)
             self.tell(f"{each.job.name}: {why}, what it has is saved")
 
     def _well(self, job: Job, seconds: float) -> None:
-        self.ledger.end(job, "done", seconds=seconds)
+        self.ledger.end(job, "done", seconds=seconds, spent=self.spent)
         self.done.add(job.name)
-        self.seconds[job.name] = self.seconds.get(job.name, 0.0) + seconds
         self.tell(f"{job.name}: done in {seconds:.0f} s")
 
     def _fail(self, job: Job, why: str, seconds: float = 0.0) -> None:
         why = shortened(why, LONGEST)
-        self.ledger.end(job, "failed", seconds=seconds, why=why)
+        self.ledger.end(job, "failed", seconds=seconds, spent=self.spent, why=why)
         self.failed[job.name] = why
-        self.seconds[job.name] = self.seconds.get(job.name, 0.0) + seconds
         self.tell(f"{job.name}: failed: {why}")
 
     def _reason(self, each: Working, code: int) -> str:
@@ -246,8 +249,7 @@ class Conductor:
     def _over_budget(self) -> str:
         """What of the budget is spent, in words; empty as long as nothing is."""
         budget = self.experiment.budget
-        seconds = sum(self.seconds.values()) + sum(time.monotonic() - each.since for each in self.working)
-        hours = seconds / 3600
+        hours = self.spent / 3600
         if budget.hours is not None and hours >= budget.hours:
             return f"the budget of {budget.hours:g} hours is spent"
         if budget.money is not None and budget.price_per_hour and hours * budget.price_per_hour >= budget.money:

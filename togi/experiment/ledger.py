@@ -78,25 +78,29 @@ class Ledger:
                 files[place] = write_text(self.path / place, tomli_w.dumps(arm.run.recipe))
         return files
 
-    def begin(self, job: Job) -> None:
-        self.folder.event("begun", job=job.name)
+    def begin(self, job: Job, *, spent: float) -> None:
+        """Note that a job starts, and the seconds that the whole experiment has worked by then."""
+        self.folder.event("begun", job=job.name, spent=round(spent, 3))
 
     def reckon(self) -> None:
         """Note how long those worked that were killed, as far as their own events tell."""
         chain = read_chain(self.path)
-        begun = {str(event["job"]): _seconds(event) for event in chain.events if event.get("event") == "begun"}
+        begun = {str(event["job"]): event for event in chain.events if event.get("event") == "begun"}
         for job in (name for name, each in endings(chain).items() if each.how == "begun"):
             last = read_chain(self.path / job).events[-1:]
-            seconds = max(0.0, _seconds(last[0]) - begun[job]) if last else 0.0
-            self.folder.event("ended", job=job, how="stopped", seconds=seconds, why="killed")
+            seconds = max(0.0, _seconds(last[0]) - _seconds(begun[job])) if last else 0.0
+            spent = float(begun[job]["spent"]) + seconds
+            self.folder.event("ended", job=job, how="stopped", seconds=seconds, spent=spent, why="killed")
 
-    def end(self, job: Job, how: Ending, *, seconds: float, why: str = "") -> None:
-        """Note how a job's process ended, and of one that is done the head of its events."""
+    def end(self, job: Job, how: Ending, *, seconds: float, spent: float, why: str = "") -> None:
+        """Note how a job's process ended, the seconds that it and the whole experiment have worked, and of one that is
+        done the head of its events."""
         place = self.path / job.name
         head = read_chain(place).head if how == "done" else ""
         numbers = {"files": self.folder.marks(place / NUMBERS)} if (place / NUMBERS).exists() else {}
         told = {name: value for name, value in (("head", head), ("why", why)) if value}
-        self.folder.event("ended", job=job.name, how=how, seconds=round(seconds, 3), **told, **numbers)
+        times = {"seconds": round(seconds, 3), "spent": round(spent, 3)}
+        self.folder.event("ended", job=job.name, how=how, **times, **told, **numbers)
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
@@ -153,6 +157,11 @@ def endings(chain: Chain) -> dict[str, Ended]:
                 seconds=before + float(event["seconds"]),
             )
     return found
+
+
+def seconds_spent(chain: Chain) -> float:
+    """How long the experiment has worked by the clock, however many jobs were at work at once."""
+    return max((float(event["spent"]) for event in chain.events if event.get("event") == "ended"), default=0.0)
 
 
 def _seconds(event: Mapping[str, Any]) -> float:
