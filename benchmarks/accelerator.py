@@ -1,9 +1,9 @@
 """Checks that sampling and learning are the same on an accelerator, and times GRPO steps there.
 
-Run as ``python benchmarks/accelerator.py [--device cuda] [--out FILE]``. Needs no model and no network: the model has
-the shape of SmolLM2-135M and random weights, so that answers mean nothing and only the work is timed. Checked first, on
-a small model: greedy tokens equal transformers' own, packed learning equals the padded forward in float64 (values and
-gradients), a checkpoint is taken up exactly, and GRPO learns a rule.
+Run as ``python benchmarks/accelerator.py [--device cuda] [--out FILE]``. Needs no model and no network: a recipe trains
+a model of the shape of SmolLM2-135M with random weights, so that answers mean nothing and only the work is timed.
+Checked first, on a small model: greedy tokens equal transformers' own, packed learning equals the padded forward in
+float64 (values and gradients), a checkpoint is taken up exactly, and GRPO learns a rule.
 """
 
 from __future__ import annotations
@@ -14,25 +14,54 @@ import platform
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.batch import collate, samples
 from togi.engines.native import NativeEngine
 from togi.models.packing import PackedModel, padded_outputs
 from togi.models.policy import LocalPolicy, Optimiser
-from togi.models.trie import packed_length
+from togi.recipe import load_recipe
+from togi.run import Silent
+from togi.run_folder.files import read_lines
 from togi.samplers import Groups
+from togi.train import train
 from togi.types import Group, Prompt, Sample, Sampling, Score, Task, Trajectory, Turn
 
-EOS = 2
+EOS, PROMPT = 2, 64
+RECIPE = """
+name = "step"
+
+[model]
+source = "{model}"
+dtype = "bfloat16"
+device = "{device}"
+
+[data.train]
+file = "rows.jsonl"
+
+[reward]
+score = "chance(0.5)"
+
+[sampling]
+max_tokens = {new_tokens}
+
+[[stage]]
+algorithm = "grpo"
+settings = {{ kl = 0.0 }}
+steps = {steps}
+tasks_per_step = {prompts}
+attempts = {attempts}
+tokens_per_microbatch = {budget}
+learning_rate = 1e-6
+"""
 
 
 class Numbers:
@@ -127,43 +156,53 @@ def policy_of(model: LlamaForCausalLM) -> LocalPolicy:
     return LocalPolicy(model, Optimiser(learning_rate=1e-2), compute=torch.float32)
 
 
-def step_times(device: str, *, prompts: int, attempts: int, new_tokens: int, budget: int, steps: int) -> dict[str, Any]:
-    """Seconds of GRPO steps in bfloat16 over float32 weights; the first one warms up and is not counted."""
+def random_folder(path: Path) -> Path:
+    """A random model of SmolLM2-135M's shape as a folder, with a tokenizer of one word a token."""
+    words = {"<end>": EOS} | {f"w{number}": number for number in range(49152) if number != EOS}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    template = "{% for message in messages %}{{ message['content'] + ' <end> ' }}{% endfor %}"
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", chat_template=template).save_pretrained(path)
+    model_of("cpu", large=True).save_pretrained(path)
+    return path
+
+
+def step_times(
+    device: str, folder: Path, *, prompts: int, attempts: int, new_tokens: int, budget: int, steps: int
+) -> dict[str, Any]:
+    """Seconds of a recipe's GRPO steps, in bfloat16 over float32 weights; the first warms up and is not counted. A few
+    answers may end early: the rates count the tokens that were really sampled."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
-    model = model_of(device, large=True)
-    optimiser = Optimiser(learning_rate=1e-6, tokens_per_microbatch=budget)
-    policy = LocalPolicy(model, optimiser, compute=torch.bfloat16)
-    engine = NativeEngine(model, Numbers(), frozenset(), batch_size=prompts * attempts)
-    algorithm = GRPO(sampler=Groups(attempts), kl=0.0)
-    sampling, learning, tokens = [], [], 0
-    for step in range(steps + 1):
-        start = time.perf_counter()
-        turns = engine.generate(prompts_of(prompts, 64, attempts, step, 49152), Sampling(max_tokens=new_tokens))
-        sampled = time.perf_counter()
-        rewards = [[float(np.mean(np.array(turn.completion) % 2)) for turn in each] for each in turns]
-        made = algorithm.credit(scored(turns, rewards), {})
-        metrics = policy.learn(made, algorithm)
-        learnt = time.perf_counter()
-        assert metrics["skipped_steps"] == 0
-        tokens = sum(len(turn.completion) for each in turns for turn in each)
-        assert tokens == prompts * attempts * new_tokens
-        if step:
-            sampling.append(sampled - start)
-            learning.append(learnt - sampled)
-    seconds = statistics.median(map(sum, zip(sampling, learning, strict=True)))
-    learned = packed_length(made)
-    operations = 2 * model.num_parameters() * (prompts * 64 + tokens) + 6 * model.num_parameters() * learned
+    rng = np.random.default_rng(0)
+    rows = [" ".join(f"w{word}" for word in rng.integers(3, 49152, PROMPT)) for _ in range(prompts * (steps + 1))]
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / "rows.jsonl").write_text("".join(json.dumps({"prompt": row}) + "\n" for row in rows))
+        recipe = RECIPE.format(
+            model=folder,
+            device=device,
+            new_tokens=new_tokens,
+            steps=steps + 1,
+            prompts=prompts,
+            attempts=attempts,
+            budget=budget,
+        )
+        (Path(place) / "step.toml").write_text(recipe)
+        run = load_recipe(str(Path(place) / "step.toml"), [], folder=Path(place) / "run").run
+        train(run, Silent())
+        timed = read_lines(Path(place) / "run" / "timings.jsonl")[1:]
+        metrics = read_lines(Path(place) / "run" / "metrics.jsonl")[-1]
+    assert metrics["skipped_steps"] == 0
+    spent = {phase: statistics.median(row["seconds"][phase] for row in timed) for phase in timed[0]["seconds"]}
+    tokens = statistics.median(row["tokens"] for row in timed)
     return {
         "work": {"prompts": prompts, "attempts": attempts, "new_tokens": new_tokens, "tokens_per_microbatch": budget},
-        "seconds": seconds,
-        "sampling_seconds": statistics.median(sampling),
-        "learning_seconds": statistics.median(learning),
-        "sampled_tokens_a_second": tokens / statistics.median(sampling),
-        "learned_tokens_a_second": learned / statistics.median(learning),
-        "operations_a_second": operations / seconds,
-        "peak_gb": torch.cuda.max_memory_allocated() / 1e9 if device.startswith("cuda") else None,
-        "metrics": dict(metrics),
+        "seconds": statistics.median(sum(row["seconds"].values()) for row in timed),
+        "seconds_by_phase": spent,
+        "sampled_tokens_a_second": tokens / spent["sample"],
+        "learned_tokens_a_second": (tokens + prompts * PROMPT) / spent["learn"],
+        "peak_gb": max(row["memory_gb"] for row in timed),
+        "metrics": metrics,
     }
 
 
@@ -180,9 +219,11 @@ def main() -> None:
     if given.device != "cpu":
         works += [small | {"budget": 10_000}, {"prompts": 32, "attempts": 16, "new_tokens": 256, "budget": 40_000}]
     timed = []
-    for work in works:
-        timed.append(step_times(given.device, steps=given.steps, **work))
-        print(json.dumps(timed[-1]), file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        folder = random_folder(Path(place))
+        for work in works:
+            timed.append(step_times(given.device, folder, steps=given.steps, **work))
+            print(json.dumps(timed[-1]), file=sys.stderr, flush=True)
     name = torch.cuda.get_device_name() if given.device.startswith("cuda") else platform.processor()
     result = {"device": name, "torch": torch.__version__, "checked": found, "timed": timed}
     print(json.dumps(result, indent=1))
