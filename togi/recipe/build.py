@@ -254,9 +254,9 @@ class Builder:
             return None
         for problem in check.answers(held_out, reward):
             self.refuse(("data", "test"), problem)
-        tasks, chosen_on = held_out[: table.tasks], table.best_tasks or 0
+        tasks, chosen_on = held_out[: table.tasks], table.choice_tasks or 0
         if chosen_on >= len(tasks):
-            self.refuse(("evaluation", "best_tasks"), f"leaves none of {len(tasks)} tasks to measure on: take fewer")
+            self.refuse(("evaluation", "choice_tasks"), f"leaves none of {len(tasks)} tasks to measure on: take fewer")
             return None
         return Evaluation(
             tasks=tasks[chosen_on:],

@@ -64,8 +64,6 @@ def recipe(recipe: Recipe, names: Sequence[str]) -> Iterator[Problem]:
         yield ("evaluation",), 'nothing says what is right: add [reward] with score = "..."'
     if evaluation.best is not None and evaluation.every is None:
         yield ("evaluation", "best"), "is chosen from what is measured on the way: add every = 10, or remove it"
-    if evaluation.best_tasks is not None and evaluation.best is None:
-        yield ("evaluation", "best_tasks"), 'means nothing without best: add best = "mean_score", or remove it'
     greedy = recipe.sampling.model_copy(update=evaluation.sampling.model_dump(exclude_unset=True)).temperature == 0
     if greedy and evaluation.attempts > 1:
         yield (

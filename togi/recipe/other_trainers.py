@@ -172,7 +172,7 @@ _ROWS = (
     ("eval_strategy evaluation_strategy do_eval", "[evaluation]",
      "the table itself turns it on: it measures before the first and after every stage, and with every on the way"),
     ("load_best_model_at_end metric_for_best_model", "best in [evaluation]",
-     '"mean_score" or "pass@1"; with every, and best_tasks keeps the choice apart from the result'),
+     '"mean_score" or "pass@1"; with every, and choice_tasks keeps the choice apart from the result'),
     ("report_to logger use_wandb use_tensorboard wandb use_swanlab log_with", "to in [logging]",
      'a list of "tensorboard", "trackio", "wandb" and "mlflow"; a run needs none'),
     ("wandb_project tracker_project_name project_name wandb_proj_name", "project in [logging]", "the same text"),

@@ -270,8 +270,8 @@ class EvaluationTable(Table):
     """Completions sampled for each task on the way; `attempts` when left out."""
     best: Literal["pass@1", "mean_score"] | None = None
     """End each stage with the weights that this was best for on the way, or at its end; with the last when left out."""
-    best_tasks: Count | None = None
-    """Choose the best on the first so many held-out tasks, and measure on the others; on the same when left out."""
+    choice_tasks: Count | None = None
+    """Measure on the way and choose on the first so many held-out tasks, evaluate on the others; else both on all."""
     sampling: SamplingTable = SamplingTable()
     """Changes to `[sampling]` for measuring."""
     env: EnvTable | None = None
