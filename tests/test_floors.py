@@ -31,6 +31,7 @@ FLOORS = {
     "models": 2,
     "engines": 3,
     "sandbox": 2,
+    "tools": 3,
     "envs": 3,
     "rewards": 3,
     "rollout": 3,

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Env(Protocol):
-    """One episode. Single use: made, played, dropped."""
+    """One episode. Single use: made, played, dropped. What it counts stands in an attribute ``counts``, by name, where
+    it has one."""
 
     def start(self) -> tuple[Message, ...]: ...
 

@@ -31,12 +31,24 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
     if not any(turn.logp for trajectory, _ in attempts for turn in trajectory.turns):
         return values  # recorded answers: nobody was paid, and 0 would read like a reward
     values |= reward_metrics([score for _, score in attempts])
+    values |= episode_metrics([trajectory for trajectory, _ in attempts])
     # One attempt a task is compared with nothing by design: that it does not differ says nothing.
     spreads = [group_rewards(group) for group in groups if len(group.trajectories) > 1]
     spreads = [rewards for rewards in spreads if rewards.size]
     if spreads:
         values["reward_std"] = float(np.mean([rewards.std(ddof=1) if rewards.size > 1 else 0.0 for rewards in spreads]))
         values["frac_reward_zero_std"] = float(np.mean([np.ptp(rewards) < 1e-6 for rewards in spreads]))
+    return values
+
+
+def episode_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Turns an attempt, where any has more than one, and the mean of what environments counted."""
+    values: dict[str, float] = {}
+    turns = [len(trajectory.turns) for trajectory in trajectories]
+    if max(turns) > 1:
+        values["completions/mean_turns"] = float(np.mean(turns))
+    for name in sorted({name for trajectory in trajectories for name in trajectory.counts}):
+        values[f"env/{name}"] = float(np.mean([trajectory.counts.get(name, 0.0) for trajectory in trajectories]))
     return values
 
 

@@ -47,6 +47,7 @@ class _Episode:
     error: str | None = None
     raised: Exception | None = None
     own_fault: Fault | None = None
+    counts: Mapping[str, float] = field(default_factory=dict)
 
     def end(self, stop: Stop, error: str | None = None) -> None:
         self.stop, self.error = stop, error
@@ -112,7 +113,9 @@ class Episodes:
             self._play_out(episodes, self._who(by), sampling)
         return [
             tuple(
-                Trajectory(turns=tuple(e.turns), stop=e.stop or "error", error=e.error, own_fault=e.own_fault)
+                Trajectory(
+                    turns=tuple(e.turns), stop=e.stop or "error", error=e.error, own_fault=e.own_fault, counts=e.counts
+                )
                 for e in episodes
             )
             for episodes in asked
@@ -324,6 +327,7 @@ def _close(episode: _Episode) -> None:
     if episode.env is None:
         return
     try:
+        episode.counts = dict(getattr(episode.env, "counts", {}))
         episode.env.close()
     except Exception as problem:
         episode.raised = episode.raised or problem

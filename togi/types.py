@@ -134,12 +134,13 @@ class Reading:
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """One attempt at a task from start to end. A failed episode is data: ``error`` says what failed, and ``own_fault``,
-    where the model's last message alone made it fail, how."""
+    where the model's last message alone made it fail, how. ``counts`` is what its environment counted, by name."""
 
     turns: tuple[Turn, ...]
     stop: Stop
     error: str | None = None
     own_fault: Fault | None = None
+    counts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

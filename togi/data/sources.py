@@ -71,6 +71,7 @@ class Generated:
     function: str
     size: int
     seed: int
+    turns: Learned = "last"
 
 
 Source = Rows | HubRows | ReasoningGym | Generated
@@ -182,9 +183,10 @@ def _load_made(
     tasks: list[Task] = []
     skipped: Counter[str] = Counter()
     dropped = 0
+    turns = source.turns if isinstance(source, Generated) else "last"
     for draw, row in enumerate(_made_rows(source), 1):
         try:
-            task = make_task(row, f"{split}:{len(tasks) + 1}", prompting, demonstrate)
+            task = make_task(row, f"{split}:{len(tasks) + 1}", prompting, demonstrate, turns=turns)
         except RowError as error:
             raise DataError(f"{_describe(source)}, draw {draw}: {error}") from error
         except RowSkipped as reason:

@@ -53,6 +53,16 @@ class Tasks(Sequence[Task]):
     def where(self, keep: Callable[[Task], bool]) -> Tasks:
         return self._with([index for index, task in enumerate(self._tasks) if keep(task)])
 
+    def changed(self, change: Callable[[Task], Task]) -> Tasks:
+        """The same tasks, each as ``change`` makes it."""
+        return Tasks(
+            [change(task) for task in self._tasks],
+            dropped=self.dropped,
+            skipped=self.skipped,
+            sources=self.sources,
+            weights=self.weights,
+        )
+
     def _with(self, kept: Sequence[int]) -> Tasks:
         return Tasks(
             [self._tasks[index] for index in kept],

@@ -86,6 +86,14 @@ class _Checked(Env):
     def harmless(self) -> Any:
         return getattr(self._env, "harmless", None)
 
+    @property
+    def counts(self) -> dict[str, float]:
+        given = getattr(self._env, "counts", {})
+        try:
+            return {str(name): float(number) for name, number in given.items()}
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"{self._use}.counts is {given!r:.200}; wanted numbers by name") from None
+
     def start(self) -> tuple[Message, ...]:
         with at_most(self._seconds):
             given = self._env.start()

@@ -14,6 +14,7 @@ from togi.data import Prompting, Tasks, load_tasks, mixed, with_shuffled_answers
 from togi.engines.engine_choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
+from togi.envs.tool_use import ToolUse, tool_use
 from togi.envs.user_env import user_env
 from togi.extras import lacking
 from togi.find_function import absolute
@@ -44,6 +45,8 @@ from togi.run import Evaluation, Logging, ModelChoice, Run, Seeds, Stage, Until
 from togi.sandbox.workers.pool import Pool
 from togi.types import Sampling, Task
 
+TOOLS = "tools"  # the environment of Togi's own
+
 
 def build(reading: Reading, folder: Path | None = None) -> Run:
     """The run of a recipe; ``folder`` is ``runs/NAME`` unless given.
@@ -66,6 +69,7 @@ class Builder:
         )
         self.loaded: dict[str, Tasks] = {}
         self.tasks_of: dict[str, Tasks] = {}
+        self.envs: dict[str, Callable[[Task], Env]] = {}
         self.prompting = Prompting()
 
     def run(self, folder: Path | None) -> Run:
@@ -106,7 +110,9 @@ class Builder:
         )
 
     def refuse(self, key: Key, message: str) -> None:
-        self.problems.append(self.reading.problem(key, message))
+        problem = self.reading.problem(key, message)
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def stop_if_refused(self) -> None:
         if self.problems:
@@ -191,6 +197,8 @@ class Builder:
         gold = self.reward(self.recipe.gold, ("gold",)) if sampler.writes and self.recipe.gold else None
         env = self.env(plan)
         mix = self.asked(table.mix, (*plan.key, "mix"), held_out) if table.mix else None
+        if table.constitution is None and not (table.data and table.data.rollouts):  # those asked when sampled
+            tasks, mix = (self.equipped(each, table.env, (*plan.key, "env")) for each in (tasks, mix))
         if tasks is None or env is None or (sampler.rewarded and reward is None):
             return None
         for problem in check.answers(tasks, reward) if reward else ():
@@ -254,7 +262,10 @@ class Builder:
             return None
         for problem in check.answers(held_out, reward):
             self.refuse(("data", "test"), problem)
-        tasks, chosen_on = held_out[: table.tasks], table.choice_tasks or 0
+        equipped = self.equipped(held_out[: table.tasks], table.env, ("evaluation", "env"))
+        if equipped is None:
+            return None
+        tasks, chosen_on = equipped, table.choice_tasks or 0
         if chosen_on >= len(tasks):
             self.refuse(("evaluation", "choice_tasks"), f"leaves none of {len(tasks)} tasks to measure on: take fewer")
             return None
@@ -290,10 +301,34 @@ class Builder:
         table, key = (own, own_key) if own else (self.recipe.env, ("env",))
         if table is None:
             return OneTurn
+        name = table.model_dump_json()
         try:
-            return user_env(table.use, table.settings, self.reading.base, table.seconds)
+            if name not in self.envs:
+                self.envs[name] = self.opened_env(table)
         except ValueError as error:
             self.refuse((*key, "use"), str(error))
+            return None
+        return self.envs[name]
+
+    def opened_env(self, table: EnvTable) -> Callable[[Task], Env]:
+        """Raises ValueError."""
+        if table.use == TOOLS:
+            grading = self.recipe.grading
+            pool = Pool(workers=1, seconds=table.seconds, memory_mb=grading.memory_mb, tier=grading.tier)
+            return tool_use(table.settings, self.reading.base, pool)
+        if ":" not in table.use:
+            raise ValueError(f'{table.use!r} is no environment: there is "{TOOLS}", and your own as "file.py:Class"')
+        return user_env(table.use, table.settings, self.reading.base, table.seconds)
+
+    def equipped(self, tasks: Tasks | None, own: EnvTable | None, own_key: Key) -> Tasks | None:
+        """The tasks with what their environment gives them: its tools, also where recorded answers are learned."""
+        env = self.env_of(own, own_key)
+        if tasks is None or not isinstance(env, ToolUse):
+            return tasks
+        try:
+            return tasks.changed(env.equipped)
+        except ValueError as error:
+            self.refuse((*(own_key if own else ("env",)), "use"), str(error))
             return None
 
     def asked(self, table: SourceTable, key: Key, held_out: Tasks | None) -> Tasks | None:

@@ -124,7 +124,7 @@ class StageSourceTable(SourceTable):
 
 
 SOURCES = {
-    "generate": {"generate", "size", "seed", "demonstrate"},
+    "generate": {"generate", "size", "seed", "turns", "demonstrate"},
     "reasoning_gym": {"reasoning_gym", "config", "size", "seed", "demonstrate"},
     "file": {"file", "columns", "turns", "demonstrate"},
     "hub": {"hub", "subset", "split", "revision", "columns", "turns", "demonstrate"},
@@ -176,11 +176,11 @@ class SamplingTable(Table):
 
 class EnvTable(Table):
     use: Text
-    """`file.py:Class` (or `module:Class`) that answers the model; it is called with the task."""
+    """`tools` ([tools](tools.md)), or `file.py:Class` (or `module:Class`) of your own; it is called with the task."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further arguments of the class, by name."""
+    """Settings of the tools, or further arguments of the class, by name."""
     seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
-    """Wall clock of one call of its methods; one that runs over raises TimeoutError there."""
+    """Wall clock of one call of its methods, or of one tool; a method that runs over raises TimeoutError there."""
 
 
 class UntilTable(Table):

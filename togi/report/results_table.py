@@ -65,6 +65,8 @@ def results(summaries: Sequence[Summary]) -> Results | None:
     lead = "mean score" if graded else "pass@1"
     axis = f"{lead}, {number(low)} to {number(high)}" if graded else "pass@1, 0 to 100%"
     rest = tuple((head, [_cell(head, one, many) for one in summaries]) for head in heads)
+    counted = sorted({name for one in summaries for name in one.counts})
+    rest += tuple((f"{name}, an attempt", [_counted(one.counts.get(name)) for one in summaries]) for name in counted)
     return Results(axis=axis, lead=lead, rows=tuple(rows), rest=rest)
 
 
@@ -91,6 +93,11 @@ def _cell(head: str, one: Summary, many: int) -> str:
         "attempts without a score": str(sum(one.unscored.values())),
     }
     return cells[head]
+
+
+def _counted(mean: float | None) -> str:
+    """What an environment counted, mean over attempts."""
+    return MISSING if mean is None else f"{mean:.2f}"
 
 
 def _moved(one: Summary) -> str:

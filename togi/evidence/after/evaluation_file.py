@@ -34,6 +34,7 @@ class AttemptRecord(TypedDict):
     """One attempt: ``tokens`` counts completion tokens of all turns, the end token included.
 
     ``kl``, where it was measured, is the sum over tokens of the log-probability minus the base model's, in nats.
+    ``counts`` is what the environment counted, where it counts.
     """
 
     completion: str
@@ -41,6 +42,7 @@ class AttemptRecord(TypedDict):
     stop: str
     score: ScoreRecord
     kl: NotRequired[float | None]
+    counts: NotRequired[dict[str, float]]
 
 
 ATTEMPT = ("completion", "tokens", "stop", "score")  # what every attempt must have

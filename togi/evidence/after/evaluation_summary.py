@@ -30,10 +30,10 @@ class Summary:
     that have at least k scored attempts; ``pass_tasks`` says how many those are. ``pass_as_wrong`` and
     ``reward_as_wrong`` count every attempt without a score as one that failed, and earned 0 or the least that any
     earned. ``own_faults`` counts, by kind, the attempts that earned nothing since they kept their grader from grading
-    them; they are scored. ``well_formed`` is the share of
-    scored attempts whose part ``form`` is 1, None when the reward has no such part. ``graded`` is true when a score is
-    neither 0 nor 1, so that passing says little. ``kl`` is the mean divergence from the base model in nats an attempt,
-    None where it was not measured. ``truncated`` is the share of all
+    them; they are scored. ``counts`` are the means over attempts of what environments counted. ``well_formed`` is the
+    share of scored attempts whose part ``form`` is 1, None when the reward has no such part. ``graded`` is true when a
+    score is neither 0 nor 1, so that passing says little. ``kl`` is the mean divergence from the base model in nats an
+    attempt, None where it was not measured. ``truncated`` is the share of all
     attempts that were cut. Lengths are in tokens, over all attempts.
     """
 
@@ -53,6 +53,7 @@ class Summary:
     graded: bool
     kl: Interval | None
     parts: Mapping[str, float]
+    counts: Mapping[str, float]
     well_formed: float | None
     truncated: float
     length_mean: float
@@ -139,6 +140,7 @@ def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
         graded=any(min(abs(value), abs(value - 1)) > TOLERANCE for values in rewards for value in values),
         kl=_kl(evaluation, seed),
         parts={name: float(np.mean(values)) for name, values in columns.items()},
+        counts=_counts(everything),
         well_formed=float(np.mean([form >= 1 - TOLERANCE for form in forms])) if forms else None,
         truncated=float(np.mean([attempt["stop"] in CUT for attempt in everything])) if everything else 0.0,
         length_mean=float(np.mean(lengths)) if lengths else 0.0,
@@ -146,6 +148,12 @@ def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
         seconds=evaluation["seconds"],
         tokens=evaluation["tokens"],
     )
+
+
+def _counts(attempts: Sequence[AttemptRecord]) -> dict[str, float]:
+    """The mean over attempts of each thing that environments counted."""
+    names = sorted({name for attempt in attempts for name in attempt.get("counts", {})})
+    return {name: float(np.mean([each.get("counts", {}).get(name, 0.0) for each in attempts])) for name in names}
 
 
 def headline(evaluation: EvaluationRecord) -> dict[str, float]:

@@ -123,9 +123,12 @@ def _attempt_record(trajectory: Trajectory, score: Score) -> AttemptRecord:
     )
     if score.own_fault:
         record["own_fault"] = score.own_fault
-    return AttemptRecord(
+    attempt = AttemptRecord(
         completion=conversation(trajectory),
         tokens=completion_tokens(trajectory),
         stop=trajectory.stop,
         score=record,
     )
+    if trajectory.counts:
+        attempt["counts"] = dict(trajectory.counts)
+    return attempt

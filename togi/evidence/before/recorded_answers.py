@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from togi.evidence.findings import Finding
 from togi.harmless_text import shortened
 from togi.protocols import Reward
+from togi.records import conversation
 from togi.tokenization import Chat
-from togi.types import Score, Task, Trajectory
+from togi.types import Message, Score, Task, Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ def disagreements(recorded: Sequence[Sequence[Written]]) -> list[Finding]:
     return [Finding(level="warn", title=title, detail=f"for example {names}", advice=advice)]
 
 
+def _conversation(task: Task, messages: Sequence[Message], chat: Chat) -> str:
+    return conversation(Trajectory(turns=chat.of(task).recorded(task.prompt, messages), stop="eos"))
+
+
 def _written(task: Task, reward: Reward | None, chat: Chat) -> tuple[Written, ...]:
     turns = [chat.of(task).recorded(task.prompt, messages) for messages in task.recorded] if reward else []
     scores = reward(task, [Trajectory(turns=turn, stop="eos") for turn in turns]) if reward else ()
@@ -50,7 +55,7 @@ def _written(task: Task, reward: Reward | None, chat: Chat) -> tuple[Written, ..
         Written(
             task=task.id,
             kind=_kind(task, index),
-            text=messages[-1].content,
+            text=messages[-1].content if len(messages) == 1 else _conversation(task, messages, chat),
             score=scores[index] if scores else None,
         )
         for index, messages in enumerate(task.recorded)
