@@ -24,7 +24,8 @@ from togi.experiment.conduct import conduct
 from togi.experiment.design import Experiment, seed_changes
 from togi.experiment.jobs import cell_name
 from togi.experiment.ledger import ARMS
-from togi.experiment.outcome import cost_of_all, read_outcome, saved_seconds
+from togi.experiment.outcome import read_outcome
+from togi.experiment.outcome_cost import cost_of_all, saved_seconds
 from togi.experiment.read_experiment import read_experiment
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "quickstart.toml"

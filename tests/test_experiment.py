@@ -66,7 +66,7 @@ REFUSED = [
     (['ablate = ["reward.length"]'], {}, "no reward has that part"),
     (['ablate = ["reward.python"]'], {}, "nothing would be left"),
     (['ablate = ["stage.hone.epochs"]'], {}, "the recipe does not set it"),
-    (["budget = { money = 3.0 }"], {}, "needs budget.price_per_hour"),
+    (["budget = { money = 3.0 }"], {}, "needs prices: add"),
     ([], {"arms": "[arms.a]\n[arms.b]\n"}, "the arms a and b differ in nothing"),
     ([], {"arms": "[arms.a]\n[arms.b]\nchanges = ['name=other']\n"}, "differ in nothing"),
     (
@@ -223,5 +223,5 @@ def test_dry_run_tells_the_plan(place: Path, capsys: pytest.CaptureFixture[str])
     assert run_command(["experiment", str(place / "teach.toml"), "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "An arm is a go if it is better than base and than every control" in told
-    assert "Estimate: " in told
+    assert "Forecast: " in told
     assert "run once, for cells/hone-1, cells/random_reward-1" in " ".join(told.split())

@@ -23,6 +23,7 @@ FLOORS = {
     "template_process": 1,
     "template_data": 1,
     "memory": 1,
+    "energy": 1,
     "batch": 1,
     "short_values": 2,
     "episode_blame": 2,

@@ -62,6 +62,13 @@ def test_impossible_counts_are_refused(n: int, c: int, k: int) -> None:
         statistics.pass_hat_k(n, c, k)
 
 
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=7))
+@settings(max_examples=60, deadline=None)
+def test_best_of_k_by_enumeration(scores: list[float]) -> None:
+    for k in range(1, len(scores) + 1):
+        close(statistics.best_of_k(scores, k), np.mean([max(s) for s in itertools.combinations(scores, k)]))
+
+
 def test_majority_at_k() -> None:
     votes = [7, 7, 3, 7, 3, 5]
     for k, want in ((1, 0.5), (3, 0.6), (5, 0.75), (6, 1)):

@@ -5,21 +5,40 @@ Each job has a process of its own, so one that fails ends no other. It reads no 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
+from togi.energy import Meter, find_counters
 from togi.experiment.cell import Order
 from togi.experiment.design import Experiment, ExperimentError, seed_changes
+from togi.experiment.expected_cost import Forecast, forecast_from
 from togi.experiment.job_cost import job_cost
 from togi.experiment.jobs import Job, jobs_of
-from togi.experiment.ledger import ARMS, LOGS_OF_CELLS, NUMBERS, Ended, Ending, Ledger, endings, fault_of, seconds_spent
+from togi.experiment.ledger import (
+    ARMS,
+    LOGS_OF_CELLS,
+    NOTHING,
+    NUMBERS,
+    Ended,
+    Ending,
+    Ledger,
+    Took,
+    endings,
+    fault_of,
+    seconds_spent,
+)
+from togi.experiment.plan_told import forecast_told
+from togi.experiment.spending import Spending
 from togi.harmless_text import shortened
 from togi.interrupt import Interrupted, Interrupts
 from togi.memory import memory_limit
@@ -28,7 +47,7 @@ from togi.run_folder.integrity import read_chain
 from togi.sandbox.confine.process_end import ending
 from togi.sandbox.tiers.choose_tier import cores
 
-LOOK, COUNT = 0.1, 5.0  # seconds between two looks at processes, and at the tokens they have spent
+LOOK = 0.1  # seconds between two looks at processes
 ROOM = 0.8  # of the memory there is that jobs may hold together
 LONGEST = 300  # characters of a reason
 SHARED_FAILED = "what it shares with others failed: "
@@ -42,7 +61,6 @@ class Working:
     job: Job
     process: subprocess.Popen[bytes]
     log: IO[bytes]
-    since: float
 
 
 def conduct(
@@ -58,13 +76,13 @@ def conduct(
         raise ExperimentError(
             f"--together {together}: this machine has {cores()} cores, so 1 to {cores()} jobs at once"
         )
-    with RunFolder(folder) as held, Interrupts(tell) as interrupts:
+    with RunFolder(folder) as held, Interrupts(tell) as interrupts, closing(Meter(find_counters())) as meter:
         ledger = Ledger(held)
         begun = bool(read_chain(folder).events)
-        ledger.decide(experiment, allow_changes=allow_changes)
-        conductor = Conductor(experiment, ledger, tell, together)
-        if begun and conductor.left:
-            held.event("resumed")
+        ledger.decide(experiment, partial(_forecast, experiment, folder, tell), allow_changes=allow_changes)
+        conductor = Conductor(experiment, ledger, tell, together, meter)
+        if conductor.left:
+            held.event("resumed" if begun else "started", energy=meter.found.told)
         try:
             conductor.go()
         except Interrupted as stop:
@@ -73,21 +91,49 @@ def conduct(
             raise
 
 
+def _forecast(experiment: Experiment, folder: Path, tell: Tell) -> Forecast | None:
+    """What will be spent; None for a function, of which nothing is known."""
+    if experiment.function is not None:
+        return None
+    tell("forecasting what this will take")
+    made = subprocess.run(
+        [sys.executable, "-m", "togi.experiment.forecast", str(folder)],
+        input=json.dumps([asdict(job) for job in jobs_of(experiment)]),
+        capture_output=True,
+        text=True,
+    )
+    lines = made.stdout.strip().splitlines()
+    if made.returncode == 0 and lines:
+        found = forecast_from(lines[-1])
+    else:
+        why = ": ".join([f"its process {ending(made.returncode)}", *made.stderr.strip().splitlines()[-1:]])
+        found = Forecast(jobs={}, unknown=why)
+    tell(forecast_told(found))
+    return found
+
+
 class Conductor:
     """One process's work on an experiment."""
 
-    def __init__(self, experiment: Experiment, ledger: Ledger, tell: Tell, together: int) -> None:
+    def __init__(self, experiment: Experiment, ledger: Ledger, tell: Tell, together: int, meter: Meter) -> None:
         self.experiment, self.ledger, self.tell, self.together = experiment, ledger, tell, together
         self.folder = ledger.path
         ledger.reckon()
         self.jobs = jobs_of(experiment)
         chain = read_chain(self.folder)
-        self.done = self._found_done(endings(chain))
+        ended = endings(chain)
+        self.spending = Spending(
+            [self.folder / job.name for job in self.jobs],
+            before=seconds_spent(chain),
+            joules=sum(each.joules or 0.0 for each in ended.values()),
+            budget=experiment.budget,
+            prices=experiment.prices,
+            meter=meter,
+        )
+        self.done = self._found_done(ended)
         self.left = [job for job in self.jobs if job.name not in self.done]
         self.working: list[Working] = []
         self.failed: dict[str, str] = {}
-        self._before, self._since = seconds_spent(chain), time.monotonic()
-        self._tokens, self._counted = 0, -COUNT
         self._memory: float | None = None
 
     def _found_done(self, ended: Mapping[str, Ended]) -> set[str]:
@@ -104,23 +150,18 @@ class Conductor:
                 )
         return done
 
-    @property
-    def spent(self) -> float:
-        """Seconds that the experiment has worked by now, also before it was resumed."""
-        return self._before + time.monotonic() - self._since
-
     def go(self) -> None:
         """Run all that is left."""
         if not self.left:
             return
-        if why := self._over_budget():
+        if why := self.spending.over_budget():
             self._end_by_budget(why)
             return
         cells = sum(not job.shared for job in self.left)
         self.tell(f"{cells} cells to run, and {len(self.left) - cells} beginnings that several of them share")
         while self.left or self.working:
             self._take_in()
-            if why := self._over_budget():
+            if why := self.spending.over_budget():
                 self.stop(why)
                 self._end_by_budget(why)
                 return
@@ -178,7 +219,7 @@ class Conductor:
         place = self.folder / LOGS_OF_CELLS / f"{job.name.replace('/', '-')}.log"
         place.parent.mkdir(exist_ok=True)
         log = place.open("ab")
-        self.ledger.begin(job, spent=self.spent)
+        self._begin(job)
         self.tell(f"{job.name}: started" + (f", after {' and '.join(job.waits_for)}" if job.waits_for else ""))
         threads = str(max(1, cores() // self.together))
         # A session of its own: a Ctrl-C reaches this process alone, which then lets the jobs save.
@@ -192,7 +233,7 @@ class Conductor:
             else {**os.environ, "OMP_NUM_THREADS": threads},
             start_new_session=True,
         )
-        self.working.append(Working(job=job, process=process, log=log, since=time.monotonic()))
+        self.working.append(Working(job=job, process=process, log=log))
 
     def _run_name(self, job: Job) -> str:
         return f"{self.experiment.name}-{job.name.partition('/')[2]}"[:100]
@@ -200,15 +241,18 @@ class Conductor:
     def _measure(self, job: Job) -> None:
         """Ask the experiment's function. Whatever it raises is its own, and ends no other job."""
         assert self.experiment.function is not None
-        self.ledger.begin(job, spent=self.spent)
-        begun = time.monotonic()
+        self._begin(job)
         try:
             numbers = checked(self.experiment.function(job.arm, job.seed), self.experiment.measure)
         except Exception as error:
-            self._fail(job, f"{type(error).__name__}: {error}", time.monotonic() - begun)
+            self._fail(job, f"{type(error).__name__}: {error}", self.spending.end(job.name))
             return
         write_text(self.folder / job.name / NUMBERS, dumps(numbers))
-        self._well(job, time.monotonic() - begun)
+        self._well(job, self.spending.end(job.name))
+
+    def _begin(self, job: Job) -> None:
+        self.ledger.begin(job, spent=self.spending.clock)
+        self.spending.begin(job.name)
 
     def _take_in(self) -> None:
         """Note the jobs that have ended."""
@@ -220,23 +264,23 @@ class Conductor:
 
     def _end(self, each: Working, how: Ending, why: str, code: int) -> None:
         each.log.close()
-        seconds = time.monotonic() - each.since
+        took = self.spending.end(each.job.name)
         if code == 0:
-            self._well(each.job, seconds)
+            self._well(each.job, took)
         elif how == "failed":
-            self._fail(each.job, self._reason(each, code), seconds)
+            self._fail(each.job, self._reason(each, code), took)
         else:
-            self.ledger.end(each.job, how, seconds=seconds, spent=self.spent, why=why)
+            self.ledger.end(each.job, how, took, spent=self.spending.clock, why=why)
             self.tell(f"{each.job.name}: {why}, what it has is saved")
 
-    def _well(self, job: Job, seconds: float) -> None:
-        self.ledger.end(job, "done", seconds=seconds, spent=self.spent)
+    def _well(self, job: Job, took: Took) -> None:
+        self.ledger.end(job, "done", took, spent=self.spending.clock)
         self.done.add(job.name)
-        self.tell(f"{job.name}: done in {seconds:.0f} s")
+        self.tell(f"{job.name}: done in {took.seconds:.0f} s")
 
-    def _fail(self, job: Job, why: str, seconds: float = 0.0) -> None:
+    def _fail(self, job: Job, why: str, took: Took = NOTHING) -> None:
         why = shortened(why, LONGEST)
-        self.ledger.end(job, "failed", seconds=seconds, spent=self.spent, why=why)
+        self.ledger.end(job, "failed", took, spent=self.spending.clock, why=why)
         self.failed[job.name] = why
         self.tell(f"{job.name}: failed: {why}")
 
@@ -245,22 +289,6 @@ class Conductor:
         lines = Path(each.log.name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
         told = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")
         return told or f"it {ending(code)}" + (f" after saying: {lines[-1]}" if lines else "")
-
-    def _over_budget(self) -> str:
-        """What of the budget is spent, in words; empty as long as nothing is."""
-        budget = self.experiment.budget
-        hours = self.spent / 3600
-        if budget.hours is not None and hours >= budget.hours:
-            return f"the budget of {budget.hours:g} hours is spent"
-        if budget.money is not None and budget.price_per_hour and hours * budget.price_per_hour >= budget.money:
-            return f"the budget of {budget.money:g} in money is spent"
-        if budget.tokens is not None:
-            if time.monotonic() - self._counted >= COUNT:
-                self._tokens = sum(job_cost(self.folder / job.name).tokens for job in self.jobs)
-                self._counted = time.monotonic()
-            if self._tokens >= budget.tokens:
-                return f"the budget of {budget.tokens:,} tokens is spent"
-        return ""
 
     def _end_by_budget(self, why: str) -> None:
         self.ledger.folder.event("budget_spent", why=why)

@@ -19,6 +19,7 @@ from togi.rewards.verifiers import Verifier
 from togi.run import Run
 
 Values = dict[str, Any]
+AS_MANY = "with as many attempts at a task as cost what an arm spends there"
 PAID = 0.5  # of the attempts, by chance: half of them teaches the most, were there anything to learn
 
 
@@ -133,16 +134,16 @@ def sft_same_tokens(recipe: Uncontrolled) -> Changed:
 
 
 def best_of_n(recipe: Uncontrolled) -> Changed:
-    attempts = several(recipe, "best_of_n")
-    about = f"the untrained model, and of its {attempts} attempts at a task the best one, chosen by the reward"
+    several(recipe, "best_of_n")
+    about = f"the untrained model, {AS_MANY}, the best of which counts, chosen by the reward"
     return Changed(values=recipe.copy(), about=about, stages=0, taken="best")
 
 
 def majority_of_n(recipe: Uncontrolled) -> Changed:
-    attempts = several(recipe, "majority")
+    several(recipe, "majority")
     assert recipe.run.evaluation is not None
     vote_reading(recipe.run)
-    about = f"the untrained model, and of its {attempts} attempts at a task the answer that most of them give"
+    about = f"the untrained model, {AS_MANY}, of which the most frequent answer counts"
     return Changed(values=recipe.copy(), about=about, stages=0, taken="majority")
 
 
@@ -165,14 +166,13 @@ CONTROLS: Mapping[str, Callable[[Uncontrolled], Changed]] = {
 }
 
 
-def several(recipe: Uncontrolled, control: str) -> int:
-    """The attempts at a held-out task, more than one. Raises ExperimentError."""
+def several(recipe: Uncontrolled, control: str) -> None:
+    """Raises ExperimentError unless there are several attempts at a held-out task."""
     attempts = recipe.run.evaluation.attempts if recipe.run.evaluation else 0
     if attempts < 2:
         raise ExperimentError(
             f"{control} chooses among several attempts at a held-out task: set evaluation.attempts = 8"
         )
-    return attempts
 
 
 def vote_reading(run: Run) -> Verifier:

@@ -23,7 +23,22 @@ class Budget:
     hours: float | None = None
     tokens: int | None = None
     money: float | None = None
-    price_per_hour: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """What an hour of this machine costs, a kilowatt hour, and a million tokens that a judge at a server reads and
+    writes; None is no price."""
+
+    hour: float | None = None
+    kilowatt_hour: float | None = None
+    judge_input: float | None = None
+    judge_output: float | None = None
+    currency: str | None = None
+
+    @property
+    def any(self) -> bool:
+        return any(price is not None for price in (self.hour, self.kilowatt_hour, self.judge_input, self.judge_output))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +79,7 @@ class Experiment:
     vary: tuple[Chance, ...] = ALL
     level: float = 0.95
     budget: Budget = field(default_factory=Budget)
+    prices: Prices = field(default_factory=Prices)
     function: Callable[[str, int], Numbers] | None = None
 
     def __post_init__(self) -> None:
@@ -115,12 +131,14 @@ class Experiment:
             }
             for arm in self.arms
         }
+        prices = asdict(self.prices).items()
         own = ("name", "question", "measure", "smallest_effect", "rule", "against", "level")
         return {
             **{key: getattr(self, key) for key in own},
             "seeds": list(self.seeds),
             "vary": list(self.vary),
             "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
+            **({"prices": {key: value for key, value in prices if value}} if self.prices.any else {}),
             "arms": arms,
         }
 
@@ -154,8 +172,10 @@ def refuse(experiment: Experiment) -> None:
         raise ExperimentError(f"{experiment.against} is compared with nothing: add another arm")
     if all(arm.control for arm in experiment.arms if arm.name != experiment.against):
         raise ExperimentError("all arms are controls: add the arm that they are controls of")
-    if experiment.budget.money is not None and experiment.budget.price_per_hour is None:
-        raise ExperimentError("budget.money needs budget.price_per_hour: what an hour of this machine costs")
+    if experiment.budget.money is not None and not experiment.prices.any:
+        raise ExperimentError(
+            "budget.money needs prices: add [experiment.prices] with hour, what an hour of this machine costs"
+        )
     if not experiment.smallest_effect > 0:
         raise ExperimentError(f"smallest_effect is above 0; got {experiment.smallest_effect:g}")
 

@@ -1,13 +1,13 @@
-"""One number a held-out task from an evaluation: of every attempt, of the best of them, or of the answer most of them
+"""One number a held-out task from an evaluation: of every attempt, of the best of some, or of the answer most of them
 give.
 
-It knows no arm's verdict and no page.
+An untrained model that chooses among attempts is asked so often that a task costs it as many tokens as it costs a
+trained arm. It knows no arm's verdict and no page.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from togi.experiment.ledger import ARMS
 from togi.recipe import load_recipe
 from togi.rewards.unsupervised import same_answers
 from togi.rewards.verifiers import Verifier
-from togi.statistics import pass_at_k
+from togi.statistics import best_of_k, majority_at_k, pass_at_k
 from togi.types import Task, Trajectory, Turn
 
 Tallies = dict[str, tuple[int, int]]
@@ -28,10 +28,15 @@ Tallies = dict[str, tuple[int, int]]
 
 @dataclass(kw_only=True)
 class Reading:
-    """How attempts become a number: the experiment's measure, and for votes the verifier of each arm's recipe."""
+    """How attempts become a number: the experiment's measure, and for votes the verifier of each arm's recipe.
+
+    ``tokens`` is what a trained arm spends on a task of the measure, the most of all arms: an untrained model that
+    chooses among its attempts may spend as much. None where no arm has been measured.
+    """
 
     folder: Path
     measure: str
+    tokens: float | None = None
     verifiers: dict[str, Verifier] = field(default_factory=dict)
 
     @property
@@ -45,35 +50,103 @@ class Reading:
         return self.verifiers[arm]
 
 
-def numbers_of(reading: Reading, arm: str, record: EvaluationRecord, taken: Taken) -> dict[str, float]:
-    """The number of each task that has one: scored attempts enough for the measure."""
-    found = ((task["id"], _number(reading, arm, record, task, taken)) for task in record["tasks"])
-    return {name: value for name, value in found if value is not None}
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The number of each task that has one, and the tokens that it takes to get it, a task on average.
+
+    Of a choice among attempts: how many of them there are at that cost, at least 1 and at most all ``most`` that were
+    made, and the numbers with all of them.
+    """
+
+    numbers: Mapping[str, float]
+    tokens: float
+    attempts: float | None = None
+    most: int = 1
+    with_all: Mapping[str, float] = field(default_factory=dict)
 
 
-def _number(reading: Reading, arm: str, record: EvaluationRecord, task: TaskRecord, taken: Taken) -> float | None:
-    scored = [attempt for attempt in task["attempts"] if attempt["score"]["status"] == "ok"]
-    worth = [_worth(attempt, record, reading.k is not None) for attempt in scored]
+def measured(reading: Reading, arm: str, record: EvaluationRecord, taken: Taken) -> Measured:
+    """Raises ValueError for a choice among attempts where nobody knows how many there may be."""
+    of_one = tokens_of_an_attempt(record)
+    if taken == "every":
+        numbers = ((task["id"], _number(reading, record, task)) for task in record["tasks"])
+        found = {name: value for name, value in numbers if value is not None}
+        return Measured(numbers=found, tokens=of_one * (reading.k or 1))
+    if reading.tokens is None:
+        raise ValueError("no arm has been measured yet, and it may spend as many tokens on a task as an arm does")
+    attempts = min(max(1.0, reading.tokens / of_one if of_one else 1.0), float(record["attempts"]))
+    choices = [(task["id"], _Choice.of(reading, arm, record, task, taken)) for task in record["tasks"]]
+    choices = [(name, choice) for name, choice in choices if choice.worth]
+    return Measured(
+        numbers={name: choice.among(attempts) for name, choice in choices},
+        tokens=attempts * of_one,
+        attempts=attempts,
+        most=record["attempts"],
+        with_all={name: choice.among(record["attempts"]) for name, choice in choices},
+    )
+
+
+def tokens_of_an_attempt(record: EvaluationRecord) -> float:
+    made = [attempt["tokens"] for task in record["tasks"] for attempt in task["attempts"]]
+    return sum(made) / len(made) if made else 0.0
+
+
+def _number(reading: Reading, record: EvaluationRecord, task: TaskRecord) -> float | None:
+    worth = [_worth(attempt, record, reading.k is not None) for attempt in scored(task)]
     if len(worth) < (reading.k or 1):
         return None
-    if taken == "best":
-        return max(worth)
-    if taken == "majority":
-        leading = _leading(reading.verifier(arm), task, scored)
-        # Equally many votes: what drawing among the answers would pay on average. No answer at all is wrong.
-        return sum(worth[index] for index in leading) / len(leading) if leading else 0.0
     if reading.k is None:
         return sum(worth) / len(worth)
     return float(pass_at_k(len(worth), round(sum(worth)), reading.k))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """A task's scored attempts, of which one counts: the best, or with ``votes`` one that most of them agree with."""
+
+    worth: Sequence[float]
+    votes: Sequence[int | None] | None
+
+    @classmethod
+    def of(cls, reading: Reading, arm: str, record: EvaluationRecord, task: TaskRecord, taken: Taken) -> _Choice:
+        attempts = scored(task)
+        worth = [_worth(attempt, record, reading.k is not None) for attempt in attempts]
+        return cls(worth=worth, votes=votes(reading.verifier(arm), task, attempts) if taken == "majority" else None)
+
+    def among(self, attempts: float) -> float:
+        """What is expected of so many of them. Between two whole numbers it is the one or the other by chance, so that
+        the cost is right on average."""
+        few = int(attempts)
+        more = attempts - few
+        return (1 - more) * self._among(few) + (more * self._among(few + 1) if more else 0.0)
+
+    def _among(self, attempts: int) -> float:
+        drawn = min(attempts, len(self.worth))
+        return best_of_k(self.worth, drawn) if self.votes is None else majority_worth(self.votes, self.worth, drawn)
+
+
+def majority_worth(votes: Sequence[int | None], worth: Sequence[float], k: int) -> float:
+    """What the most frequent of k answers is worth, ties at random: attempts that give it are worth their mean. No
+    answer at all is worth nothing."""
+    of_vote = {vote: [value for each, value in zip(votes, worth, strict=True) if each == vote] for vote in set(votes)}
+    return sum(
+        majority_at_k(votes, vote, k) * sum(values) / len(values)
+        for vote, values in of_vote.items()
+        if vote is not None
+    )
 
 
 def tallies_of(record: EvaluationRecord) -> Tallies:
     """How many of each task's scored attempts were right, and how many there are."""
     found: Tallies = {}
     for task in record["tasks"]:
-        worth = [_worth(each, record, True) for each in task["attempts"] if each["score"]["status"] == "ok"]
+        worth = [_worth(each, record, True) for each in scored(task)]
         found[task["id"]] = (round(sum(worth)), len(worth))
     return found
+
+
+def scored(task: TaskRecord) -> list[AttemptRecord]:
+    return [attempt for attempt in task["attempts"] if attempt["score"]["status"] == "ok"]
 
 
 def _worth(attempt: AttemptRecord, record: EvaluationRecord, passes: bool) -> float:
@@ -82,11 +155,8 @@ def _worth(attempt: AttemptRecord, record: EvaluationRecord, passes: bool) -> fl
     return float(value >= record["pass_mark"] - TOLERANCE) if passes else value
 
 
-def _leading(verifier: Verifier, task: TaskRecord, attempts: Sequence[AttemptRecord]) -> list[int]:
-    """The attempts whose answer has the most votes."""
+def votes(verifier: Verifier, task: TaskRecord, attempts: Sequence[AttemptRecord]) -> list[int | None]:
+    """A number for each attempt, the same for the same answer; None where there is none."""
     asked = Task(id=task["id"], prompt=(), answer=task["answer"])
     turns = [Turn(prompt=(), completion=(), logp=(), text=attempt["completion"], stop="eos") for attempt in attempts]
-    votes = same_answers(verifier, asked, [Trajectory(turns=(turn,), stop="eos") for turn in turns])
-    counts = Counter(vote for vote in votes if vote is not None)
-    most = max(counts.values(), default=0)
-    return [index for index, vote in enumerate(votes) if vote is not None and counts[vote] == most]
+    return same_answers(verifier, asked, [Trajectory(turns=(turn,), stop="eos") for turn in turns])

@@ -8,15 +8,16 @@ from __future__ import annotations
 import calendar
 import json
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
 
 from togi.experiment.design import Experiment, ExperimentError
-from togi.experiment.jobs import CELLS, Job
+from togi.experiment.expected_cost import FORECAST, Forecast, read_forecast
+from togi.experiment.jobs import CELLS, Job, jobs_of
 from togi.run_folder.files import RunFolder, digest, write_text
 from togi.run_folder.integrity import Chain, Vouched, chain_faults, check, file_faults, find_head, read_chain, vouched
 from togi.run_folder.links import EVENTS
@@ -27,14 +28,32 @@ Ending = Literal["done", "failed", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Took:
+    """What one process of a job took by the clock. ``machine`` are the seconds of the machine that were its own, and
+    ``joules`` the energy, None where the machine tells nothing: jobs at work at once share both evenly."""
+
+    seconds: float = 0.0
+    machine: float = 0.0
+    joules: float | None = None
+
+
+NOTHING = Took()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a job's last process ended: ``head`` is that of its run's events, ``why`` what a failed one said, ``seconds``
-    of all its processes together."""
+    """How a job's last process ended: ``head`` is that of its run's events, ``why`` what a failed one said. The rest is
+    of all its processes together, of which there were ``started``: ``seconds``, ``machine`` and ``joules`` as in
+    ``Took``, and whether some were ``unmetered``."""
 
     how: Ending | Literal["begun"]
     head: str = ""
     why: str = ""
     seconds: float = 0.0
+    machine: float = 0.0
+    started: int = 1
+    joules: float | None = None
+    unmetered: bool = False
 
 
 class Ledger:
@@ -43,14 +62,16 @@ class Ledger:
     def __init__(self, folder: RunFolder) -> None:
         self.folder, self.path = folder, folder.path
 
-    def decide(self, experiment: Experiment, *, allow_changes: bool) -> None:
-        """Write down what is decided, or make sure that it is what was decided. Raises ExperimentError."""
+    def decide(self, experiment: Experiment, forecast: Callable[[], Forecast | None], *, allow_changes: bool) -> None:
+        """Write down what is decided, with a forecast of what is new, or make sure that it is what was decided. Raises
+        ExperimentError."""
         plan = json.loads(json.dumps(experiment.plan, default=str))
         chain = read_chain(self.path)
         if not chain.events:
             if (self.path / PLAN).exists():
                 raise ExperimentError(f"{self.path} holds {PLAN} but no {EVENTS}: name another folder with --folder")
-            self.folder.event("decided", plan=digest(plan), files=self._write(experiment, plan))
+            files = {**self._write(experiment, plan), **self._foretell(experiment, forecast)}
+            self.folder.event("decided", plan=digest(plan), files=files)
             return
         own = {path: told for path, told in vouched(chain.events).files.items() if not path.startswith(f"{CELLS}/")}
         faults = [*chain_faults(self.path, chain), *file_faults(self.path, Vouched(files=own))]
@@ -68,7 +89,8 @@ class Ledger:
             )
         if changes:
             _refuse_other_runs(before, plan, endings(chain))
-            self.folder.event("changed", changes=changes, files=self._write(experiment, plan))
+            files = {**self._write(experiment, plan), **self._foretell(experiment, forecast)}
+            self.folder.event("changed", changes=changes, files=files)
 
     def _write(self, experiment: Experiment, plan: Mapping[str, Any]) -> dict[str, str]:
         files = {PLAN: write_text(self.path / PLAN, json.dumps(plan, indent=1))}
@@ -77,6 +99,15 @@ class Ledger:
                 place = f"{ARMS}/{arm.name}.toml"
                 files[place] = write_text(self.path / place, tomli_w.dumps(arm.run.recipe))
         return files
+
+    def _foretell(self, experiment: Experiment, forecast: Callable[[], Forecast | None]) -> dict[str, str]:
+        """Write the forecast of all jobs that have none; what was said of others stays as it was said."""
+        before = read_forecast(self.path)
+        known = before.jobs if before else {}
+        if all(job.name in known for job in jobs_of(experiment)) or (made := forecast()) is None:
+            return {}
+        told = replace(made, jobs={**made.jobs, **known})
+        return {FORECAST: write_text(self.path / FORECAST, json.dumps(told.plain()))}
 
     def begin(self, job: Job, *, spent: float) -> None:
         """Note that a job starts, and the seconds that the whole experiment has worked by then."""
@@ -90,17 +121,19 @@ class Ledger:
             last = read_chain(self.path / job).events[-1:]
             seconds = max(0.0, _seconds(last[0]) - _seconds(begun[job])) if last else 0.0
             spent = float(begun[job]["spent"]) + seconds
-            self.folder.event("ended", job=job, how="stopped", seconds=seconds, spent=spent, why="killed")
+            self.folder.event(
+                "ended", job=job, how="stopped", seconds=seconds, machine=seconds, spent=spent, why="killed"
+            )
 
-    def end(self, job: Job, how: Ending, *, seconds: float, spent: float, why: str = "") -> None:
-        """Note how a job's process ended, the seconds that it and the whole experiment have worked, and of one that is
-        done the head of its events."""
+    def end(self, job: Job, how: Ending, took: Took, *, spent: float, why: str = "") -> None:
+        """Note how a job's process ended and what it took, the seconds that the whole experiment has worked by now, and
+        of a job that is done the head of its events."""
         place = self.path / job.name
         head = read_chain(place).head if how == "done" else ""
         numbers = {"files": self.folder.marks(place / NUMBERS)} if (place / NUMBERS).exists() else {}
         told = {name: value for name, value in (("head", head), ("why", why)) if value}
-        times = {"seconds": round(seconds, 3), "spent": round(spent, 3)}
-        self.folder.event("ended", job=job.name, how=how, **times, **told, **numbers)
+        costs = {name: round(value, 3) for name, value in asdict(took).items() if value is not None}
+        self.folder.event("ended", job=job.name, how=how, **costs, spent=round(spent, 3), **told, **numbers)
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
@@ -147,14 +180,19 @@ def endings(chain: Chain) -> dict[str, Ended]:
     for event in chain.events:
         job = str(event.get("job", ""))
         if event.get("event") == "begun":
-            found[job] = Ended(how="begun", seconds=found[job].seconds if job in found else 0.0)
+            before = found.get(job, Ended(how="begun", started=0))
+            found[job] = replace(before, how="begun", head="", why="", started=before.started + 1)
         elif event.get("event") == "ended":
-            before = found[job].seconds if job in found else 0.0
-            found[job] = Ended(
+            before, joules = found.get(job, Ended(how="begun", started=0)), event.get("joules")
+            found[job] = replace(
+                before,
                 how=event["how"],
                 head=str(event.get("head", "")),
                 why=str(event.get("why", "")),
-                seconds=before + float(event["seconds"]),
+                seconds=before.seconds + float(event["seconds"]),
+                machine=before.machine + float(event["machine"]),
+                joules=before.joules if joules is None else (before.joules or 0.0) + float(joules),
+                unmetered=before.unmetered or (joules is None and event["seconds"] > 0),
             )
     return found
 

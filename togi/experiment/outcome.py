@@ -18,8 +18,8 @@ import numpy as np
 from togi.evidence.experiment.sharper_or_abler import Ability, sharper_or_abler
 from togi.evidence.experiment.verdict import ArmVerdict, Verdict, verdict
 from togi.evidence.read_run import RunData, read_run
-from togi.experiment.held_out_numbers import Reading, Tallies, numbers_of, tallies_of
-from togi.experiment.job_cost import JobCost, job_cost, together
+from togi.experiment.held_out_numbers import Measured, Reading, Tallies, measured, tallies_of
+from togi.experiment.job_cost import JobCost, job_cost
 from togi.experiment.jobs import CELLS, SHARED, cell_name
 from togi.experiment.ledger import NUMBERS, Ended, endings, fault_of, read_plan
 from togi.run import BASE
@@ -35,8 +35,9 @@ SHARES = (0.0, 1.0)
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """An arm with a seed: its number at each held-out task, None where it has none, and ``why`` not; and how many of
-    its scored attempts there were right. ``base`` are those of the untrained model, ``cost`` what it cost beside what
-    it shares."""
+    its scored attempts there were right. ``measured`` says how the numbers came about, where it is a run. ``base`` are
+    those of the untrained model, ``base_tokens`` what a task cost it, ``cost`` what the cell cost beside what it
+    shares."""
 
     arm: str
     seed: int
@@ -46,7 +47,9 @@ class Cell:
     tallies: Tallies = field(default_factory=dict)
     base_tallies: Tallies = field(default_factory=dict)
     base: Mapping[str, float] | None = None
+    base_tokens: float | None = None
     cost: JobCost = field(default_factory=JobCost)
+    measured: Measured | None = None
     data: RunData | None = None
 
     @property
@@ -73,6 +76,7 @@ class Outcome:
     chain: Chain
     cells: tuple[Cell, ...]
     beginnings: tuple[Beginning, ...]
+    ended: Mapping[str, Ended]
     scores: Mapping[str, Array]
     found: Verdict | None
     unclaimed: str = ""
@@ -111,10 +115,7 @@ def read_outcome(folder: Path) -> Outcome:
     """Read an experiment's folder, finished or not. Raises ExperimentError where it holds none."""
     plan, chain = read_plan(folder), read_chain(folder)
     ended = endings(chain)
-    reading = Reading(folder=folder, measure=plan["measure"])
-    cells = tuple(
-        _cell(folder, arm, table, seed, ended, reading) for arm, table in plan["arms"].items() for seed in plan["seeds"]
-    )
+    cells = tuple(_cells(folder, plan, ended))
     scores = dict(_tables(plan, cells))
     found, why = _claims(plan, scores)
     return Outcome(
@@ -122,11 +123,34 @@ def read_outcome(folder: Path) -> Outcome:
         plan=plan,
         chain=chain,
         cells=cells,
-        beginnings=tuple(_beginnings(folder)),
+        beginnings=tuple(_beginnings(folder, ended)),
+        ended=ended,
         scores=scores,
         found=found,
         unclaimed=why,
     )
+
+
+def _cells(folder: Path, plan: Mapping[str, Any], ended: Mapping[str, Ended]) -> list[Cell]:
+    """All cells in the order of the plan. What chooses among attempts is read last: the arms say how many there may
+    be."""
+    reading = Reading(folder=folder, measure=plan["measure"])
+    read: dict[str, list[Cell]] = {}
+    for arm, table in sorted(plan["arms"].items(), key=lambda item: item[1]["taken"] != "every"):
+        if table["taken"] != "every" and reading.tokens is None:
+            reading.tokens = _most_tokens(plan, read)
+        read[arm] = [_cell(folder, arm, table, seed, ended, reading) for seed in plan["seeds"]]
+    return [cell for arm in plan["arms"] for cell in read[arm]]
+
+
+def _most_tokens(plan: Mapping[str, Any], read: Mapping[str, Sequence[Cell]]) -> float | None:
+    """What the arms spend on a task, the mean over seeds of the one that spends most; None where none was measured."""
+    spent = [
+        [cell.measured.tokens for cell in cells if cell.measured is not None]
+        for arm, cells in read.items()
+        if not plan["arms"][arm]["control"]
+    ]
+    return max((float(np.mean(each)) for each in spent if each), default=None)
 
 
 def _cell(
@@ -136,7 +160,7 @@ def _cell(
     place, how = folder / job, ended.get(job)
     if how is None:
         return Cell(arm=arm, seed=seed, state="not run", why="it was not run")
-    cost = job_cost(place)
+    cost = job_cost(place, how)
     if how.how != "done":
         return Cell(arm=arm, seed=seed, state=how.how, why=how.why or "it has not finished", cost=cost)
     if fault := fault_of(folder, job, how):
@@ -147,22 +171,32 @@ def _cell(
             seed=seed,
             state="done",
             numbers=_of_function(place / NUMBERS, reading.measure),
-            cost=JobCost(seconds={"measure": how.seconds}),
+            cost=JobCost(
+                seconds={"measure": how.seconds}, machine=how.machine, joules=how.joules, unmetered=how.unmetered
+            ),
         )
     data = read_run(place)
     by_model = {record["model"]: record for record in data.evaluations}
-    base = numbers_of(reading, arm, by_model[BASE], "every") if BASE in by_model else None
-    last = numbers_of(reading, arm, data.evaluations[-1], table["taken"]) if data.evaluations else None
+    same = table["taken"] != "every" or table.get("stages") != 0  # what is called base there is untrained, and no arm
+    base = measured(reading, arm, by_model[BASE], "every") if BASE in by_model and same else None
+    last, why = None, "nothing was measured"
+    if data.evaluations:
+        try:
+            last, why = measured(reading, arm, data.evaluations[-1], table["taken"]), ""
+        except ValueError as error:
+            why = str(error)
     return Cell(
         arm=arm,
         seed=seed,
         state="done",
-        why="" if last else "nothing was measured",
-        numbers=last,
+        why=why,
+        numbers=None if last is None else last.numbers,
         tallies=tallies_of(data.evaluations[-1]) if data.evaluations else {},
         base_tallies=tallies_of(by_model[BASE]) if BASE in by_model else {},
-        base=None if table["taken"] == "every" and table.get("stages") == 0 else base,
+        base=None if base is None else base.numbers,
+        base_tokens=None if base is None else base.tokens,
         cost=cost,
+        measured=last,
         data=data,
     )
 
@@ -223,7 +257,7 @@ def _claims(plan: Mapping[str, Any], scores: Mapping[str, Array]) -> tuple[Verdi
     return found, f"no score of {', '.join(lost)}" if lost else ""
 
 
-def _beginnings(folder: Path) -> Iterator[Beginning]:
+def _beginnings(folder: Path, ended: Mapping[str, Ended]) -> Iterator[Beginning]:
     sources = [
         Path(str(event.get("source"))).name
         for path in sorted([*(folder / CELLS).glob("*"), *(folder / SHARED).glob("*")])
@@ -232,21 +266,8 @@ def _beginnings(folder: Path) -> Iterator[Beginning]:
         if event.get("event") == "adopted"
     ]
     for path in sorted((folder / SHARED).glob("*")):
-        yield Beginning(place=f"{SHARED}/{path.name}", takers=sources.count(path.name), cost=job_cost(path))
-
-
-def cost_of(outcome: Outcome, arm: str) -> JobCost:
-    """What an arm's cells have cost, beside what they share."""
-    return together(cell.cost for cell in outcome.of_arm(arm))
-
-
-def cost_of_all(outcome: Outcome) -> JobCost:
-    return together([*(cell.cost for cell in outcome.cells), *(each.cost for each in outcome.beginnings)])
-
-
-def saved_seconds(outcome: Outcome) -> float:
-    """What it would have taken to run every shared beginning again for each job that took it over."""
-    return sum(each.cost.total_seconds * max(0, each.takers - 1) for each in outcome.beginnings)
+        place = f"{SHARED}/{path.name}"
+        yield Beginning(place=place, takers=sources.count(path.name), cost=job_cost(path, ended.get(place)))
 
 
 def ability_of(outcome: Outcome) -> dict[str, Ability]:

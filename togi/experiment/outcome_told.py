@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -10,15 +11,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from togi.evidence.before.cost_estimate import added
 from togi.evidence.experiment.claim_sentences import Scale
 from togi.evidence.experiment.compare_arms import Compared
 from togi.experiment.job_cost import JobCost
-from togi.experiment.outcome import SHARES, Outcome, cost_of, cost_of_all, saved_seconds
+from togi.experiment.outcome import SHARES, Outcome
+from togi.experiment.outcome_cost import account_of, cost_of, cost_of_all, energy_told, money_of, saved_seconds
+from togi.experiment.plan_told import span
 from togi.harmless_text import visible
 from togi.run import BASE
 from togi.short_values import duration
+from togi.statistics import Interval, over_seeds
 
-HEADS = ("seeds", "{measure}", "against {against}", "claim", "tokens", "time", "memory")
+HEADS = ("seeds", "{measure}", "against {against}", "claim", "tokens a task")
+COSTS = ("tokens", "time", "memory", "energy", "cost")
 NONE = "–"
 
 
@@ -51,10 +57,40 @@ def shared(outcome: Outcome) -> list[str]:
         f"{each.place}: run once, taken over by {each.takers} ({duration(each.cost.total_seconds)})."
         for each in outcome.beginnings
     ]
-    if saved := saved_seconds(outcome):
-        spent = cost_of_all(outcome).total_seconds
-        said.append(f"Sharing saved {duration(saved)} beside the {duration(spent)} that were spent.")
+    saved, spent = saved_seconds(outcome), duration(cost_of_all(outcome).total_seconds)
+    if saved > 0:
+        said.append(f"Sharing saved {duration(saved)} beside the {spent} that were spent, its own starts counted.")
+    elif saved < 0:
+        said.append(
+            f"Sharing took {duration(-saved)} more of the {spent} that were spent than it saved: what is shared is "
+            "short beside the start of a process."
+        )
     return said
+
+
+def spent(outcome: Outcome) -> list[str]:
+    """What it took beside what was forecast, its energy and its price, a sentence each."""
+    found, cost = account_of(outcome), cost_of_all(outcome)
+    expected = [phase.expected.seconds for phase in found.phases if phase.expected is not None]
+    forecast = f", {span(added(*expected))} forecast" if expected else ""
+    said = [f"All that is done took {duration(found.seconds)}{forecast}.", *found.why]
+    for phase in found.phases:
+        if phase.expected is not None and (phase.seconds >= 0.05 or phase.expected.seconds[1] >= 0.05):
+            why = f" ({phase.why})" if phase.why else ""
+            said.append(f"{phase.name}: {duration(phase.seconds)}, {span(phase.expected.seconds)} forecast{why}.")
+    if told := energy_told(outcome):
+        said.append(f"Energy {told}." if cost.joules is None else f"Energy: {energy(cost)}, {told}.")
+    if (price := money_of(outcome, cost)) is not None:
+        said.append(f"Cost: {price.told}." + "".join(f" Not in it: {what}." for what in price.left_out))
+    return said
+
+
+def energy(cost: JobCost) -> str:
+    if cost.joules is None:
+        return NONE
+    hours = cost.joules / 3600
+    shown = f"{hours / 1000:.2f} kWh" if hours >= 100 else f"{hours:.2g} Wh" if hours < 1 else f"{hours:.1f} Wh"
+    return f"at least {shown}" if cost.unmetered else shown
 
 
 def rows(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
@@ -65,7 +101,8 @@ def rows(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
         compared |= {one.arm: one for one in outcome.found.controls}
     scale = scale_of(outcome)
     if BASE in outcome.scores:
-        yield BASE, [NONE, _mean(outcome, BASE, scale), *[NONE] * 5]
+        untrained = _tokens([cell.base_tokens for cell in outcome.cells])
+        yield BASE, [NONE, _mean(outcome, BASE, scale), NONE, NONE, untrained, *[NONE] * len(cost_heads(outcome))]
     for name in outcome.plan["arms"]:
         cells, cost, one = outcome.of_arm(name), cost_of(outcome, name), compared.get(name)
         done = sum(cell.numbers is not None for cell in cells)
@@ -76,20 +113,66 @@ def rows(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
                 _mean(outcome, name, scale),
                 NONE if one is None else difference(one, scale),
                 NONE if one is None else one.claim,
-                *cost_cells(cost),
+                _tokens([None if cell.measured is None else cell.measured.tokens for cell in cells]),
+                *cost_cells(outcome, cost),
             ],
         )
 
 
 def about(outcome: Outcome) -> list[tuple[str, str]]:
-    """What each arm is."""
+    """What each arm is, and of a choice among attempts how many there were."""
     arms = outcome.plan["arms"].items()
-    return [(name, f"control: {arm['about']}" if arm["control"] else str(arm["about"])) for name, arm in arms]
+    told = [(name, f"control: {arm['about']}" if arm["control"] else str(arm["about"])) for name, arm in arms]
+    return [(name, f"{what}{_choice(outcome, name)}") for name, what in told]
 
 
-def cost_cells(cost: JobCost) -> list[str]:
-    memory = NONE if cost.memory_gb is None else f"{cost.memory_gb:.2f} GB"
-    return [f"{cost.tokens:,}" if cost.tokens else NONE, duration(cost.total_seconds), memory]
+def _tokens(of_cells: Sequence[float | None]) -> str:
+    """What it takes to get the number of one held-out task, without what was spent on training."""
+    known = [tokens for tokens in of_cells if tokens is not None]
+    return f"{np.mean(known):.1f}" if known else NONE
+
+
+def _choice(outcome: Outcome, arm: str) -> str:
+    """How many attempts cost as much as an arm's, and what all of them would have brought."""
+    found = [cell.measured for cell in outcome.of_arm(arm) if cell.measured is not None]
+    counts = [each.attempts for each in found if each.attempts is not None]
+    if not counts:
+        return ""
+    attempts, most = float(np.mean(counts)), max(each.most for each in found)
+    told = f": {attempts:.3g} of {most}" if attempts > 1 else f": 1 of {most}, which is the untrained model itself"
+    if attempts >= most:
+        return f"{told}, all that were made"
+    tasks = [task for task in found[0].with_all if all(task in each.with_all for each in found)]
+    reached = over_seeds([[each.with_all[task] for task in tasks] for each in found], level=outcome.plan["level"])
+    return f"{told}; all {most} would bring {shown(reached, scale_of(outcome))}"
+
+
+def shown(found: Interval, scale: Scale) -> str:
+    """A score with its interval."""
+    shares = scale.bounds == SHARES
+    point, *bounds = (f"{100 * each:.1f}" if shares else f"{each:.3f}" for each in (found.point, found.low, found.high))
+    unit = "%" if shares else ""
+    return f"{point}{unit} ({' to '.join(bounds)})" if math.isfinite(found.low) else f"{point}{unit} (no interval)"
+
+
+def cost_heads(outcome: Outcome) -> list[str]:
+    """What of a cost is known of this experiment."""
+    whole = cost_of_all(outcome)
+    unknown = {"energy": whole.joules is None, "cost": money_of(outcome, whole) is None}
+    return [head for head in COSTS if not unknown.get(head)]
+
+
+def cost_cells(outcome: Outcome, cost: JobCost) -> list[str]:
+    """A cost under those heads."""
+    price = money_of(outcome, cost)
+    cells = {
+        "tokens": f"{cost.tokens:,}" if cost.tokens else NONE,
+        "time": duration(cost.total_seconds),
+        "memory": NONE if cost.memory_gb is None else f"{cost.memory_gb:.2f} GB",
+        "energy": energy(cost),
+        "cost": NONE if price is None else price.total_told,
+    }
+    return [cells[head] for head in cost_heads(outcome)]
 
 
 def scale_of(outcome: Outcome) -> Scale:
@@ -117,7 +200,7 @@ def difference(one: Compared, scale: Scale) -> str:
 
 def heads(outcome: Outcome) -> list[str]:
     known = {"measure": outcome.plan["measure"], "against": outcome.plan["against"]}
-    return [head.format(**known) for head in HEADS]
+    return [*(head.format(**known) for head in HEADS), *cost_heads(outcome)]
 
 
 def show(outcome: Outcome, console: Console) -> None:
@@ -134,5 +217,5 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(table)
     for name, what in about(outcome):
         console.print(Text(visible(f"{name}: {what}"), style="dim"))
-    for line in [*caveats(outcome), *shared(outcome)]:
+    for line in [*caveats(outcome), *shared(outcome), *spent(outcome)]:
         console.print(Text(visible(line), style="dim"))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from togi.evidence.before.cost_estimate import Range
 from togi.experiment.design import Arm, Experiment
+from togi.experiment.expected_cost import Forecast
 from togi.experiment.jobs import jobs_of, shared_cells
 from togi.harmless_text import visible
 from togi.short_values import duration
-
-if TYPE_CHECKING:
-    from togi.experiment.forecast import Forecast
 
 
 def show_plan(experiment: Experiment, console: Console) -> None:
@@ -52,15 +50,21 @@ def decided(experiment: Experiment) -> Iterator[str]:
     bounds = [
         *([f"{budget.hours:g} hours"] if budget.hours else []),
         *([f"{budget.tokens:,} tokens"] if budget.tokens else []),
-        *([f"{budget.money:g} in money at {budget.price_per_hour:g} an hour"] if budget.money else []),
+        *([f"{budget.money:g} {experiment.prices.currency or 'in money'}"] if budget.money else []),
     ]
     yield f"Budget: {' or '.join(bounds) or 'none'}."
 
 
 def forecast_told(made: Forecast) -> str:
     """How long it will take, and how long it would if nothing were shared."""
-    took, alone = (" to ".join(dict.fromkeys(map(duration, each))) for each in (made.seconds, made.alone))
-    return f"Estimate: {took} on this machine, and {alone} if nothing were shared; starting each cell comes on top."
+    if made.unknown:
+        return f"No forecast: {made.unknown}"
+    phases = ", ".join(f"{name} {span(each.seconds)}" for name, each in made.of(made.jobs).items() if any(each.seconds))
+    return f"Forecast: {span(made.seconds)} on this machine ({phases}); {span(made.alone)} if nothing were shared."
+
+
+def span(seconds: Range) -> str:
+    return " to ".join(dict.fromkeys(map(duration, seconds)))
 
 
 def _kind(arm: Arm, experiment: Experiment) -> str:

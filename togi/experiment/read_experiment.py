@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from togi.experiment.ablation import ablated
 from togi.experiment.controls import CONTROLS, changed
-from togi.experiment.design import Arm, Budget, Experiment, ExperimentError
+from togi.experiment.design import Arm, Budget, Experiment, ExperimentError, Prices
 from togi.experiment.schema import ArmTable, ExperimentFile, ExperimentTable
 from togi.recipe import Reading, RecipeError, read_recipe
 from togi.recipe.build import build
@@ -60,6 +60,7 @@ def read_experiment(path: Path) -> Experiment:
         vary=table.vary,
         level=table.level,
         budget=Budget(**table.budget.model_dump()),
+        prices=Prices(**table.prices.model_dump()),
     )
 
 

@@ -22,9 +22,23 @@ class BudgetTable(Table):
     tokens: Annotated[int, Field(ge=1)] | None = None
     """Completion tokens that are learned from or measured, in all cells together."""
     money: Annotated[float, Field(gt=0)] | None = None
-    """What all cells may cost, at `price_per_hour`."""
-    price_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """What all cells may cost, at the prices of `[experiment.prices]`."""
+
+
+Price = Annotated[float, Field(gt=0)]
+
+
+class PricesTable(Table):
+    hour: Price | None = None
     """What an hour of this machine costs."""
+    kilowatt_hour: Price | None = None
+    """What a kilowatt hour of energy costs, where the machine tells how much it used."""
+    judge_input: Price | None = None
+    """What a million tokens cost that a judge at a server reads."""
+    judge_output: Price | None = None
+    """What a million tokens cost that a judge at a server writes."""
+    currency: Annotated[Text, Field(max_length=10)] | None = None
+    """What stands behind amounts of money, such as `EUR`."""
 
 
 class ArmTable(Table):
@@ -72,6 +86,8 @@ class ExperimentTable(Table):
     """Level of the intervals."""
     budget: BudgetTable = BudgetTable()
     """What stops the experiment with what is known by then."""
+    prices: PricesTable = PricesTable()
+    """What things cost, to tell the experiment's cost in money."""
 
 
 class ExperimentFile(Table):

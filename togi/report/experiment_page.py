@@ -11,19 +11,23 @@ from pathlib import Path
 import numpy as np
 
 from togi.evidence.experiment.compare_arms import Compared
-from togi.experiment.outcome import SHARES, Cell, Outcome, ability_of, cost_of_all, read_outcome
+from togi.experiment.outcome import SHARES, Cell, Outcome, ability_of, read_outcome
+from togi.experiment.outcome_cost import account_of, cost_of_all, energy_told, money_of
 from togi.experiment.outcome_told import (
     NONE,
     about,
     answer,
     caveats,
     cost_cells,
+    cost_heads,
     difference,
+    energy,
     heads,
     rows,
     scale_of,
     shared,
 )
+from togi.experiment.plan_told import span
 from togi.report import write_report
 from togi.report.curves import SAMPLED_ONLY, WANTED, Figure, values
 from togi.report.filled_page import page_of
@@ -86,7 +90,10 @@ def page(outcome: Outcome) -> str:
             "cells": cell_rows(outcome),
             "decided": decided(outcome),
             "shared": shared(outcome),
+            "cost_heads": cost_heads(outcome),
             "costs": costs(outcome),
+            "phases": phases(outcome),
+            "explained": account_of(outcome).why,
             "head": outcome.chain.head,
         },
     )
@@ -268,7 +275,11 @@ def cell_rows(outcome: Outcome) -> list[tuple[str, str | None, list[str]]]:
             mean = f"{100 * score:.1f}%" if scale.bounds == SHARES else f"{score:.3f}"
         link = f"{cell.place}/report.html" if cell.data is not None else None
         found.append(
-            (text(cell.place), link, [cell.state, mean, *cost_cells(cell.cost), text(cell.why) if cell.why else ""])
+            (
+                text(cell.place),
+                link,
+                [cell.state, mean, *cost_cells(outcome, cell.cost), text(cell.why) if cell.why else ""],
+            )
         )
     return found
 
@@ -294,11 +305,30 @@ def decided(outcome: Outcome) -> list[tuple[str, str]]:
 
 def costs(outcome: Outcome) -> list[tuple[str, str]]:
     spent = cost_of_all(outcome)
-    phases = ", ".join(f"{phase} {duration(seconds)}" for phase, seconds in spent.seconds.items() if seconds >= 0.05)
-    return [
-        ("Time in logged steps and measurements", duration(spent.total_seconds)),
-        ("By phase", phases or NONE),
+    judge, price = spent.judge, money_of(outcome, spent)
+    rows = [
+        ("Time of all processes", duration(spent.total_seconds)),
         ("Completion tokens learned from", f"{spent.learned:,}"),
         ("Completion tokens of measurements", f"{spent.measured:,}"),
         ("Most memory of one cell", NONE if spent.memory_gb is None else f"{spent.memory_gb:.2f} GB"),
+    ]
+    if told := energy_told(outcome):
+        rows.append(("Energy", text(told) if spent.joules is None else f"{energy(spent)}, {text(told)}"))
+    if judge.replies:
+        rows.append(("Judges", f"{judge.prompt_tokens:,} tokens read, {judge.completion_tokens:,} written"))
+    if price is not None:
+        rows.append(("Price", text(price.told) + "".join(f"; not in it: {what}" for what in price.left_out)))
+    return rows
+
+
+def phases(outcome: Outcome) -> list[tuple[str, list[str]]]:
+    """A row a phase: what was forecast, what it took, and why they differ."""
+    found = account_of(outcome).phases
+    return [
+        (
+            phase.name,
+            [NONE if phase.expected is None else span(phase.expected.seconds), duration(phase.seconds), phase.why],
+        )
+        for phase in found
+        if phase.seconds or phase.expected is not None
     ]

@@ -7,7 +7,7 @@ tests and corrections, ``aggregates`` and ``profiles`` single numbers and curves
 
 from togi.statistics.aggregates import beaten, iqm, mean, probability_of_improvement
 from togi.statistics.agreement import Agreement, cohen_kappa, fleiss_kappa, krippendorff_alpha
-from togi.statistics.attempts import majority_at_k, pass_at_k, pass_hat_k
+from togi.statistics.attempts import best_of_k, majority_at_k, pass_at_k, pass_hat_k
 from togi.statistics.intervals import Interval, wilson
 from togi.statistics.over_seeds import (
     Difference,
@@ -39,6 +39,7 @@ __all__ = [
     "Spread",
     "beaten",
     "benjamini_hochberg",
+    "best_of_k",
     "bootstrap_mean",
     "clustered_error",
     "cohen_kappa",

@@ -23,6 +23,13 @@ def pass_hat_k(n: int, c: int, k: int) -> float:
     return comb(c, k) / comb(n, k)
 
 
+def best_of_k(scores: Sequence[float], k: int) -> float:
+    """The mean of the best of ``k`` of the scores, drawn without replacement: exact over all C(n, k) subsets."""
+    _counts(len(scores), 0, k)
+    ways = comb(len(scores), k)
+    return sum(score * comb(rank, k - 1) / ways for rank, score in enumerate(sorted(scores)))
+
+
 def majority_at_k(votes: Sequence[Hashable | None], answer: Hashable, k: int) -> float:
     """The chance that the most frequent answer among ``k`` of the attempts is right, ties broken at random.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
+from typing import Literal
 
 from togi.evidence.after.run_cost import FORWARD, LEARN
 from togi.run import Evaluation, Run, Stage
@@ -33,15 +34,53 @@ class Rates:
     learn: float
 
 
+Range = tuple[float, float]
+"""From (answers as long as the recorded ones, no group drawn again) to (every answer as long as allowed, and as many
+groups drawn as a step may draw)."""
+NONE = (0.0, 0.0)
+Phase = Literal["sampling", "learning", "evaluating"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseEstimate:
+    """Completion tokens that are written or learned from once, the seconds that takes, and those that graders take."""
+
+    tokens: Range = NONE
+    seconds: Range = NONE
+    grading: Range = NONE
+
+    def __add__(self, other: PhaseEstimate) -> PhaseEstimate:
+        return PhaseEstimate(
+            tokens=added(self.tokens, other.tokens),
+            seconds=added(self.seconds, other.seconds),
+            grading=added(self.grading, other.grading),
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Tokens and seconds, from (answers as long as the recorded ones, no group drawn again) to (every answer as long as
-    allowed, and as many groups drawn as a step may draw). ``grading`` is the part of the seconds that graders take."""
+    """The phases of a run, and ``learned``: the tokens it learns from at most, prompts and epochs counted."""
 
-    sampled: tuple[int, int]
+    phases: Mapping[Phase, PhaseEstimate]
     learned: int
-    seconds: tuple[float, float]
-    grading: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def sampled(self) -> tuple[int, int]:
+        low, high = added(self.phases["sampling"].tokens, self.phases["evaluating"].tokens)
+        return round(low), round(high)
+
+    @property
+    def grading(self) -> Range:
+        """The part of the seconds that graders take."""
+        return added(*(phase.grading for phase in self.phases.values()))
+
+    @property
+    def seconds(self) -> Range:
+        return added(self.grading, *(phase.seconds for phase in self.phases.values()))
+
+
+def added(*ranges: Range) -> Range:
+    return sum(low for low, _ in ranges), sum(high for _, high in ranges)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,40 +116,60 @@ def estimate(run: Run, chat: Chat, speed: Rates, grading: Mapping[str, float] | 
     ``EVALUATION``; what is not there takes none.
     """
     of = grading or {}
-    graded = [0.0, 0.0]
-    sampled = [0.0, 0.0]
-    seconds = [0.0, 0.0]
+    phases: dict[Phase, PhaseEstimate] = dict.fromkeys(("sampling", "learning", "evaluating"), PhaseEstimate())
     learned = 0.0
     for stage in run.stages:
         size = _lengths(stage.tasks, stage.sampling if stage.algorithm.sampler.writes else None, chat)
-        groups = stage.steps * stage.tasks_per_step
-        learns = stage.epochs if stage.algorithm.trains != "nothing" else 0
-        attempts = attempts_of(stage)
-        reads = 1 + ("ref_logp" in stage.algorithm.needs) + ("old_logp" in stage.algorithm.needs)
-        for index, (answer, drawn) in enumerate(((size.answer, attempts.fewest), (size.most, attempts.most))):
-            written = groups * drawn * answer
-            learning = learns * groups * ((attempts.kept or 1) * answer + size.prompt)
-            sampled[index] += written
-            graded[index] += groups * drawn * of.get(stage.name, 0.0)
-            seconds[index] += written / speed.sample + reads * groups * size.prompt / speed.read
-            seconds[index] += learning / speed.learn + (reads - 1) * groups * attempts.kept * answer / speed.read
-        learned += learning
+        phases["sampling"] += _sampling(stage, size, speed, of.get(stage.name, 0.0))
+        phases["learning"] += _learning(stage, size, speed)
+        learned += _learned(stage, size, size.most)
     if run.evaluation is not None:
-        size = _lengths(run.evaluation.tasks, run.evaluation.sampling, chat)
-        measured = [stage for stage in run.stages if stage.measured and stage.algorithm.trains == "policy"]
-        played = (1 + len(measured)) * len(run.evaluation.tasks)
-        asked = sum(looks(run.evaluation, stage.steps) for stage in measured) * len(run.evaluation.tasks_on_the_way)
-        made = played * run.evaluation.attempts + asked * run.evaluation.every_attempts
-        played += asked
-        for index, answer in enumerate((size.answer, size.most)):
-            sampled[index] += made * answer
-            graded[index] += made * of.get(EVALUATION, 0.0)
-            seconds[index] += made * answer / speed.sample + played * size.prompt / speed.read
-    return Estimate(
-        sampled=(round(sampled[0]), round(sampled[1])),
-        learned=round(learned),
-        seconds=(seconds[0] + graded[0], seconds[1] + graded[1]),
-        grading=(graded[0], graded[1]),
+        phases["evaluating"] = _evaluating(run, run.evaluation, chat, speed, of.get(EVALUATION, 0.0))
+    return Estimate(phases=phases, learned=round(learned))
+
+
+def _sampling(stage: Stage, size: Lengths, speed: Rates, graded: float) -> PhaseEstimate:
+    groups, attempts = stage.steps * stage.tasks_per_step, attempts_of(stage)
+    drawn = (groups * attempts.fewest, groups * attempts.most)
+    written = (drawn[0] * size.answer, drawn[1] * size.most)
+    read = groups * size.prompt / speed.read
+    return PhaseEstimate(
+        tokens=written,
+        seconds=(written[0] / speed.sample + read, written[1] / speed.sample + read),
+        grading=(drawn[0] * graded, drawn[1] * graded),
+    )
+
+
+def _learning(stage: Stage, size: Lengths, speed: Rates) -> PhaseEstimate:
+    groups, attempts = stage.steps * stage.tasks_per_step, attempts_of(stage)
+    reads = ("ref_logp" in stage.algorithm.needs) + ("old_logp" in stage.algorithm.needs)
+
+    def takes(answer: float) -> float:
+        read = reads * groups * (size.prompt + attempts.kept * answer)
+        return _learned(stage, size, answer) / speed.learn + read / speed.read
+
+    once = groups * (attempts.kept or 1)
+    return PhaseEstimate(tokens=(once * size.answer, once * size.most), seconds=(takes(size.answer), takes(size.most)))
+
+
+def _learned(stage: Stage, size: Lengths, answer: float) -> float:
+    """Tokens that the stage learns from, with answers so long."""
+    learns = stage.epochs if stage.algorithm.trains != "nothing" else 0
+    return learns * stage.steps * stage.tasks_per_step * ((attempts_of(stage).kept or 1) * answer + size.prompt)
+
+
+def _evaluating(run: Run, evaluation: Evaluation, chat: Chat, speed: Rates, graded: float) -> PhaseEstimate:
+    size = _lengths(evaluation.tasks, evaluation.sampling, chat)
+    measured = [stage for stage in run.stages if stage.measured and stage.algorithm.trains == "policy"]
+    played = (1 + len(measured)) * len(evaluation.tasks)
+    asked = sum(looks(evaluation, stage.steps) for stage in measured) * len(evaluation.tasks_on_the_way)
+    made = played * evaluation.attempts + asked * evaluation.every_attempts
+    written = (made * size.answer, made * size.most)
+    read = (played + asked) * size.prompt / speed.read
+    return PhaseEstimate(
+        tokens=written,
+        seconds=(written[0] / speed.sample + read, written[1] / speed.sample + read),
+        grading=(made * graded, made * graded),
     )
 
 

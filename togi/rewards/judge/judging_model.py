@@ -8,13 +8,10 @@ from togi.models.bundled import BUNDLED
 from togi.rewards.algebra import NotTrainedYet, Surroundings
 from togi.rewards.judge.local_judge import open_judge, policy_judge
 from togi.rewards.judge.openai_client import Patience, Server
-from togi.rewards.judge.reply_cache import ReplyCache
+from togi.rewards.judge.reply_cache import CACHE, ReplyCache
 from togi.rewards.judge.server_judge import Cap, Endpoint
 from togi.rewards.judge.verdict import Asker
 from togi.rewards.judge.who_is_asked import WhoIsAsked
-
-CACHE = "judge.sqlite"
-"""The file in a run's folder that holds every reply of a server."""
 
 
 def open_asker(who: WhoIsAsked, at: Surroundings) -> Asker:

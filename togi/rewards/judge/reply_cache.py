@@ -11,13 +11,16 @@ import math
 import sqlite3
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from togi.rewards.judge.outage import JudgeWarning
 from togi.rewards.judge.verdict import Reply
+
+CACHE = "judge.sqlite"
+"""The file in a run's folder that holds every reply of a server."""
 
 _TABLE = """CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, judge TEXT NOT NULL, text TEXT NOT NULL, logp TEXT NOT NULL, cut INTEGER NOT NULL,
@@ -63,7 +66,7 @@ class ReplyCache:
     def spent(self, judge: str) -> Spent:
         """What all kept replies of a judge took, in this run and before."""
         found = self._do(lambda c: c.execute(f"{_SPENT} WHERE judge = ?", (judge,)).fetchone())
-        return Spent(replies=found[0], prompt_tokens=found[1], completion_tokens=found[2])
+        return _spent(found)
 
     def judges(self) -> list[str]:
         """Who gave the replies: server and model, as in ``https://host/v1 some-model``."""
@@ -125,6 +128,34 @@ class ReplyCache:
 
     def _unusable(self, error: sqlite3.DatabaseError) -> ValueError:
         return ValueError(f"the judge's cache {self.path} cannot be used: {error}")
+
+
+def spent_in(path: Path) -> Spent:
+    """What all replies took that the file holds, whoever gave them; it is only read. Nothing where there is no file,
+    and where it cannot be read."""
+    if not path.is_file():
+        return Spent()
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)
+        try:
+            return _spent(connection.execute(_SPENT).fetchone())
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError:
+        return Spent()
+
+
+def _spent(row: tuple[int, int, int]) -> Spent:
+    return Spent(replies=row[0], prompt_tokens=row[1], completion_tokens=row[2])
+
+
+def spent_together(several: Iterable[Spent]) -> Spent:
+    every = list(several)
+    return Spent(
+        replies=sum(each.replies for each in every),
+        prompt_tokens=sum(each.prompt_tokens for each in every),
+        completion_tokens=sum(each.completion_tokens for each in every),
+    )
 
 
 def _broken(error: sqlite3.DatabaseError) -> bool:
