@@ -32,7 +32,8 @@ REWARD_KL = {"kl_estimator": "k1", "kl_place": "reward"}
 PAIRS = {"beta": 0.1, "nll": 0.0, "pairs": "ends", "soft": False}
 DPO = PAIRS | {"label_smoothing": 0.0, "per_token": False}
 PPO = CLIPPED | REWARD_KL | {
-    "kl": 0.02, "critic": "own", "kl_target": None, "kl_horizon": 10_000, "gamma": 1.0, "lam": 0.95, "whiten": True,
+    "kl": 0.02, "critic": "own", "kl_target": None, "kl_horizon": 10_000,
+    "actions": "tokens", "gamma": 1.0, "lam": 0.95, "whiten": True,
     "value_coef": 0.1, "value_clip": None, "score_clip": None, "missing_eos_penalty": 0.0, "truncation": "end",
     "ptx": 0.0,
 }  # fmt: skip
@@ -56,6 +57,8 @@ PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
     "genrm_cot": (Chains(most=4, master_keys=0, correct_from=0.5, n=4), {"solution": 1 / 3}),
     "process_reward_model": (Stepwise("\n"), {"after_error": False}),
     "step_labels": (StepLabels(n=4, continuations=8, labels="hard", separator="\n", right_from=0.5), {}),
+    "gigpo": (Groups(8), GRADIENT | {"kl": 0.01, "gamma": 0.95, "step_weight": 1.0}),
+    "mt_grpo": (Groups(8), GRADIENT | {"combine": "added"}),
     "rlpr": (Groups(8), GRADIENT | {"clip_high": 0.27, "beta": 1.0, "decay": 0.99}),
     "verifree": (Referenced(8, "answer"), {"clip_low": 0.2, "clip_high": 0.2}),
     "entropy_minimisation": (Groups(1), {}),
@@ -119,6 +122,8 @@ BOUNDS: list[tuple[str, str, tuple[list[float], list[float]]]] = [
     ("grpo", "clip_high", ABOVE_0),
     ("verifree", "clip_high", ABOVE_0),
     ("reinforce_pp", "gamma", UNTIL_1),
+    ("gigpo", "gamma", UNTIL_1),
+    ("gigpo", "step_weight", FROM_0),
     ("pass_at_k", "k", ([1, 16], [0, 17])),
     ("rlpr", "beta", FROM_0),
     ("rlpr", "decay", ([0.0, 0.999], [-1e-9, 1.0])),

@@ -202,6 +202,44 @@ def gae(
     return advantage_T
 
 
+def turn_gae(
+    reward_n: ArrayLike, value_n: ArrayLike, last_n: ArrayLike, *, gamma: float, lam: float, bootstrap: float = 0.0
+) -> Array:
+    """Generalised advantage estimation with turns as actions: what a turn's tokens earned is one reward, the value at
+    its first token that of the state it began in, and all its tokens get its advantage. ``last_n`` is true at the last
+    token of each turn."""
+    start, turn_n = _turns(last_n)
+    reward_K = np.bincount(turn_n, _finite(reward_n), minlength=len(start))
+    value_K = np.asarray(value_n, np.float64)[start]
+    written = np.ones(len(start), bool)
+    return gae(reward_K, value_K, written, gamma=gamma, lam=lam, bootstrap=bootstrap)[turn_n]
+
+
+def bilevel_gae(
+    reward_n: ArrayLike, value_n: ArrayLike, last_n: ArrayLike, *, gamma: float, lam: float, bootstrap: float = 0.0
+) -> Array:
+    """Advantages of turns first, from the values at their last tokens, and then of the tokens within each, on from its
+    last one, where nothing is discounted (RAGEN's second version, VAGEN, arXiv:2510.16907). ``last_n`` is as above."""
+    reward_n, value_n = _finite(reward_n), np.asarray(value_n, np.float64)
+    advantage_n, value_next, advantage_next = np.zeros_like(reward_n), bootstrap, 0.0
+    for t in range(len(reward_n) - 1, -1, -1):
+        if last_n[t]:  # type: ignore[index]
+            delta = reward_n[t] + gamma * value_next - value_n[t]
+            advantage_next = advantage_n[t] = delta + gamma * lam * advantage_next
+            value_next, follows = value_n[t], advantage_next
+        else:
+            follows = advantage_n[t] = reward_n[t] + value_n[t + 1] - value_n[t] + lam * follows
+    return advantage_n
+
+
+def _turns(last_n: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each turn begins, and which turn each token is of."""
+    last_n = np.asarray(last_n, bool)
+    assert last_n.size == 0 or last_n[-1], "the last token ends a turn"
+    turn_n = np.concatenate([[0], np.cumsum(last_n)[:-1]]).astype(np.int64)
+    return np.flatnonzero(np.diff(turn_n, prepend=-1)), turn_n
+
+
 def implicit(
     reward_Sn: Sequence[ArrayLike], outcome_S: ArrayLike, group_S: ArrayLike, *, gamma: float = 1.0
 ) -> list[Array]:

@@ -68,6 +68,7 @@ def samples(groups: Sequence[Group]) -> list[Sample]:
                         stop=trajectory.stop,
                         recorded=not any(turn.logp for turn in run),
                         baseline=group.baseline,
+                        state_keys=tuple(turn.state_key for turn in run if turn.completion),
                         dense=dense_T,
                         steps=_steps(run[-1], score, len(ids)) if run is runs[-1] and score.steps else None,
                         temperature=run[0].temperature,

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Env(Protocol):
-    """One episode. Single use: made, played, dropped. What it counts stands in an attribute ``counts``, by name, where
-    it has one."""
+    """One episode. Single use: made, played, dropped. Where it has an attribute ``counts``, that is what it counts, by
+    name; one ``state_key``, that names the state that the model is to act in next."""
 
     def start(self) -> tuple[Message, ...]: ...
 

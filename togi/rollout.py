@@ -232,6 +232,7 @@ class Episodes:
             return
         assert episode.env is not None
         try:
+            turn = replace(turn, state_key=str(getattr(episode.env, "state_key", "")))
             replies, reward, done = episode.env.step(Message(role="assistant", content=turn.text))
         except Exception as problem:
             episode.turns.append(turn)

@@ -104,7 +104,8 @@ class Turn:
     what the chat template itself began the turn with (``<think>``), which stands in ``prompt``. ``logp`` has one
     log-probability for each completion token, of the distribution really sampled from; for recorded text it is empty.
     ``temperature`` is the one sampled at. ``replies`` are the messages the environment answered with, ``version``
-    counts the weight updates the sampling weights had seen.
+    counts the weight updates the sampling weights had seen. ``state_key`` names the state that the turn was taken in,
+    where its environment names states.
     """
 
     prompt: Ids
@@ -116,6 +117,7 @@ class Turn:
     replies: tuple[Message, ...] = ()
     reward: float = 0.0
     version: int = 0
+    state_key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,8 +196,9 @@ class Sample:
     within the group: two samples of one trajectory (a history that was rewritten between turns) carry both numbers.
     ``recorded`` is true for answers that were not sampled. ``value`` is a critic's estimate before each token and
     ``end_value`` the one after the last, both from ``Policy.annotate``; ``returns`` is what the critic learns.
-    ``baseline`` is the group's. ``steps`` holds what a step was found worth at its last token, and nan elsewhere;
-    ``implicit_logp`` is the log-probability under the model that implicit rewards are read from.
+    ``baseline`` is the group's. ``state_keys`` has that of each turn with a trained token. ``steps`` holds what a step
+    was found worth at its last token, and nan elsewhere; ``implicit_logp`` is the log-probability under the model that
+    implicit rewards are read from.
     """
 
     ids: NDArray[np.int64]
@@ -208,6 +211,7 @@ class Sample:
     stop: Stop
     recorded: bool = False
     baseline: float | None = None
+    state_keys: tuple[str, ...] = ()
     dense: FloatArray | None = None
     steps: FloatArray | None = None
     old_logp: FloatArray | None = None

@@ -11,8 +11,10 @@ from togi.algorithms.policy_gradient.base import AVERAGES, ConstantLength, Polic
 from togi.algorithms.policy_gradient.dapo import DAPO
 from togi.algorithms.policy_gradient.dr_grpo import DR_GRPO
 from togi.algorithms.policy_gradient.entropy_minimisation import EntropyMinimisation
+from togi.algorithms.policy_gradient.gigpo import GiGPO
 from togi.algorithms.policy_gradient.grpo import BASELINES, GRPO
 from togi.algorithms.policy_gradient.lite_ppo import LITE_PPO
+from togi.algorithms.policy_gradient.mt_grpo import MTGRPO
 from togi.algorithms.policy_gradient.nash_md import NashMD
 from togi.algorithms.policy_gradient.pass_at_k import PASS_AT_K_TRAINING, PassAtK
 from togi.algorithms.policy_gradient.ppo import PPO, REINFORCE_BASELINE
@@ -75,6 +77,7 @@ __all__ = [
     "KTO",
     "LDDPO",
     "LITE_PPO",
+    "MTGRPO",
     "NCA",
     "ONLINE_DPO",
     "ORPO",
@@ -97,6 +100,7 @@ __all__ = [
     "EXOReward",
     "EntropyMinimisation",
     "GenRM",
+    "GiGPO",
     "InfoNCA",
     "Listwise",
     "NashMD",

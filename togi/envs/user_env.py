@@ -94,6 +94,13 @@ class _Checked(Env):
         except (AttributeError, TypeError, ValueError):
             raise ValueError(f"{self._use}.counts is {given!r:.200}; wanted numbers by name") from None
 
+    @property
+    def state_key(self) -> str:
+        given = getattr(self._env, "state_key", "")
+        if not isinstance(given, str | int | tuple):
+            raise ValueError(f"{self._use}.state_key is {given!r:.200}; wanted a text, a number or a tuple")
+        return str(given)
+
     def start(self) -> tuple[Message, ...]:
         with at_most(self._seconds):
             given = self._env.start()

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from togi.algorithms.policy_gradient.dapo import DAPO
 from togi.algorithms.policy_gradient.dr_grpo import DR_GRPO
 from togi.algorithms.policy_gradient.entropy_minimisation import EntropyMinimisation
+from togi.algorithms.policy_gradient.gigpo import GiGPO
 from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.algorithms.policy_gradient.lite_ppo import LITE_PPO
+from togi.algorithms.policy_gradient.mt_grpo import MTGRPO
 from togi.algorithms.policy_gradient.nash_md import NashMD
 from togi.algorithms.policy_gradient.pass_at_k import PASS_AT_K_TRAINING, PassAtK
 from togi.algorithms.policy_gradient.ppo import PPO, REINFORCE_BASELINE
@@ -26,6 +28,8 @@ POLICY_GRADIENT: Mapping[str, Algorithm] = {
     "reinforce_pp": ReinforcePP(),
     "reinforce_pp_baseline": REINFORCE_PP_BASELINE,
     "lite_ppo": LITE_PPO,
+    "gigpo": GiGPO(),
+    "mt_grpo": MTGRPO(),
     "pass_at_k": PassAtK(),
     "pass_at_k_training": PASS_AT_K_TRAINING,
     "rlpr": RLPR(),

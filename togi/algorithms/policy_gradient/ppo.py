@@ -20,8 +20,19 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from togi import losses
-from togi.advantages import Array, Average, gae, kl_coefficient, sequence_sum, token_mean, whiten
+from togi.advantages import (
+    Array,
+    Average,
+    bilevel_gae,
+    gae,
+    kl_coefficient,
+    sequence_sum,
+    token_mean,
+    turn_gae,
+    whiten,
+)
 from togi.algorithms.policy_gradient.base import Clipped, along, before_update, mean, spread
+from togi.algorithms.policy_gradient.turns_of_attempts import held_over_turns, last_of_turns
 from togi.batch import Attempts, trajectories
 from togi.protocols import Sampler
 from togi.samplers import Groups
@@ -37,9 +48,10 @@ class PPO(Clipped):
 
     ``kl`` is the coefficient of the KL; with ``kl_target`` (6 nats a sequence in 1909.08593) it is only where the
     coefficient starts, which then follows the KL over some ``kl_horizon`` attempts. ``gamma`` and ``lam`` are those of
-    the advantage estimate; ``whiten`` standardises it over the tokens of the step. ``value_coef`` weighs the critic's
-    loss, ``value_clip`` holds its value within that distance of the old one. ``critic`` is a head on the policy's own
-    layers (``shared``: half the memory), or a model beside it.
+    the advantage estimate, whose ``actions`` are tokens, the whole turns of an episode, or both: turns first, which
+    ``gamma`` then discounts, and after them the tokens within each. ``whiten`` standardises it over the tokens of the
+    step. ``value_coef`` weighs the critic's loss, ``value_clip`` holds its value within that distance of the old one.
+    ``critic`` is a head on the policy's own layers (``shared``: half the memory), or a model beside it.
 
     ``score_clip`` bounds the score itself, not what is left of it after the KL; ``missing_eos_penalty`` is taken off
     the score of an answer that was cut off. What such an answer's last state is worth: nothing (``truncation`` "end",
@@ -56,6 +68,7 @@ class PPO(Clipped):
     kl_place: Literal["loss", "reward"] = "reward"
     kl_target: float | None = None
     kl_horizon: int = 10_000
+    actions: Literal["tokens", "turns", "both"] = "tokens"
     gamma: float = 1.0
     lam: float = 0.95
     whiten: bool = True
@@ -124,11 +137,18 @@ class PPO(Clipped):
             value_n = np.concatenate([value_bn[b] for b in parts])
             goes_on = self.truncation == "bootstrap" and attempts.truncated_S[attempts.index[parts[-1]]]
             ahead = samples[parts[-1]].end_value if goes_on else 0.0
-            written = np.ones(len(reward_n), bool)
-            return gae(reward_n, value_n, written, gamma=self.gamma, lam=self.lam, bootstrap=ahead)
+            if self.actions == "tokens":
+                written = np.ones(len(reward_n), bool)
+                return gae(reward_n, value_n, written, gamma=self.gamma, lam=self.lam, bootstrap=ahead)
+            last_n = np.concatenate([last_of_turns(samples[b]) for b in parts])
+            of_turns = turn_gae if self.actions == "turns" else bilevel_gae
+            return of_turns(reward_n, value_n, last_n, gamma=self.gamma, lam=self.lam, bootstrap=ahead)
 
         advantage_bn = along(self.token_rewards(samples, attempts, self._scores(attempts)), attempts, estimated)
-        return_bn = [advantage + value for advantage, value in zip(advantage_bn, value_bn, strict=True)]
+        return_bn = [
+            advantage + (held_over_turns(value, sample) if self.actions == "turns" else value)
+            for advantage, value, sample in zip(advantage_bn, value_bn, samples, strict=True)
+        ]
         kept_b = [bool(kept_S[row]) for row in attempts.index]
         if self.whiten:
             advantage_bn = _white(advantage_bn, kept_b)
