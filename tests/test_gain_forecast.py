@@ -26,7 +26,7 @@ def test_a_curve_that_bends_is_found_out() -> None:
     assert early.came == pytest.approx(0.05)
     assert not early.held
     words = forecast_sentence(forecast(AMOUNTS, LINES, at=32000), [early, in_hindsight(AMOUNTS, LINES)])
-    assert words.startswith("At 32000 tasks a gain of +16.2 to +21.1 points is expected, if it goes on as before.")
+    assert words.startswith("At 32,000 tasks a gain of +16.2 to +21.1 points is expected, if it goes on as before.")
     assert "Of 2 earlier such forecasts, 1 held; they were off by 2.3 points on average." in words
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 
-from togi.experiment.expected_cost import PHASES, STARTING, Expected, Forecast
+from togi.experiment.expected_cost import GRADING, PHASES, STARTING, Expected, Forecast
 from togi.experiment.job_cost import JobCost, together
 from togi.experiment.ledger import Ended
 
@@ -23,6 +23,7 @@ LOGGED = {
     STARTING: STARTING,
 }
 """Phases of a step that are phases here; all others are learning."""
+SMALL = 5.0
 ALIKE = 1.15  # times as fast: a probe of milliseconds tells no better
 
 
@@ -62,10 +63,11 @@ def account(costs: Mapping[str, JobCost], ended: Mapping[str, Ended], forecast: 
     starts = sum(ended[name].started for name in done)
     phases = []
     for name, took in seconds.items():
-        own = expected.get(name)
-        why = ""
-        if own is not None:
-            why = _starting(took, starts) if name == STARTING else _why(took, tokens.get(name), own)
+        own, why = expected.get(name), ""
+        if name == GRADING and own is not None:
+            own, why = None, "graders are not tried beforehand"
+        elif own is not None:
+            why = _starting(took, starts) if name == STARTING else _why(took, tokens[name], own)
         phases.append(Phase(name=name, seconds=took, expected=own, tokens=tokens.get(name), why=why))
     return Account(phases=tuple(phases), why=tuple(_told(done, ended, forecast, known)))
 
@@ -86,10 +88,8 @@ def _told(done: Sequence[str], ended: Mapping[str, Ended], forecast: Forecast | 
         yield f"{jobs} started more than once: the steps that a kill lost count as starting."
 
 
-def _why(took: float, tokens: int | None, expected: Expected) -> str:
+def _why(took: float, tokens: int, expected: Expected) -> str:
     """How the tokens and the machine's speed explain the seconds."""
-    if tokens is None or not expected.seconds[1] or not expected.tokens[1]:
-        return "not forecast" if took >= 0.05 else ""
     low, high = expected.tokens
     if isclose(low, high, rel_tol=0.01):
         length = f"{tokens:,} tokens, {low:,.0f} forecast"
@@ -100,7 +100,8 @@ def _why(took: float, tokens: int | None, expected: Expected) -> str:
         return length
     times = took / at
     if times > ALIKE:
-        return f"{length}; each took {times:.1f} times as long as the probe of the machine says"
+        small = ", as with a small model, whose time is no arithmetic" if times > SMALL else ""
+        return f"{length}; each took {times:.1f} times as long as the probe of the machine says{small}"
     if times < 1 / ALIKE:
         return f"{length}; each took 1/{1 / times:.1f} of the time that the probe of the machine says"
     return f"{length}, at the speed that the probe of the machine says"

@@ -14,8 +14,8 @@ from typing import Any
 from togi.evidence.before.cost_estimate import NONE, Range, added
 
 FORECAST = "forecast.json"
-STARTING = "starting"
-PHASES = ("sampling", "grading", "learning", "evaluating", STARTING)
+GRADING, STARTING = "grading", "starting"
+PHASES = ("sampling", GRADING, "learning", "evaluating", STARTING)
 
 
 @dataclass(frozen=True, kw_only=True)

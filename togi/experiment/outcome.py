@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from togi.evidence.experiment.claim_sentences import Scale
 from togi.evidence.experiment.sharper_or_abler import Ability, sharper_or_abler
 from togi.evidence.experiment.verdict import ArmVerdict, Verdict, verdict
 from togi.evidence.read_run import RunData, read_run
@@ -268,6 +269,10 @@ def _beginnings(folder: Path, ended: Mapping[str, Ended]) -> Iterator[Beginning]
     for path in sorted((folder / SHARED).glob("*")):
         place = f"{SHARED}/{path.name}"
         yield Beginning(place=place, takers=sources.count(path.name), cost=job_cost(path, ended.get(place)))
+
+
+def scale_of(outcome: Outcome) -> Scale:
+    return Scale(bounds=SHARES if outcome.plan["measure"].startswith("pass@") else None)
 
 
 def ability_of(outcome: Outcome) -> dict[str, Ability]:

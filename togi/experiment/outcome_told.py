@@ -15,13 +15,14 @@ from togi.evidence.before.cost_estimate import added
 from togi.evidence.experiment.claim_sentences import Scale
 from togi.evidence.experiment.compare_arms import Compared
 from togi.experiment.job_cost import JobCost
-from togi.experiment.outcome import SHARES, Outcome
+from togi.experiment.more_tasks import more_tasks
+from togi.experiment.outcome import SHARES, Outcome, scale_of
 from togi.experiment.outcome_cost import account_of, cost_of, cost_of_all, energy_told, money_of, saved_seconds
 from togi.experiment.plan_told import span
 from togi.harmless_text import visible
 from togi.run import BASE
 from togi.short_values import duration
-from togi.statistics import Interval, over_seeds
+from togi.statistics import Interval, over_seeds, within_shares
 
 HEADS = ("seeds", "{measure}", "against {against}", "claim", "tokens a task")
 COSTS = ("tokens", "time", "memory", "energy", "cost")
@@ -78,6 +79,8 @@ def spent(outcome: Outcome) -> list[str]:
         if phase.expected is not None and (phase.seconds >= 0.05 or phase.expected.seconds[1] >= 0.05):
             why = f" ({phase.why})" if phase.why else ""
             said.append(f"{phase.name}: {duration(phase.seconds)}, {span(phase.expected.seconds)} forecast{why}.")
+        elif phase.why and phase.seconds >= 0.05:
+            said.append(f"{phase.name}: {duration(phase.seconds)} ({phase.why}).")
     if told := energy_told(outcome):
         said.append(f"Energy {told}." if cost.joules is None else f"Energy: {energy(cost)}, {told}.")
     if (price := money_of(outcome, cost)) is not None:
@@ -150,7 +153,8 @@ def _choice(outcome: Outcome, arm: str) -> str:
 def shown(found: Interval, scale: Scale) -> str:
     """A score with its interval."""
     shares = scale.bounds == SHARES
-    point, *bounds = (f"{100 * each:.1f}" if shares else f"{each:.3f}" for each in (found.point, found.low, found.high))
+    held = within_shares(found) if shares else found
+    point, *bounds = (f"{100 * each:.1f}" if shares else f"{each:.3f}" for each in (held.point, held.low, held.high))
     unit = "%" if shares else ""
     return f"{point}{unit} ({' to '.join(bounds)})" if math.isfinite(found.low) else f"{point}{unit} (no interval)"
 
@@ -173,10 +177,6 @@ def cost_cells(outcome: Outcome, cost: JobCost) -> list[str]:
         "cost": NONE if price is None else price.total_told,
     }
     return [cells[head] for head in cost_heads(outcome)]
-
-
-def scale_of(outcome: Outcome) -> Scale:
-    return Scale(bounds=SHARES if outcome.plan["measure"].startswith("pass@") else None)
 
 
 def _mean(outcome: Outcome, name: str, scale: Scale) -> str:
@@ -217,5 +217,6 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(table)
     for name, what in about(outcome):
         console.print(Text(visible(f"{name}: {what}"), style="dim"))
-    for line in [*caveats(outcome), *shared(outcome), *spent(outcome)]:
+    more = [f"{name}: {line}" for name, line in more_tasks(outcome).items()]
+    for line in [*caveats(outcome), *more, *shared(outcome), *spent(outcome)]:
         console.print(Text(visible(line), style="dim"))

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from togi.evidence.experiment.compare_arms import Compared
-from togi.experiment.outcome import SHARES, Cell, Outcome, ability_of, read_outcome
+from togi.experiment.more_tasks import more_tasks
+from togi.experiment.outcome import SHARES, Cell, Outcome, ability_of, read_outcome, scale_of
 from togi.experiment.outcome_cost import account_of, cost_of_all, energy_told, money_of
 from togi.experiment.outcome_told import (
     NONE,
@@ -24,7 +25,6 @@ from togi.experiment.outcome_told import (
     energy,
     heads,
     rows,
-    scale_of,
     shared,
 )
 from togi.experiment.plan_told import span
@@ -83,6 +83,7 @@ def page(outcome: Outcome) -> str:
             "measure": text(plan["measure"]),
             "differences": differences(outcome, tints),
             "abilities": abilities(outcome),
+            "more": [(text(name), line) for name, line in more_tasks(outcome).items()],
             "heads": heads(outcome),
             "rows": [(text(name), cells) for name, cells in rows(outcome)],
             "about": [(text(name), text(what)) for name, what in about(outcome)],
@@ -330,5 +331,5 @@ def phases(outcome: Outcome) -> list[tuple[str, list[str]]]:
             [NONE if phase.expected is None else span(phase.expected.seconds), duration(phase.seconds), phase.why],
         )
         for phase in found
-        if phase.seconds or phase.expected is not None
+        if phase.seconds >= 0.05 or phase.expected is not None
     ]

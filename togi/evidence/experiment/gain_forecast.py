@@ -18,6 +18,7 @@ from togi.evidence.experiment.claim_sentences import Scale
 from togi.statistics import Interval, over_seeds
 from togi.statistics.resampling import checked_table
 
+SCALE = Scale()
 FEWEST = 3
 """Amounts that a line needs before its course says anything."""
 
@@ -58,20 +59,28 @@ def in_hindsight(amounts: Sequence[float], gains: ArrayLike, *, level: float = 0
     return Forecast(at=early.at, gain=early.gain, came=float(table[:, -1].mean()))
 
 
-def forecast_sentence(made: Forecast, earlier: Sequence[Forecast], *, what: str = "tasks") -> str:
-    """The forecast with how such forecasts did before."""
-    scale, gain = Scale(), made.gain
+def forecast_sentence(
+    made: Forecast,
+    earlier: Sequence[Forecast],
+    *,
+    what: str = "tasks",
+    scale: Scale = SCALE,
+    room: float | None = None,
+) -> str:
+    """The forecast with how such forecasts did before. ``room`` is the most that can be gained, where that is known."""
+    gain, at = made.gain, f"{made.at:,.10g} {what}"
     if not isfinite(gain.low):
-        return f"At {made.at:g} {what} a gain of {scale.size(gain.point)} is on the line, but one seed has no interval."
-    low, high = scale.size(gain.low).removesuffix(" points"), scale.size(gain.high)
+        return f"At {at} a gain of {scale.size(gain.point)} is on the line, but one seed has no interval."
+    if room is not None and gain.low >= room:
+        expected = f"At {at} the line leads beyond the {scale.size(room)} that can be gained, so it will bend"
+    else:
+        top = gain.high if room is None else min(gain.high, room)
+        low, high = scale.size(gain.low).removesuffix(" points"), scale.size(top)
+        expected = f"At {at} a gain of {low} to {high} is expected, if it goes on as before"
     told = [one for one in earlier if one.came is not None and isfinite(one.gain.low)]
     if not told:
-        after = "No earlier run shows whether such forecasts hold."
-    else:
-        off = float(np.mean([abs(one.gain.point - one.came) for one in told if one.came is not None]))
-        held = sum(one.held for one in told)
-        after = (
-            f"Of {len(told)} earlier such forecast{'s' if len(told) != 1 else ''}, {held} held; they were off by "
-            f"{scale.size(off, signed=False)} on average."
-        )
-    return f"At {made.at:g} {what} a gain of {low} to {high} is expected, if it goes on as before. {after}"
+        return f"{expected}. No earlier run shows whether such forecasts hold."
+    off = float(np.mean([abs(one.gain.point - one.came) for one in told if one.came is not None]))
+    held = sum(one.held for one in told)
+    forecasts = f"{len(told)} earlier such forecast{'s' if len(told) != 1 else ''}"
+    return f"{expected}. Of {forecasts}, {held} held; they were off by {scale.size(off, signed=False)} on average."
