@@ -54,9 +54,9 @@ def milliseconds(tier: Tier, workers: int, asked: list[Task]) -> tuple[float, in
 def calls(tier: Tier, *, fresh: bool, times: int = 200) -> float:
     """Calls a second of one worker."""
     with Pool(workers=1, tier=tier) as pool:
-        pool.call("togi.rewards.graders.marks:answer_text", GRADED, fresh=fresh)
+        pool.call("togi.graders.marks:answer_text", GRADED, fresh=fresh)
         start = time.perf_counter()
-        pool.call_many("togi.rewards.graders.marks:answer_text", [GRADED] * times, fresh=fresh)
+        pool.call_many("togi.graders.marks:answer_text", [GRADED] * times, fresh=fresh)
         return times / (time.perf_counter() - start)
 
 

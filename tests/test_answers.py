@@ -14,9 +14,7 @@ import sentence_answers
 from hypothesis import given, settings, strategies as st
 
 from togi import rewards
-from togi.recipe import combinations as check
-from togi.rewards import form, gate
-from togi.rewards.graders import (
+from togi.graders import (
     choice as grade_choice,
     mathematics as grade_math,
     number as grade_number,
@@ -24,7 +22,9 @@ from togi.rewards.graders import (
     sets as grade_sets,
     texts as grade_text,
 )
-from togi.rewards.graders.marks import UNPARSED, Mark
+from togi.graders.marks import UNPARSED, Mark
+from togi.recipe import combinations as check
+from togi.rewards import form, gate
 from togi.sandbox.workers.worker_call import TooLong
 from togi.types import Task
 

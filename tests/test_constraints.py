@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from togi.graders.constraints import CHECKS
 from togi.rewards import exact, follows, gate
 from togi.rewards.algebra import Composable
-from togi.rewards.graders.constraints import CHECKS
 from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Score, Task, Trajectory, Turn
 

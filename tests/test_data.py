@@ -26,7 +26,7 @@ from togi.data import (
     row_values as values,
     stream,
 )
-from togi.rewards.graders.reasoning_gym_scorer import LIBRARY
+from togi.graders.reasoning_gym_scorer import LIBRARY
 from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task
 
@@ -353,7 +353,7 @@ def test_a_question_that_hangs_on_string_hashes_is_the_same_where_it_is_scored(n
     with Pool(workers=1, tier="process") as pool:
         for task in tasks:
             arguments = {"origin": task.info["reasoning_gym"], "question": task.info["question"], "tag": "answer"}
-            grader = "togi.rewards.graders.reasoning_gym_scorer:score"
+            grader = "togi.graders.reasoning_gym_scorer:score"
             mark = pool.call(grader, {**arguments, "text": task.answer, "marker": "", "partial": False}, LIBRARY).value
             assert "bad_gold" not in mark
 

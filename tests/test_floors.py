@@ -34,6 +34,7 @@ FLOORS = {
     "sandbox": 2,
     "tools": 3,
     "envs": 3,
+    "graders": 3,
     "rewards": 3,
     "rollout": 3,
     "samplers": 3,
@@ -124,7 +125,7 @@ FOLDERS = {
     "evidence": ("findings", "during", "after", "redteam", "before", "read_run", "experiment"),
     "sandbox": ("box", "codec", "confine", "tiers", "workers", "jails_in_use"),
     "algorithms": ("policy_gradient", "preference", "scorers"),
-    "rewards": ("algebra", "blame", "graders", "verifiers", "expression"),
+    "rewards": ("algebra", "blame", "verifiers", "expression"),
 }
 """Inside a folder: each of these imports only what stands before it."""
 

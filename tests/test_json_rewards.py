@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from togi.graders.texts import parse_json
 from togi.rewards import Composable, exact, field, fields, json_schema, matches, number, parse_reward, set_of
-from togi.rewards.graders.texts import parse_json
 from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Score, Task, Trajectory, Turn
 

@@ -15,11 +15,11 @@ from togi.algorithms import DPO, GRPO
 from togi.batch import samples
 from togi.evidence.after.evaluation_summary import summary
 from togi.evidence.after.play_evaluation import from_groups
+from togi.graders.marks import is_mark
 from togi.records import reward_metrics, rollout_rows
 from togi.rewards import Composable, clip, gate, python, scorer
 from togi.rewards.algebra import Leaf
 from togi.rewards.blame import graded
-from togi.rewards.graders.marks import is_mark
 from togi.rewards.verifiers import Verifier, list_of, matches, number
 from togi.rollout import score
 from togi.samplers import Dynamic, Rejection

@@ -137,6 +137,8 @@ def listed():
     return sorted(os.listdir("."))
 def modules():
     return sorted(sys.modules)
+def own(task, completion):
+    return 1.0
 SEEN = []
 def recall(key):
     seen = list(SEEN)
@@ -447,14 +449,31 @@ def test_a_hundred_hangs_in_a_row_leave_the_pool_full(graders: str, tier: Tier) 
     hang_many(100, offered(tier), graders)
 
 
-def test_a_worker_starts_without_heavy_libraries(graders: str) -> None:
-    with Pool(workers=1, seconds=5) as pool:
-        marks = pool.call(
-            "togi.rewards.graders.marks:form", {"text": "", "think": "think", "answer": "", "min_think": 1}
-        )
-        assert marks.status == "ok"
+FORM = {"text": "", "think": "think", "answer": "", "min_think": 1}
+NUMBER = {"text": "42", "gold": "42", "tag": "", "marker": "", "tolerance": 0.0, "percent": "drop"}
+
+
+@pytest.mark.parametrize(
+    ("grader", "arguments", "wanted"),
+    [
+        ("togi.graders.marks:form", FORM, {"marks"}),
+        ("togi.graders.number:number", NUMBER, {"marks", "number", "lexemes"}),
+        ("togi.graders.call_user_function:signature", {"name": "own"}, {"call_user_function"}),
+    ],
+)
+def test_a_worker_loads_what_its_grader_needs_and_no_more(
+    graders: str, grader: str, arguments: dict[str, object], wanted: set[str]
+) -> None:
+    functions = {"function": f"{graders}:own"} if "name" in arguments else {}
+    with Pool(workers=1, seconds=5, tier="process") as pool:
+        verdict = pool.call(grader, arguments, functions)
         loaded = set(pool.call(f"{graders}:modules", {}).value)
-    assert not loaded & {"torch", "transformers", "pydantic", "rich", "sympy"}
+    assert verdict.status == "ok", verdict.note
+    ours = {name.split(".")[1] for name in loaded if name.startswith("togi.")}
+    assert ours <= {"find_function", "graders", "sandbox", "types", "unicode_words"}
+    assert {f"togi.graders.{name}" for name in wanted} <= loaded
+    assert len([name for name in loaded if name.startswith("togi.graders.")]) < 12
+    assert not loaded & {"torch", "transformers", "pydantic", "rich", "sympy", "numpy", "asyncio"}
 
 
 def test_a_jailed_worker_reads_and_writes_what_it_must(jailed: Pool, graders: str, tmp_path: Path) -> None:

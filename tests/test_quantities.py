@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from togi.graders.quantity import parse_quantity
+from togi.graders.sets import parse_intervals, parse_items
 from togi.rewards import bag_of, interval, list_of, number, quantity, set_of
-from togi.rewards.graders.quantity import parse_quantity
-from togi.rewards.graders.sets import parse_intervals, parse_items
 from togi.rewards.verifiers import Verifier
 from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Score, Task, Trajectory, Turn

@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
+from togi.graders.constraints import CHECKS
 from togi.rewards import REWARDS
-from togi.rewards.graders.constraints import CHECKS
 from togi.rewards.verifiers.constraints import _problem
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -12,11 +12,11 @@ import pytest
 
 from togi import rewards
 from togi.data import ReasoningGym, load_tasks
+from togi.graders.choice import read_choice
+from togi.graders.marks import answer_text
+from togi.graders.number import parse_number
+from togi.graders.reasoning_gym_scorer import EXECUTING
 from togi.rewards import Composable, brevity, choice, concise, exact, form, gate, number, overlong, python, scorer
-from togi.rewards.graders.choice import read_choice
-from togi.rewards.graders.marks import answer_text
-from togi.rewards.graders.number import parse_number
-from togi.rewards.graders.reasoning_gym_scorer import EXECUTING
 from togi.sandbox.box import AnyTier
 from togi.sandbox.workers.pool import Pool, why_no_jail
 from togi.types import Message, Score, Task, Trajectory, Turn

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # workers that ask a user's function make its task, and need neither
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 Ids = tuple[int, ...]
-FloatArray = NDArray[np.float32]
+FloatArray: TypeAlias = "NDArray[np.float32]"
 Role = Literal["system", "developer", "user", "assistant", "tool", "text"]
 Status = Literal["ok", "unparseable", "timeout", "error", "abstain"]
 Fault = Literal["time", "memory", "depth", "length", "construct", "empty", "error"]

@@ -61,7 +61,7 @@ class python(Leaf):
     def many(self, asked: Sequence[Asked]) -> list[list[Score]]:
         """All attempts at all tasks in one go, so that every worker has something to do."""
         told = self.pool.call(
-            "togi.rewards.graders.call_user_function:signature", {"name": self.name}, {"function": self.function}
+            "togi.graders.call_user_function:signature", {"name": self.name}, {"function": self.function}
         )
         tell(self.name, told.output)
         if told.status != "ok":
@@ -177,9 +177,7 @@ class _Asking:
         calls = [shared | {"questions": [each.plain() for each in part]} for part in parts]
         found: list[_Answer] = []
         given = {"function": self.own.function}
-        verdicts = self.own.pool.call_many(
-            "togi.rewards.graders.call_user_function:ask", calls, given, fresh=self.own.fresh
-        )
+        verdicts = self.own.pool.call_many("togi.graders.call_user_function:ask", calls, given, fresh=self.own.fresh)
         for part, verdict in zip(parts, verdicts, strict=True):
             tell(self.own.name, verdict.output)
             if verdict.status == "ok" and not _are_replies(verdict.value, len(part)):

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from togi.rewards.graders.marks import answer_text
+from togi.graders.marks import answer_text
 
 Lean = Literal["right", "wrong", "torn"]
 FEWEST = 4

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from togi.evidence.redteam.ask_reward import Grading
+from togi.graders.number import parse_number
 from togi.protocols import Reward
 from togi.rewards.algebra import leaves_of
 from togi.rewards.code import code
-from togi.rewards.graders.number import parse_number
 from togi.rewards.verifiers import Verifier, first_answer, form
 from togi.types import Task
 

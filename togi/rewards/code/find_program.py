@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from togi.rewards.graders.marks import answer_text
+from togi.graders.marks import answer_text
 
 FENCE = "```"
 PYTHON = ("python", "python3", "py")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from togi.rewards.graders import mathematics as grade_math, reasoning_gym_scorer as grade_gym, texts as grade_text
-from togi.rewards.graders.answer_place import boxes
-from togi.rewards.graders.marks import answer_text
+from togi.graders import mathematics as grade_math, reasoning_gym_scorer as grade_gym, texts as grade_text
+from togi.graders.answer_place import boxes
+from togi.graders.marks import answer_text
 from togi.rewards.verifiers.base import Answer, Verifier, need
 from togi.types import Task
 
@@ -41,7 +41,7 @@ class number(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.number:number"
+        return "togi.graders.number:number"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {**self.place(task), "tolerance": self.tolerance, "percent": self.percent}
@@ -62,7 +62,7 @@ class choice(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.choice:choice"
+        return "togi.graders.choice:choice"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {**self.place(task), "options": self.options}
@@ -83,7 +83,7 @@ class exact(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.texts:exact"
+        return "togi.graders.texts:exact"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {**self.place(task), "case": self.case}
@@ -120,7 +120,7 @@ class math(Verifier):
 
     @property
     def grader(self) -> str:
-        return f"togi.rewards.graders.mathematics:{'mathematics' if self.strict else 'permissive'}"
+        return f"togi.graders.mathematics:{'mathematics' if self.strict else 'permissive'}"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {"gold": task.answer}
@@ -160,7 +160,7 @@ class form(Verifier):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.marks:form"
+        return "togi.graders.marks:form"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {"think": self.think, "answer": self.answer, "min_think": self.min_think}
@@ -187,7 +187,7 @@ class scorer(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.reasoning_gym_scorer:score"
+        return "togi.graders.reasoning_gym_scorer:score"
 
     @property
     def runs_answers(self) -> bool:

@@ -19,11 +19,11 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from togi.extras import lacking
+from togi.graders.answer_place import place_of
+from togi.graders.marks import gold_text, is_mark
 from togi.protocols import Asked
 from togi.rewards.algebra import LEAST, Leaf
 from togi.rewards.blame import Graded, failed, graded
-from togi.rewards.graders.answer_place import place_of
-from togi.rewards.graders.marks import gold_text, is_mark
 from togi.sandbox.workers.pool import Pool, shared_pool
 from togi.sandbox.workers.worker_call import TooLong
 from togi.types import Score, Task, Trajectory

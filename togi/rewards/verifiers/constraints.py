@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from togi.rewards.graders.constraints import CHECKS
-from togi.rewards.graders.marks import answer_text
+from togi.graders.constraints import CHECKS
+from togi.graders.marks import answer_text
 from togi.rewards.verifiers.base import Verifier
 from togi.types import Task
 from togi.unicode_words import SCRIPTS, script
@@ -43,7 +43,7 @@ class follows(Verifier):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.constraints:follows"
+        return "togi.graders.constraints:follows"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         constraints = task.info.get(self.column)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from togi.rewards.graders import quantity as grade_quantity
+from togi.graders import quantity as grade_quantity
 from togi.rewards.verifiers.base import Answer, need
 from togi.types import Task
 
@@ -42,7 +42,7 @@ class quantity(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.quantity:quantity"
+        return "togi.graders.quantity:quantity"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {**self.place(task), "tolerance": self.tolerance, "percent": self.percent}
@@ -61,7 +61,7 @@ class interval(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.sets:interval"
+        return "togi.graders.sets:interval"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return self.place(task)
@@ -90,7 +90,7 @@ class Items(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.sets:items"
+        return "togi.graders.sets:items"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         order = type(self).__name__.removesuffix("_of")

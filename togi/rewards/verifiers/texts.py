@@ -9,9 +9,9 @@ from dataclasses import dataclass, field as dataclass_field, replace
 from pathlib import Path
 from typing import Any
 
+from togi.graders import texts as grade_text
 from togi.rewards.algebra import LEAST, Composable, Leaf, Surroundings, combine
 from togi.rewards.blame import failed, graded
-from togi.rewards.graders import texts as grade_text
 from togi.rewards.verifiers.base import Answer, Verifier, completion_text, need
 from togi.sandbox.workers.pool import Pool, shared_pool
 from togi.types import Score, Task, Trajectory, Turn
@@ -39,7 +39,7 @@ class _Matches(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.texts:matches"
+        return "togi.graders.texts:matches"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         return {**self.place(task), "pattern": self.pattern}
@@ -79,7 +79,7 @@ class _Schema(Answer):
 
     @property
     def grader(self) -> str:
-        return "togi.rewards.graders.texts:schema"
+        return "togi.graders.texts:schema"
 
     def arguments(self, task: Task) -> Mapping[str, Any]:
         wanted = json.loads(self.schema) if self.schema else task.info.get(self.column)
@@ -141,7 +141,7 @@ class field(Leaf):
         place = {"tag": self.tag, "marker": self.marker, "key": self.key}
         calls = [{"text": completion_text(trajectory), **place} for trajectory in trajectories]
         controls = [{"text": "{}", **place}] * len(calls)
-        reader = "togi.rewards.graders.texts:object_fields"
+        reader = "togi.graders.texts:object_fields"
         read = graded(self.pool, reader, calls, controls, gives=lambda value: isinstance(value, dict))
         found = [each.verdict.value["field"] if each.verdict.status == "ok" else None for each in read]
         inner = replace(task, answer=task.answer[self.key])

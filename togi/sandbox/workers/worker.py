@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 from togi.find_function import resolve
 from togi.sandbox.confine.process_end import ending
+from togi.sandbox.confine.rights import become, conceal, libc
 from togi.sandbox.confine.scratch import empty
 from togi.sandbox.workers.worker_call import OUTPUT_LIMIT, Capped, failure, make, make_and_end
 
@@ -56,8 +57,6 @@ def set_limits(memory_mb: int, processes: int) -> None:
 def die_with_parent(parent: int) -> None:
     """Let the kernel kill this process when its parent is killed, even in the middle of a call (Linux)."""
     if sys.platform == "linux":
-        from togi.sandbox.confine.rights import libc
-
         libc.prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
@@ -237,8 +236,6 @@ def main() -> None:
     read_fd, write_fd, memory_mb, processes, user = (int(argument) for argument in sys.argv[1:6])
     die_with_parent(os.getppid())
     if sys.platform == "linux":
-        from togi.sandbox.confine.rights import become, conceal, libc
-
         libc.prctl(SUBREAPER, 1, 0, 0, 0)
         if user >= 0:
             become(user)

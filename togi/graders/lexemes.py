@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from togi.rewards.graders import answer_words
-from togi.rewards.graders.answer_words import Effect, listed, table
+from togi.graders import answer_words
+from togi.graders.answer_words import Effect, listed, table
 
 DEEPEST = 4  # fonts and boxes within each other that are taken away
 LONGEST = 400  # characters of a number; beyond, arithmetic on it would be the model's way to stall the grader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from togi.rewards.graders.lexemes import Lexeme, value
+from togi.graders.lexemes import Lexeme, value
 
 SIGNS = {"+": "+", "-": "-", "*": "*", "·": "*", "⋅": "*", "×": "*", "x": "*", r"\times": "*", r"\cdot": "*"}
 SIGNS |= {"/": "/", "÷": "/", ":": "/", r"\div": "/"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from togi.rewards.graders.answer_place import place_of
-from togi.rewards.graders.doubt import ANYWHERE, changed_before, harmless, named
-from togi.rewards.graders.lexemes import Lexeme, fold, lexemes
-from togi.rewards.graders.marks import UNPARSED, Mark
-from togi.rewards.graders.sentence import ends, stated
+from togi.graders.answer_place import place_of
+from togi.graders.doubt import ANYWHERE, changed_before, harmless, named
+from togi.graders.lexemes import Lexeme, fold, lexemes
+from togi.graders.marks import UNPARSED, Mark
+from togi.graders.sentence import ends, stated
 
 BRACKETS = {"(": ")", "[": "]", '"': '"', "“": "”", "'": "'", "「": "」", "【": "】"}
 QUIET = ("neutral", "copula")

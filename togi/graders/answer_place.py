@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from togi.rewards.graders.calculation import with_results
-from togi.rewards.graders.doubt import changed
-from togi.rewards.graders.lexemes import CROSSES, Lexeme, fold, lexemes
-from togi.rewards.graders.marks import answer_text
-from togi.rewards.graders.sentence import ends
+from togi.graders.calculation import with_results
+from togi.graders.doubt import changed
+from togi.graders.lexemes import CROSSES, Lexeme, fold, lexemes
+from togi.graders.marks import answer_text
+from togi.graders.sentence import ends
 from togi.sandbox.workers.worker_call import TooLong
 
 LONGEST = 10_000  # characters that are searched for an answer, and that may follow one

@@ -12,12 +12,12 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from togi.rewards.graders.answer_place import place_of
-from togi.rewards.graders.doubt import doubtful
-from togi.rewards.graders.lexemes import CURRENCY, fold, lexemes, plain, value
-from togi.rewards.graders.marks import UNPARSED, WRONG, Mark, gold_text
-from togi.rewards.graders.number import joined
-from togi.rewards.graders.unit_words import in_english
+from togi.graders.answer_place import place_of
+from togi.graders.doubt import doubtful
+from togi.graders.lexemes import CURRENCY, fold, lexemes, plain, value
+from togi.graders.marks import UNPARSED, WRONG, Mark, gold_text
+from togi.graders.number import joined
+from togi.graders.unit_words import in_english
 
 LIBRARY = {"registry": "pint:UnitRegistry"}  # imported before the clock of a call starts
 ATOM = r"(?:°?[^\W\d_]+|[°%‰])(?:(?:\^|\*\*)?-?\d)?"  # a unit's name and its power

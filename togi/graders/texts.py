@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from togi.rewards.graders.answer_place import place_of
-from togi.rewards.graders.marks import UNPARSED, Mark, answer_text, normal
+from togi.graders.answer_place import place_of
+from togi.graders.marks import UNPARSED, Mark, answer_text, normal
 
 SCHEMA = {  # what the grader of schemas is given: imported before the clock of a call starts
     "validator": "jsonschema:Draft202012Validator",

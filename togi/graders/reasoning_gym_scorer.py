@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from togi.rewards.graders.answer_place import place_of
-from togi.rewards.graders.marks import UNPARSED, Mark
+from togi.graders.answer_place import place_of
+from togi.graders.marks import UNPARSED, Mark
 
 LIBRARY = {"create": "reasoning_gym:create_dataset"}  # imported before the clock of a call starts
 EXECUTING = frozenset(

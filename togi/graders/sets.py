@@ -7,10 +7,10 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any, Literal
 
-from togi.rewards.graders.answer_place import place_of
-from togi.rewards.graders.lexemes import fold, lexemes, plain
-from togi.rewards.graders.marks import UNPARSED, Mark, gold_text, normal
-from togi.rewards.graders.number import parse_number
+from togi.graders.answer_place import place_of
+from togi.graders.lexemes import fold, lexemes, plain
+from togi.graders.marks import UNPARSED, Mark, gold_text, normal
+from togi.graders.number import parse_number
 
 Piece = tuple[Fraction | float, bool, Fraction | float, bool]
 """Low end, whether it belongs to the interval, high end, whether it does."""

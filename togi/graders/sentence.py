@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, takewhile
 
-from togi.rewards.graders import sentence_words
-from togi.rewards.graders.answer_words import listed
-from togi.rewards.graders.lexemes import UNITS, Lexeme
+from togi.graders import sentence_words
+from togi.graders.answer_words import listed
+from togi.graders.lexemes import UNITS, Lexeme
 
 
 def _all(languages: Mapping[str, str]) -> frozenset[str]:

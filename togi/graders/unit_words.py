@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from togi.rewards.graders.answer_words import listed
+from togi.graders.answer_words import listed
 
 UNITS: Mapping[str, str] = {
     "millimeter": "Millimeter, millimètre, millimètres, milímetro, milímetros, ミリメートル, 毫米",

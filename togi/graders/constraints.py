@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from togi import unicode_words
-from togi.rewards.graders.marks import UNPARSED, Mark, answer_text
-from togi.rewards.graders.texts import parse_json
+from togi.graders.marks import UNPARSED, Mark, answer_text
+from togi.graders.texts import parse_json
 
 Check = Callable[..., bool]
 ENDLESS = 10**9

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from togi.rewards.graders.answer_place import place_of
-from togi.rewards.graders.calculation import with_results
-from togi.rewards.graders.doubt import doubtful
-from togi.rewards.graders.lexemes import UNITS, Lexeme, fold, lexemes, value
-from togi.rewards.graders.marks import UNPARSED, WRONG, Mark, gold_text
+from togi.graders.answer_place import place_of
+from togi.graders.calculation import with_results
+from togi.graders.doubt import doubtful
+from togi.graders.lexemes import UNITS, Lexeme, fold, lexemes, value
+from togi.graders.marks import UNPARSED, WRONG, Mark, gold_text
 
 MOST = 10  # times that an answer may be said
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from togi.rewards.graders.lexemes import UNITS, Lexeme
-from togi.rewards.graders.sentence import SHORTENED, ends, stated
+from togi.graders.lexemes import UNITS, Lexeme
+from togi.graders.sentence import SHORTENED, ends, stated
 
 ANYWHERE = {"denial", "alternative", "hedge", "numeral", "unread"}
 BELONGING = {"sign", "scale", "operator", "bound", "percent"}

@@ -6,14 +6,13 @@ when that needs no arguments. It may be ``async``: what is asked together is the
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import math
 import numbers
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
@@ -49,7 +48,7 @@ def ask(
     _reached.clear()
     with _heard():
         if _is_async(function):
-            replies = _loop().run_until_complete(_together(function, name, put, questions, seconds * IN_TIME))
+            replies = _together(function, name, put, questions, seconds * IN_TIME)
         else:
             replies = [_reply(function, name, put, question) for question in questions]
     place = _reached[0] if _reached else ""
@@ -167,7 +166,9 @@ def _reply(function: Callable[..., Any], name: str, put: Put, question: Mapping[
     try:
         result, count = put(function, name, question)
         if inspect.isawaitable(result):
-            result = _loop().run_until_complete(_awaited(result))
+            from togi.graders import awaiting  # asyncio, which most functions need not wait for
+
+            result = awaiting.one(result)
         return {"values": _values(result, count, name)}
     except MemoryError:
         raise  # the worker that ran out of memory is not used again
@@ -175,38 +176,19 @@ def _reply(function: Callable[..., Any], name: str, put: Put, question: Mapping[
         return _failure(error)
 
 
-async def _together(
+def _together(
     function: Callable[..., Any], name: str, put: Put, questions: Sequence[Mapping[str, Any]], seconds: float
 ) -> list[Reply]:
     """Await all questions at once; one that is late or raises costs its neighbours nothing."""
+    from togi.graders import awaiting
 
-    async def one(question: Mapping[str, Any]) -> Reply:
+    async def ask_one(question: Mapping[str, Any]) -> Reply:
         result, count = put(function, name, question)
-        return {"values": _values(await _awaited(result), count, name)}
+        return {"values": _values(await result, count, name)}
 
-    tasks = [asyncio.ensure_future(one(question)) for question in questions]
-    _, late = await asyncio.wait(tasks, timeout=seconds)
-    for task in late:
-        task.cancel()
-    await asyncio.gather(*late, return_exceptions=True)
-    return [
-        {"status": "timeout", "note": f"did not answer in {seconds:g} s"}
-        if task in late
-        else _failure(error)
-        if (error := task.exception())
-        else task.result()
-        for task in tasks
-    ]
-
-
-async def _awaited(result: Awaitable[Any]) -> Any:
-    return await result
-
-
-@lru_cache(maxsize=1)
-def _loop() -> asyncio.AbstractEventLoop:
-    """One loop as long as the worker lives: a function may keep a client that belongs to it."""
-    return asyncio.new_event_loop()
+    ended = awaiting.together([ask_one(question) for question in questions], seconds)
+    late: Reply = {"status": "timeout", "note": f"did not answer in {seconds:g} s"}
+    return [late if each is None else _failure(each) if isinstance(each, BaseException) else each for each in ended]
 
 
 def _failure(error: BaseException) -> Reply:

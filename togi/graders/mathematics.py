@@ -15,12 +15,12 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from togi.rewards.graders.answer_place import boxes, place_of
-from togi.rewards.graders.answer_words import listed
-from togi.rewards.graders.doubt import ANYWHERE, BELONGING, BESIDE
-from togi.rewards.graders.lexemes import NUMERAL, Lexeme, fold, lexemes
-from togi.rewards.graders.marks import UNPARSED, WRONG, Mark, gold_text
-from togi.rewards.graders.number_size import digits
+from togi.graders.answer_place import boxes, place_of
+from togi.graders.answer_words import listed
+from togi.graders.doubt import ANYWHERE, BELONGING, BESIDE
+from togi.graders.lexemes import NUMERAL, Lexeme, fold, lexemes
+from togi.graders.marks import UNPARSED, WRONG, Mark, gold_text
+from togi.graders.number_size import digits
 from togi.sandbox.workers.worker_call import TooLong
 
 LIBRARY = {  # what the graders are given: imported before the clock of a call starts
