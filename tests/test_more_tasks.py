@@ -77,6 +77,7 @@ WHY = [
         [replace(a_run(LINE), evaluations=(look(4, 3, "first"), look(11, 5)))] * 2,
         "the untrained model was not measured",
     ),
+    ([replace(a_run(LINE), recipe=None)] * 2, "the run's recipe cannot be read"),
     ([a_run({1: 2, 2: 3, 8: 5}, best="pass@1")] * 2, "it was measured after 2 different numbers of tasks"),
 ]
 

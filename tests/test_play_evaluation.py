@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 from tiny_text import tiny_folder
 from toy_run import toy_run
@@ -17,10 +18,10 @@ from toy_run import toy_run
 from togi.evidence.after.eval_command import evaluate_run, in_words, pick_model, table
 from togi.evidence.after.evaluation_file import EvaluationRecord, read_evaluation, write_evaluation
 from togi.evidence.after.evaluation_summary import compare, powers, summary
-from togi.evidence.after.play_evaluation import evaluate, from_groups
+from togi.evidence.after.play_evaluation import evaluate, from_groups, read_under_base
 from togi.run import Silent
 from togi.train import train
-from togi.types import Group, Message, Question, Sampling, Score, Status, Task, Trajectory, Turn
+from togi.types import Batch, Group, Message, Outputs, Question, Sampling, Score, Status, Task, Trajectory, Turn
 
 NAN = float("nan")
 
@@ -49,6 +50,22 @@ def record(rows: dict[str, Sequence[float | Status]], model: str = "base", **cha
     attempts = max(len(row) for row in rows.values())
     groups = [group(name, values) for name, values in rows.items()]
     return from_groups(groups, attempts, model=model, step=0, sampling=Sampling(), **changes)
+
+
+class Even:
+    """A base model to which every token is as likely."""
+
+    def __call__(self, batch: Batch) -> Outputs:
+        return Outputs(logp_BT=torch.full_like(batch.logp_BT, -1.25))
+
+
+def test_answers_are_read_under_the_base() -> None:
+    played = [group("a", [1.0, 0.0]), group("b", [1.0])]
+    found = from_groups(played, 2, model="grpo", step=3, sampling=Sampling())
+    read_under_base(found, played, Even(), budget=8)
+    attempts = [attempt for task in found["tasks"] for attempt in task["attempts"]]
+    assert [attempt["base_logp"] for attempt in attempts] == [3 * -1.25] * 3
+    assert [attempt["kl"] for attempt in attempts] == [3 * (-1.0 + 1.25)] * 3
 
 
 class Answers:

@@ -364,6 +364,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "evaluation.best": (["evaluation.every=5"], "evaluation.best=mean_score"),
     "evaluation.choice_tasks": ([], "evaluation.choice_tasks=2"),
     "evaluation.tasks": ([], "evaluation.tasks=3"),
+    "evaluation.under_base": ([], "evaluation.under_base=true"),
     "evaluation.reward.score": ([], "evaluation.reward.score=exact()"),
     "engine.batch_size": ([], "engine.batch_size=3"),
     "env.use": ([], "env.use=envs.py:Once"),

@@ -104,7 +104,8 @@ class Evaluation:
     ``every_attempts`` times of the policy on the way, after ``every`` steps of a stage (0: never).
 
     With ``best`` a stage's model is the one that was best by that metric on the way, its last step included; it is
-    chosen on ``choice``, where there are such tasks, else on ``tasks``.
+    chosen on ``choice``, where there are such tasks, else on ``tasks``. ``under_base`` says that every answer is also
+    read under the base model.
     """
 
     tasks: Tasks
@@ -115,6 +116,7 @@ class Evaluation:
     every_attempts: int = 0
     best: Literal["pass@1", "mean_score"] | None = None
     choice: Tasks | None = None
+    under_base: bool = False
     env: Callable[[Task], Env] = OneTurn
 
     @property

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from togi.evidence.after.evaluation_summary import headline
-from togi.evidence.after.play_evaluation import add_kl, evaluate
+from togi.evidence.after.play_evaluation import evaluate, read_under_base
 from togi.evidence.after.stage_measurements import measure_stage
 from togi.evidence.before.disk_estimate import refuse_too_little_room
 from togi.evidence.during import Alarm, watch_metrics, watched
@@ -369,9 +369,9 @@ class Training:
                 sampling=evaluation.sampling,
                 keep=played.extend,
             )
-            if name != BASE and any(stage.gold for stage in self.run.stages):
-                # What is told of the truth is told against how far the model has moved.
-                add_kl(result, played, PackedModel(self._open(BASE, self.dtype).model))
+            # What is told of the truth is told against how far the model has moved.
+            if evaluation.under_base or (name != BASE and any(stage.gold for stage in self.run.stages)):
+                read_under_base(result, played, PackedModel(self._open(BASE, self.dtype).model))
             write_text(path, dumps(result))
             self.folder.event("evaluated", model=name, files=self.folder.marks(path))
             self.senders.send("held_out", headline(result), result["step"])

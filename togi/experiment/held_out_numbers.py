@@ -92,7 +92,7 @@ def tokens_of_an_attempt(record: EvaluationRecord) -> float:
 
 
 def _number(reading: Reading, record: EvaluationRecord, task: TaskRecord) -> float | None:
-    worth = [_worth(attempt, record, reading.k is not None) for attempt in scored(task)]
+    worth = [worth_of(attempt, record, reading.k is not None) for attempt in scored(task)]
     if len(worth) < (reading.k or 1):
         return None
     if reading.k is None:
@@ -110,7 +110,7 @@ class _Choice:
     @classmethod
     def of(cls, reading: Reading, arm: str, record: EvaluationRecord, task: TaskRecord, taken: Taken) -> _Choice:
         attempts = scored(task)
-        worth = [_worth(attempt, record, reading.k is not None) for attempt in attempts]
+        worth = [worth_of(attempt, record, reading.k is not None) for attempt in attempts]
         return cls(worth=worth, votes=votes(reading.verifier(arm), task, attempts) if taken == "majority" else None)
 
     def among(self, attempts: float) -> float:
@@ -140,7 +140,7 @@ def tallies_of(record: EvaluationRecord) -> Tallies:
     """How many of each task's scored attempts were right, and how many there are."""
     found: Tallies = {}
     for task in record["tasks"]:
-        worth = [_worth(each, record, True) for each in scored(task)]
+        worth = [worth_of(each, record, True) for each in scored(task)]
         found[task["id"]] = (round(sum(worth)), len(worth))
     return found
 
@@ -149,7 +149,7 @@ def scored(task: TaskRecord) -> list[AttemptRecord]:
     return [attempt for attempt in task["attempts"] if attempt["score"]["status"] == "ok"]
 
 
-def _worth(attempt: AttemptRecord, record: EvaluationRecord, passes: bool) -> float:
+def worth_of(attempt: AttemptRecord, record: EvaluationRecord, passes: bool) -> float:
     value = attempt["score"]["value"]
     assert value is not None
     return float(value >= record["pass_mark"] - TOLERANCE) if passes else value

@@ -6,15 +6,14 @@ forecasts do is seen in the same runs: their first half is asked for their end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.experiment.gain_forecast import FEWEST, Forecast, forecast, forecast_sentence, in_hindsight
-from togi.evidence.read_run import RunData
+from togi.evidence.read_run import RunData, planned_stages
 from togi.experiment.held_out_numbers import Reading, measured
 from togi.experiment.outcome import Cell, Outcome, scale_of
 from togi.run import BASE
@@ -102,7 +101,9 @@ def _course(outcome: Outcome, cells: Sequence[Cell]) -> Course:
 def _gains(reading: Reading, run: RunData) -> Iterator[tuple[float, float]]:
     """After how many tasks of the last stage it gained what over the untrained model, task by task."""
     last, base = _last(run), _base(run)
-    stage: Mapping[str, Any] = next(each for each in (run.recipe or {})["stage"] if each["name"] == last["model"])
+    stage = next((each for each in planned_stages(run.recipe) if each.get("name") == last["model"]), {})
+    if "tasks_per_step" not in stage:
+        raise Uncharted("the run's recipe cannot be read")
     before = last["step"] - sum(row["stage"] == last["model"] for row in run.metrics)
     looks = [one for one in run.on_the_way if one["model"] == last["model"] and one["step"] < last["step"]]
     if any({task["id"] for task in one["tasks"]} != {task["id"] for task in base["tasks"]} for one in looks):

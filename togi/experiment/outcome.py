@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 
 from togi.evidence.experiment.claim_sentences import Scale
-from togi.evidence.experiment.sharper_or_abler import Ability, sharper_or_abler
 from togi.evidence.experiment.verdict import ArmVerdict, Verdict, verdict
 from togi.evidence.read_run import RunData, read_run
 from togi.experiment.held_out_numbers import Measured, Reading, Tallies, measured, tallies_of
@@ -273,26 +272,3 @@ def _beginnings(folder: Path, ended: Mapping[str, Ended]) -> Iterator[Beginning]
 
 def scale_of(outcome: Outcome) -> Scale:
     return Scale(bounds=SHARES if outcome.plan["measure"].startswith("pass@") else None)
-
-
-def ability_of(outcome: Outcome) -> dict[str, Ability]:
-    """Of each trained arm that is no control whether it can do more than the untrained model. Nothing of arms that lost
-    a seed, and nothing where passing is not what is measured."""
-    found: dict[str, Ability] = {}
-    for name, arm in outcome.plan["arms"].items():
-        cells = outcome.of_arm(name)
-        if arm["control"] or not outcome.plan["measure"].startswith("pass@") or not all(cell.tallies for cell in cells):
-            continue
-        sides = [[cell.tallies for cell in cells], [cell.base_tallies for cell in cells]]
-        tasks = [task for task in cells[0].tallies if all(each.get(task, (0, 0))[1] for side in sides for each in side)]
-        if not tasks:
-            continue
-        right, tried, start_right, start_tried = (
-            [[each[task][part] for task in tasks] for each in side] for side in sides for part in (0, 1)
-        )
-        made = sharper_or_abler(
-            right, tried, start_right, start_tried, margin=outcome.plan["smallest_effect"], level=outcome.plan["level"]
-        )
-        if len(made.curve) > 1:
-            found[name] = made
-    return found

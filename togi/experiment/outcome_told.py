@@ -12,17 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from togi.evidence.before.cost_estimate import added
+from togi.evidence.experiment.answers_changed import Change
 from togi.evidence.experiment.claim_sentences import Scale
 from togi.evidence.experiment.compare_arms import Compared
 from togi.experiment.job_cost import JobCost
 from togi.experiment.more_tasks import more_tasks
 from togi.experiment.outcome import SHARES, Outcome, scale_of
+from togi.experiment.outcome_ability import ability_of, changes_of
 from togi.experiment.outcome_cost import account_of, cost_of, cost_of_all, energy_told, money_of, saved_seconds
 from togi.experiment.plan_told import span
 from togi.harmless_text import visible
 from togi.run import BASE
 from togi.short_values import duration
-from togi.statistics import Interval, over_seeds, within_shares
+from togi.statistics import Difference, Interval, over_seeds, within_shares
 
 HEADS = ("seeds", "{measure}", "against {against}", "claim", "tokens a task")
 COSTS = ("tokens", "time", "memory", "energy", "cost")
@@ -114,7 +116,7 @@ def rows(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
             [
                 f"{done} of {len(cells)}",
                 _mean(outcome, name, scale),
-                NONE if one is None else difference(one, scale),
+                NONE if one is None else difference(one.found, scale),
                 NONE if one is None else one.claim,
                 _tokens([None if cell.measured is None else cell.measured.tokens for cell in cells]),
                 *cost_cells(outcome, cost),
@@ -147,10 +149,10 @@ def _choice(outcome: Outcome, arm: str) -> str:
         return f"{told}, all that were made"
     tasks = [task for task in found[0].with_all if all(task in each.with_all for each in found)]
     reached = over_seeds([[each.with_all[task] for task in tasks] for each in found], level=outcome.plan["level"])
-    return f"{told}; all {most} would bring {shown(reached, scale_of(outcome))}"
+    return f"{told}; all {most} would bring {with_interval(reached, scale_of(outcome))}"
 
 
-def shown(found: Interval, scale: Scale) -> str:
+def with_interval(found: Interval, scale: Scale) -> str:
     """A score with its interval."""
     shares = scale.bounds == SHARES
     held = within_shares(found) if shares else found
@@ -187,9 +189,8 @@ def _mean(outcome: Outcome, name: str, scale: Scale) -> str:
     return f"{100 * mean:.1f}%" if scale.bounds == SHARES else f"{mean:.3f}"
 
 
-def difference(one: Compared, scale: Scale) -> str:
+def difference(found: Difference, scale: Scale) -> str:
     """The difference with its interval."""
-    found = one.found
     if not np.isfinite(found.point):
         return NONE
     if not np.isfinite(found.low):
@@ -201,6 +202,11 @@ def difference(one: Compared, scale: Scale) -> str:
 def heads(outcome: Outcome) -> list[str]:
     known = {"measure": outcome.plan["measure"], "against": outcome.plan["against"]}
     return [*(head.format(**known) for head in HEADS), *cost_heads(outcome)]
+
+
+def changed(one: Change) -> str:
+    """How a measure of an arm's answers changed."""
+    return f"{one.name} {difference(one.found, one.scale)}: {one.said}."
 
 
 def show(outcome: Outcome, console: Console) -> None:
@@ -217,6 +223,8 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(table)
     for name, what in about(outcome):
         console.print(Text(visible(f"{name}: {what}"), style="dim"))
-    more = [f"{name}: {line}" for name, line in more_tasks(outcome).items()]
+    more = [f"{name}: {line}" for name, one in ability_of(outcome).items() for line in one.sentences]
+    more += [f"{name}: {line}" for name, made in changes_of(outcome).items() for line in map(changed, made)]
+    more += [f"{name}: {line}" for name, line in more_tasks(outcome).items()]
     for line in [*caveats(outcome), *more, *shared(outcome), *spent(outcome)]:
         console.print(Text(visible(line), style="dim"))

@@ -278,6 +278,7 @@ class Builder:
             every_attempts=table.every_attempts or (table.attempts if table.every else 0),
             best=table.best,
             choice=tasks[:chosen_on] if chosen_on else None,
+            under_base=table.under_base,
             env=env,
         )
 

@@ -272,6 +272,8 @@ class EvaluationTable(Table):
     """End each stage with the weights that this was best for on the way, or at its end; with the last when left out."""
     choice_tasks: Count | None = None
     """Measure on the way and choose on the first so many held-out tasks, evaluate on the others; else both on all."""
+    under_base: bool = False
+    """Also read every answer under the untrained model: how surprising it finds them, and the KL from it."""
     sampling: SamplingTable = SamplingTable()
     """Changes to `[sampling]` for measuring."""
     env: EnvTable | None = None

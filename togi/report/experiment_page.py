@@ -12,7 +12,8 @@ import numpy as np
 
 from togi.evidence.experiment.compare_arms import Compared
 from togi.experiment.more_tasks import more_tasks
-from togi.experiment.outcome import SHARES, Cell, Outcome, ability_of, read_outcome, scale_of
+from togi.experiment.outcome import SHARES, Cell, Outcome, read_outcome, scale_of
+from togi.experiment.outcome_ability import ability_of, changes_of
 from togi.experiment.outcome_cost import account_of, cost_of_all, energy_told, money_of
 from togi.experiment.outcome_told import (
     NONE,
@@ -26,6 +27,7 @@ from togi.experiment.outcome_told import (
     heads,
     rows,
     shared,
+    with_interval,
 )
 from togi.experiment.plan_told import span
 from togi.report import write_report
@@ -83,6 +85,7 @@ def page(outcome: Outcome) -> str:
             "measure": text(plan["measure"]),
             "differences": differences(outcome, tints),
             "abilities": abilities(outcome),
+            "changes": changes(outcome),
             "more": [(text(name), line) for name, line in more_tasks(outcome).items()],
             "heads": heads(outcome),
             "rows": [(text(name), cells) for name, cells in rows(outcome)],
@@ -129,7 +132,7 @@ def differences(outcome: Outcome, tints: dict[str, str]) -> Forest | None:
             name=text(one.arm),
             tint=tints.get(one.arm, TINTS[-1]),
             interval=one.found,
-            single=difference(one, scale),
+            single=difference(one.found, scale),
             claim=one.claim,
         )
         for one in _compared(outcome)
@@ -168,6 +171,28 @@ def abilities(outcome: Outcome) -> list[tuple[str, list[str], Figure]]:
         figure = Figure(title=f"pass@k over k: {text(name)}", name="pass", now="", svg=svg, legend=legend(lines))
         found.append((text(name), list(one.sentences), figure))
     return found
+
+
+def changes(outcome: Outcome) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """For each arm a row a measure: of the untrained model, of the arm, the difference, and what it says."""
+    return [
+        (
+            text(name),
+            [
+                (
+                    each.name,
+                    [
+                        with_interval(each.start, each.scale),
+                        with_interval(each.arm, each.scale),
+                        difference(each.found, each.scale),
+                        each.said,
+                    ],
+                )
+                for each in made
+            ],
+        )
+        for name, made in changes_of(outcome).items()
+    ]
 
 
 def _shown_band(each: Sequence[Interval]) -> list[tuple[float, float]]:

@@ -33,7 +33,8 @@ class Bounds(TypedDict):
 class AttemptRecord(TypedDict):
     """One attempt: ``tokens`` counts completion tokens of all turns, the end token included.
 
-    ``kl``, where it was measured, is the sum over tokens of the log-probability minus the base model's, in nats.
+    Where it was read under the base model, ``base_logp`` is the sum over tokens of that model's log-probability, and
+    ``kl`` that of its own minus the base model's, in nats.
     ``counts`` is what the environment counted, where it counts.
     """
 
@@ -42,6 +43,7 @@ class AttemptRecord(TypedDict):
     stop: str
     score: ScoreRecord
     kl: NotRequired[float | None]
+    base_logp: NotRequired[float | None]
     counts: NotRequired[dict[str, float]]
 
 
@@ -98,8 +100,9 @@ def _attempt_fault(attempt: Any) -> str | None:
         return f"a score needs {', '.join(SCORE)}"
     if score["status"] == "ok" and not isinstance(score["value"], int | float):
         return f"a score that is ok needs a number, got {score['value']!r}"
-    if attempt.get("kl") is not None and not isinstance(attempt["kl"], int | float):
-        return f"an attempt's kl is a number or null, got {attempt['kl']!r}"
+    for name in ("kl", "base_logp"):
+        if attempt.get(name) is not None and not isinstance(attempt[name], int | float):
+            return f"an attempt's {name} is a number or null, got {attempt[name]!r}"
     return None
 
 

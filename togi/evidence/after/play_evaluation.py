@@ -89,20 +89,23 @@ def from_groups(
 
 
 @torch.no_grad()
-def add_kl(record: EvaluationRecord, groups: Sequence[Group], base: Model, budget: int = 2000) -> None:
-    """Note how far each scored attempt shows its model to be from ``base``: the sum over its tokens of the sampler's
-    log-probability minus the base's, in nats (k1). ``budget`` bounds memory, in tokens."""
+def read_under_base(record: EvaluationRecord, groups: Sequence[Group], base: Model, budget: int = 2000) -> None:
+    """Note how likely each scored attempt is to ``base``, and how far it shows its model to be from it: the sum over
+    its tokens of the sampler's log-probability minus the base's, in nats (k1). ``budget`` bounds memory, in tokens."""
     made = samples(groups)
-    kl: dict[tuple[int, int], float] = {}
+    read: dict[tuple[int, int], tuple[float, float]] = {}
     for part in microbatches(made, budget):
         batch = collate([made[i] for i in part])
-        ratio_BT = torch.where(batch.mask_BT, batch.logp_BT - base(batch).logp_BT, 0.0)
-        for i, total in zip(part, ratio_BT.sum(dim=1, dtype=torch.float64).tolist(), strict=True):
+        logp_BT = torch.where(batch.mask_BT, base(batch).logp_BT, 0.0)
+        own_BT = torch.where(batch.mask_BT, batch.logp_BT, 0.0)
+        sums = (each_BT.sum(dim=1, dtype=torch.float64).tolist() for each_BT in (logp_BT, own_BT))
+        for i, logp, own in zip(part, *sums, strict=True):
             attempt = (made[i].group, made[i].trajectory)
-            kl[attempt] = kl.get(attempt, 0.0) + total
+            before = read.get(attempt, (0.0, 0.0))
+            read[attempt] = (before[0] + logp, before[1] + own - logp)
     for number, task in enumerate(record["tasks"]):
         for index, each in enumerate(task["attempts"]):
-            each["kl"] = kl.get((number, index))
+            each["base_logp"], each["kl"] = read.get((number, index), (None, None))
 
 
 def _task_record(group: Group) -> TaskRecord:

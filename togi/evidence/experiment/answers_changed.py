@@ -1,0 +1,77 @@
+"""What became of an arm's answers besides being right more often: which answer wins, how varied they are, how
+surprising to the base. It samples nothing and reads no file.
+
+Every measure is a table [seeds, tasks] of the arm and one of the start that it was trained from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from togi.evidence.experiment.claim_sentences import Scale
+from togi.statistics import Difference, Interval, difference_over_seeds, holm, over_seeds, within_shares
+from togi.statistics.intervals import Array
+
+MAJORITY, SURPRISE = "the answer of most", "surprise to the base, nats a token"
+"""The exponential of the surprise is the perplexity."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What more and less of a measure mean. ``share`` says that it lies between 0 and 1."""
+
+    more: str
+    less: str
+    share: bool = True
+
+
+SAID: Mapping[str, Words] = {
+    MAJORITY: Words(more="is right more often", less="is right less often"),
+    "similarity": Words(more="answers to one task are more alike", less="answers to one task differ more"),
+    "duplicates": Words(more="more answers are the same text", less="fewer answers are the same text"),
+    "distinct-1": Words(more="words are repeated less", less="words are repeated more"),
+    "distinct-2": Words(more="pairs of words are repeated less", less="pairs of words are repeated more"),
+    "distinct-3": Words(more="runs of three words are repeated less", less="runs of three words are repeated more"),
+    SURPRISE: Words(
+        more="answers are such as the base says less often",
+        less="answers are such as the base says more often",
+        share=False,
+    ),
+}
+"""A measure that has no words is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One measure of both sides; ``p`` is Holm's over all measures of the arm, and ``said`` what may be said by it."""
+
+    name: str
+    arm: Interval
+    start: Interval
+    found: Difference
+    p: float
+    said: str
+
+    @property
+    def scale(self) -> Scale:
+        return Scale() if SAID[self.name].share else Scale(bounds=None)
+
+
+def answers_changed(measures: Mapping[str, tuple[Array, Array]], *, level: float = 0.95) -> list[Change]:
+    """The changes, in the order of their words. Measures are (arm, start) by name."""
+    names = [name for name in SAID if name in measures]
+    # Nothing is claimed to be equal here, so any margin does.
+    found = [difference_over_seeds(*measures[name], margin=1.0, level=level) for name in names]
+    made = []
+    for name, one, p in zip(names, found, holm([each.p for each in found]), strict=True):
+        words = SAID[name]
+        sides = [over_seeds(table, level=level) for table in measures[name]]
+        arm, start = (within_shares(side) if words.share else side for side in sides)
+        said = "no change is shown"
+        if p <= 1 - level:
+            said = words.more if one.point > 0 else words.less
+        elif one.p <= 1 - level:
+            said = "a change by itself, but not where all that was measured is tested together"
+        made.append(Change(name=name, arm=arm, start=start, found=one, p=float(p), said=said))
+    return made
