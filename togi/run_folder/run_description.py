@@ -19,7 +19,7 @@ from typing import Any
 from togi.envs.chat import OneTurn
 from togi.envs.constitution import Constitution
 from togi.envs.tool_use import ToolUse
-from togi.envs.user_env import UserEnv
+from togi.envs.user_env import FoundEnv
 from togi.find_function import with_imports
 from togi.memory import installed
 from togi.models.weight_files import file_sha256
@@ -148,7 +148,7 @@ def files_read(run: Run) -> dict[str, dict[str, str | None]]:
     for name, rewards in paid.items():
         paths = [path for reward in rewards if reward for leaf in leaves_of(reward) for path in leaf.files]
         env = envs[name]
-        paths += env.files if isinstance(env, UserEnv | ToolUse) else ()
+        paths += env.files if isinstance(env, FoundEnv | ToolUse) else ()
         paths += own_algorithm(run, name)
         found[name] = {os.path.relpath(path, base): file_sha256(path) if path.is_file() else None for path in paths}
     for stage in run.stages:

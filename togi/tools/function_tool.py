@@ -14,10 +14,10 @@ from pydantic import PydanticUserError
 
 from togi.find_function import absolute, resolve, with_imports
 from togi.sandbox.workers.pool import Pool, shared_pool
-from togi.tools.call_in_worker import arguments_of
+from togi.tools.call_function import arguments_of
 from togi.tools.tool import Description, Notes, Result
 
-CALLED = "togi.tools.call_in_worker:call_function"
+CALLED = "togi.tools.call_function:call_function"
 ARGUMENT = re.compile(r"\s*(?::param\s+)?\**(\w+)(?:\s*\([^)]*\))?\s*:\s*(.+)")
 SECTION = re.compile(r"\s*(args|arguments|parameters|returns?|raises|examples?|yields|notes?):?\s*", re.IGNORECASE)
 
@@ -55,8 +55,6 @@ def function_tool(reference: str, base: Path, pool: Pool, name: str = "") -> Fun
 def describe(function: Callable[..., Any], name: str) -> Description:
     """What the model is told of a function. Raises ValueError for parameters without a type, or of a type that JSON
     does not have, and for a function without a docstring."""
-    if inspect.iscoroutinefunction(function):
-        raise ValueError(f"the tool {name} is an async function; a plain one is wanted")
     try:
         hints = get_type_hints(function)
     except Exception as error:

@@ -66,4 +66,6 @@ class GiGPO(GRPO):
 
 
 def _alone(turns: Turns) -> dict[str, float]:
+    if not len(turns.state_K):
+        return {}
     return {"gigpo/alone": float(np.mean(np.bincount(turns.state_K)[turns.state_K] == 1))}

@@ -1,7 +1,8 @@
-"""Calls a tool's function in a worker: arguments are checked against its signature, and what it raises is told."""
+"""Calls a tool's function, mostly in a worker: arguments are checked by its signature, and what it raises is told."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -28,16 +29,29 @@ def arguments_of(function: Callable[..., Any]) -> TypeAdapter[Any]:
     return TypeAdapter(arguments)
 
 
-def call_function(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What the function gave, as text, and whether it failed."""
+def call_function(
+    function: Callable[..., Any], arguments: Mapping[str, Any], signed: Callable[..., Any] | None = None
+) -> dict[str, Any]:
+    """What the function gave, as text, and whether it failed. ``signed``, if given, is what has its signature."""
     try:
-        checked = arguments_of(function).validate_python(dict(arguments))
+        checked = arguments_of(signed or function).validate_python(dict(arguments))
     except ValidationError as error:
         return {"text": "; ".join(map(_told, error.errors())), "failed": True}
     try:
-        return {"text": text_of(function(**checked)), "failed": False}
+        return {"text": text_of(awaited(function(**checked))), "failed": False}
     except Exception as error:
         return {"text": f"{type(error).__name__}: {error}"[:LONGEST], "failed": True}
+
+
+def awaited(value: Any) -> Any:
+    """The value, or what an async method gives at last."""
+    if not inspect.isawaitable(value):
+        return value
+
+    async def wait() -> Any:
+        return await value
+
+    return asyncio.run(wait())
 
 
 def text_of(value: Any) -> str:
