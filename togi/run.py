@@ -139,8 +139,8 @@ Chance = Literal["init", "order", "sampling"]
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds:
-    """Seeds of what is random in a run: ``init`` of what is made new (adapters, heads) or dropped while learning,
-    ``order`` of the tasks, ``sampling`` of answers. None takes the run's own seed."""
+    """Seeds of what is random in a run: ``init`` of what is made new (models, adapters, heads) or dropped while
+    learning, ``order`` of the tasks, ``sampling`` of answers. None takes the run's own seed."""
 
     init: int | None = None
     order: int | None = None
@@ -223,7 +223,12 @@ def open_model(run: Run, policy: str, dtype: torch.dtype | None = None) -> Loade
 
     source = run.model.source if policy == BASE else str(stage_model(run.folder, policy))
     loaded = load_model(
-        source, dtype=dtype or torch.float32, device=run.model.device, lora=run.model.lora, template=run.model.template
+        source,
+        dtype=dtype or torch.float32,
+        device=run.model.device,
+        lora=run.model.lora,
+        template=run.model.template,
+        seed=seed_of(run, "init"),
     )
     if policy == BASE and (run.evaluation or any(stage.algorithm.sampler.writes for stage in run.stages)):
         check_engine(loaded, run.engine)

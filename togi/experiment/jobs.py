@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from togi.experiment.design import Arm, Experiment, seeded
+from togi.models.model_source import is_function
 from togi.run import BASE, Run, seed_of
 from togi.run_folder.files import digest
 from togi.run_folder.run_description import made_of
@@ -104,6 +105,7 @@ def beginnings(run: Run) -> Iterator[str]:
             **{name: recipe.get(name) for name in ("model", "engine", "prompt", "grading", "env", "evaluation")},
             **{name: made[name].get("evaluation") for name in ("data", "files")},
             "sampling": seed_of(run, "sampling"),
+            "made": [made["files"]["model"], seed_of(run, "init")] if is_function(run.model.source) else None,
         }
     )
     yield key

@@ -216,11 +216,10 @@ def _tables(plan: Mapping[str, Any], cells: Sequence[Cell]) -> Iterator[tuple[st
     known = {seed: cell.base for cell in reversed(cells) if cell.base for seed in [cell.seed]}
     if known:
         rows = [_row(known.get(seed), tasks) for seed in seeds]
-        # What is untrained differs between seeds only by sampling, and where that is the same it is one measurement.
-        yield (
-            BASE,
-            np.array(rows if "sampling" in plan["vary"] else [row for row in rows if not np.isnan(row).all()][:1]),
-        )
+        measured = [row for row in rows if not np.isnan(row).all()]
+        # What is untrained and asked alike is one measurement; it differs by sampling, and where it is made new.
+        differ = "sampling" in plan["vary"] or any(not np.array_equal(row, measured[0]) for row in measured)
+        yield BASE, np.array(rows if differ else measured[:1])
     for arm in plan["arms"]:
         own = {cell.seed: cell.numbers for cell in cells if cell.arm == arm}
         yield arm, np.array([_row(own[seed], tasks) for seed in seeds])

@@ -20,6 +20,7 @@ from togi.experiment.ablation import ablated
 from togi.experiment.controls import CONTROLS, changed
 from togi.experiment.design import Arm, Budget, Experiment, ExperimentError, Prices
 from togi.experiment.schema import ArmTable, ExperimentFile, ExperimentTable
+from togi.models.model_source import is_function
 from togi.recipe import Reading, RecipeError, read_recipe
 from togi.recipe.build import build
 from togi.recipe.errors import did_you_mean, explain
@@ -254,8 +255,9 @@ def _refuse_measure(table: ExperimentTable, arm: Arm) -> None:
             f"smallest_effect = {table.smallest_effect:g}: {table.measure} goes from 0 to 1, so 0.03 is three points"
         )
     made_new = any(stage.algorithm.heads for stage in arm.run.stages if stage.algorithm.heads != "none")
-    if table.vary == ("init",) and arm.run.model.lora is None and not made_new:
+    made_new = made_new or arm.run.model.lora is not None or is_function(arm.run.model.source)
+    if table.vary == ("init",) and not made_new:
         raise ExperimentError(
-            'vary = ["init"]: nothing in this recipe is made new (no adapters, no heads), so all seeds would be the '
-            'same run: add "order" and "sampling"'
+            'vary = ["init"]: nothing in this recipe is made new (no model, no adapters, no heads), so all seeds '
+            'would be the same run: add "order" and "sampling"'
         )

@@ -23,7 +23,8 @@ from togi.models.chosen_template import OWN, ChosenTemplate, read_template
 from togi.models.device import find_device
 from togi.models.four_bits import KIND, bitsandbytes, quantise, weights_of
 from togi.models.lora_and_optimiser import Lora
-from togi.models.model_source import HUB_ID, check_source, newest_model
+from togi.models.made_model import made_model
+from togi.models.model_source import HUB_ID, check_source, is_function, newest_model
 from togi.models.read_weights import quiet, read_folder, read_gguf
 from togi.models.untrusted_model import check_adapter, check_listing, check_model, check_texts
 from togi.models.weight_files import ModelError, digest, weight_files
@@ -68,10 +69,12 @@ def load_model(
     device: str = "cpu",
     lora: Lora | None = None,
     template: ChosenTemplate = OWN,
+    seed: int = 0,
     progress: Progress = silent,
 ) -> Loaded:
     """Load from a bundled name, a folder of safetensors, a ``.gguf`` file, an adapter folder, a run folder (its newest
-    model) or a hub id ``owner/name``; a local path goes before a hub id. ``device`` is where the weights are put, by a
+    model), a hub id ``owner/name``, or a function ``file.py:function`` that makes a model of random weights, drawn from
+    ``seed``; a local path goes before a hub id. ``device`` is where the weights are put, by a
     name that ``find_device`` reads. ``lora`` adds fresh adapters, or must agree with those that are there.
     ``template`` changes its chat template. Raises
     ModelError: what is wrong with the source and what to do; ValueError for a device that is not there.
@@ -80,7 +83,13 @@ def load_model(
     check_source(source)
     get_ready()
     path = newest_model(Path(source))
-    if (path / "adapter_config.json").is_file():
+    if is_function(source):
+        if lora:
+            raise ModelError(
+                f"{source} makes new weights, which an adapter would leave as they are: leave out model.lora"
+            )
+        model, tokenizer, hashed = made_model(source, seed)
+    elif (path / "adapter_config.json").is_file():
         model, tokenizer, hashed = _read_adapter(path, dtype, there, lora, progress)
     else:
         model, tokenizer, hashed = _read_base(source, path, dtype, there, progress, narrow=_narrow(lora))

@@ -7,17 +7,21 @@ import json
 import re
 from pathlib import Path
 
+from togi.find_function import absolute
 from togi.models.bundled import BUNDLED
 from togi.models.untrusted_model import check_adapter, check_gguf, check_model
 from togi.models.weight_files import ModelError, weight_files
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+FUNCTION = re.compile(r".+\.py:\w+")
 
 
 def check_source(source: str) -> None:
     """Raises ModelError for what load_model would refuse by the names and numbers that are there."""
     path = newest_model(Path(source))
-    if path.suffix == ".gguf":
+    if is_function(source):
+        _check_function(source)
+    elif path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(f"there is no file {path}")
         check_gguf(path)
@@ -33,8 +37,21 @@ def check_source(source: str) -> None:
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ModelError(
             f"there is no model {source!r}{hint}: wanted a bundled name ({', '.join(BUNDLED)}), a folder with "
-            "safetensors, a .gguf file, an adapter folder, a run folder, or a hub id such as org/name"
+            "safetensors, a .gguf file, an adapter folder, a run folder, a hub id such as "
+            "org/name, or a function that makes one: file.py:function"
         )
+
+
+def is_function(source: str) -> bool:
+    """Whether the source names a function that makes a model, ``file.py:function``."""
+    return bool(FUNCTION.fullmatch(source)) and not Path(source).exists()
+
+
+def _check_function(source: str) -> None:
+    try:
+        absolute(source, Path())
+    except ValueError as error:
+        raise ModelError(str(error)) from error
 
 
 def newest_model(path: Path) -> Path:

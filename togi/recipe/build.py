@@ -22,7 +22,7 @@ from togi.extras import lacking
 from togi.find_function import absolute
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
 from togi.models.lora_and_optimiser import Lora, Optimiser
-from togi.models.model_source import check_source
+from togi.models.model_source import check_source, is_function
 from togi.protocols import Env, Reward
 from togi.recipe import combinations as check
 from togi.recipe.algorithm_settings import SettingError, configured
@@ -160,8 +160,11 @@ class Builder:
                 base=table.lora.base,
             )
         place = self.reading.base / Path(table.source).expanduser()
-        source = str(place) if place.exists() else table.source
-        if not place.exists() and (table.source.startswith((".", "/", "~")) or table.source.endswith(".gguf")):
+        here = place.exists() or is_function(str(place))
+        source = str(place) if here else table.source
+        if lora and is_function(source):
+            self.refuse(("model", "lora"), "a model that is made new has nothing an adapter could keep: leave it out")
+        if not here and (table.source.startswith((".", "/", "~")) or table.source.endswith(".gguf")):
             self.refuse(("model", "source"), f"there is no {place}")
         else:
             try:

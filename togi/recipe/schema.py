@@ -51,7 +51,7 @@ class LoraTable(Table):
 
 class ModelTable(Table):
     source: Text
-    """Bundled name (`smollm2-135m`), model folder, run folder (its newest model), `.gguf` file, or hub id."""
+    """Bundled name (`smollm2-135m`), model or run folder, `.gguf` file, hub id, or `file.py:function` that makes it."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic; `auto` takes bfloat16 where a probe finds it faster, over float32 master weights."""
     device: Annotated[str, AfterValidator(_device)] = "auto"
@@ -291,7 +291,7 @@ class CheckpointTable(Table):
 
 class SeedsTable(Table):
     init: Annotated[int, Field(ge=0)] | None = None
-    """Of what is made new (adapters, heads) and of dropout; the recipe's `seed` when left out."""
+    """Of what is made new (models, adapters, heads) and of dropout; the recipe's `seed` when left out."""
     order: Annotated[int, Field(ge=0)] | None = None
     """Of the order of tasks; the recipe's `seed` when left out."""
     sampling: Annotated[int, Field(ge=0)] | None = None

@@ -22,6 +22,7 @@ from togi.envs.tool_use import ToolUse
 from togi.envs.user_env import FoundEnv
 from togi.find_function import with_imports
 from togi.memory import installed
+from togi.models.model_source import is_function
 from togi.models.weight_files import file_sha256
 from togi.protocols import Env, Reward
 from togi.rewards.algebra import leaves_of
@@ -134,8 +135,8 @@ def told_of(value: Any) -> str:
 
 
 def files_read(run: Run) -> dict[str, dict[str, str | None]]:
-    """sha256 of the user's own files that say what answers in each stage and what it pays for, and of the principles
-    it asks under.
+    """sha256 of the user's own files that say what answers in each stage and what it pays for, of the principles it
+    asks under, and of those that make the model.
 
     A file that is missing is None: it is refused where it is read.
     """
@@ -150,11 +151,18 @@ def files_read(run: Run) -> dict[str, dict[str, str | None]]:
         env = envs[name]
         paths += env.files if isinstance(env, FoundEnv | ToolUse) else ()
         paths += own_algorithm(run, name)
-        found[name] = {os.path.relpath(path, base): file_sha256(path) if path.is_file() else None for path in paths}
+        found[name] = _marks(paths, base)
     for stage in run.stages:
         if isinstance(stage.env, Constitution):
             found[stage.name]["principles"] = digest(asdict(stage.env))
+    if is_function(run.model.source):
+        made = _marks(with_imports(Path(run.model.source.rpartition(":")[0])), base)
+        found["model"] = {**found.get("model", {}), **made}
     return found
+
+
+def _marks(paths: Iterable[Path], base: str) -> dict[str, str | None]:
+    return {os.path.relpath(path, base): file_sha256(path) if path.is_file() else None for path in paths}
 
 
 def own_algorithm(run: Run, stage: str) -> tuple[Path, ...]:

@@ -1,0 +1,44 @@
+"""A model small enough to learn from nothing on one core, and a tokenizer that reads single characters. No download.
+
+``sums`` is what the sums recipe names as its model's source: Togi calls it, and its weights are random.
+"""
+
+from __future__ import annotations
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+END = "<end>"
+CHARACTERS = "0123456789+=: "
+
+
+def sums() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """About 130,000 weights that know nothing yet."""
+    vocabulary = {token: number for number, token in enumerate([END, *CHARACTERS])}
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=64,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        initializer_range=0.05,
+        tie_word_embeddings=True,
+        eos_token_id=vocabulary[END],
+        bos_token_id=None,
+        pad_token_id=None,
+    )
+    return LlamaForCausalLM(config), character_tokenizer(vocabulary)
+
+
+def character_tokenizer(vocabulary: dict[str, int]) -> PreTrainedTokenizerBase:
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=END))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
