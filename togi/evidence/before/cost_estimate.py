@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from togi.evidence.after.run_cost import FORWARD, LEARN
 from togi.run import Evaluation, Run, Stage
 from togi.samplers import Against, Dynamic, Groups, Referenced, Rejection, Revised, StepLabels, WithGreedy
-from togi.tokenization import Chat
 from togi.types import Sampling, Task
+
+if TYPE_CHECKING:
+    from togi.tokenization import Chat
 
 EVALUATION = ""  # what no stage is named
 LOOKED_AT = 200  # tasks whose prompts and recorded answers are measured
