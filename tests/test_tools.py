@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -260,7 +261,7 @@ def test_a_program_runs_in_a_jail_and_shows_what_it_prints(pool: Pool, place: Pa
 REFUSED: list[tuple[Any, str]] = [
     ([], "wanted a list"),
     ("calculator", "wanted a list"),
-    (["calculater"], "is no tool: there are calculator, python, notebook, search"),
+    (["calculater"], "is no tool: there are calculator, python, notebook, search, mcp"),
     (["calculator", "calculator"], "two tools are called 'calculator'"),
     ([3], "wanted a name"),
     ([{"corpus": "facts.jsonl"}], "wanted a name"),
@@ -269,6 +270,8 @@ REFUSED: list[tuple[Any, str]] = [
     ([{"use": "search", "corpus": "shop.py", "results": 0}], "results = 0"),
     ([{"use": "calculator", "digits": 3}], "takes these settings: none"),
     ([{"use": "python", "seconds": 0}], "seconds = 0"),
+    ([{"use": "mcp", "command": "server.py"}], "wanted its parts"),
+    ([{"use": "mcp", "command": ["server"], "seconds": 0}], "seconds = 0"),
     (["shop.py:cost"], 'has no function "cost"'),
     ([{"use": "shop.py:price", "count": 3}], "takes no settings"),
 ]
@@ -296,3 +299,46 @@ def test_a_function_of_a_file_is_imported_with_its_neighbours(tmp_path: Path, po
     tool = function_tool("shop.py:price", tmp_path, pool)
     assert tool.call({"item": "apple"}, {}).text == "2"
     assert [file.name for file in tool.files] == ["shop.py", "prices.py"]
+
+
+SERVER = """
+import os, time
+from mcp.server import MCPServer
+server = MCPServer("shop")
+
+@server.tool()
+def price(item: str, count: int = 1) -> float:
+    "The price of an item."
+    if item == "die":
+        os._exit(3)
+    if item == "slow":
+        time.sleep(60)
+    return {"apple": 2.5}[item] * count
+
+server.run()
+"""
+
+
+@pytest.mark.slow
+def test_the_tools_of_an_mcp_server(tmp_path: Path, pool: Pool) -> None:
+    pytest.importorskip("mcp", reason="needs the mcp extra")
+    (tmp_path / "server.py").write_text(SERVER)
+    command = [sys.executable, "server.py"]
+    (tool,) = open_tools([{"use": "mcp", "command": command, "seconds": 3}], tmp_path, pool)
+    assert (tool.description.name, tool.description.text) == ("price", "The price of an item.")
+    assert [file.name for file in tool.files] == ["server.py"]
+    said = [
+        ({"item": "apple", "count": 2}, "5.0", False),
+        ({}, "Field required", True),
+        ({"item": "pear"}, "Error", True),
+        ({"item": "die"}, "the tool's server failed", True),
+        ({"item": "apple"}, "2.5", False),
+        ({"item": "slow"}, "took longer than 3 s", True),
+        ({"item": "apple"}, "2.5", False),
+    ]
+    for arguments, text, failed in said:
+        result = tool.call(arguments, {})
+        assert (text in result.text, result.failed) == (True, failed), (arguments, result)
+    for wrong, why in (("raise SystemExit('boom')", "boom"), ("pass", "is no server that answers")):
+        with pytest.raises(ValueError, match=why):
+            open_tools([{"use": "mcp", "command": [sys.executable, "-c", wrong]}], tmp_path, pool)

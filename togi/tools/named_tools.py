@@ -10,6 +10,7 @@ from typing import Any
 
 from togi.sandbox.workers.pool import Pool
 from togi.tools.function_tool import FunctionTool, function_tool
+from togi.tools.mcp_server import server_tools
 from togi.tools.notebook import Recall, Remember
 from togi.tools.python_program import PythonProgram
 from togi.tools.search import search
@@ -32,11 +33,18 @@ def search_in(*, base: Path, corpus: str, results: int = 3, about: str = "") -> 
     return search(base / Path(corpus).expanduser(), results, about)
 
 
+def mcp(*, base: Path, command: Sequence[str], seconds: float = 30.0) -> Sequence[Tool]:
+    if not 0 < seconds <= 600:
+        raise ValueError(f"mcp: seconds = {seconds:g}, wanted above 0 and at most 600")
+    return server_tools(command, base, seconds)
+
+
 OWN: Mapping[str, Callable[..., Tool | Sequence[Tool]]] = {
     "calculator": calculator,
     "python": python,
     "notebook": lambda: [Remember(), Recall()],
     "search": search_in,
+    "mcp": mcp,
 }
 
 
