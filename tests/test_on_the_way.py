@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_at(folder: Path, model: Path) -> Run:
     run = toy_run(folder, model)
     assert run.evaluation is not None
-    return replace(run, evaluation=replace(run.evaluation, every=1, every_attempts=2))
+    return replace(run, evaluation=replace(run.evaluation, every=1, every_attempts=2, under_base=True))
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,18 @@ def test_the_policy_is_measured_after_every_step_but_the_last(whole: Path) -> No
     assert check(whole).faults == ()
 
 
+def test_every_answer_is_read_under_the_base_too(whole: Path) -> None:
+    for model, moved in (("base", False), ("grpo", True)):
+        record = json.loads((whole / "evaluations" / f"{model}.json").read_text())
+        attempts = [attempt for task in record["tasks"] for attempt in task["attempts"]]
+        assert all(attempt["base_logp"] < 0 for attempt in attempts)
+        assert any(abs(attempt["kl"]) > 1e-3 for attempt in attempts) == moved
+
+
 def test_learning_is_as_without(whole: Path, model: Path, tmp_path: Path) -> None:
-    train(toy_run(tmp_path / "run", model), Silent())
+    run = toy_run(tmp_path / "run", model)
+    assert run.evaluation is not None
+    train(replace(run, evaluation=replace(run.evaluation, under_base=True)), Silent())
     assert contents(whole) == contents(tmp_path / "run")
 
 
