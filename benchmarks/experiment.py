@@ -22,8 +22,7 @@ from generate import processor
 
 from togi.experiment.conduct import conduct
 from togi.experiment.design import Experiment, seed_changes
-from togi.experiment.jobs import cell_name
-from togi.experiment.ledger import ARMS
+from togi.experiment.jobs import ARMS, cell_name
 from togi.experiment.outcome import read_outcome
 from togi.experiment.outcome_cost import cost_of_all, saved_seconds
 from togi.experiment.read_experiment import read_experiment

@@ -11,7 +11,7 @@ from test_experiment_runs import planned, run
 from test_held_out_numbers import record
 
 from togi.evidence.after.evaluation_file import EvaluationRecord
-from togi.evidence.experiment.answers_changed import MAJORITY, SAID, SURPRISE, answers_changed
+from togi.evidence.experiment.answers_changed import MAJORITY, SAID, SURPRISE, abilities_changed, answers_changed
 from togi.evidence.read_run import RunData
 from togi.experiment.held_out_numbers import Reading
 from togi.experiment.outcome import Cell
@@ -57,6 +57,25 @@ def test_false_changes_are_as_rare_as_promised() -> None:
         tables = {name: (rng.normal(0, 1, (3, 12)), rng.normal(0, 1, (3, 12))) for name in names}
         wrong += any(one.p <= 0.05 for one in answers_changed(tables))
     assert wrong <= 0.05 * 200 + 3 * (0.05 * 0.95 * 200) ** 0.5
+
+
+ABILITIES = [
+    (0.2, 0.05, "is done better than before"),
+    (-0.2, 0.05, "was forgotten in part"),
+    (0.0, 0.05, "is done no worse by 5.0 points or more"),
+    (0.0, 0.0005, "not shown whether anything was forgotten"),
+]
+
+
+@pytest.mark.parametrize(("by", "margin", "said"), ABILITIES)
+def test_what_became_of_another_ability_is_said(by: float, margin: float, said: str) -> None:
+    found = abilities_changed({"letters": moved(by), "sums": moved(by)}, margin=margin)
+    assert [(each.name, each.said) for each in found] == [("letters", said), ("sums", said)]
+
+
+def test_scores_beyond_one_are_no_points() -> None:
+    (found,) = abilities_changed({"returns": (10 * SAME, 9.9 * SAME)}, margin=0.1)
+    assert "points" not in changed(found)
 
 
 def answers(model: str, said: list[str], base_logp: float | None = None) -> EvaluationRecord:

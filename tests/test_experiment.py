@@ -3,6 +3,7 @@ refused."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import pytest
 from toy_experiment import EXPERIMENT, RECIPE, write
 
 from togi.cli import run_command
-from togi.experiment.design import Experiment, seeded
+from togi.experiment.design import Experiment, ExperimentError, seeded
 from togi.experiment.jobs import jobs_of, shared_cells
 from togi.experiment.read_experiment import read_experiment
 from togi.experiment.reward_terms import form_terms, part_names, without
@@ -83,6 +84,8 @@ REFUSED = [
     ([], {"arms": "[arms.a]\nchanges = ['stage.hone.stepz=5']\n"}, "arm a: command line: stage.hone.stepz: unknown"),
     ([], {"arms": "[arms.a]\nchange = ['x=5']\n"}, "unknown key; did you mean 'changes'?"),
     ([], {"arms": "[arms.a]\nrecipe = 'nowhere.toml'\n"}, "no such recipe"),
+    (['others = { words = "nowhere.toml" }'], {}, "no such recipe"),
+    (['others = { "../words" = "toy.toml" }'], {}, "wanted a name of letters"),
     ([], {"recipe": RECIPE.partition("[evaluation]")[0]}, "is not measured: add [data.test] and [evaluation]"),
     (
         ['controls = ["random_reward"]'],
@@ -144,6 +147,31 @@ def test_ablations_are_arms_by_one_line(place: Path) -> None:
     assert [stage.name for stage in arms["without_stage_first"].stages] == ["hone"]
     assert arms["without_reward_form"].recipe["reward"]["score"] == "number()"
     assert arms["without_stage_hone_settings_kl"].recipe["stage"][1]["settings"]["kl"] != 0.0
+
+
+def test_every_arm_is_measured_on_other_tasks_after_it_was_trained(place: Path) -> None:
+    experiment = read(
+        place,
+        'controls = ["random_reward", "best_of_n"]',
+        'others = { words = "toy.toml" }',
+        arms='[arms.hone]\n[arms.slow]\nchanges = ["stage.hone.learning_rate=1e-3"]\n',
+    )
+    jobs = {job.name: job for job in jobs_of(experiment) if job.other}
+    assert sorted(jobs) == [f"others/words/{arm}-{seed}" for arm in ("base", "hone", "slow") for seed in (1, 2)]
+    assert jobs["others/words/slow-2"].waits_for == ["cells/slow-2"]
+    assert jobs["others/words/base-2"].waits_for == []
+    assert {job.recipe for job in jobs.values()} == {"others/words.toml"}
+    assert experiment.plan["others"]["words"]["data"]["evaluation"]["size"] == 6
+
+
+def test_other_tasks_that_would_say_nothing_are_refused(place: Path) -> None:
+    (place / "plain.toml").write_text(RECIPE.partition("[evaluation]")[0])
+    with pytest.raises(ExperimentError, match=r"others.words: plain.toml is not measured: add \[data.test\]"):
+        read(place, 'others = { words = "plain.toml" }')
+    shutil.copytree(place / "model", place / "second")
+    arms = "[arms.hone]\n[arms.second]\nchanges = ['model.source=second']\n"
+    with pytest.raises(ExperimentError, match=r"the arms start from several models \(.*/model, .*/second\)"):
+        read(place, 'others = { words = "toy.toml" }', arms=arms)
 
 
 def test_equal_beginnings_are_run_once(place: Path) -> None:

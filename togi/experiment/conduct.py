@@ -23,9 +23,8 @@ from togi.experiment.cell import Order
 from togi.experiment.design import Experiment, ExperimentError, seed_changes
 from togi.experiment.expected_cost import Forecast, forecast_from
 from togi.experiment.job_cost import job_cost
-from togi.experiment.jobs import Job, jobs_of
+from togi.experiment.jobs import Job, counts, jobs_of
 from togi.experiment.ledger import (
-    ARMS,
     LOGS_OF_CELLS,
     NOTHING,
     NUMBERS,
@@ -157,8 +156,7 @@ class Conductor:
         if why := self.spending.over_budget():
             self._end_by_budget(why)
             return
-        cells = sum(not job.shared for job in self.left)
-        self.tell(f"{cells} cells to run, and {len(self.left) - cells} beginnings that several of them share")
+        self.tell(f"to run: {counts(self.left)}")
         while self.left or self.working:
             self._take_in()
             if why := self.spending.over_budget():
@@ -207,8 +205,12 @@ class Conductor:
             self._measure(job)
             return
         order = Order(
-            recipe=str(self.folder / ARMS / f"{job.arm}.toml"),
-            changes=[*seed_changes(job.seed, self.experiment.vary), f"name={self._run_name(job)}"],
+            recipe=str(self.folder / job.recipe),
+            changes=[
+                *seed_changes(job.seed, self.experiment.vary),
+                f"name={self._run_name(job)}",
+                *self._model_changes(job),
+            ],
             folder=str(self.folder / job.name),
             stages=job.stages,
             source=None if job.after is None else str(self.folder / job.after),
@@ -236,7 +238,16 @@ class Conductor:
         self.working.append(Working(job=job, process=process, log=log))
 
     def _run_name(self, job: Job) -> str:
-        return f"{self.experiment.name}-{job.name.partition('/')[2]}"[:100]
+        return f"{self.experiment.name}-{job.name.partition('/')[2].replace('/', '-')}"[:100]
+
+    def _model_changes(self, job: Job) -> list[str]:
+        """Which model is measured on other tasks: that of an arm's cell, or the one that the arm starts from."""
+        if not job.other:
+            return []
+        source = next(arm.run.model.source for arm in self.experiment.arms if arm.name == job.arm and arm.run)
+        if job.model_of is not None:
+            source = str((self.folder / job.model_of).resolve())
+        return [f"model.source={json.dumps(source)}"]
 
     def _measure(self, job: Job) -> None:
         """Ask the experiment's function. Whatever it raises is its own, and ends no other job."""

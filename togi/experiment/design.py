@@ -65,7 +65,8 @@ class Experiment:
 
     ``measure`` is ``pass@K`` or ``score`` of held-out tasks, or, with ``function``, one of the numbers that it gives;
     ``smallest_effect`` is in its unit. Arms are compared with ``against``: an arm, or "base", the untrained model.
-    ``rule`` says what an arm must be for the answer to be go. ``vary`` says what differs between seeds.
+    ``rule`` says what an arm must be for the answer to be go. ``vary`` says what differs between seeds. ``others`` are
+    runs whose held-out tasks all arms are measured on too.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Experiment:
     level: float = 0.95
     budget: Budget = field(default_factory=Budget)
     prices: Prices = field(default_factory=Prices)
+    others: Mapping[str, Run] = field(default_factory=dict)
     function: Callable[[str, int], Numbers] | None = None
 
     def __post_init__(self) -> None:
@@ -139,6 +141,7 @@ class Experiment:
             "vary": list(self.vary),
             "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
             **({"prices": {key: value for key, value in prices if value}} if self.prices.any else {}),
+            **({"others": {name: made_of(run) for name, run in self.others.items()}} if self.others else {}),
             "arms": arms,
         }
 

@@ -21,7 +21,6 @@ from togi.evidence.before.cost_estimate import NONE, Range, Rates, added, estima
 from togi.experiment.design import Experiment
 from togi.experiment.expected_cost import STARTING, Expected, Forecast, Phases
 from togi.experiment.jobs import Job, beginning, jobs_of
-from togi.experiment.ledger import ARMS
 from togi.models.arithmetic_rate import probe_bf16
 from togi.recipe import load_recipe
 from togi.run import BASE, Run, open_model
@@ -31,25 +30,27 @@ from togi.tokenization import Chat
 
 def forecast(experiment: Experiment) -> Forecast:
     """The estimate of an experiment on recipes. Raises ValueError when a model cannot be loaded."""
-    return forecast_of({arm.name: arm.run for arm in experiment.arms if arm.run is not None}, jobs_of(experiment))
+    runs = {arm.name: arm.run for arm in experiment.arms if arm.run is not None}
+    jobs = jobs_of(experiment)
+    return forecast_of({job.recipe: experiment.others[job.other] if job.other else runs[job.arm] for job in jobs}, jobs)
 
 
 def forecast_of(runs: Mapping[str, Run], wanted: Sequence[Job]) -> Forecast:
-    """The same, of jobs and the run of each arm."""
+    """The same, of jobs and the run of each recipe."""
     start = _seconds_of_a_start()
     models: dict[str, _Model] = {}
     known: dict[tuple[str, int], Phases] = {}
     jobs: dict[str, Phases] = {}
     alone: list[Range] = []
     for job in wanted:
-        run = runs[job.arm]
+        run = runs[job.recipe]
         if run.model.source not in models:
             models[run.model.source] = _Model.of(run)
         model = models[run.model.source]
         for stages in {job.stages, job.taken}:  # seeds change no estimate
-            if (job.arm, stages) not in known:
-                known[job.arm, stages] = model.takes(beginning(run, stages))
-        whole, taken = known[job.arm, job.stages], known[job.arm, job.taken]
+            if (job.recipe, stages) not in known:
+                known[job.recipe, stages] = model.takes(beginning(run, stages))
+        whole, taken = known[job.recipe, job.stages], known[job.recipe, job.taken]
         own = {name: each - taken[name] for name, each in whole.items()} if job.after else whole
         jobs[job.name] = {**own, STARTING: _all(start + model.load * _loads(run, job))}
         if not job.shared:
@@ -104,9 +105,8 @@ def _seconds_of_a_start() -> float:
 
 def main(arguments: Sequence[str]) -> None:
     jobs = [Job(**each) for each in json.load(sys.stdin)]
-    arms = {job.arm for job in jobs}
     try:
-        made = forecast_of({arm: load_recipe(Path(arguments[0]) / ARMS / f"{arm}.toml").run for arm in arms}, jobs)
+        made = forecast_of({job.recipe: load_recipe(Path(arguments[0]) / job.recipe).run for job in jobs}, jobs)
     except ValueError as error:
         made = Forecast(jobs={}, unknown=str(error))
     print(json.dumps(made.plain()))

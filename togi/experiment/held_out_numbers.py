@@ -15,7 +15,7 @@ from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord,
 from togi.evidence.after.evaluation_summary import TOLERANCE
 from togi.experiment.controls import vote_reading
 from togi.experiment.design import Taken
-from togi.experiment.ledger import ARMS
+from togi.experiment.jobs import ARMS
 from togi.recipe import load_recipe
 from togi.rewards.unsupervised import same_answers
 from togi.rewards.verifiers import Verifier

@@ -16,14 +16,17 @@ from togi.run import BASE, Run, seed_of
 from togi.run_folder.files import digest
 from togi.run_folder.run_description import made_of
 
-CELLS, SHARED = "cells", "shared"
+CELLS, SHARED, OTHERS, ARMS = "cells", "shared", "others", "arms"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One run of its own, whose folder below the experiment's is ``name``: the first ``stages`` stages of an arm with a
     seed, which begin with the ``taken`` stages that the job ``after`` has made (None: with nothing). It learns as many
-    tokens as the job ``tokens_of`` has learned, where it names one."""
+    tokens as the job ``tokens_of`` has learned, where it names one.
+
+    With ``other`` it measures on those held-out tasks what the job ``model_of`` has trained, or the untrained model.
+    """
 
     name: str
     arm: str
@@ -32,20 +35,42 @@ class Job:
     after: str | None = None
     taken: int = 0
     tokens_of: str | None = None
+    other: str = ""
+    model_of: str | None = None
+
+    @property
+    def recipe(self) -> str:
+        """Where the experiment's folder has its recipe."""
+        return f"{OTHERS}/{self.other}.toml" if self.other else f"{ARMS}/{self.arm}.toml"
 
     @property
     def waits_for(self) -> list[str]:
         """The jobs that must be done before it."""
-        return [name for name in (self.after, self.tokens_of) if name is not None]
+        return [name for name in (self.after, self.tokens_of, self.model_of) if name is not None]
 
     @property
     def shared(self) -> bool:
         """Whether it is the beginning of several cells, and no cell."""
         return self.name.startswith(f"{SHARED}/")
 
+    @property
+    def cell(self) -> bool:
+        return self.name.startswith(f"{CELLS}/")
+
 
 def cell_name(arm: str, seed: int) -> str:
     return f"{CELLS}/{arm}-{seed}"
+
+
+def counts(jobs: Sequence[Job]) -> str:
+    """How many jobs there are of each kind."""
+    cells, shared = sum(job.cell for job in jobs), sum(job.shared for job in jobs)
+    told = f"{cells} cells, {shared} shared beginnings"
+    return told + (f", {others} measurements on other tasks" if (others := len(jobs) - cells - shared) else "")
+
+
+def other_name(other: str, arm: str, seed: int) -> str:
+    return f"{OTHERS}/{other}/{arm}-{seed}"
 
 
 def jobs_of(experiment: Experiment) -> list[Job]:
@@ -76,7 +101,18 @@ def jobs_of(experiment: Experiment) -> list[Job]:
             tokens_of=None if arm.tokens_of is None else cell_name(arm.tokens_of, seed),
         )
         made[cell.name] = cell
+        for job in _on_others(experiment, arm, seed):
+            made.setdefault(job.name, job)
     return list(made.values())
+
+
+def _on_others(experiment: Experiment, arm: Arm, seed: int) -> Iterator[Job]:
+    """What measures an arm on other held-out tasks, and the untrained model before the first arm."""
+    if arm.control or arm.stages == 0:
+        return
+    for other in experiment.others:
+        for name, model in ((BASE, None), (arm.name, cell_name(arm.name, seed))):
+            yield Job(name=other_name(other, name, seed), arm=arm.name, seed=seed, other=other, model_of=model)
 
 
 def _called(arm: Arm, stages: int) -> str:

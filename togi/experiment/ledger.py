@@ -17,13 +17,13 @@ import tomli_w
 
 from togi.experiment.design import Experiment, ExperimentError
 from togi.experiment.expected_cost import FORECAST, Forecast, read_forecast
-from togi.experiment.jobs import CELLS, Job, jobs_of
+from togi.experiment.jobs import ARMS, CELLS, OTHERS, Job, jobs_of
 from togi.run_folder.files import RunFolder, digest, write_text
 from togi.run_folder.integrity import Chain, Vouched, chain_faults, check, file_faults, find_head, read_chain, vouched
 from togi.run_folder.links import EVENTS
 from togi.run_folder.manifest import recipe_changes
 
-PLAN, ARMS, LOGS_OF_CELLS, NUMBERS = "plan.json", "arms", "logs", "numbers.json"
+PLAN, LOGS_OF_CELLS, NUMBERS = "plan.json", "logs", "numbers.json"
 Ending = Literal["done", "failed", "stopped"]
 
 
@@ -94,10 +94,10 @@ class Ledger:
 
     def _write(self, experiment: Experiment, plan: Mapping[str, Any]) -> dict[str, str]:
         files = {PLAN: write_text(self.path / PLAN, json.dumps(plan, indent=1))}
-        for arm in experiment.arms:
-            if arm.run is not None:
-                place = f"{ARMS}/{arm.name}.toml"
-                files[place] = write_text(self.path / place, tomli_w.dumps(arm.run.recipe))
+        runs = {f"{ARMS}/{arm.name}.toml": arm.run for arm in experiment.arms}
+        for place, run in (runs | {f"{OTHERS}/{name}.toml": run for name, run in experiment.others.items()}).items():
+            if run is not None:
+                files[place] = write_text(self.path / place, tomli_w.dumps(run.recipe))
         return files
 
     def _foretell(self, experiment: Experiment, forecast: Callable[[], Forecast | None]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from togi.evidence.experiment.verdict import ArmVerdict, Verdict, verdict
 from togi.evidence.read_run import RunData, read_run
 from togi.experiment.held_out_numbers import Measured, Reading, Tallies, measured, tallies_of
 from togi.experiment.job_cost import JobCost, job_cost
-from togi.experiment.jobs import CELLS, SHARED, cell_name
+from togi.experiment.jobs import CELLS, SHARED, cell_name, other_name
 from togi.experiment.ledger import NUMBERS, Ended, endings, fault_of, read_plan
 from togi.run import BASE
 from togi.run_folder.integrity import Chain, read_chain
@@ -67,6 +67,22 @@ class Beginning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Elsewhere:
+    """An arm with a seed, or the untrained model, measured on ``other`` held-out tasks: the mean score of each, None
+    where it has none, and what that cost."""
+
+    other: str
+    arm: str
+    seed: int
+    numbers: Mapping[str, float] | None
+    cost: JobCost
+
+    @property
+    def place(self) -> str:
+        return other_name(self.other, self.arm, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """``scores`` are tables [seeds, tasks] by arm, "base" among them where the untrained model was measured; ``found``
     is None where they carry no claim, and ``unclaimed`` says why."""
@@ -76,6 +92,7 @@ class Outcome:
     chain: Chain
     cells: tuple[Cell, ...]
     beginnings: tuple[Beginning, ...]
+    elsewhere: tuple[Elsewhere, ...]
     ended: Mapping[str, Ended]
     scores: Mapping[str, Array]
     found: Verdict | None
@@ -124,6 +141,7 @@ def read_outcome(folder: Path) -> Outcome:
         chain=chain,
         cells=cells,
         beginnings=tuple(_beginnings(folder, ended)),
+        elsewhere=tuple(_elsewhere(folder, plan, ended)),
         ended=ended,
         scores=scores,
         found=found,
@@ -199,6 +217,20 @@ def _cell(
         measured=last,
         data=data,
     )
+
+
+def _elsewhere(folder: Path, plan: Mapping[str, Any], ended: Mapping[str, Ended]) -> Iterator[Elsewhere]:
+    reading = Reading(folder=folder, measure="score")
+    for other in plan.get("others", {}):
+        for arm in (BASE, *plan["arms"]):
+            for seed in plan["seeds"]:
+                job = other_name(other, arm, seed)
+                if (how := ended.get(job)) is None:
+                    continue
+                numbers = None
+                if how.how == "done" and not fault_of(folder, job, how):
+                    numbers = measured(reading, arm, read_run(folder / job).evaluations[0], "every").numbers
+                yield Elsewhere(other=other, arm=arm, seed=seed, numbers=numbers, cost=job_cost(folder / job, how))
 
 
 def _of_function(path: Path, measure: str) -> dict[str, float]:

@@ -10,7 +10,14 @@ import numpy as np
 
 from togi.evidence.after.diversity import Sizes, fair_sizes, measures
 from togi.evidence.after.evaluation_file import EvaluationRecord, TaskRecord
-from togi.evidence.experiment.answers_changed import MAJORITY, SAID, SURPRISE, Change, answers_changed
+from togi.evidence.experiment.answers_changed import (
+    MAJORITY,
+    SAID,
+    SURPRISE,
+    Change,
+    abilities_changed,
+    answers_changed,
+)
 from togi.evidence.experiment.sharper_or_abler import Ability, sharper_or_abler
 from togi.experiment.held_out_numbers import Reading, majority_worth, scored, votes, worth_of
 from togi.experiment.outcome import Cell, Outcome
@@ -52,6 +59,30 @@ def changes_of(outcome: Outcome) -> dict[str, list[Change]]:
         if sides is not None and (made := answers_changed(_tables(outcome, name, sides), level=outcome.plan["level"])):
             found[name] = made
     return found
+
+
+def forgotten(outcome: Outcome) -> dict[str, list[Change]]:
+    """Of each arm that was measured on other held-out tasks with all its seeds, what became of its scores there."""
+    found: dict[str, list[Change]] = {}
+    plan = outcome.plan
+    for name in plan["arms"]:
+        tables = {other: made for other in plan.get("others", {}) if (made := _other_tables(outcome, other, name))}
+        if tables:
+            found[name] = abilities_changed(tables, margin=plan["smallest_effect"], level=plan["level"])
+    return found
+
+
+def _other_tables(outcome: Outcome, other: str, arm: str) -> tuple[Array, Array] | None:
+    sides = [
+        [each.numbers for each in outcome.elsewhere if (each.other, each.arm) == (other, side)] for side in (arm, BASE)
+    ]
+    rows = [[numbers for numbers in side if numbers] for side in sides]
+    seeds = len(outcome.plan["seeds"])
+    tasks = [task for task in rows[0][0] if all(task in each for side in rows for each in side)] if rows[0] else []
+    if not tasks or any(len(side) != seeds for side in rows):
+        return None
+    mine, before = (np.array([[each[task] for task in tasks] for each in side]) for side in rows)
+    return mine, before
 
 
 def _sides(cells: Sequence[Cell]) -> Sides | None:

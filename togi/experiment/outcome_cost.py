@@ -17,7 +17,13 @@ def cost_of(outcome: Outcome, arm: str) -> JobCost:
 
 
 def cost_of_all(outcome: Outcome) -> JobCost:
-    return together([*(cell.cost for cell in outcome.cells), *(each.cost for each in outcome.beginnings)])
+    return together(costs_by_job(outcome).values())
+
+
+def costs_by_job(outcome: Outcome) -> dict[str, JobCost]:
+    costs = {cell.place: cell.cost for cell in outcome.cells}
+    costs |= {each.place: each.cost for each in outcome.beginnings}
+    return costs | {each.place: each.cost for each in outcome.elsewhere}
 
 
 def saved_seconds(outcome: Outcome) -> float:
@@ -30,8 +36,7 @@ def saved_seconds(outcome: Outcome) -> float:
 
 
 def account_of(outcome: Outcome) -> Account:
-    costs = {cell.place: cell.cost for cell in outcome.cells} | {each.place: each.cost for each in outcome.beginnings}
-    return account(costs, outcome.ended, read_forecast(outcome.folder))
+    return account(costs_by_job(outcome), outcome.ended, read_forecast(outcome.folder))
 
 
 def money_of(outcome: Outcome, cost: JobCost) -> Money | None:

@@ -18,7 +18,7 @@ from togi.evidence.experiment.compare_arms import Compared
 from togi.experiment.job_cost import JobCost
 from togi.experiment.more_tasks import more_tasks
 from togi.experiment.outcome import SHARES, Outcome, scale_of
-from togi.experiment.outcome_ability import ability_of, changes_of
+from togi.experiment.outcome_ability import ability_of, changes_of, forgotten
 from togi.experiment.outcome_cost import account_of, cost_of, cost_of_all, energy_told, money_of, saved_seconds
 from togi.experiment.plan_told import span
 from togi.harmless_text import visible
@@ -26,7 +26,8 @@ from togi.run import BASE
 from togi.short_values import duration
 from togi.statistics import Difference, Interval, over_seeds, within_shares
 
-HEADS = ("seeds", "{measure}", "against {against}", "claim", "tokens a task")
+HEADS = ("seeds", "{measure}", "against {against}", "claim")
+ANSWERING = "tokens a task"
 COSTS = ("tokens", "time", "memory", "energy", "cost")
 NONE = "–"
 
@@ -44,6 +45,7 @@ def answer(outcome: Outcome) -> list[str]:
 def caveats(outcome: Outcome) -> list[str]:
     """What a reader must know before trusting the answer: what is missing, what was changed, what ended it."""
     said = [f"{cell.place} has no score: {cell.why}." for cell in outcome.missing]
+    said += [f"{each.place} has no score: it failed or was changed." for each in outcome.elsewhere if not each.numbers]
     if outcome.spent_budget:
         said.append(f"The experiment ended early: {outcome.spent_budget}.")
     if outcome.unclaimed and outcome.found is not None:
@@ -99,29 +101,32 @@ def energy(cost: JobCost) -> str:
 
 
 def rows(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
-    """A row an arm, the untrained model first: what it scored, against what, and what it cost by itself."""
+    """A row an arm, the untrained model first: what it scored, and against what."""
     compared: dict[str, Compared] = {}
     if outcome.found is not None:
         compared = {one.compared.arm: one.compared for one in outcome.found.arms}
         compared |= {one.arm: one for one in outcome.found.controls}
     scale = scale_of(outcome)
     if BASE in outcome.scores:
-        untrained = _tokens([cell.base_tokens for cell in outcome.cells])
-        yield BASE, [NONE, _mean(outcome, BASE, scale), NONE, NONE, untrained, *[NONE] * len(cost_heads(outcome))]
+        yield BASE, [NONE, _mean(outcome, BASE, scale), NONE, NONE]
     for name in outcome.plan["arms"]:
-        cells, cost, one = outcome.of_arm(name), cost_of(outcome, name), compared.get(name)
+        cells, one = outcome.of_arm(name), compared.get(name)
         done = sum(cell.numbers is not None for cell in cells)
+        against = NONE if one is None else difference(one.found, scale)
         yield (
             name,
-            [
-                f"{done} of {len(cells)}",
-                _mean(outcome, name, scale),
-                NONE if one is None else difference(one.found, scale),
-                NONE if one is None else one.claim,
-                _tokens([None if cell.measured is None else cell.measured.tokens for cell in cells]),
-                *cost_cells(outcome, cost),
-            ],
+            [f"{done} of {len(cells)}", _mean(outcome, name, scale), against, NONE if one is None else one.claim],
         )
+
+
+def cost_rows(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
+    """A row an arm: what it takes to answer one held-out task, and what the arm cost by itself."""
+    if any(cell.base_tokens is not None for cell in outcome.cells):
+        untrained = _tokens([cell.base_tokens for cell in outcome.cells])
+        yield BASE, [untrained, *[NONE] * len(cost_heads(outcome))]
+    for name in outcome.plan["arms"]:
+        answered = _tokens([None if cell.measured is None else cell.measured.tokens for cell in outcome.of_arm(name)])
+        yield name, [answered, *cost_cells(outcome, cost_of(outcome, name))]
 
 
 def about(outcome: Outcome) -> list[tuple[str, str]]:
@@ -201,7 +206,7 @@ def difference(found: Difference, scale: Scale) -> str:
 
 def heads(outcome: Outcome) -> list[str]:
     known = {"measure": outcome.plan["measure"], "against": outcome.plan["against"]}
-    return [*(head.format(**known) for head in HEADS), *cost_heads(outcome)]
+    return [head.format(**known) for head in HEADS]
 
 
 def changed(one: Change) -> str:
@@ -214,17 +219,22 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(Text(visible(str(outcome.plan["question"])), style="bold"))
     for line in answer(outcome):
         console.print(Text(visible(line)))
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("arm", no_wrap=True, overflow="fold")
-    for head in heads(outcome):
-        table.add_column(head)
-    for name, cells in rows(outcome):
-        table.add_row(visible(name), *map(visible, cells))
-    console.print(table)
+    for heading, told in (
+        (heads(outcome), rows(outcome)),
+        ([ANSWERING, *cost_heads(outcome)], cost_rows(outcome)),
+    ):
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("arm", no_wrap=True, overflow="fold")
+        for head in heading:
+            table.add_column(head)
+        for name, cells in told:
+            table.add_row(visible(name), *map(visible, cells))
+        console.print(table)
     for name, what in about(outcome):
         console.print(Text(visible(f"{name}: {what}"), style="dim"))
     more = [f"{name}: {line}" for name, one in ability_of(outcome).items() for line in one.sentences]
-    more += [f"{name}: {line}" for name, made in changes_of(outcome).items() for line in map(changed, made)]
+    for found in (changes_of(outcome), forgotten(outcome)):
+        more += [f"{name}: {line}" for name, made in found.items() for line in map(changed, made)]
     more += [f"{name}: {line}" for name, line in more_tasks(outcome).items()]
     for line in [*caveats(outcome), *more, *shared(outcome), *spent(outcome)]:
         console.print(Text(visible(line), style="dim"))

@@ -11,7 +11,7 @@ from rich.text import Text
 from togi.evidence.before.cost_estimate import Range
 from togi.experiment.design import Arm, Experiment
 from togi.experiment.expected_cost import Forecast
-from togi.experiment.jobs import jobs_of, shared_cells
+from togi.experiment.jobs import counts, jobs_of, shared_cells
 from togi.harmless_text import visible
 from togi.short_values import duration
 
@@ -30,9 +30,7 @@ def show_plan(experiment: Experiment, console: Console) -> None:
     jobs = jobs_of(experiment)
     for name, takers in shared_cells(jobs).items():
         console.print(Text(visible(f"{name}: run once, for {', '.join(takers)}"), style="dim"))
-    console.print(
-        Text(f"{sum(not job.shared for job in jobs)} cells, {sum(job.shared for job in jobs)} shared beginnings")
-    )
+    console.print(Text(counts(jobs)))
 
 
 def decided(experiment: Experiment) -> Iterator[str]:

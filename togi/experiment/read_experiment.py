@@ -62,6 +62,7 @@ def read_experiment(path: Path) -> Experiment:
         level=table.level,
         budget=Budget(**table.budget.model_dump()),
         prices=Prices(**table.prices.model_dump()),
+        others=_others(table, arms, base),
     )
 
 
@@ -161,6 +162,25 @@ def _paid_in(arms: Sequence[Arm], stages: frozenset[str]) -> str:
         f"sft_same_tokens learns as many tokens as an arm learns in {' and '.join(sorted(stages))}, where it is paid, "
         "and no arm has that: keep the names of the recipe's stages, or leave the control out"
     )
+
+
+def _others(table: ExperimentTable, arms: Sequence[Arm], base: Path) -> dict[str, Run]:
+    """What measures the arms on other held-out tasks. Raises ExperimentError where that would say nothing."""
+    found: dict[str, Run] = {}
+    for name, path in table.others.items():
+        reading = read_recipe(base / Path(path).expanduser())
+        found[name] = build(reading)
+        if found[name].evaluation is None:
+            raise ExperimentError(
+                f"others.{name}: {path} is not measured: add [data.test] and [evaluation], since these tasks are asked"
+            )
+    sources = {arm.run.model.source for arm in arms if arm.run is not None and not arm.control}
+    if found and len(sources) > 1:
+        raise ExperimentError(
+            f"others: the arms start from several models ({', '.join(sorted(sources))}), so there is no untrained one "
+            "to hold them against: leave others out, or let all arms start from one model"
+        )
+    return found
 
 
 def _built(name: str, values: Mapping[str, Any], reading: Reading, measured: Reading) -> Run:

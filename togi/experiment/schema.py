@@ -84,6 +84,8 @@ class ExperimentTable(Table):
     """Arms without one thing: `stage.NAME`, `reward.PART`, or a key that the recipe sets."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Level of the intervals."""
+    others: Annotated[dict[StageName, Text], Field(max_length=MOST_ARMS)] = Field(default_factory=dict)
+    """Recipes by name whose held-out tasks all arms are measured on too, so that what was forgotten is seen."""
     budget: BudgetTable = BudgetTable()
     """What stops the experiment with what is known by then."""
     prices: PricesTable = PricesTable()

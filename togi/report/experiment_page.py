@@ -4,24 +4,27 @@ nothing."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from togi.evidence.experiment.answers_changed import Change
 from togi.evidence.experiment.compare_arms import Compared
 from togi.experiment.more_tasks import more_tasks
 from togi.experiment.outcome import SHARES, Cell, Outcome, read_outcome, scale_of
-from togi.experiment.outcome_ability import ability_of, changes_of
+from togi.experiment.outcome_ability import ability_of, changes_of, forgotten
 from togi.experiment.outcome_cost import account_of, cost_of_all, energy_told, money_of
 from togi.experiment.outcome_told import (
+    ANSWERING,
     NONE,
     about,
     answer,
     caveats,
     cost_cells,
     cost_heads,
+    cost_rows,
     difference,
     energy,
     heads,
@@ -85,10 +88,13 @@ def page(outcome: Outcome) -> str:
             "measure": text(plan["measure"]),
             "differences": differences(outcome, tints),
             "abilities": abilities(outcome),
-            "changes": changes(outcome),
+            "changes": changes(changes_of(outcome)),
+            "forgotten": changes(forgotten(outcome)),
             "more": [(text(name), line) for name, line in more_tasks(outcome).items()],
             "heads": heads(outcome),
             "rows": [(text(name), cells) for name, cells in rows(outcome)],
+            "cost_rows": [(text(name), cells) for name, cells in cost_rows(outcome)],
+            "answering": ANSWERING,
             "about": [(text(name), text(what)) for name, what in about(outcome)],
             "figures": [*profile(outcome, tints), *curves(outcome, tints)],
             "cells": cell_rows(outcome),
@@ -173,14 +179,14 @@ def abilities(outcome: Outcome) -> list[tuple[str, list[str], Figure]]:
     return found
 
 
-def changes(outcome: Outcome) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+def changes(found: Mapping[str, Sequence[Change]]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     """For each arm a row a measure: of the untrained model, of the arm, the difference, and what it says."""
     return [
         (
             text(name),
             [
                 (
-                    each.name,
+                    text(each.name),
                     [
                         with_interval(each.start, each.scale),
                         with_interval(each.arm, each.scale),
@@ -191,7 +197,7 @@ def changes(outcome: Outcome) -> list[tuple[str, list[tuple[str, list[str]]]]]:
                 for each in made
             ],
         )
-        for name, made in changes_of(outcome).items()
+        for name, made in found.items()
     ]
 
 

@@ -52,10 +52,28 @@ class Change:
     found: Difference
     p: float
     said: str
+    scale: Scale
 
-    @property
-    def scale(self) -> Scale:
-        return Scale() if SAID[self.name].share else Scale(bounds=None)
+
+def abilities_changed(others: Mapping[str, tuple[Array, Array]], *, margin: float, level: float = 0.95) -> list[Change]:
+    """What became of scores on other held-out tasks, (arm, start) by their name: better, worse, or surely no worse by
+    the margin. Holm's over all of them."""
+    found = [difference_over_seeds(*tables, margin=margin, level=level) for tables in others.values()]
+    differ, kept = (holm([getattr(each, test) for each in found]) for test in ("p", "p_not_worse"))
+    made = []
+    for (name, tables), one, p, q in zip(others.items(), found, differ, kept, strict=True):
+        share = all(each.min() >= 0.0 and each.max() <= 1.0 for each in tables)
+        scale = Scale() if share else Scale(bounds=None)
+        arm, start = (over_seeds(table, level=level) for table in tables)
+        said = "not shown whether anything was forgotten"
+        if p <= 1 - level:
+            said = "is done better than before" if one.point > 0 else "was forgotten in part"
+        elif q <= 1 - level:
+            said = f"is done no worse by {scale.size(margin, signed=False)} or more"
+        if share:
+            arm, start = within_shares(arm), within_shares(start)
+        made.append(Change(name=name, arm=arm, start=start, found=one, p=float(p), said=said, scale=scale))
+    return made
 
 
 def answers_changed(measures: Mapping[str, tuple[Array, Array]], *, level: float = 0.95) -> list[Change]:
@@ -73,5 +91,6 @@ def answers_changed(measures: Mapping[str, tuple[Array, Array]], *, level: float
             said = words.more if one.point > 0 else words.less
         elif one.p <= 1 - level:
             said = "a change by itself, but not where all that was measured is tested together"
-        made.append(Change(name=name, arm=arm, start=start, found=one, p=float(p), said=said))
+        scale = Scale() if words.share else Scale(bounds=None)
+        made.append(Change(name=name, arm=arm, start=start, found=one, p=float(p), said=said, scale=scale))
     return made
