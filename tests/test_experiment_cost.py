@@ -139,7 +139,9 @@ def meter(joules: list[float]) -> Iterator[Meter]:
 
 def spends(folder: Path, meter: Meter, **how: Any) -> Spending:
     own = {"before": 0.0, "joules": 0.0, "budget": Budget(), "prices": Prices(), **how}
-    return Spending([folder / "a"], meter=meter, **own)
+    spending = Spending(meter=meter, **own)
+    spending.count([folder / "a"])
+    return spending
 
 
 def test_jobs_at_once_share_energy_evenly(tmp_path: Path, meter: Meter, joules: list[float]) -> None:

@@ -37,6 +37,16 @@ def test_the_example_is_an_experiment() -> None:
     assert [arm.name for arm in read_experiment(Path("first.toml")).arms] == ["grpo", "slow", "random_reward"]
 
 
+@pytest.mark.usefixtures("folder")
+def test_the_example_of_a_sweep_is_one() -> None:
+    pytest.importorskip("optuna", reason="needs the sweep extra")
+    write_files("docs/experiments.md", Path())
+    made = read_experiment(Path("search.toml"))
+    assert made.sweep is not None
+    assert made.sweep.usual == {"stage.grpo.learning_rate": 1e-5, "stage.grpo.attempts": 8}
+    assert (made.sweep.seeds, made.sweep.shared) == ((3,), 1)
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.toml")), ids=lambda file: file.stem)
 def test_those_that_ship_can_be_run(file: Path) -> None:
     assert jobs_of(read_experiment(file))

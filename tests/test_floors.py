@@ -68,6 +68,7 @@ EXTRAS = {
     "math_verify",
     "mcp",
     "mlflow",
+    "optuna",
     "peft",
     "pint",
     "pyarrow",

@@ -1,65 +1,33 @@
-"""Runs an experiment: one job after another, or several at once, until all are done or the budget is spent.
+"""Runs an experiment: the search of a sweep, if there is one, then the cells, until all is done or the budget spent.
 
-Each job has a process of its own, so one that fails ends no other. It reads no result: ``outcome.py`` does.
+It reads no result: ``outcome.py`` does.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from togi.energy import Meter, find_counters
-from togi.experiment.cell import Order
-from togi.experiment.design import Experiment, ExperimentError, seed_changes
+from togi.experiment.conductor import Conductor, Tell
+from togi.experiment.design import Experiment, ExperimentError
 from togi.experiment.expected_cost import Forecast, forecast_from
-from togi.experiment.job_cost import job_cost
 from togi.experiment.jobs import Job, counts, jobs_of
-from togi.experiment.ledger import (
-    LOGS_OF_CELLS,
-    NOTHING,
-    NUMBERS,
-    Ended,
-    Ending,
-    Ledger,
-    Took,
-    endings,
-    fault_of,
-    seconds_spent,
-)
+from togi.experiment.ledger import Ledger
 from togi.experiment.plan_told import forecast_told
-from togi.experiment.spending import Spending
-from togi.harmless_text import shortened
+from togi.experiment.sweep.search import Search, with_chosen
+from togi.experiment.sweep.sweep_design import Numbers
+from togi.experiment.sweep.trials import chosen_in
 from togi.interrupt import Interrupted, Interrupts
-from togi.memory import memory_limit
-from togi.run_folder.files import RunFolder, dumps, write_text
+from togi.run_folder.files import RunFolder
 from togi.run_folder.integrity import read_chain
 from togi.sandbox.confine.process_end import ending
 from togi.sandbox.tiers.choose_tier import cores
-
-LOOK = 0.1  # seconds between two looks at processes
-ROOM = 0.8  # of the memory there is that jobs may hold together
-LONGEST = 300  # characters of a reason
-SHARED_FAILED = "what it shares with others failed: "
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Working:
-    """A job at work."""
-
-    job: Job
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
 
 
 def conduct(
@@ -80,18 +48,44 @@ def conduct(
         begun = bool(read_chain(folder).events)
         ledger.decide(experiment, partial(_forecast, experiment, folder, tell), allow_changes=allow_changes)
         conductor = Conductor(experiment, ledger, tell, together, meter)
-        if conductor.left:
+        chosen = chosen_in(read_chain(folder))
+        sweep = experiment.sweep if chosen is None else None
+        if sweep is None:
+            experiment = conductor.experiment = with_chosen(experiment, chosen)
+            conductor.take_up(jobs_of(experiment))
+        if sweep or conductor.left:
             held.event("resumed" if begun else "started", energy=meter.found.told)
         try:
-            conductor.go()
+            if sweep and (chosen := Search(experiment, sweep, conductor).go()):
+                experiment = conductor.experiment = with_chosen(experiment, chosen)
+                ledger.foretell(experiment, partial(_forecast, experiment, folder, tell))
+                conductor.take_up(jobs_of(experiment))
+            if conductor.left:
+                _run_cells(experiment, conductor)
         except Interrupted as stop:
             with interrupts.deferred():
                 conductor.stop(str(stop))
             raise
 
 
+def _run_cells(experiment: Experiment, conductor: Conductor) -> None:
+    """Run the cells that are left, and what they share."""
+    conductor.tell(f"to run: {counts(conductor.left)}")
+    if why := conductor.run(partial(_asked, experiment)):
+        conductor.ledger.folder.event("budget_spent", why=why)
+        conductor.tell(f"{why}: the rest is not run, and what is known by now is the result")
+    else:
+        conductor.ledger.folder.event("finished", failed=sorted(conductor.failed))
+
+
+def _asked(experiment: Experiment, job: Job) -> Numbers:
+    """What the experiment's function says of a cell."""
+    assert experiment.function is not None
+    return experiment.function(job.arm, job.seed)
+
+
 def _forecast(experiment: Experiment, folder: Path, tell: Tell) -> Forecast | None:
-    """What will be spent; None for a function, of which nothing is known."""
+    """What the cells will take; None for a function, of which nothing is known."""
     if experiment.function is not None:
         return None
     tell("forecasting what this will take")
@@ -109,215 +103,3 @@ def _forecast(experiment: Experiment, folder: Path, tell: Tell) -> Forecast | No
         found = Forecast(jobs={}, unknown=why)
     tell(forecast_told(found))
     return found
-
-
-class Conductor:
-    """One process's work on an experiment."""
-
-    def __init__(self, experiment: Experiment, ledger: Ledger, tell: Tell, together: int, meter: Meter) -> None:
-        self.experiment, self.ledger, self.tell, self.together = experiment, ledger, tell, together
-        self.folder = ledger.path
-        ledger.reckon()
-        self.jobs = jobs_of(experiment)
-        chain = read_chain(self.folder)
-        ended = endings(chain)
-        self.spending = Spending(
-            [self.folder / job.name for job in self.jobs],
-            before=seconds_spent(chain),
-            joules=sum(each.joules or 0.0 for each in ended.values()),
-            budget=experiment.budget,
-            prices=experiment.prices,
-            meter=meter,
-        )
-        self.done = self._found_done(ended)
-        self.left = [job for job in self.jobs if job.name not in self.done]
-        self.working: list[Working] = []
-        self.failed: dict[str, str] = {}
-        self._memory: float | None = None
-
-    def _found_done(self, ended: Mapping[str, Ended]) -> set[str]:
-        """The jobs that are done. Raises ExperimentError for one whose run was changed since."""
-        done = {job.name for job in self.jobs if job.name in ended and ended[job.name].how == "done"}
-        for name in sorted(done):
-            if not (self.folder / name).exists():
-                self.tell(f"{name} was done and is gone: it is run again")
-                done.remove(name)
-            elif fault := fault_of(self.folder, name, ended[name]):
-                raise ExperimentError(
-                    f"{self.folder / name} was changed after it was done: {fault}. Put it back, or remove the folder "
-                    "to run it again"
-                )
-        return done
-
-    def go(self) -> None:
-        """Run all that is left."""
-        if not self.left:
-            return
-        if why := self.spending.over_budget():
-            self._end_by_budget(why)
-            return
-        self.tell(f"to run: {counts(self.left)}")
-        while self.left or self.working:
-            self._take_in()
-            if why := self.spending.over_budget():
-                self.stop(why)
-                self._end_by_budget(why)
-                return
-            if len(self.working) < self._room() and (job := self._next()):
-                self._start(job)
-                continue
-            time.sleep(LOOK)
-        self.ledger.folder.event("finished", failed=sorted(self.failed))
-
-    def stop(self, why: str) -> None:
-        """Let the jobs at work save what they have, and wait for them."""
-        for each in self.working:
-            each.process.send_signal(signal.SIGTERM)
-        for each in self.working:
-            self._end(each, "stopped", why, each.process.wait())
-        self.working = []
-
-    def _next(self) -> Job | None:
-        """The next job that waits for no other; those that wait for one which failed are given up."""
-        for job in list(self.left):
-            if lost := next((name for name in job.waits_for if name in self.failed), None):
-                self.left.remove(job)
-                why = SHARED_FAILED if lost == job.after else f"{lost}, whose tokens it learns as many of, failed: "
-                self._fail(job, f"{why}{self.failed[lost].removeprefix(why)}")
-            elif self.done.issuperset(job.waits_for):
-                self.left.remove(job)
-                return job
-        return None
-
-    def _room(self) -> int:
-        """How many jobs may be at work at once: the first one alone, since it shows how much memory one takes."""
-        if self.together == 1:
-            return 1
-        if self._memory is None:
-            known = [cost.memory_gb for job in self.jobs if (cost := job_cost(self.folder / job.name)).memory_gb]
-            self._memory = max((each for each in known if each is not None), default=None)
-        if self._memory is None:
-            return 1
-        return max(1, min(self.together, int(ROOM * memory_limit() / 1e9 / self._memory)))
-
-    def _start(self, job: Job) -> None:
-        if self.experiment.function is not None:
-            self._measure(job)
-            return
-        order = Order(
-            recipe=str(self.folder / job.recipe),
-            changes=[
-                *seed_changes(job.seed, self.experiment.vary),
-                f"name={self._run_name(job)}",
-                *self._model_changes(job),
-            ],
-            folder=str(self.folder / job.name),
-            stages=job.stages,
-            source=None if job.after is None else str(self.folder / job.after),
-            taken=job.taken,
-            tokens_of=None if job.tokens_of is None else str(self.folder / job.tokens_of),
-            parent=os.getpid(),
-        )
-        place = self.folder / LOGS_OF_CELLS / f"{job.name.replace('/', '-')}.log"
-        place.parent.mkdir(exist_ok=True)
-        log = place.open("ab")
-        self._begin(job)
-        self.tell(f"{job.name}: started" + (f", after {' and '.join(job.waits_for)}" if job.waits_for else ""))
-        threads = str(max(1, cores() // self.together))
-        # A session of its own: a Ctrl-C reaches this process alone, which then lets the jobs save.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "togi.experiment.cell", order.text()],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env={"OMP_NUM_THREADS": threads, **os.environ}
-            if self.together == 1
-            else {**os.environ, "OMP_NUM_THREADS": threads},
-            start_new_session=True,
-        )
-        self.working.append(Working(job=job, process=process, log=log))
-
-    def _run_name(self, job: Job) -> str:
-        return f"{self.experiment.name}-{job.name.partition('/')[2].replace('/', '-')}"[:100]
-
-    def _model_changes(self, job: Job) -> list[str]:
-        """Which model is measured on other tasks: that of an arm's cell, or the one that the arm starts from."""
-        if not job.other:
-            return []
-        source = next(arm.run.model.source for arm in self.experiment.arms if arm.name == job.arm and arm.run)
-        if job.model_of is not None:
-            source = str((self.folder / job.model_of).resolve())
-        return [f"model.source={json.dumps(source)}"]
-
-    def _measure(self, job: Job) -> None:
-        """Ask the experiment's function. Whatever it raises is its own, and ends no other job."""
-        assert self.experiment.function is not None
-        self._begin(job)
-        try:
-            numbers = checked(self.experiment.function(job.arm, job.seed), self.experiment.measure)
-        except Exception as error:
-            self._fail(job, f"{type(error).__name__}: {error}", self.spending.end(job.name))
-            return
-        write_text(self.folder / job.name / NUMBERS, dumps(numbers))
-        self._well(job, self.spending.end(job.name))
-
-    def _begin(self, job: Job) -> None:
-        self.ledger.begin(job, spent=self.spending.clock)
-        self.spending.begin(job.name)
-
-    def _take_in(self) -> None:
-        """Note the jobs that have ended."""
-        for each in list(self.working):
-            code = each.process.poll()
-            if code is not None:
-                self.working.remove(each)
-                self._end(each, "done" if code == 0 else "failed", "", code)
-
-    def _end(self, each: Working, how: Ending, why: str, code: int) -> None:
-        each.log.close()
-        took = self.spending.end(each.job.name)
-        if code == 0:
-            self._well(each.job, took)
-        elif how == "failed":
-            self._fail(each.job, self._reason(each, code), took)
-        else:
-            self.ledger.end(each.job, how, took, spent=self.spending.clock, why=why)
-            self.tell(f"{each.job.name}: {why}, what it has is saved")
-
-    def _well(self, job: Job, took: Took) -> None:
-        self.ledger.end(job, "done", took, spent=self.spending.clock)
-        self.done.add(job.name)
-        self.tell(f"{job.name}: done in {took.seconds:.0f} s")
-
-    def _fail(self, job: Job, why: str, took: Took = NOTHING) -> None:
-        why = shortened(why, LONGEST)
-        self.ledger.end(job, "failed", took, spent=self.spending.clock, why=why)
-        self.failed[job.name] = why
-        self.tell(f"{job.name}: failed: {why}")
-
-    def _reason(self, each: Working, code: int) -> str:
-        """The last thing that a job said, which is its error where it could tell one."""
-        lines = Path(each.log.name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        told = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")
-        return told or f"it {ending(code)}" + (f" after saying: {lines[-1]}" if lines else "")
-
-    def _end_by_budget(self, why: str) -> None:
-        self.ledger.folder.event("budget_spent", why=why)
-        self.tell(f"{why}: the rest is not run, and what is known by now is the result")
-
-
-def checked(numbers: object, measure: str) -> dict[str, float | list[float]]:
-    """What a function gave, as plain numbers. Raises ValueError for what is none, and where the measure is missing."""
-    if not isinstance(numbers, dict):
-        raise ValueError(f"the function gives a dictionary of numbers, got {type(numbers).__name__}")
-    if measure not in numbers:
-        raise ValueError(
-            f"the function gave no {measure!r}, which is the measure; it gave {', '.join(map(str, numbers))}"
-        )
-    try:
-        return {
-            str(name): [float(each) for each in value] if hasattr(value, "__len__") else float(value)
-            for name, value in numbers.items()
-        }
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"the function gives numbers, each one number or a list of them: {error}") from error

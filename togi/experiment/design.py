@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from togi.experiment.sweep.sweep_design import SEARCHED, Numbers, Sweep
 from togi.run import BASE, Chance, Run, Seeds
 from togi.run_folder.run_description import made_of
 
 ALL: tuple[Chance, ...] = ("init", "order", "sampling")
 Taken = Literal["every", "best", "majority"]
-Numbers = Mapping[str, float | Sequence[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,8 @@ class Experiment:
     ``measure`` is ``pass@K`` or ``score`` of held-out tasks, or, with ``function``, one of the numbers that it gives;
     ``smallest_effect`` is in its unit. Arms are compared with ``against``: an arm, or "base", the untrained model.
     ``rule`` says what an arm must be for the answer to be go. ``vary`` says what differs between seeds. ``others`` are
-    runs whose held-out tasks all arms are measured on too.
+    runs whose held-out tasks all arms are measured on too. With a ``sweep`` there is one more arm, "searched": the
+    values that it chose.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Experiment:
     prices: Prices = field(default_factory=Prices)
     others: Mapping[str, Run] = field(default_factory=dict)
     function: Callable[[str, int], Numbers] | None = None
+    sweep: Sweep | None = None
 
     def __post_init__(self) -> None:
         refuse(self)
@@ -102,10 +104,13 @@ class Experiment:
         controls: Sequence[str] = (),
         rule: Literal["better", "no worse"] = "better",
         level: float = 0.95,
+        budget: Budget | None = None,
+        sweep: Sweep | None = None,
     ) -> Experiment:
         """An experiment on anything that can be measured: ``function(arm, seed)`` gives numbers by name, each one
         number or one a task, and ``measure`` is that which decides. Arms are compared with the first, unless
-        ``against`` names another; ``controls`` are those that are controls. Higher is better."""
+        ``against`` names another; ``controls`` are those that are controls. Higher is better. A ``sweep`` is one of
+        ``Functions``, which measure the arm "searched" as well."""
         return cls(
             name=name,
             question=question,
@@ -116,7 +121,9 @@ class Experiment:
             against=against or next(iter(arms), ""),
             rule=rule,
             level=level,
+            budget=budget or Budget(),
             function=function,
+            sweep=sweep,
         )
 
     @property
@@ -134,6 +141,8 @@ class Experiment:
             for arm in self.arms
         }
         prices = asdict(self.prices).items()
+        if self.sweep is not None:
+            arms[SEARCHED] = {"control": False, "about": "what the search chose", "taken": "every"}
         own = ("name", "question", "measure", "smallest_effect", "rule", "against", "level")
         return {
             **{key: getattr(self, key) for key in own},
@@ -143,6 +152,7 @@ class Experiment:
             **({"prices": {key: value for key, value in prices if value}} if self.prices.any else {}),
             **({"others": {name: made_of(run) for name, run in self.others.items()}} if self.others else {}),
             "arms": arms,
+            **({"sweep": self.sweep.plan} if self.sweep else {}),
         }
 
 
@@ -152,7 +162,7 @@ class ExperimentError(ValueError):
 
 def refuse(experiment: Experiment) -> None:
     """Raises ExperimentError for what no run could mend."""
-    names = [arm.name for arm in experiment.arms]
+    names = [*(arm.name for arm in experiment.arms), *([SEARCHED] if experiment.sweep else [])]
     if not names:
         raise ExperimentError("an experiment compares arms, and there is none: add [arms.NAME]")
     if odd := [name for name in names if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,99}", name)]:
@@ -161,6 +171,11 @@ def refuse(experiment: Experiment) -> None:
         raise ExperimentError(f"two arms are called {twice[0]!r}: give one another name")
     if BASE in names:
         raise ExperimentError('no arm is called "base": that is the untrained model')
+    if experiment.sweep and (again := set(experiment.seeds) & set(experiment.sweep.seeds)):
+        raise ExperimentError(
+            f"the seed {min(again)} is that of trials and of arms: what is chosen needs seeds that had no say in the "
+            "choice"
+        )
     if len(set(experiment.seeds)) < len(experiment.seeds):
         raise ExperimentError("a seed is named twice: name each once")
     if len(experiment.seeds) < 2:
@@ -173,7 +188,7 @@ def refuse(experiment: Experiment) -> None:
         raise ExperimentError(f"against = {experiment.against!r} is no arm: there is {', '.join(known)}")
     if experiment.against != BASE and len(names) < 2:
         raise ExperimentError(f"{experiment.against} is compared with nothing: add another arm")
-    if all(arm.control for arm in experiment.arms if arm.name != experiment.against):
+    if not experiment.sweep and all(arm.control for arm in experiment.arms if arm.name != experiment.against):
         raise ExperimentError("all arms are controls: add the arm that they are controls of")
     if experiment.budget.money is not None and not experiment.prices.any:
         raise ExperimentError(

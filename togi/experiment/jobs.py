@@ -16,7 +16,7 @@ from togi.run import BASE, Run, seed_of
 from togi.run_folder.files import digest
 from togi.run_folder.run_description import made_of
 
-CELLS, SHARED, OTHERS, ARMS = "cells", "shared", "others", "arms"
+CELLS, SHARED, OTHERS, ARMS, TRIALS = "cells", "shared", "others", "arms", "trials"
 
 
 @dataclass(frozen=True, kw_only=True)

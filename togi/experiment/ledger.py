@@ -17,13 +17,14 @@ import tomli_w
 
 from togi.experiment.design import Experiment, ExperimentError
 from togi.experiment.expected_cost import FORECAST, Forecast, read_forecast
-from togi.experiment.jobs import ARMS, CELLS, OTHERS, Job, jobs_of
+from togi.experiment.jobs import ARMS, CELLS, OTHERS, TRIALS, Job, jobs_of
 from togi.run_folder.files import RunFolder, digest, write_text
 from togi.run_folder.integrity import Chain, Vouched, chain_faults, check, file_faults, find_head, read_chain, vouched
 from togi.run_folder.links import EVENTS
 from togi.run_folder.manifest import recipe_changes
 
 PLAN, LOGS_OF_CELLS, NUMBERS = "plan.json", "logs", "numbers.json"
+JOBS = (f"{CELLS}/", f"{TRIALS}/")  # what is in them is held against the events of each
 Ending = Literal["done", "failed", "stopped"]
 
 
@@ -73,7 +74,7 @@ class Ledger:
             files = {**self._write(experiment, plan), **self._foretell(experiment, forecast)}
             self.folder.event("decided", plan=digest(plan), files=files)
             return
-        own = {path: told for path, told in vouched(chain.events).files.items() if not path.startswith(f"{CELLS}/")}
+        own = {path: told for path, told in vouched(chain.events).files.items() if not path.startswith(JOBS)}
         faults = [*chain_faults(self.path, chain), *file_faults(self.path, Vouched(files=own))]
         if faults:
             raise ExperimentError(
@@ -108,6 +109,11 @@ class Ledger:
             return {}
         told = replace(made, jobs={**made.jobs, **known})
         return {FORECAST: write_text(self.path / FORECAST, json.dumps(told.plain()))}
+
+    def foretell(self, experiment: Experiment, forecast: Callable[[], Forecast | None]) -> None:
+        """Add a forecast of the jobs that were not known when the experiment was decided."""
+        if files := self._foretell(experiment, forecast):
+            self.folder.event("foretold", files=files)
 
     def begin(self, job: Job, *, spent: float) -> None:
         """Note that a job starts, and the seconds that the whole experiment has worked by then."""
@@ -164,6 +170,11 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 
 def _refuse_other_runs(before: Mapping[str, Any], now: Mapping[str, Any], ended: Mapping[str, Ended]) -> None:
     """What was begun under one recipe cannot go on under another. Raises ExperimentError."""
+    searched = [job for job in ended if job.startswith(f"{TRIALS}/")]
+    if searched and (changes := list(_changes({"sweep": before.get("sweep")}, {"sweep": now.get("sweep")}))):
+        raise ExperimentError(
+            f"the search has begun ({searched[0]}) and cannot change: {changes[0]}. Take another folder with --folder"
+        )
     for name, arm in before["arms"].items():
         begun = [job for job in ended if job.rpartition("-")[0] == f"{CELLS}/{name}"]
         changes = list(_changes({"arms": {name: arm}}, {"arms": {name: now["arms"].get(name)}}))

@@ -19,9 +19,11 @@ from togi.evidence.experiment.claim_sentences import Scale
 from togi.evidence.experiment.verdict import ArmVerdict, Verdict, verdict
 from togi.evidence.read_run import RunData, read_run
 from togi.experiment.held_out_numbers import Measured, Reading, Tallies, measured, tallies_of
-from togi.experiment.job_cost import JobCost, job_cost
-from togi.experiment.jobs import CELLS, SHARED, cell_name, other_name
+from togi.experiment.job_cost import JobCost, job_cost, together
+from togi.experiment.jobs import CELLS, SHARED, TRIALS, cell_name, other_name
 from togi.experiment.ledger import NUMBERS, Ended, endings, fault_of, read_plan
+from togi.experiment.sweep.sweep_design import SEARCHED, Trial
+from togi.experiment.sweep.trials import Chosen, chose_nothing, chosen_in, trials_in, with_choice
 from togi.run import BASE
 from togi.run_folder.integrity import Chain, read_chain
 from togi.run_folder.links import EVENTS
@@ -85,7 +87,8 @@ class Elsewhere:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """``scores`` are tables [seeds, tasks] by arm, "base" among them where the untrained model was measured; ``found``
-    is None where they carry no claim, and ``unclaimed`` says why."""
+    is None where they carry no claim, and ``unclaimed`` says why. Of a sweep: its trials, what was chosen, and what
+    ``searching`` cost."""
 
     folder: Path
     plan: Mapping[str, Any]
@@ -97,6 +100,9 @@ class Outcome:
     scores: Mapping[str, Array]
     found: Verdict | None
     unclaimed: str = ""
+    trials: tuple[Trial, ...] = ()
+    chosen: Chosen | None = None
+    searching: JobCost = field(default_factory=JobCost)
 
     def of_arm(self, arm: str) -> list[Cell]:
         return [cell for cell in self.cells if cell.arm == arm]
@@ -130,11 +136,14 @@ class Outcome:
 
 def read_outcome(folder: Path) -> Outcome:
     """Read an experiment's folder, finished or not. Raises ExperimentError where it holds none."""
-    plan, chain = read_plan(folder), read_chain(folder)
-    ended = endings(chain)
+    chain = read_chain(folder)
+    ended, chosen = endings(chain), chosen_in(chain)
+    plan = with_choice(read_plan(folder), SEARCHED, chosen)
     cells = tuple(_cells(folder, plan, ended))
     scores = dict(_tables(plan, cells))
     found, why = _claims(plan, scores)
+    if found is None and (searched := chose_nothing(chain) if chosen is None else chosen.nothing_better):
+        why = searched
     return Outcome(
         folder=folder,
         plan=plan,
@@ -146,6 +155,9 @@ def read_outcome(folder: Path) -> Outcome:
         scores=scores,
         found=found,
         unclaimed=why,
+        trials=tuple(trials_in(chain)),
+        chosen=chosen,
+        searching=together(_cost(folder, f"{TRIALS}/{path.name}", ended) for path in (folder / TRIALS).glob("*")),
     )
 
 
@@ -178,7 +190,7 @@ def _cell(
     place, how = folder / job, ended.get(job)
     if how is None:
         return Cell(arm=arm, seed=seed, state="not run", why="it was not run")
-    cost = job_cost(place, how)
+    cost = _cost(folder, job, ended)
     if how.how != "done":
         return Cell(arm=arm, seed=seed, state=how.how, why=how.why or "it has not finished", cost=cost)
     if fault := fault_of(folder, job, how):
@@ -189,9 +201,7 @@ def _cell(
             seed=seed,
             state="done",
             numbers=_of_function(place / NUMBERS, reading.measure),
-            cost=JobCost(
-                seconds={"measure": how.seconds}, machine=how.machine, joules=how.joules, unmetered=how.unmetered
-            ),
+            cost=cost,
         )
     data = read_run(place)
     by_model = {record["model"]: record for record in data.evaluations}
@@ -231,6 +241,14 @@ def _elsewhere(folder: Path, plan: Mapping[str, Any], ended: Mapping[str, Ended]
                 if how.how == "done" and not fault_of(folder, job, how):
                     numbers = measured(reading, arm, read_run(folder / job).evaluations[0], "every").numbers
                 yield Elsewhere(other=other, arm=arm, seed=seed, numbers=numbers, cost=job_cost(folder / job, how))
+
+
+def _cost(folder: Path, job: str, ended: Mapping[str, Ended]) -> JobCost:
+    """What a job cost, of a run or of a function."""
+    how = ended.get(job)
+    if how is None or not (folder / job / NUMBERS).exists():
+        return job_cost(folder / job, how)
+    return JobCost(seconds={"measure": how.seconds}, machine=how.machine, joules=how.joules, unmetered=how.unmetered)
 
 
 def _of_function(path: Path, measure: str) -> dict[str, float]:
@@ -291,7 +309,7 @@ def _claims(plan: Mapping[str, Any], scores: Mapping[str, Array]) -> tuple[Verdi
 def _beginnings(folder: Path, ended: Mapping[str, Ended]) -> Iterator[Beginning]:
     sources = [
         Path(str(event.get("source"))).name
-        for path in sorted([*(folder / CELLS).glob("*"), *(folder / SHARED).glob("*")])
+        for path in sorted(path for kind in (CELLS, SHARED, TRIALS) for path in (folder / kind).glob("*"))
         if (path / EVENTS).exists()
         for event in read_chain(path).events
         if event.get("event") == "adopted"

@@ -7,6 +7,7 @@ from togi.experiment.account import Account, account
 from togi.experiment.design import Prices
 from togi.experiment.expected_cost import read_forecast
 from togi.experiment.job_cost import JobCost, together
+from togi.experiment.jobs import SHARED, TRIALS
 from togi.experiment.money import Money, money
 from togi.experiment.outcome import Outcome
 
@@ -17,7 +18,7 @@ def cost_of(outcome: Outcome, arm: str) -> JobCost:
 
 
 def cost_of_all(outcome: Outcome) -> JobCost:
-    return together(costs_by_job(outcome).values())
+    return together([*costs_by_job(outcome).values(), outcome.searching])
 
 
 def costs_by_job(outcome: Outcome) -> dict[str, JobCost]:
@@ -36,7 +37,10 @@ def saved_seconds(outcome: Outcome) -> float:
 
 
 def account_of(outcome: Outcome) -> Account:
-    return account(costs_by_job(outcome), outcome.ended, read_forecast(outcome.folder))
+    """Of what was forecast: all but the search."""
+    costs = costs_by_job(outcome)
+    told = {place: cost for place, cost in costs.items() if not place.startswith(f"{SHARED}/{TRIALS}-")}
+    return account(told, outcome.ended, read_forecast(outcome.folder))
 
 
 def money_of(outcome: Outcome, cost: JobCost) -> Money | None:

@@ -21,6 +21,7 @@ from togi.experiment.outcome import SHARES, Outcome, scale_of
 from togi.experiment.outcome_ability import ability_of, changes_of, forgotten
 from togi.experiment.outcome_cost import account_of, cost_of, cost_of_all, energy_told, money_of, saved_seconds
 from togi.experiment.plan_told import span
+from togi.experiment.sweep.search_told import search_told
 from togi.harmless_text import visible
 from togi.run import BASE
 from togi.short_values import duration
@@ -236,5 +237,5 @@ def show(outcome: Outcome, console: Console) -> None:
     for found in (changes_of(outcome), forgotten(outcome)):
         more += [f"{name}: {line}" for name, made in found.items() for line in map(changed, made)]
     more += [f"{name}: {line}" for name, line in more_tasks(outcome).items()]
-    for line in [*caveats(outcome), *more, *shared(outcome), *spent(outcome)]:
+    for line in [*search_told(outcome), *caveats(outcome), *more, *shared(outcome), *spent(outcome)]:
         console.print(Text(visible(line), style="dim"))

@@ -12,6 +12,7 @@ from togi.evidence.before.cost_estimate import Range
 from togi.experiment.design import Arm, Experiment
 from togi.experiment.expected_cost import Forecast
 from togi.experiment.jobs import counts, jobs_of, shared_cells
+from togi.experiment.sweep.sweep_design import SEARCHED, Span
 from togi.harmless_text import visible
 from togi.short_values import duration
 
@@ -27,6 +28,8 @@ def show_plan(experiment: Experiment, console: Console) -> None:
     for arm in experiment.arms:
         table.add_row(visible(arm.name), _kind(arm, experiment), visible(arm.about))
     console.print(table)
+    for line in searched(experiment):
+        console.print(Text(visible(line)))
     jobs = jobs_of(experiment)
     for name, takers in shared_cells(jobs).items():
         console.print(Text(visible(f"{name}: run once, for {', '.join(takers)}"), style="dim"))
@@ -42,7 +45,8 @@ def decided(experiment: Experiment) -> Iterator[str]:
     }[experiment.rule]
     yield f"{rule}, by {measure} at the {100 * experiment.level:g}% level. Differences below {effect:g} do not matter."
     seeds = ", ".join(map(str, experiment.seeds))
-    size = f"{len(experiment.arms)} arms × {len(experiment.seeds)} seeds ({seeds})"
+    arms = len(experiment.arms) + (experiment.sweep is not None)
+    size = f"{arms} arm{'s' if arms != 1 else ''} × {len(experiment.seeds)} seeds ({seeds})"
     yield f"{size}; between seeds differ: {', '.join(experiment.vary)}."
     budget = experiment.budget
     bounds = [
@@ -51,6 +55,24 @@ def decided(experiment: Experiment) -> Iterator[str]:
         *([f"{budget.money:g} {experiment.prices.currency or 'in money'}"] if budget.money else []),
     ]
     yield f"Budget: {' or '.join(bounds) or 'none'}."
+
+
+def searched(experiment: Experiment) -> Iterator[str]:
+    """What is searched first, where there is a sweep."""
+    sweep = experiment.sweep
+    if sweep is None:
+        return
+    trials = int(min(sweep.trials, sweep.size))
+    yield (
+        f"First a search: {trials} trials, chosen by {sweep.sampler}, each with {len(sweep.seeds)} "
+        f"seed{'s' if len(sweep.seeds) != 1 else ''} ({', '.join(map(str, sweep.seeds))}), which no arm is run with."
+    )
+    for key, space in sweep.keys.items():
+        if isinstance(space, Span):
+            yield f"{key}: from {space.low:g} to {space.high:g}{', by orders of magnitude' if space.log else ''}"
+        else:
+            yield f"{key}: {' or '.join(map(str, space.values))}"
+    yield f"What it chooses is the arm {SEARCHED}. The trials are in no forecast."
 
 
 def forecast_told(made: Forecast) -> str:

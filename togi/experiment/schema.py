@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, StrictFloat, StrictInt
 
 from togi.recipe.schema import Name, StageName, Table, Text
 
@@ -46,6 +46,37 @@ class ArmTable(Table):
     """Recipe of this arm, relative to the file; the experiment's own when left out."""
     changes: Annotated[tuple[Text, ...], Strict(False), Field(max_length=1000)] = ()
     """Changes to the recipe, as on the command line: `["stage.grpo.learning_rate=5e-6"]`."""
+
+
+class SearchedTable(Table):
+    low: StrictInt | StrictFloat | None = None
+    """Least value; with `high`, and whole numbers only where both are whole."""
+    high: StrictInt | StrictFloat | None = None
+    """Greatest value."""
+    log: bool = False
+    """Search by orders of magnitude: as much from 1e-6 to 1e-5 as from 1e-5 to 1e-4."""
+    choices: Annotated[tuple[Any, ...], Strict(False), Field(max_length=100)] | None = None
+    """One of these values instead: numbers, texts, true or false, or lists of them."""
+
+
+class SweepTable(Table):
+    keys: Annotated[dict[Text, SearchedTable], Field(min_length=1, max_length=20)]
+    """What is searched: keys of the recipe in quotes, each with `low` and `high` or `choices`."""
+    trials: Annotated[int, Field(ge=2, le=1000)]
+    """How many values are tried; the recipe's own are the first."""
+    seeds: (
+        Annotated[int, Field(ge=1, le=MOST_SEEDS)]
+        | Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1, max_length=MOST_SEEDS)]
+    ) = 1
+    """How many seeds each trial is run with, or which; none that an arm is run with."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """How values are chosen: by what earlier trials gave (`tpe`), or at `random`."""
+    seed: Seed = 0
+    """Seed of the sampler."""
+    stop_hopeless: bool = False
+    """Stop a trial that is below the median of finished ones; needs `evaluation.every` in the recipe."""
+    budget_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the experiment's budget that trials may spend, so that the rest is left for measuring the best."""
 
 
 class ExperimentTable(Table):
@@ -99,3 +130,5 @@ class ExperimentFile(Table):
     """What is asked, and how it is decided."""
     arms: Annotated[dict[StageName, ArmTable], Field(max_length=MOST_ARMS)] = Field(default_factory=dict)
     """Arms by name; the recipe as it is, named `recipe`, when there is none."""
+    sweep: SweepTable | None = None
+    """A search for better values of the recipe's keys; what it chooses is the arm `searched`."""

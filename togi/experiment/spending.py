@@ -20,13 +20,11 @@ COUNT = 5.0  # seconds between two looks at the tokens that jobs have spent
 
 
 class Spending:
-    """The time and energy of an experiment whose jobs are in ``folders``: ``before`` seconds and ``joules`` were spent
-    when it was resumed."""
+    """The time and energy of an experiment: ``before`` seconds and ``joules`` were spent when it was resumed."""
 
-    def __init__(
-        self, folders: Sequence[Path], *, before: float, joules: float, budget: Budget, prices: Prices, meter: Meter
-    ) -> None:
-        self._folders, self._budget, self._prices, self._meter = folders, budget, prices, meter
+    def __init__(self, *, before: float, joules: float, budget: Budget, prices: Prices, meter: Meter) -> None:
+        self._budget, self._prices, self._meter = budget, prices, meter
+        self._folders: list[Path] = []
         self._before, self._begun, self._joules = before, time.monotonic(), joules
         self._working: dict[str, _Working] = {}
         self._now = _Reading(time.monotonic(), meter.joules())
@@ -36,6 +34,11 @@ class Spending:
     def clock(self) -> float:
         """Seconds that the experiment has worked by now, also before it was resumed."""
         return self._before + time.monotonic() - self._begun
+
+    def count(self, folders: Sequence[Path]) -> None:
+        """Count what the jobs in these folders have logged and log from now on."""
+        self._folders += folders
+        self._counted = -COUNT
 
     def begin(self, job: str) -> None:
         self._share()
@@ -60,19 +63,19 @@ class Spending:
             if before.joules is not None and self._now.joules is not None:
                 own.joules += (self._now.joules - before.joules) / len(self._working)
 
-    def over_budget(self) -> str:
-        """What of the budget is spent, in words; empty as long as nothing is."""
-        budget = self._budget
-        if budget.hours is not None and self.clock / 3600 >= budget.hours:
-            return f"the budget of {budget.hours:g} hours is spent"
-        if budget.tokens is not None and self._read().tokens >= budget.tokens:
-            return f"the budget of {budget.tokens:,} tokens is spent"
+    def over_budget(self, share: float = 1.0) -> str:
+        """Of what that share of the budget is spent, in words; empty as long as it is of nothing."""
+        budget, part = self._budget, "" if share == 1.0 else f"{share:.0%} of "
+        if budget.hours is not None and self.clock / 3600 >= share * budget.hours:
+            return f"{part}the budget of {budget.hours:g} hours is spent"
+        if budget.tokens is not None and self._read().tokens >= share * budget.tokens:
+            return f"{part}the budget of {budget.tokens:,} tokens is spent"
         if budget.money is not None:
             self._share()
             joules = None if self._now.joules is None else self._joules + sum(o.joules for o in self._working.values())
             spent = money(replace(self._read(), machine=self.clock, joules=joules), self._prices)
-            if spent is not None and spent.total >= budget.money:
-                return f"the budget of {budget.money:g} {self._prices.currency or 'in money'} is spent"
+            if spent is not None and spent.total >= share * budget.money:
+                return f"{part}the budget of {budget.money:g} {self._prices.currency or 'in money'} is spent"
         return ""
 
     def _read(self) -> JobCost:

@@ -33,12 +33,14 @@ from togi.experiment.outcome_told import (
     with_interval,
 )
 from togi.experiment.plan_told import span
+from togi.experiment.sweep.search_told import search_told, trial_heads, trial_rows
 from togi.report import write_report
 from togi.report.curves import SAMPLED_ONLY, WANTED, Figure, values
 from togi.report.filled_page import page_of
 from togi.report.forest import Difference, Forest, forest
 from togi.report.plots import Line, legend, line_chart, number, share
 from togi.report.results_table import TINTS
+from togi.report.search_section import search_figures
 from togi.report.stage_sentences import sampled
 from togi.run import BASE
 from togi.run_folder.files import write_text
@@ -86,6 +88,10 @@ def page(outcome: Outcome) -> str:
             "unclaimed": outcome.unclaimed if outcome.found is None else "",
             "caveats": caveats(outcome),
             "measure": text(plan["measure"]),
+            "search": list(search_told(outcome)),
+            "trial_heads": [text(head) for head in trial_heads(outcome)],
+            "trials": [(text(name), [text(cell) for cell in cells]) for name, cells in trial_rows(outcome)],
+            "search_figures": list(search_figures(outcome)),
             "differences": differences(outcome, tints),
             "abilities": abilities(outcome),
             "changes": changes(changes_of(outcome)),

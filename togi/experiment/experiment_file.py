@@ -1,0 +1,78 @@
+"""The file of an experiment as its tables, checked by themselves. It reads no recipe."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from togi.experiment.design import ExperimentError
+from togi.experiment.schema import ArmTable, ExperimentFile, ExperimentTable, SearchedTable, SweepTable
+from togi.recipe.errors import did_you_mean, explain
+from togi.recipe.key_lines import LONGEST, Unreadable, statements
+from togi.recipe.schema import Table
+
+
+def read_file(path: Path) -> ExperimentFile:
+    """The file's tables, checked by themselves. Raises ExperimentError."""
+    if path.is_dir():
+        raise ExperimentError(f"{path}: this is a folder, and a file is wanted: togi report {path} shows an experiment")
+    try:
+        with path.open("rb") as file:
+            text = file.read(4 * LONGEST + 1).decode("utf-8-sig")
+        if len(text) > LONGEST:
+            raise ExperimentError(f"{path}: more than {LONGEST:,} characters: long texts are files of their own")
+        for _ in statements(text):  # what the parser would not end on is refused before it
+            pass
+        values = tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise ExperimentError(f"{path}: no such experiment") from error
+    except ExperimentError:
+        raise
+    except Unreadable as error:
+        raise ExperimentError(f"{path}:{error.line}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ExperimentError(f"{path}: cannot be read: {error}") from error
+    if "experiment" not in values and {"model", "stage"} & values.keys():
+        raise ExperimentError(f"{path}: this is a recipe, and an experiment names one: togi train {path} runs it")
+    try:
+        return ExperimentFile.model_validate(values)
+    except ValidationError as error:
+        raise ExperimentError("\n".join(dict.fromkeys(f"{path}: {line}" for line in _told(error)))) from None
+
+
+def _told(error: ValidationError) -> Iterator[str]:
+    for each in error.errors():
+        key = [str(part) for part in each["loc"] if part != "[key]"]
+        tables: dict[str, type[Table]] = {"experiment": ExperimentTable, "arms": ArmTable, "sweep": SweepTable}
+        if key[:2] == ["experiment", "seeds"] and each["type"] != "missing":
+            yield "experiment.seeds: wanted how many (seeds = 3) or which (seeds = [1, 2, 3]), whole numbers from 0"
+        elif key[:2] == ["sweep", "keys"] and len(key) > 2 and each["type"] == "extra_forbidden":
+            yield _of_searched(key[2], key[3:])
+        elif key[:2] == ["sweep", "seeds"]:
+            yield "sweep.seeds: wanted how many (seeds = 1) or which (seeds = [11, 12]), whole numbers from 0"
+        elif key == ["arms"]:
+            yield "arms: wanted a table for each arm, written [arms.NAME]"
+        elif each["type"] == "extra_forbidden":
+            table: type[Table] | None = tables.get(key[0]) if len(key) > 1 else ExperimentFile
+            known = list(table.model_fields) if table else []
+            yield f"{'.'.join(key)}: unknown key; {did_you_mean(key[-1], known)}"
+        elif each["type"] == "missing":
+            field = tables.get(key[0], ExperimentTable).model_fields.get(key[-1])
+            yield f"{'.'.join(key)}: is needed and not there{f' ({field.description})' if field else ''}"
+        elif each["type"] == "string_pattern_mismatch" and key[-1] == "measure":
+            yield f'{".".join(key)}: got {each["input"]!r}, wanted "pass@1" (or "pass@8", …) or "score"'
+        else:
+            yield f"{'.'.join(key)}: {explain(each)[1]}"
+
+
+def _of_searched(key: str, rest: list[str]) -> str:
+    """What is wrong with a searched key: TOML takes dots outside quotes for tables, or it has no such name."""
+    if "." not in key:
+        return (
+            f'sweep.keys.{key}: write the whole key in quotes, as in "stage.grpo.learning_rate" = {{ low = 1e-6, '
+            "high = 1e-4, log = true }"
+        )
+    return f"sweep.keys.{key}.{'.'.join(rest)}: unknown key; {did_you_mean(rest[-1], SearchedTable.model_fields)}"
