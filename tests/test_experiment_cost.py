@@ -85,6 +85,10 @@ def test_a_forecast_is_read_as_it_was_written(tmp_path: Path) -> None:
     made = Forecast(jobs={"a": {"sampling": SAMPLING}}, alone=(1.0, 2.0))
     (tmp_path / FORECAST).write_text(json.dumps(made.plain()))
     assert read_forecast(tmp_path) == made
+    no_jobs, no_phase = '{"jobs": [], "alone": [0, 1]}', '{"jobs": {"a": {"sampling": 3}}, "alone": [0, 1]}'
+    for damaged in ("", "[]", "{}", no_jobs, no_phase):
+        (tmp_path / FORECAST).write_text(damaged)
+        assert read_forecast(tmp_path) is None
     assert made.seconds == (11.0, 31.0)
 
 

@@ -66,10 +66,10 @@ def summed(several: Iterable[Phases]) -> dict[str, Expected]:
 
 
 def read_forecast(folder: Path) -> Forecast | None:
-    """The forecast in an experiment's folder; None where it has none, as one on a function."""
+    """The forecast in an experiment's folder; None where it has none, as one on a function, and where it is damaged."""
     try:
         return forecast_from((folder / FORECAST).read_bytes().decode())
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
 
 

@@ -201,7 +201,7 @@ def endings(chain: Chain) -> dict[str, Ended]:
                 head=str(event.get("head", "")),
                 why=str(event.get("why", "")),
                 seconds=before.seconds + float(event["seconds"]),
-                machine=before.machine + float(event["machine"]),
+                machine=before.machine + float(event["machine" if "machine" in event else "seconds"]),
                 joules=before.joules if joules is None else (before.joules or 0.0) + float(joules),
                 unmetered=before.unmetered or (joules is None and event["seconds"] > 0),
             )
