@@ -13,6 +13,7 @@ from scipy import stats
 from togi import statistics
 from togi.statistics import Spread
 from togi.statistics.__main__ import BEYOND, WORLDS, Kept, kept
+from togi.statistics.chi_square import chi_square_quantile
 from togi.statistics.student_t import central_bound, central_share
 
 KEPT = sorted(WORLDS.keys() - {BEYOND})
@@ -288,3 +289,16 @@ def test_crossed_resamples_share_their_tasks() -> None:
     found = statistics.crossed_bootstrap(scores, statistics.mean, seed=0, reps=2000)
     assert_allclose(found.high - found.low, 2 * 1.96 * tasks.std() / sqrt(50), rtol=0.1)
     assert found == statistics.crossed_bootstrap(scores, statistics.mean, seed=0, reps=2000)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 999])
+def test_chi_square(degrees: int) -> None:
+    for p in (0.001, 0.025, 0.5, 0.975):
+        assert_allclose(chi_square_quantile(p, degrees), stats.chi2.ppf(p, degrees), rtol=1e-7)
+
+
+def test_the_interval_of_a_deviation_holds_the_true_one() -> None:
+    rng = np.random.default_rng(3)
+    found = [statistics.deviation_over_seeds(rng.normal(0, 2.0, (5, 1))) for _ in range(1000)]
+    assert_allclose(np.mean([each.low <= 2.0 <= each.high for each in found]), 0.95, atol=0.03)
+    assert isnan(statistics.deviation_over_seeds([[1.0, 2.0]]).point)

@@ -39,7 +39,7 @@ def refuse_alike(arms: list[Arm]) -> None:
     """Two arms that are the same run would be told apart by nothing but chance."""
     for number, arm in enumerate(arms):
         for other in arms[:number]:
-            same = (arm.stages, arm.taken) == (other.stages, other.taken)
+            same = (arm.stages, arm.taken, arm.vary) == (other.stages, other.taken, other.vary)
             if same and not list(_differences(other, arm)):
                 raise ExperimentError(
                     f"the arms {other.name} and {arm.name} differ in nothing: leave one out, or change it"

@@ -165,7 +165,7 @@ class Conductor:
         order = Order(
             recipe=str(self.folder / job.recipe),
             changes=[
-                *seed_changes(job.seed, self.experiment.vary),
+                *seed_changes(job.seed, self.experiment.vary_of(job.arm)),
                 f"name={self._run_name(job)}",
                 *self._model_changes(job),
             ],

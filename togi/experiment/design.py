@@ -47,7 +47,9 @@ class Arm:
 
     ``stages`` is how many of the run's stages are trained (None: all). ``control`` says that it is one, and ``about``
     in a sentence what it is. ``taken`` says which of a task's attempts counts: every one, the best of them, or the
-    answer that most of them give. ``tokens_of`` names the arm whose paid stages say how many tokens it learns.
+    answer that most of them give. ``tokens_of`` names the arm whose paid stages say how many tokens it learns. ``vary``
+    says what differs between its seeds (None: what the experiment says), ``levels`` which value it has of each thing
+    that a grid varies, counted from 0.
     """
 
     name: str
@@ -57,6 +59,16 @@ class Arm:
     about: str = ""
     taken: Taken = "every"
     tokens_of: str | None = None
+    vary: tuple[Chance, ...] | None = None
+    levels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Varied:
+    """One of the recipe's keys that a grid varies; each value is compared with the first."""
+
+    key: str
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +77,9 @@ class Experiment:
 
     ``measure`` is ``pass@K`` or ``score`` of held-out tasks, or, with ``function``, one of the numbers that it gives;
     ``smallest_effect`` is in its unit. Arms are compared with ``against``: an arm, or "base", the untrained model.
-    ``rule`` says what an arm must be for the answer to be go. ``vary`` says what differs between seeds. ``others`` are
-    runs whose held-out tasks all arms are measured on too. With a ``sweep`` there is one more arm, "searched": the
-    values that it chose.
+    ``rule`` says what an arm must be for the answer to be go. ``vary`` says what differs between seeds, ``grid`` what
+    the arms with levels are all combinations of. ``others`` are runs whose held-out tasks all arms are measured on too.
+    With a ``sweep`` there is one more arm, "searched": the values that it chose.
     """
 
     name: str
@@ -76,6 +88,7 @@ class Experiment:
     smallest_effect: float
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
+    grid: tuple[Varied, ...] = ()
     rule: Literal["better", "no worse"] = "better"
     against: str = BASE
     vary: tuple[Chance, ...] = ALL
@@ -136,6 +149,8 @@ class Experiment:
                 "about": arm.about,
                 "taken": arm.taken,
                 **({"tokens_of": arm.tokens_of} if arm.tokens_of is not None else {}),
+                **({"vary": list(arm.vary)} if arm.vary is not None else {}),
+                **({"levels": list(arm.levels)} if arm.levels else {}),
                 **(made_of(arm.run) if arm.run else {}),
             }
             for arm in self.arms
@@ -151,9 +166,15 @@ class Experiment:
             "budget": {key: value for key, value in asdict(self.budget).items() if value is not None},
             **({"prices": {key: value for key, value in prices if value}} if self.prices.any else {}),
             **({"others": {name: made_of(run) for name, run in self.others.items()}} if self.others else {}),
+            **({"grid": [asdict(each) for each in self.grid]} if self.grid else {}),
             "arms": arms,
             **({"sweep": self.sweep.plan} if self.sweep else {}),
         }
+
+    def vary_of(self, arm: str) -> tuple[Chance, ...]:
+        """What differs between the seeds of an arm, or of what a sweep tries."""
+        own = next((each.vary for each in self.arms if each.name == arm), None)
+        return self.vary if own is None else own
 
 
 class ExperimentError(ValueError):

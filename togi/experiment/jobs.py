@@ -122,7 +122,7 @@ def _called(arm: Arm, stages: int) -> str:
 
 def _path(experiment: Experiment, arm: Arm, seed: int) -> list[str]:
     assert arm.run is not None
-    run = beginning(seeded(arm.run, seed, experiment.vary), arm.stages)
+    run = beginning(seeded(arm.run, seed, experiment.vary_of(arm.name)), arm.stages)
     return list(beginnings(run))
 
 

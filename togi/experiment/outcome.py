@@ -16,8 +16,11 @@ from typing import Any, Literal
 import numpy as np
 
 from togi.evidence.experiment.claim_sentences import Scale
+from togi.evidence.experiment.main_effects import main_effects
 from togi.evidence.experiment.verdict import ArmVerdict, Verdict, verdict
 from togi.evidence.read_run import RunData, read_run
+from togi.experiment.design import Varied
+from togi.experiment.grid import settings
 from togi.experiment.held_out_numbers import Measured, Reading, Tallies, measured, tallies_of
 from togi.experiment.job_cost import JobCost, job_cost, together
 from togi.experiment.jobs import CELLS, SHARED, TRIALS, cell_name, other_name
@@ -87,8 +90,8 @@ class Elsewhere:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """``scores`` are tables [seeds, tasks] by arm, "base" among them where the untrained model was measured; ``found``
-    is None where they carry no claim, and ``unclaimed`` says why. Of a sweep: its trials, what was chosen, and what
-    ``searching`` cost."""
+    is None where they carry no claim, and ``unclaimed`` says why. ``effects`` are of what a grid varies. Of a sweep:
+    its trials, what was chosen, and what ``searching`` cost."""
 
     folder: Path
     plan: Mapping[str, Any]
@@ -99,6 +102,7 @@ class Outcome:
     ended: Mapping[str, Ended]
     scores: Mapping[str, Array]
     found: Verdict | None
+    effects: tuple[ArmVerdict, ...] = ()
     unclaimed: str = ""
     trials: tuple[Trial, ...] = ()
     chosen: Chosen | None = None
@@ -122,6 +126,14 @@ class Outcome:
         """What of the budget was spent before all was run; empty where nothing was."""
         kinds = [event for event in self.chain.events if event.get("event") in ("budget_spent", "finished")]
         return str(kinds[-1].get("why", "")) if kinds else ""
+
+    @property
+    def answers(self) -> list[ArmVerdict]:
+        """What is decided: on what a grid varies, not on each of its arms, and on every other arm."""
+        if self.found is None:
+            return []
+        arms = self.plan["arms"]
+        return [*self.effects, *(one for one in self.found.arms if not arms[one.compared.arm].get("levels"))]
 
     def decision(self, one: ArmVerdict) -> Decision:
         """What the rule, decided beforehand, makes of a claim."""
@@ -154,6 +166,7 @@ def read_outcome(folder: Path) -> Outcome:
         ended=ended,
         scores=scores,
         found=found,
+        effects=_effects(plan, scores),
         unclaimed=why,
         trials=tuple(trials_in(chain)),
         chosen=chosen,
@@ -304,6 +317,20 @@ def _claims(plan: Mapping[str, Any], scores: Mapping[str, Array]) -> tuple[Verdi
     except ValueError as error:
         return None, str(error)
     return found, f"no score of {', '.join(lost)}" if lost else ""
+
+
+def _effects(plan: Mapping[str, Any], scores: Mapping[str, Array]) -> tuple[ArmVerdict, ...]:
+    """What each value of a grid did; nothing where no arm of a grid has a score."""
+    levels = {name: arm["levels"] for name, arm in plan["arms"].items() if arm.get("levels")}
+    if not levels or not any(np.isfinite(scores[name]).any() for name in levels if name in scores):
+        return ()
+    return main_effects(
+        scores,
+        settings([Varied(**each) for each in plan["grid"]], levels),
+        margin=plan["smallest_effect"],
+        level=plan["level"],
+        bounds=SHARES if plan["measure"].startswith("pass@") else None,
+    )
 
 
 def _beginnings(folder: Path, ended: Mapping[str, Ended]) -> Iterator[Beginning]:

@@ -30,11 +30,16 @@ Sides = tuple[Sequence[EvaluationRecord], Sequence[EvaluationRecord]]
 
 def ability_of(outcome: Outcome) -> dict[str, Ability]:
     """Of each trained arm that is no control whether it can do more than the untrained model. Nothing of arms that lost
-    a seed, and nothing where passing is not what is measured."""
+    a seed or are one of many in a grid, and nothing where passing is not what is measured."""
     found: dict[str, Ability] = {}
     for name, arm in outcome.plan["arms"].items():
         cells = outcome.of_arm(name)
-        if arm["control"] or not outcome.plan["measure"].startswith("pass@") or not all(cell.tallies for cell in cells):
+        if (
+            arm["control"]
+            or arm.get("levels")
+            or not outcome.plan["measure"].startswith("pass@")
+            or not all(cell.tallies for cell in cells)
+        ):
             continue
         sides = [[cell.tallies for cell in cells], [cell.base_tallies for cell in cells]]
         tasks = [task for task in cells[0].tallies if all(each.get(task, (0, 0))[1] for side in sides for each in side)]
@@ -55,7 +60,7 @@ def changes_of(outcome: Outcome) -> dict[str, list[Change]]:
     """Of each trained arm that is no control how its answers changed, in what could be measured of all its seeds."""
     found: dict[str, list[Change]] = {}
     for name, arm in outcome.plan["arms"].items():
-        sides = None if arm["control"] else _sides(outcome.of_arm(name))
+        sides = None if arm["control"] or arm.get("levels") else _sides(outcome.of_arm(name))
         if sides is not None and (made := answers_changed(_tables(outcome, name, sides), level=outcome.plan["level"])):
             found[name] = made
     return found

@@ -21,6 +21,7 @@ from togi.experiment.outcome import SHARES, Outcome, scale_of
 from togi.experiment.outcome_ability import ability_of, changes_of, forgotten
 from togi.experiment.outcome_cost import account_of, cost_of, cost_of_all, energy_told, money_of, saved_seconds
 from togi.experiment.plan_told import span
+from togi.experiment.seed_spread import seed_spread
 from togi.experiment.sweep.search_told import search_told
 from togi.harmless_text import visible
 from togi.run import BASE
@@ -37,10 +38,7 @@ def answer(outcome: Outcome) -> list[str]:
     """The decision on each arm by the rule, and what the numbers carry, a sentence each."""
     if outcome.found is None:
         return [f"Not decided: {outcome.unclaimed}."]
-    said = []
-    for one in outcome.found.arms:
-        said.append(f"{one.compared.arm}: {outcome.decision(one)}. {' '.join(one.sentences)}")
-    return said
+    return [f"{one.compared.arm}: {outcome.decision(one)}. {' '.join(one.sentences)}" for one in outcome.answers]
 
 
 def caveats(outcome: Outcome) -> list[str]:
@@ -236,6 +234,6 @@ def show(outcome: Outcome, console: Console) -> None:
     more = [f"{name}: {line}" for name, one in ability_of(outcome).items() for line in one.sentences]
     for found in (changes_of(outcome), forgotten(outcome)):
         more += [f"{name}: {line}" for name, made in found.items() for line in map(changed, made)]
-    more += [f"{name}: {line}" for name, line in more_tasks(outcome).items()]
+    more += [f"{name}: {line}" for name, line in [*seed_spread(outcome).items(), *more_tasks(outcome).items()]]
     for line in [*search_told(outcome), *caveats(outcome), *more, *shared(outcome), *spent(outcome)]:
         console.print(Text(visible(line), style="dim"))

@@ -11,6 +11,7 @@ from rich.text import Text
 from togi.evidence.before.cost_estimate import Range
 from togi.experiment.design import Arm, Experiment
 from togi.experiment.expected_cost import Forecast
+from togi.experiment.grid import short_names
 from togi.experiment.jobs import counts, jobs_of, shared_cells
 from togi.experiment.sweep.sweep_design import SEARCHED, Span
 from togi.harmless_text import visible
@@ -48,6 +49,8 @@ def decided(experiment: Experiment) -> Iterator[str]:
     arms = len(experiment.arms) + (experiment.sweep is not None)
     size = f"{arms} arm{'s' if arms != 1 else ''} × {len(experiment.seeds)} seeds ({seeds})"
     yield f"{size}; between seeds differ: {', '.join(experiment.vary)}."
+    if experiment.grid:
+        yield f"Each value of {', '.join(short_names(experiment.grid))} is compared with its first, over all others."
     budget = experiment.budget
     bounds = [
         *([f"{budget.hours:g} hours"] if budget.hours else []),

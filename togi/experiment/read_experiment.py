@@ -7,7 +7,7 @@ Every arm is measured in the same way: by the recipe's own evaluation, whatever 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from togi.experiment.ablation import ablated
@@ -15,7 +15,8 @@ from togi.experiment.comparable_arms import built, of_arm, refuse_alike, refuse_
 from togi.experiment.controls import CONTROLS, changed
 from togi.experiment.design import Arm, Budget, Experiment, ExperimentError, Prices
 from togi.experiment.experiment_file import read_file
-from togi.experiment.schema import ArmTable, ExperimentTable
+from togi.experiment.grid import Combination, combinations, varied
+from togi.experiment.schema import ArmTable, ExperimentTable, Vary
 from togi.experiment.sweep.read_sweep import read_sweep
 from togi.experiment.sweep.sweep_design import SEARCHED
 from togi.models.model_source import is_function
@@ -33,16 +34,18 @@ def read_experiment(path: Path) -> Experiment:
     table = file.experiment
     base = path.parent
     recipe = read_recipe(base / Path(table.recipe).expanduser(), table.changes)
-    tables = file.arms or {PLAIN: ArmTable()}
+    grid = varied(file.grid)
+    tables = file.arms or ({} if grid else {PLAIN: ArmTable()})
     if taken := [name for name in tables if name in CONTROLS]:
         raise ExperimentError(f'arms.{taken[0]}: that is the name of a control: controls = ["{taken[0]}"]')
     if SEARCHED in tables:
         raise ExperimentError(f"arms.{SEARCHED}: that is the arm which a sweep chooses: give it another name")
     arms = [_written(name, each, recipe, base) for name, each in tables.items()]
+    arms += [_combined(each, recipe) for each in combinations(grid)]
     arms += _asked_for(table, recipe, arms)
     refuse_alike(arms)
     refuse_measured_otherwise(arms)
-    _refuse_measure(table, arms[0])
+    _refuse_measure(table, arms[0], [table.vary, *(each.vary for each in tables.values() if each.vary)])
     seeds = tuple(range(1, table.seeds + 1)) if isinstance(table.seeds, int) else table.seeds
     return Experiment(
         name=table.name or path.stem,
@@ -50,6 +53,7 @@ def read_experiment(path: Path) -> Experiment:
         measure=table.measure,
         smallest_effect=table.smallest_effect,
         arms=tuple(arms),
+        grid=grid,
         seeds=seeds,
         rule=table.rule,
         against=table.against,
@@ -73,7 +77,19 @@ def _written(name: str, table: ArmTable, recipe: Reading, base: Path) -> Arm:
     except RecipeError as error:
         raise of_arm(name, error) from None
     about = ", ".join([*([f"recipe {table.recipe}"] if table.recipe else []), *table.changes]) or "the recipe as it is"
-    return Arm(name=name, run=built(name, reading.values, reading, recipe), about=about)
+    if table.vary is not None:
+        about += f"; only {' and '.join(table.vary)} of its seeds differ"
+    return Arm(name=name, run=built(name, reading.values, reading, recipe), about=about, vary=table.vary)
+
+
+def _combined(one: Combination, recipe: Reading) -> Arm:
+    """An arm of the grid."""
+    try:
+        reading = read_values(recipe.values, base=recipe.base, overrides=one.changes, origins=recipe.origins)
+    except RecipeError as error:
+        raise of_arm(one.name, error) from None
+    run = built(one.name, reading.values, reading, recipe)
+    return Arm(name=one.name, run=run, about=one.about, levels=one.levels)
 
 
 def _asked_for(table: ExperimentTable, recipe: Reading, arms: Sequence[Arm]) -> Iterator[Arm]:
@@ -130,7 +146,7 @@ def _others(table: ExperimentTable, arms: Sequence[Arm], base: Path) -> dict[str
     return found
 
 
-def _refuse_measure(table: ExperimentTable, arm: Arm) -> None:
+def _refuse_measure(table: ExperimentTable, arm: Arm, varies: Collection[Vary]) -> None:
     assert arm.run is not None
     assert arm.run.evaluation is not None
     attempts = arm.run.evaluation.attempts
@@ -146,7 +162,7 @@ def _refuse_measure(table: ExperimentTable, arm: Arm) -> None:
         )
     made_new = any(stage.algorithm.heads for stage in arm.run.stages if stage.algorithm.heads != "none")
     made_new = made_new or arm.run.model.lora is not None or is_function(arm.run.model.source)
-    if table.vary == ("init",) and not made_new:
+    if ("init",) in varies and not made_new:
         raise ExperimentError(
             'vary = ["init"]: nothing in this recipe is made new (no model, no adapters, no heads), so all seeds '
             'would be the same run: add "order" and "sampling"'

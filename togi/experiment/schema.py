@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict, StrictFloat, StrictInt
+from pydantic import Field, JsonValue, Strict, StrictFloat, StrictInt
 
 from togi.recipe.schema import Name, StageName, Table, Text
 
 Control = Literal[
     "random_reward", "format_only", "shuffled_answers", "sft_same_tokens", "best_of_n", "majority", "better_prompt"
 ]
-Chances = Literal["init", "order", "sampling"]
+Vary = Annotated[tuple[Literal["init", "order", "sampling"], ...], Strict(False), Field(min_length=1, max_length=3)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 MOST_SEEDS, MOST_ARMS = 1000, 100
 
@@ -46,6 +46,8 @@ class ArmTable(Table):
     """Recipe of this arm, relative to the file; the experiment's own when left out."""
     changes: Annotated[tuple[Text, ...], Strict(False), Field(max_length=1000)] = ()
     """Changes to the recipe, as on the command line: `["stage.grpo.learning_rate=5e-6"]`."""
+    vary: Vary | None = None
+    """What differs between the seeds of this arm; what the experiment says when left out."""
 
 
 class SearchedTable(Table):
@@ -101,11 +103,7 @@ class ExperimentTable(Table):
         | Annotated[tuple[Seed, ...], Strict(False), Field(min_length=1, max_length=MOST_SEEDS)]
     )
     """How many seeds each arm is run with, or which."""
-    vary: Annotated[tuple[Chances, ...], Strict(False), Field(min_length=1, max_length=3)] = (
-        "init",
-        "order",
-        "sampling",
-    )
+    vary: Vary = ("init", "order", "sampling")
     """What differs between seeds: `init` of what is made new, the `order` of tasks, `sampling` of answers."""
     controls: Annotated[tuple[Control, ...], Strict(False), Field(max_length=7)] = ()
     """Controls by name: arms that gain only what has nothing to do with the reward."""
@@ -129,6 +127,8 @@ class ExperimentFile(Table):
     experiment: ExperimentTable
     """What is asked, and how it is decided."""
     arms: Annotated[dict[StageName, ArmTable], Field(max_length=MOST_ARMS)] = Field(default_factory=dict)
-    """Arms by name; the recipe as it is, named `recipe`, when there is none."""
+    """Arms by name; the recipe as it is, named `recipe`, when there are none and no grid."""
+    grid: dict[str, JsonValue] = Field(default_factory=dict)
+    """Values of recipe keys: an arm for every combination."""
     sweep: SweepTable | None = None
     """A search for better values of the recipe's keys; what it chooses is the arm `searched`."""

@@ -27,6 +27,7 @@ from togi.experiment.outcome_told import (
     shared,
     with_interval,
 )
+from togi.experiment.seed_spread import seed_spread
 from togi.experiment.sweep.search_told import search_told, trial_heads, trial_rows
 from togi.report import write_report
 from togi.report.curves import Figure
@@ -84,10 +85,12 @@ def page(outcome: Outcome) -> str:
             "trial_heads": [text(head) for head in trial_heads(outcome)],
             "trials": [(text(name), [text(cell) for cell in cells]) for name, cells in trial_rows(outcome)],
             "search_figures": list(search_figures(outcome)),
+            "effects": effects(outcome),
             "differences": differences(outcome, tints),
             "abilities": abilities(outcome),
             "changes": changes(changes_of(outcome)),
             "forgotten": changes(forgotten(outcome)),
+            "spreads": [(text(name), line) for name, line in seed_spread(outcome).items()],
             "more": [(text(name), line) for name, line in more_tasks(outcome).items()],
             "heads": heads(outcome),
             "rows": [(text(name), cells) for name, cells in rows(outcome)],
@@ -108,15 +111,20 @@ def page(outcome: Outcome) -> str:
 
 
 def _shown(outcome: Outcome) -> list[str]:
-    """The arms that have a tint of their own: as many as can be told apart, controls last."""
+    """The arms that have a tint of their own: as many as can be told apart, controls last, and of a grid first those
+    with the most first values."""
     arms = outcome.plan["arms"]
-    return sorted(arms, key=lambda name: bool(arms[name]["control"]))[: MOST - 1]
+
+    def order(name: str) -> tuple[bool, int]:
+        return bool(arms[name]["control"]), sum(level > 0 for level in arms[name].get("levels", ()))
+
+    return sorted(arms, key=order)[: MOST - 1]
 
 
 def answers(outcome: Outcome) -> list[Answer]:
     if outcome.found is None:
         return []
-    said = zip(outcome.found.arms, answer(outcome), strict=True)
+    said = zip(outcome.answers, answer(outcome), strict=True)
     return [
         Answer(
             arm=text(one.compared.arm),
@@ -130,25 +138,36 @@ def answers(outcome: Outcome) -> list[Answer]:
 
 def differences(outcome: Outcome, tints: dict[str, str]) -> Forest | None:
     """Each arm's difference with its interval, arms before controls."""
+    title = f"{text(outcome.plan['measure'])} less that of {text(outcome.plan['against'])}"
+    return _forest(outcome, title, [(one, tints.get(one.arm, TINTS[-1])) for one in _compared(outcome)])
+
+
+def effects(outcome: Outcome) -> Forest | None:
+    """What each value that a grid varies did, with its interval."""
+    title = f"{text(outcome.plan['measure'])} less that of a setting's first value, over all other settings"
+    return _forest(outcome, title, [(one.compared, TINTS[1]) for one in outcome.effects])
+
+
+def _forest(outcome: Outcome, title: str, compared: Sequence[tuple[Compared, str]]) -> Forest | None:
     scale = scale_of(outcome)
     found = [
         Difference(
             name=text(one.arm),
-            tint=tints.get(one.arm, TINTS[-1]),
+            tint=tint,
             interval=one.found,
             single=difference(one.found, scale),
             claim=one.claim,
         )
-        for one in _compared(outcome)
+        for one, tint in compared
     ]
-    title = f"{text(outcome.plan['measure'])} less that of {text(outcome.plan['against'])}"
     return forest(title, found, share if scale.bounds == SHARES else number)
 
 
 def _compared(outcome: Outcome) -> list[Compared]:
     if outcome.found is None:
         return []
-    return [*(one.compared for one in outcome.found.arms), *outcome.found.controls]
+    arms = [one.compared for one in outcome.answers if one not in outcome.effects]
+    return [*arms, *outcome.found.controls]
 
 
 def abilities(outcome: Outcome) -> list[tuple[str, list[str], Figure]]:

@@ -12,6 +12,7 @@ from togi.statistics.intervals import Interval, wilson
 from togi.statistics.over_seeds import (
     Difference,
     Spread,
+    deviation_over_seeds,
     difference_over_seeds,
     over_seeds,
     seeds_needed,
@@ -44,6 +45,7 @@ __all__ = [
     "clustered_error",
     "cohen_kappa",
     "crossed_bootstrap",
+    "deviation_over_seeds",
     "difference_over_seeds",
     "fleiss_kappa",
     "holm",

@@ -53,20 +53,28 @@ class Facts:
 def compare_arms(
     tables: Mapping[str, Array], arms: Sequence[str], against: str, margin: float, level: float, bounds: Bounds
 ) -> list[Compared]:
-    facts = [facts_of(tables, arm, against, margin, level, bounds) for arm in arms]
+    return decide_all([facts_of(tables, arm, against, margin, level, bounds) for arm in arms], level)
+
+
+def decide_all(facts: Sequence[Facts], level: float) -> list[Compared]:
+    """The claims, with Holm's correction over all of them."""
     differ = holm([differ_p(one) for one in facts])
     within = holm([_worst(one, "p_within") for one in facts])
     return [decide(one, p=p, within=q, level=level) for one, p, q in zip(facts, differ, within, strict=True)]
 
 
 def facts_of(tables: Mapping[str, Array], arm: str, against: str, margin: float, level: float, bounds: Bounds) -> Facts:
-    a, b = tables[arm], tables[against]
-    if _seedless(a):
-        a, b = a[:1], b[:1]
+    return facts_of_means(arm, tables[arm][None], against, tables[against][None], margin, level, bounds)
+
+
+def facts_of_means(arm: str, a: Array, against: str, b: Array, margin: float, level: float, bounds: Bounds) -> Facts:
+    """The same of two means over arms, whose tables are [arms, seeds, tasks] on both sides."""
+    if _seedless(a.mean(0)):
+        a, b = a[:, :1], b[:, :1]
     gone_a, gone_b = np.isnan(a), np.isnan(b)
     missing = int(gone_a.sum() + gone_b.sum())
-    failed = int(gone_a.all(1).sum() + gone_b.all(1).sum())
-    found = _of_common(a, b, margin, level)
+    failed = int(gone_a.all(2).sum() + gone_b.all(2).sum())
+    found = _of_common(a.mean(0), b.mean(0), margin, level)
     low: Difference | None = None
     high: Difference | None = None
     if not missing:
@@ -74,7 +82,9 @@ def facts_of(tables: Mapping[str, Array], arm: str, against: str, margin: float,
     elif bounds is not None:
         least, most = bounds
         low, high = (
-            difference_over_seeds(np.where(gone_a, mine, a), np.where(gone_b, theirs, b), margin=margin, level=level)
+            difference_over_seeds(
+                np.where(gone_a, mine, a).mean(0), np.where(gone_b, theirs, b).mean(0), margin=margin, level=level
+            )
             for mine, theirs in ((least, most), (most, least))
         )
     return Facts(arm=arm, against=against, found=found, low=low, high=high, missing=missing, failed_seeds=failed)
