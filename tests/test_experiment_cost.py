@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,18 @@ from togi.experiment.account import account
 from togi.experiment.design import Budget, Experiment, Prices
 from togi.experiment.expected_cost import FORECAST, Expected, Forecast, read_forecast
 from togi.experiment.job_cost import JobCost, together
-from togi.experiment.ledger import Ended, endings
+from togi.experiment.ledger import PLAN, Ended, Ledger, endings
 from togi.experiment.money import money
 from togi.experiment.outcome import Beginning
 from togi.experiment.outcome_cost import saved_seconds
 from togi.experiment.outcome_told import spent
 from togi.experiment.spending import Spending
+from togi.interrupt import Interrupted
 from togi.report.experiment_page import page
 from togi.rewards.judge.reply_cache import ReplyCache, Spent, spent_in
 from togi.rewards.judge.verdict import Reply
-from togi.run_folder.integrity import Chain
+from togi.run_folder.files import RunFolder
+from togi.run_folder.integrity import Chain, read_chain
 
 DONE = Ended(how="done", seconds=20.0)
 SAMPLING = Expected(tokens=(100.0, 300.0), seconds=(11.0, 31.0))  # a tenth of a second a token, and a second to read
@@ -90,6 +93,17 @@ def test_a_forecast_is_read_as_it_was_written(tmp_path: Path) -> None:
         (tmp_path / FORECAST).write_text(damaged)
         assert read_forecast(tmp_path) is None
     assert made.seconds == (11.0, 31.0)
+
+
+def test_an_experiment_that_was_stopped_while_it_was_forecast_begins_anew(tmp_path: Path) -> None:
+    def stopped() -> None:
+        raise Interrupted(signal.SIGINT)
+
+    with RunFolder(tmp_path) as held:
+        with pytest.raises(Interrupted):
+            Ledger(held).decide(planned(), stopped, allow_changes=False)
+        Ledger(held).decide(planned(), lambda: Forecast(jobs={"a": {}}), allow_changes=False)
+    assert read_chain(tmp_path).events[0]["files"].keys() == {FORECAST, PLAN}
 
 
 COST = JobCost(machine=7200.0, joules=7.2e6, judge=Spent(replies=3, prompt_tokens=2_000_000, completion_tokens=500_000))

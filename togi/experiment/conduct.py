@@ -12,13 +12,14 @@ from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from togi.energy import Meter, find_counters
 from togi.experiment.conductor import Conductor, Tell
 from togi.experiment.design import Experiment, ExperimentError
 from togi.experiment.expected_cost import Forecast, forecast_from
 from togi.experiment.jobs import Job, counts, jobs_of
-from togi.experiment.ledger import Ledger
+from togi.experiment.ledger import Ledger, write_recipes
 from togi.experiment.plan_told import forecast_told
 from togi.experiment.sweep.search import Search, with_chosen
 from togi.experiment.sweep.sweep_design import Numbers
@@ -46,7 +47,7 @@ def conduct(
     with RunFolder(folder) as held, Interrupts(tell) as interrupts, closing(Meter(find_counters())) as meter:
         ledger = Ledger(held)
         begun = bool(read_chain(folder).events)
-        ledger.decide(experiment, partial(_forecast, experiment, folder, tell), allow_changes=allow_changes)
+        ledger.decide(experiment, partial(_forecast, experiment, tell), allow_changes=allow_changes)
         conductor = Conductor(experiment, ledger, tell, together, meter)
         chosen = chosen_in(read_chain(folder))
         sweep = experiment.sweep if chosen is None else None
@@ -58,7 +59,7 @@ def conduct(
         try:
             if sweep and (chosen := Search(experiment, sweep, conductor).go()):
                 experiment = conductor.experiment = with_chosen(experiment, chosen)
-                ledger.foretell(experiment, partial(_forecast, experiment, folder, tell))
+                ledger.foretell(experiment, partial(_forecast, experiment, tell))
                 conductor.take_up(jobs_of(experiment))
             if conductor.left:
                 _run_cells(experiment, conductor)
@@ -84,17 +85,19 @@ def _asked(experiment: Experiment, job: Job) -> Numbers:
     return experiment.function(job.arm, job.seed)
 
 
-def _forecast(experiment: Experiment, folder: Path, tell: Tell) -> Forecast | None:
+def _forecast(experiment: Experiment, tell: Tell) -> Forecast | None:
     """What the cells will take; None for a function, of which nothing is known."""
     if experiment.function is not None:
         return None
     tell("forecasting what this will take")
-    made = subprocess.run(
-        [sys.executable, "-m", "togi.experiment.forecast", str(folder)],
-        input=json.dumps([asdict(job) for job in jobs_of(experiment)]),
-        capture_output=True,
-        text=True,
-    )
+    with TemporaryDirectory() as place:  # nothing is decided before it is known what it takes
+        write_recipes(experiment, Path(place))
+        made = subprocess.run(
+            [sys.executable, "-m", "togi.experiment.forecast", place],
+            input=json.dumps([asdict(job) for job in jobs_of(experiment)]),
+            capture_output=True,
+            text=True,
+        )
     lines = made.stdout.strip().splitlines()
     if made.returncode == 0 and lines:
         found = forecast_from(lines[-1])

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import tomli_w
 
 from togi.experiment.design import Experiment, ExperimentError
-from togi.experiment.expected_cost import FORECAST, Forecast, read_forecast
+from togi.experiment.expected_cost import FORECAST, Forecast, Phases, read_forecast
 from togi.experiment.jobs import ARMS, CELLS, OTHERS, TRIALS, Job, jobs_of
 from togi.run_folder.files import RunFolder, digest, write_text
 from togi.run_folder.integrity import Chain, Vouched, chain_faults, check, file_faults, find_head, read_chain, vouched
@@ -71,7 +71,7 @@ class Ledger:
         if not chain.events:
             if (self.path / PLAN).exists():
                 raise ExperimentError(f"{self.path} holds {PLAN} but no {EVENTS}: name another folder with --folder")
-            files = {**self._write(experiment, plan), **self._foretell(experiment, forecast)}
+            files = {**self._foretell(experiment, forecast, {}), **self._write(experiment, plan)}
             self.folder.event("decided", plan=digest(plan), files=files)
             return
         own = {path: told for path, told in vouched(chain.events).files.items() if not path.startswith(JOBS)}
@@ -90,21 +90,22 @@ class Ledger:
             )
         if changes:
             _refuse_other_runs(before, plan, endings(chain))
-            files = {**self._write(experiment, plan), **self._foretell(experiment, forecast)}
+            files = {**self._foretell(experiment, forecast, self._foretold), **self._write(experiment, plan)}
             self.folder.event("changed", changes=changes, files=files)
 
     def _write(self, experiment: Experiment, plan: Mapping[str, Any]) -> dict[str, str]:
-        files = {PLAN: write_text(self.path / PLAN, json.dumps(plan, indent=1))}
-        runs = {f"{ARMS}/{arm.name}.toml": arm.run for arm in experiment.arms}
-        for place, run in (runs | {f"{OTHERS}/{name}.toml": run for name, run in experiment.others.items()}).items():
-            if run is not None:
-                files[place] = write_text(self.path / place, tomli_w.dumps(run.recipe))
-        return files
+        recipes = write_recipes(experiment, self.path)
+        return {PLAN: write_text(self.path / PLAN, json.dumps(plan, indent=1)), **recipes}
 
-    def _foretell(self, experiment: Experiment, forecast: Callable[[], Forecast | None]) -> dict[str, str]:
-        """Write the forecast of all jobs that have none; what was said of others stays as it was said."""
-        before = read_forecast(self.path)
-        known = before.jobs if before else {}
+    @property
+    def _foretold(self) -> Mapping[str, Phases]:
+        made = read_forecast(self.path)
+        return made.jobs if made else {}
+
+    def _foretell(
+        self, experiment: Experiment, forecast: Callable[[], Forecast | None], known: Mapping[str, Phases]
+    ) -> dict[str, str]:
+        """Write the forecast of all jobs that have none; what was said of those ``known`` stays as it was said."""
         if all(job.name in known for job in jobs_of(experiment)) or (made := forecast()) is None:
             return {}
         told = replace(made, jobs={**made.jobs, **known})
@@ -112,7 +113,7 @@ class Ledger:
 
     def foretell(self, experiment: Experiment, forecast: Callable[[], Forecast | None]) -> None:
         """Add a forecast of the jobs that were not known when the experiment was decided."""
-        if files := self._foretell(experiment, forecast):
+        if files := self._foretell(experiment, forecast, self._foretold):
             self.folder.event("foretold", files=files)
 
     def begin(self, job: Job, *, spent: float) -> None:
@@ -140,6 +141,13 @@ class Ledger:
         told = {name: value for name, value in (("head", head), ("why", why)) if value}
         costs = {name: round(value, 3) for name, value in asdict(took).items() if value is not None}
         self.folder.event("ended", job=job.name, how=how, **costs, spent=round(spent, 3), **told, **numbers)
+
+
+def write_recipes(experiment: Experiment, folder: Path) -> dict[str, str]:
+    """Write down the recipes of all arms, and of what else they are measured on; gives their digests."""
+    runs = {f"{ARMS}/{arm.name}.toml": arm.run for arm in experiment.arms}
+    runs |= {f"{OTHERS}/{name}.toml": run for name, run in experiment.others.items()}
+    return {place: write_text(folder / place, tomli_w.dumps(run.recipe)) for place, run in runs.items() if run}
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
