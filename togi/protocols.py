@@ -6,6 +6,7 @@ This file says who calls whom with which nouns. It implements nothing, and does 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from togi.types import (
@@ -106,6 +107,15 @@ class Engine(Protocol):
         ...
 
     def sync(self, policy: Policy) -> None: ...
+
+
+@runtime_checkable
+class Conversing(Protocol):
+    """An engine that computes a token of a conversation once, and not again in each of its turns."""
+
+    def conversation(self) -> AbstractContextManager[None]:
+        """While it lasts the weights stay the same, and prompts go on from what was drawn just before."""
+        ...
 
 
 class Listener(Protocol):

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
+from togi.envs import OneTurn
 from togi.episode_blame import Blame
-from togi.protocols import Asked, Batched, Engine, Env, Reward
+from togi.protocols import Asked, Batched, Conversing, Engine, Env, Reward
 from togi.tokenization import Chat
 from togi.types import (
     Fault,
@@ -160,9 +161,10 @@ class Episodes:
         try:
             self._start(episodes)
             turn = 0
-            while live := [episode for episode in episodes if episode.stop is None]:
-                self._turn(live, turn, engine, sampling)
-                turn += 1
+            with self._conversation(engine):
+                while live := [episode for episode in episodes if episode.stop is None]:
+                    self._turn(live, turn, engine, sampling)
+                    turn += 1
         finally:
             for episode in episodes:
                 _close(episode)
@@ -170,6 +172,12 @@ class Episodes:
         for episode in episodes:
             if episode.raised is not None and episode.turns:
                 episode.own_fault = blame.fault(episode.question.task, episode.turns, episode.raised)
+
+    def _conversation(self, engine: Engine) -> AbstractContextManager[None]:
+        """What keeps a conversation's keys and values between its turns, where there may be several."""
+        if self.env is OneTurn or not isinstance(engine, Conversing):
+            return nullcontext()
+        return engine.conversation()
 
     def _start(self, episodes: Sequence[_Episode]) -> None:
         encoded: dict[tuple[str, tuple[Message, ...]], Ids] = {}

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from togi.engines.kept_sequences import KeptSequences
 from togi.engines.key_value_cache import KeyValueCache
 from togi.engines.model_mixture import Mixture
 from togi.engines.shared_prompts import Prefix
@@ -65,9 +66,12 @@ class Schedule:
         version: int,
         progress: Progress | None,
         listener: Listener | None = None,
+        kept: KeptSequences | None = None,
     ) -> None:
         self._model, self._cache, self._decoder, self._sampling = model, cache, decoder, sampling
         self._version, self._progress, self._listener = version, progress, listener
+        self._kept = kept
+        self._past: dict[Ids, Prefix] = {}
         self._eos = np.array([] if sampling.ignore_eos else eos_ids, dtype=np.int64)
         self._waiting: deque[tuple[Ids, deque[_Attempt]]] = deque()
         self._ready: deque[_Ready] = deque()
@@ -84,6 +88,8 @@ class Schedule:
 
     def run(self, prompts: Sequence[Prompt]) -> list[list[Turn]]:
         """Draw every completion; one list a prompt, one turn a seed."""
+        if self._kept is not None:
+            self._past = self._kept.take([prompt.ids for prompt in prompts])
         self._queue(prompts)
         while self._waiting or self._ready or any(self._rows):
             self._admit()
@@ -133,21 +139,29 @@ class Schedule:
         """Compute the next prompts, laid end to end without padding. Those without a row yet wait with their keys."""
         taken: list[tuple[Ids, deque[_Attempt]]] = []
         size = 0
-        while self._waiting and (not taken or size + len(self._waiting[0][0]) <= _PREFILL_TOKENS):
+        while self._waiting and (not taken or size + self._new(self._waiting[0][0]) <= _PREFILL_TOKENS):
             taken.append(self._waiting.popleft())
-            size += len(taken[-1][0])
+            size += self._new(taken[-1][0])
         device = self._model.device
-        lengths = [len(ids) for ids, _ in taken]
-        self._cache.begin_prefill(lengths)
+        past = [self._past.pop(ids, None) for ids, _ in taken]
+        begun = [len(each) if each else 0 for each in past]
+        lengths = [len(ids) - start for (ids, _), start in zip(taken, begun, strict=True)]
+        self._cache.begin_prefill(lengths, past)
+        new = [token for (ids, _), start in zip(taken, begun, strict=True) for token in ids[start:]]
+        places = [torch.arange(start, len(ids)) for (ids, _), start in zip(taken, begun, strict=True)]
         logits = self._model(
-            input_ids=torch.tensor([[token for ids, _ in taken for token in ids]], device=device),
-            position_ids=torch.cat([torch.arange(length) for length in lengths])[None].to(device),
+            input_ids=torch.tensor([new], device=device),
+            position_ids=torch.cat(places)[None].to(device),
             logits_to_keep=torch.tensor(lengths, device=device).cumsum(0) - 1,
             use_cache=False,
             kv_cache=self._cache,
         ).logits[0]
         for (_, attempts), prefix, row in zip(taken, self._cache.end_prefill(), logits, strict=True):
             self._ready.append(_Ready(prefix, row, attempts, several=len(attempts) > 1))
+
+    def _new(self, ids: Ids) -> int:
+        """How many tokens of a prompt have to be computed."""
+        return len(ids) - (len(self._past[ids]) if ids in self._past else 0)
 
     def _enter(self, row: int, attempt: _Attempt) -> None:
         self._rows[row] = attempt
@@ -222,6 +236,9 @@ class Schedule:
             else:
                 continue
             self._rows[row] = None
+            if self._kept is not None:
+                ids = (*attempt.ids, *tokens.tolist())  # the last token was drawn, and not read
+                self._kept.keep(ids, self._cache.sequence(row, len(ids) - 1))
             self._end(attempt, stop, tuple(tokens.tolist()), tuple(self._logp[row, : self._count[row]].tolist()))
 
     def _end(self, attempt: _Attempt, stop: Stop, completion: Ids, logp: tuple[float, ...]) -> None:

@@ -50,15 +50,17 @@ class KeyValueCache:
         self._values: list[torch.Tensor] = []
         self._prompts = SharedPrompts(rows)
         self._segments: list[tuple[int, int]] = []
-        self._fresh: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._past: Sequence[Prefix | None] = ()
+        self._fresh: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
         self._prefill = False
         # What one decoding step looks at: so many tokens of prompts and of the rows' own.
         self._common = self._seen = 0
         self._row_B = self._place_B = self._hidden_BT = self._behind_BT = torch.empty(0)
         self._masks: dict[int | None, torch.Tensor] = {}
 
-    def begin_prefill(self, lengths: Sequence[int]) -> None:
-        self._segments, end = [], 0
+    def begin_prefill(self, lengths: Sequence[int], past: Sequence[Prefix | None] = ()) -> None:
+        """So many new tokens of each prompt come next, each after what is there of it already."""
+        self._segments, end, self._past = [], 0, past or [None] * len(lengths)
         for length in lengths:
             self._segments.append((end, end + length))
             end += length
@@ -67,18 +69,17 @@ class KeyValueCache:
     def end_prefill(self) -> list[Prefix]:
         """The prompts' keys and values. Raises ValueError when some layer keeps its state elsewhere."""
         self._prefill = False
-        shapes = {(key.shape, value.shape) for key, value in self._fresh.values()}
+        shapes = {(keys[0].shape, values[0].shape) for keys, values in self._fresh.values()}
         if sorted(self._fresh) != list(range(self.layers)) or len(shapes) != 1:
             raise ValueError(
                 f"of its {self.layers} layers {len(self._fresh)} attend through transformers' attention interface, "
                 f"with keys and values of {len(shapes)} shapes; every layer must, with one shape"
             )
-        keys = [self._fresh[layer][0][0] for layer in range(self.layers)]
-        values = [self._fresh[layer][1][0] for layer in range(self.layers)]
-        self._fresh = {}
+        layers = [self._fresh[layer] for layer in range(self.layers)]
+        self._fresh, self._past = {}, ()
         return [
-            Prefix(keys=[key[:, start:end] for key in keys], values=[value[:, start:end] for value in values])
-            for start, end in self._segments
+            Prefix(keys=[keys[number][0] for keys, _ in layers], values=[values[number][0] for _, values in layers])
+            for number in range(len(self._segments))
         ]
 
     def place(self, prefix: Prefix, rows: Sequence[int], *, shared: bool) -> None:
@@ -95,6 +96,18 @@ class KeyValueCache:
             for layer, one in zip(kept, new, strict=True):
                 for row in rows:
                     layer[row, :, : len(prefix)] = one
+
+    def sequence(self, row: int, length: int) -> Prefix:
+        """A copy of the keys and values of a row's first ``length`` tokens."""
+        shared = self._prompts.of_row(row)
+        own = length - (len(shared) if shared else 0)
+        keys, values = ([layer[row, :, :own] for layer in kept] for kept in (self._keys, self._values))
+        if shared is None:
+            return Prefix(keys=[key.clone() for key in keys], values=[value.clone() for value in values])
+        return Prefix(
+            keys=[torch.cat(both, 1) for both in zip(shared.keys, keys, strict=True)],
+            values=[torch.cat(both, 1) for both in zip(shared.values, values, strict=True)],
+        )
 
     def move(self, source: int, target: int, length: int) -> None:
         """Put the first ``length`` tokens of a row in the place of another row."""
@@ -140,15 +153,24 @@ class KeyValueCache:
                 kept[layer] = _widened(kept[layer], capacity)
         self.capacity = capacity
 
+    def _behind(self, new: torch.Tensor, past: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+        """A layer's new keys, or values, of each prompt behind what is there of it."""
+        return [
+            new[:, :, start:end] if before is None else torch.cat((before[None], new[:, :, start:end]), 2)
+            for (start, end), before in zip(self._segments, past, strict=True)
+        ]
+
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, form: AttentionForm
     ) -> torch.Tensor:
         """Take in a layer's new keys and values [B, K, T, D] and give its output [B, T, H, D]."""
         if self._prefill:
-            self._fresh[layer] = key, value
+            new_keys = self._behind(key, [past.keys[layer] if past else None for past in self._past])
+            new_values = self._behind(value, [past.values[layer] if past else None for past in self._past])
+            self._fresh[layer] = new_keys, new_values
             parts = [
-                _causal(query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], form)
-                for start, end in self._segments
+                _causal(query[:, :, start:end], each_key, each_value, form)
+                for (start, end), each_key, each_value in zip(self._segments, new_keys, new_values, strict=True)
             ]
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         rows, heads, _, width = query.shape
@@ -175,19 +197,25 @@ class KeyValueCache:
 
 
 def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, form: AttentionForm) -> torch.Tensor:
-    """Attention within one whole sequence, [1, H or K, T, D] -> [1, T, H, D]."""
-    length, heads, kv_heads = query.shape[2], query.shape[1], key.shape[1]
+    """Attention within one sequence of T tokens, of whose last Q the queries are: [1, H, Q, D] and [1, K, T, D] ->
+    [1, Q, H, D]."""
+    heads, kv_heads, length = query.shape[1], key.shape[1], key.shape[2]
+    before = length - query.shape[2]
     if form.plain and (form.window is None or form.window >= length):
+        # Queries that follow what is there already: each sees that, and what is new up to itself.
+        seen = None
+        if before:
+            seen = torch.ones(length - before, length, dtype=torch.bool, device=query.device).tril(before)
         return scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=form.scale, enable_gqa=heads != kv_heads
+            query, key, value, attn_mask=seen, is_causal=not before, scale=form.scale, enable_gqa=heads != kv_heads
         ).transpose(1, 2)
     parts = []
-    for start in range(0, length, _QUERIES):
+    for start in range(before, length, _QUERIES):
         end = min(start + _QUERIES, length)
         first = 0 if form.window is None else max(0, start - form.window + 1)
         behind = torch.arange(start, end, device=query.device)[:, None] - torch.arange(first, end, device=query.device)
         hidden = behind < 0 if form.window is None else (behind < 0) | (behind >= form.window)
-        queries = query[0, :, start:end].reshape(kv_heads, -1, query.shape[3])  # [K, G * Q, D]
+        queries = query[0, :, start - before : end - before].reshape(kv_heads, -1, query.shape[3])  # [K, G * Q, D]
         scores = form.bent(torch.bmm(queries, key[0, :, first:end].transpose(1, 2)) * form.scale)
         scores = scores.masked_fill_(hidden.repeat(heads // kv_heads, 1), -torch.inf)
         sink = _sink(form, kv_heads, 1)

@@ -15,14 +15,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from togi.engines.batch_schedule import Progress, Schedule
 from togi.engines.fused_layer import FusedLayers
 from togi.engines.given_turns import MixtureView, View, read_turns
+from togi.engines.kept_sequences import KeptSequences
 from togi.engines.key_value_cache import ATTENTION, KeyValueCache
 from togi.engines.model_mixture import Mixture
 from togi.engines.stop_strings import Decoder
 from togi.engines.token_sampling import check_sampling
+from togi.memory import memory_limit
 from togi.models.load_model import NO_LIMIT
 from togi.models.packing import PackedModel
 from togi.protocols import Listener, Policy
 from togi.types import Prompt, Reading, Sampling, Turn
+
+KEPT = 16  # the part of the memory that conversations may hold between their turns
 
 
 class NativeEngine:
@@ -60,6 +64,7 @@ class NativeEngine:
         self._tokens = len(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else self._vocabulary
         self._fused = [FusedLayers(part) for part in parts]
         self._view: View | None = None
+        self._kept: KeptSequences | None = None
 
     @property
     def model(self) -> PreTrainedModel:
@@ -74,6 +79,16 @@ class NativeEngine:
     def sync(self, policy: Policy) -> None:
         """Take the version of the policy, whose module this engine shares: no key or value outlives ``generate``."""
         self.version = policy.step
+
+    @contextmanager
+    def conversation(self) -> Iterator[None]:
+        """While it lasts the weights stay the same, and prompts of a call may go on from what the call before drew: its
+        keys and values are kept, as far as a sixteenth of the memory holds them."""
+        self._kept = KeptSequences(memory_limit() // KEPT)
+        try:
+            yield
+        finally:
+            self._kept = None
 
     def generate(
         self,
@@ -109,6 +124,7 @@ class NativeEngine:
                 version=self.version,
                 progress=progress,
                 listener=listener,
+                kept=self._kept,
             ).run(prompts)
 
     def read(self, turns: Sequence[Turn]) -> list[Reading]:

@@ -63,6 +63,16 @@ class SharedPrompts:
         self._keys = _with(self._keys, prefix.keys, place)
         self._values = _with(self._values, prefix.values, place)
 
+    def of_row(self, row: int) -> Prefix | None:
+        """The prompt that a row continues, as views into what is kept of it."""
+        place = int(self._prompt_R[row])
+        if place < 0:
+            return None
+        length = int(self._length_S[place])
+        sides = ([layer[place, :, :length] for layer in kept] for kept in (self._keys, self._values))
+        keys, values = sides
+        return Prefix(keys=keys, values=values)
+
     def leave(self, rows: Sequence[int]) -> None:
         """Rows continue no shared prompt."""
         self._prompt_R[list(rows)] = -1
