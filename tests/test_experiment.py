@@ -68,6 +68,11 @@ REFUSED = [
     (['ablate = ["reward.python"]'], {}, "nothing would be left"),
     (['ablate = ["stage.hone.epochs"]'], {}, "the recipe does not set it"),
     (["budget = { money = 3.0 }"], {}, "needs prices: add"),
+    (["budget = { hour = 3.0 }"], {}, "budget.hour: unknown key; did you mean 'hours'?"),
+    (["prices = { hours = 3.0 }"], {}, "prices.hours: unknown key; did you mean 'hour'?"),
+    (["prices = { hour = inf }"], {}, "prices.hour: got inf, wanted a finite number"),
+    (["prices = { kilowatt_hour = -0.3 }"], {}, "wanted a number above 0"),
+    (["budget = { money = 3.0 }", 'prices = { currency = "EUR" }'], {}, "needs prices: add"),
     ([], {"arms": "[arms.a]\n[arms.b]\n"}, "the arms a and b differ in nothing"),
     ([], {"arms": "[arms.a]\n[arms.b]\nchanges = ['name=other']\n"}, "differ in nothing"),
     (

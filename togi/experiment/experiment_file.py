@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from togi.experiment.design import ExperimentError
-from togi.experiment.schema import ArmTable, ExperimentFile, ExperimentTable, SearchedTable, SweepTable
+from togi.experiment.schema import (
+    ArmTable,
+    BudgetTable,
+    ExperimentFile,
+    ExperimentTable,
+    PricesTable,
+    SearchedTable,
+    SweepTable,
+)
 from togi.recipe.errors import did_you_mean, explain
 from togi.recipe.key_lines import LONGEST, Unreadable, statements
 from togi.recipe.schema import Table
+
+WITHIN: Mapping[str, type[Table]] = {"budget": BudgetTable, "prices": PricesTable}
+"""The tables of an experiment's own table."""
 
 
 def read_file(path: Path) -> ExperimentFile:
@@ -56,7 +67,9 @@ def _told(error: ValidationError) -> Iterator[str]:
         elif key == ["arms"]:
             yield "arms: wanted a table for each arm, written [arms.NAME]"
         elif each["type"] == "extra_forbidden":
-            table: type[Table] | None = tables.get(key[0]) if len(key) > 1 else ExperimentFile
+            table = WITHIN.get(key[1]) if len(key) > 2 and key[0] == "experiment" else tables.get(key[0])
+            if len(key) == 1:
+                table = ExperimentFile
             known = list(table.model_fields) if table else []
             yield f"{'.'.join(key)}: unknown key; {did_you_mean(key[-1], known)}"
         elif each["type"] == "missing":
