@@ -149,13 +149,28 @@ def test_an_alarm_is_raised_once_and_again_when_it_turns_critical(signal: str, m
     assert [(alarm.signal, alarm.severity) for alarm in raised] == [(signal, "warning"), (signal, "critical")]
 
 
-def test_numbers_that_are_not_finite_are_told_at_once() -> None:
+@pytest.mark.parametrize(
+    ("metric", "faults", "at", "told"),
+    [
+        ("loss", {1, 2, 3}, 3, "loss was no finite number in 3 of the last 4 steps."),
+        ("grad_norm", {2, 4, 6, 8}, 6, "grad_norm was no finite number in 3 of the last 7 steps."),
+        ("skipped_steps", {10, 12, 18}, 18, "Updates were skipped in 3 of the last 10 steps."),
+        ("skipped_steps", {10, 11}, None, ""),
+        ("loss", {5, 6}, None, ""),
+        ("skipped_steps", {3, 9, 14, 21, 27}, None, ""),
+    ],
+)
+def test_numbers_that_fail_again_and_again_are_told_and_two_accidents_are_not(
+    metric: str, faults: set[int], at: int | None, told: str
+) -> None:
     watching = Watching("s")
-    raised = [
-        watching.look({"stage": "s", "step": at, "loss": loss}) for at, loss in enumerate([0.1, None, math.nan, None])
-    ]
-    assert [len(one) for one in raised] == [0, 0, 0, 1]
-    assert raised[-1][0].text == "loss was no finite number in 3 of the last 5 steps."
+    broken: dict[str, list[float | None]] = {"skipped_steps": [1.0], "loss": [None, math.nan], "grad_norm": [math.inf]}
+    raised = []
+    for step in range(30):
+        row = {"stage": "s", "step": step, "loss": 0.1, "grad_norm": 1.0, "skipped_steps": 0.0}
+        row[metric] = broken[metric][step % len(broken[metric])] if step in faults else row[metric]
+        raised += watching.look(row)
+    assert [(alarm.signal, alarm.step, alarm.text) for alarm in raised] == [("numbers", at, told)] * (at is not None)
 
 
 @pytest.mark.parametrize("illness", ILLNESSES)

@@ -15,6 +15,8 @@ from togi.evidence.during.telling_attempts import offenders
 
 HELD = 2
 """Steps in a row that a signal must alarm for."""
+AT_ONCE = frozenset({"numbers"})
+"""Signals that need not last: they count faults of several steps themselves."""
 RANK: Mapping[State, int] = {"warning": 1, "critical": 2}
 
 
@@ -55,7 +57,7 @@ class Watching:
             reading = signal(self._table)
             rank = RANK.get(reading.state, 0)
             self._held[name] = self._held.get(name, 0) + 1 if rank else 0
-            if self._held[name] >= HELD and rank > self._said.get(name, 0):
+            if self._held[name] >= (1 if name in AT_ONCE else HELD) and rank > self._said.get(name, 0):
                 self._said[name] = rank
                 raised.append(
                     Alarm(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from togi.evidence.during.series_shift import Array, Shift, shift
 from togi.evidence.during.step_measures import JUDGES
@@ -21,13 +22,14 @@ class Table:
     def __init__(self) -> None:
         self.steps: list[int] = []
         self._columns: dict[str, list[float]] = {}
-        self.lost: list[str] = []  # metrics of the newest row that were not finite
+        self._lost: dict[str, set[int]] = {}  # by metric, the rows that gave it and not as a finite number
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row of metrics.jsonl, or the same before it was written."""
         known = {name: value for name, value in row.items() if name not in ("stage", "step")}
-        self.lost = [name for name, value in known.items() if value is None or not math.isfinite(value)]
-        for name in known:
+        for name, value in known.items():
+            if value is None or not math.isfinite(value):
+                self._lost.setdefault(name, set()).add(len(self.steps))
             self._columns.setdefault(name, [math.nan] * len(self.steps))
         self.steps.append(int(row["step"]))
         for name, column in self._columns.items():
@@ -37,6 +39,11 @@ class Table:
     def column(self, name: str) -> Array:
         """One value a step; nan where it was not given."""
         return np.array(self._columns.get(name, [math.nan] * len(self.steps)), np.float64)
+
+    def lost(self, name: str) -> NDArray[np.bool_]:
+        """One truth a step: whether it was given, and not as a finite number."""
+        gone = self._lost.get(name, set())
+        return np.array([at in gone for at in range(len(self.steps))], np.bool_)
 
     def known(self, *names: str) -> tuple[Array, ...]:
         """The columns at the steps that give all of them."""

@@ -17,7 +17,8 @@ from togi.evidence.during.metric_columns import Table, gained
 from togi.evidence.during.series_shift import FEWEST, Array, Shift, best_stretch, shift, since, unit, width
 from togi.evidence.during.signal_level import QUIET, TOO_FEW, UNMEASURED, Reading, State
 
-RECENT, TWICE = 5, 2  # a fault that comes twice within five steps is no accident
+RECENT = 5
+WITHIN, THRICE = 10, 3  # two faults within a few steps are chance in a long run, the third is not
 
 
 def truth(table: Table) -> Reading:
@@ -198,17 +199,20 @@ def judge(table: Table) -> Reading:
 
 
 def broken(table: Table) -> Reading:
-    """Updates are skipped, or numbers are not finite, twice within five steps."""
+    """Updates are skipped, or numbers are not finite, in three of ten steps."""
     watched = [name for name in ("loss", "grad_norm", "reward") if table.has(name)]
     if not watched:
         return UNMEASURED
-    skipped = np.nan_to_num(table.column("skipped_steps"))[-RECENT:]
-    if (skipped > 0).sum() >= TWICE:
-        return _told("critical", f"Updates were skipped in {(skipped > 0).sum()} of the last {len(skipped)} steps.")
+    skipped = int((np.nan_to_num(table.column("skipped_steps"))[-WITHIN:] > 0).sum())
+    if skipped >= THRICE:
+        return _told(
+            "critical", f"Updates were skipped in {skipped} of the last {min(WITHIN, len(table.steps))} steps."
+        )
     for name in watched:
-        gone = int(np.isnan(table.column(name)[-RECENT:]).sum())
-        if name in table.lost and gone >= TWICE:
-            return _told("critical", f"{name} was no finite number in {gone} of the last {RECENT} steps.")
+        lost = int(table.lost(name)[-WITHIN:].sum())
+        if lost >= THRICE:
+            text = f"{name} was no finite number in {lost} of the last {min(WITHIN, len(table.steps))} steps."
+            return _told("critical", text)
     return QUIET
 
 
