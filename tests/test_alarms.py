@@ -70,6 +70,8 @@ def test_a_step_is_measured() -> None:
     assert found["similarity"] == pytest.approx((1.0 + 0.0) / 2)
     assert found["reward_spread"] == pytest.approx(math.sqrt(3) / 4)
     assert found["gold_spread"] == pytest.approx(math.sqrt(3) / 4)
+    assert "reward_error" not in found  # two tasks tell little of how tasks differ
+    assert watch_metrics([*rows, row(2, "z", 0.0)])["reward_error"] == pytest.approx(0.5 / math.sqrt(3))
     assert (found["reward_max"], found["frac_groups_at_best"]) == (1.0, 0.5)
     assert found["sampled_entropy"] == 0.5
 

@@ -18,7 +18,7 @@ from togi.evidence.during.alarms import Alarm
 from togi.evidence.during.collapse_signals import COLLAPSES
 from togi.evidence.during.step_measures import loops, watch_metrics
 from togi.evidence.during.stuck_stage import WHAT_TO_TRY, Standstill, stop_if_collapsed
-from togi.models.policy import Optimiser
+from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.run import Run, Silent
 from togi.run_folder.files import read_lines
 from togi.samplers import Groups
@@ -58,6 +58,9 @@ def told(**change: Sequence[float] | float) -> dict[str, int]:
         ("lost reward", {**ALL_ALIKE, "reward": to(0.5, 0.0, at=1), "reward_max": to(1.0, 0.0, at=1)}),
         ("lost reward", {"reward": [*np.linspace(0.2, 0.8, 10), *np.full(10, 0.25)]}),
         ("lost reward", {"reward": to(-1.0, -9.0, at=8), "reward_spread": 3.0}),
+        ("lost reward", {"reward": to(0.6, 0.1, at=1), "reward_error": 0.12}),  # by the very first update
+        ("lost reward", {"reward": to(0.6, 0.1, at=2), "reward_error": [0.0, *[0.1] * 19]}),
+        ("lost reward", {"reward": to(-1.0, -9.0, at=1), "reward_spread": 3.0, "reward_error": 1.0}),
         ("endless repetition", {"text__looping": to(0.05, 0.98)}),
         ("endless repetition", {"text__looping": to(0.0, 1.0, at=1)}),
         ("endless repetition", {"text__looping": to(0.0, 1.0), "reward": to(0.1, 0.9)}),  # the reward pays for it
@@ -68,7 +71,7 @@ def told(**change: Sequence[float] | float) -> dict[str, int]:
 def test_a_lost_policy_is_seen(signal: str, change: dict[str, Any]) -> None:
     found = told(**change)
     assert signal in found
-    assert found[signal] <= (7 if "frac_reward_zero_std" in change else 18)
+    assert found[signal] <= (7 if "frac_reward_zero_std" in change else 8 if "reward_error" in change else 18)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +105,11 @@ def test_a_policy_that_is_sure_and_no_better_is_warned_of_and_not_stopped(change
         {"sampled_entropy": to(6.0, 7.0)},  # a model that never wrote text
         {"sampled_entropy": to(1.0, 2.5)},  # an entropy bonus
         {"reward": to(0.6, 0.5, at=8)},  # a dip
+        {"reward": to(0.6, 0.3, at=1), "reward_error": 0.12},  # lucky tasks in the first step
+        {"reward": to(0.6, 0.3, at=1), "reward_error": [0.0, *[0.12] * 19]},  # and all of them alike
+        {"reward": [0.6, *[0.1] * 5, *[0.5] * 14], "reward_error": 0.1},  # it came back
+        {"reward": to(0.6, 0.5, at=1), "reward_error": 0.01},  # lower for sure, and not by much
+        {"reward": to(0.6, 0.1, at=1)},  # of two tasks a step nobody knows
         {**ALL_ALIKE, "reward": to(0.6, 1.0)},  # all right
         {**ALL_ALIKE, "reward": to(0.0, 0.0), "reward_max": 0.0},  # it never was paid
         {**ALL_ALIKE, "reward": to(0.1, 0.0, at=1), "reward_max": to(1.0, 0.0, at=1)},  # one lucky attempt
@@ -180,6 +188,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_folder(tmp_path_factory.mktemp("model"))
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """A run that was taught with all weights until most answers are right."""
+    run = learns(tmp_path_factory.mktemp("begun") / "run", model, learning_rate=0.0)
+    train(replace(run, stages=(replace(run.stages[0], steps=15),)), Silent())
+    return run.folder
+
+
 def learns(folder: Path, model: Path, *, learning_rate: float) -> Run:
     """Reinforcement learning of what supervised learning has taught already."""
     toy = toy_run(folder, model)
@@ -217,6 +233,26 @@ def test_a_collapse_that_may_go_on_is_only_told(tmp_path: Path, model: Path) -> 
     run = learns(tmp_path / "run", model, learning_rate=0.3)
     train(replace(run, stages=(run.stages[0], replace(run.stages[1], stop_on_collapse=False))), Silent())
     assert any(alarm["signal"] in COLLAPSES for alarm in read_lines(run.folder / "alarms.jsonl"))
+
+
+@pytest.mark.parametrize(("learning_rate", "collapses"), [(0.1, True), (1e-3, False)])
+def test_adapters_that_are_ruined_stop_the_stage_and_sound_ones_do_not(
+    tmp_path: Path, begun: Path, learning_rate: float, collapses: bool
+) -> None:
+    """The first update is enough to ruin them."""
+    pytest.importorskip("peft")
+    run = learns(tmp_path / "run", begun, learning_rate=learning_rate)
+    adapted = replace(run.model, lora=Lora(rank=8))
+    run = replace(run, model=adapted, stages=(replace(run.stages[1], tasks_per_step=4),))
+    if collapses:
+        with pytest.raises(Standstill, match="grpo has collapsed at step"):
+            train(run, Silent())
+    else:
+        train(run, Silent())
+    rows = read_lines(run.folder / "metrics.jsonl")
+    assert (len(rows) < 10, rows[-1]["reward"] < rows[0]["reward"] / 2) == (collapses, collapses)
+    log = run.folder / "alarms.jsonl"
+    assert any(alarm["signal"] in COLLAPSES for alarm in (read_lines(log) if log.exists() else [])) == collapses
 
 
 def test_a_run_that_has_learned_all_is_not_stopped(tmp_path: Path, model: Path) -> None:

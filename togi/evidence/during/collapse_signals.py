@@ -23,6 +23,8 @@ SURE, OPEN = 0.005, 0.02
 """Nats a token: a policy below the first has one answer left, one above the second has several."""
 SAME = 0.1
 """Spreads by which the reward of a policy that is sure may have moved and still count as what it was."""
+CLEAR = 3.0
+"""Standard errors, by the differences between tasks, that the reward of the first step lies above later ones."""
 NOISE = 4.0
 """Nats a token that no readable text has: more than fifty tokens are equally likely at every place."""
 
@@ -31,7 +33,7 @@ def lost(table: Table) -> Reading:
     """The reward is far below its own best: half a spread of the attempts, and by far more than its noise."""
     if not table.has("reward"):
         return UNMEASURED
-    if (text := _gone(table)) is not None:
+    if (text := _gone(table) or _ruined_at_once(table)) is not None:
         return _collapsed(text)
     reward, spread = table.known("reward", "reward_spread")
     if len(reward) < FEWEST:
@@ -117,6 +119,21 @@ def _gone(table: Table) -> str | None:
     if top[-LAST:].max() >= top.max() or reward[first] - now < 0.5 * unit(spread[first : first + 1]):
         return None
     return f"No attempt is paid more than another one any more: {now:.3g} each, {reward[first]:.3g} at the start."
+
+
+def _ruined_at_once(table: Table) -> str | None:
+    """The first step, whose policy is still the one that the stage began with, earned far more than any after the
+    first few."""
+    reward, error, spread = table.known("reward", "reward_error", "reward_spread")
+    if len(reward) < FIRST + LAST or table.better():
+        return None
+    fall = reward[0] - float(reward[FIRST:].max())
+    # Tasks that happen to score alike in one step say nothing of their differences: the larger error counts.
+    of_a_step = max(float(error[0]), float(error[-LAST:].mean()), float(error.mean()))
+    if fall < 0.5 * unit(spread) or fall < CLEAR * of_a_step:
+        return None
+    top = reward[FIRST:].max()
+    return f"The reward was {reward[0]:.3g} in the first step, and since step {table.steps[FIRST]} at most {top:.3g}."
 
 
 def _taken_over(ends: tuple[Array, Array]) -> bool:

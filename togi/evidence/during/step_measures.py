@@ -19,6 +19,8 @@ JUDGES = ("judge", "preference", "rubric", "genrm", "reward_model", "ensemble")
 GROUPS, EACH, WORDS = 16, 6, 400
 """Groups, attempts of each and words of each attempt that are compared: enough for a mean, and cheap."""
 SAME = 1e-6
+FEW_TASKS = 3
+"""Tasks from which on their differences tell how sure a step's mean is."""
 END, PIECE, SHORTEST = 1000, 40, 12
 """Characters of a text's end that are searched for a loop, of its longest piece, and of the shortest loop."""
 
@@ -78,6 +80,9 @@ def _spreads(scored: Sequence[Row]) -> dict[str, float]:
         return {}
     values = [row["score"]["value"] for row in scored]
     found = {"reward_spread": float(np.std(values)), "reward_max": float(max(values))}
+    means = [float(np.mean([row["score"]["value"] for row in group])) for group in groups(scored)]
+    if len(means) >= FEW_TASKS:
+        found["reward_error"] = float(np.std(means, ddof=1)) / math.sqrt(len(means))
     truths = [known for row in scored if (known := number(row.get("gold"))) is not None]
     return found | ({"gold_spread": float(np.std(truths))} if truths else {})
 
