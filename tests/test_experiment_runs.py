@@ -25,6 +25,7 @@ from togi.experiment.outcome import Outcome, read_outcome
 from togi.report.experiment_page import page
 from togi.run_folder.files import read_lines
 from togi.run_folder.integrity import read_chain
+from togi.sandbox.tiers.choose_tier import cores
 
 
 def luck(arm: str, seed: int) -> dict[str, list[float]]:
@@ -193,8 +194,8 @@ def test_a_folder_without_an_experiment_is_refused(tmp_path: Path) -> None:
         read_outcome(tmp_path)
 
 
-def started(file: Path, folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "togi", "experiment", str(file), "--folder", str(folder)]
+def started(file: Path, folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "togi", "experiment", str(file), "--folder", str(folder), *more]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
@@ -253,3 +254,46 @@ def test_a_control_learns_as_many_tokens_as_the_arm(tmp_path: Path) -> None:
         rows = read_lines(tmp_path / "all" / "cells" / f"sft_same_tokens-{seed}" / "metrics.jsonl")
         given = [row["tokens/learned"] for row in rows if row["stage"] == "hone_sft"]
         assert abs(given[-1] - paid) <= given[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(cores() < 2, reason="two jobs at once take two cores")
+def test_two_at_once_stopped_measured_again_and_resumed_give_the_same(tmp_path: Path) -> None:
+    file = write(tmp_path / "files")
+    assert started(file, tmp_path / "whole").wait() == 0
+    folder = tmp_path / "stopped"
+    work = started(file, folder, "--together", "2")
+    while work.poll() is None and not list(folder.glob("cells/*/evaluations/hone.json")):
+        time.sleep(0.05)
+    time.sleep(2.0)  # what was just measured is noted as done
+    work.send_signal(signal.SIGINT)
+    assert work.wait() in (0, 130)
+    done = [cell for cell in read_outcome(folder).cells if cell.state == "done"]
+    for cell in done[:1]:
+        assert run_command(["eval", str(folder / cell.place), "--attempts", "3"]) == 0
+    assert started(file, folder, "--together", "2").wait() == 0
+    assert numbers(folder) == numbers(tmp_path / "whole")
+    assert logged(folder) == logged(tmp_path / "whole")
+    assert run_command(["verify", str(folder)]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("budget", ["budget = { tokens = 400 }", "budget = { money = 0.001 }\nprices = { hour = 0.1 }"])
+def test_a_budget_that_ends_in_the_middle_leaves_what_can_go_on(tmp_path: Path, budget: str) -> None:
+    file = write(tmp_path / "files", experiment=EXPERIMENT.replace("seeds = 2", f"seeds = 2\n{budget}"))
+    folder = tmp_path / "run"
+    assert started(file, folder).wait() == 0
+    stopped = read_outcome(folder)
+    assert stopped.spent_budget.startswith("the budget of")
+    assert stopped.missing
+    assert all(cell.state in ("done", "stopped", "not run") for cell in stopped.cells)
+    assert run_command(["verify", str(folder)]) == 0
+    file.write_text(EXPERIMENT)
+    assert started(file, folder).wait() == 2, "a budget is decided beforehand"
+    assert started(file, folder, "--allow-changes").wait() == 0
+    whole = read_outcome(folder)
+    assert not whole.missing
+    assert any("budget" in change for change in whole.changes)
+    assert run_command(["report", str(folder)]) == 0

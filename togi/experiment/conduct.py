@@ -71,7 +71,8 @@ def conduct(
 
 def _run_cells(experiment: Experiment, conductor: Conductor) -> None:
     """Run the cells that are left, and what they share."""
-    conductor.tell(f"to run: {counts(conductor.left)}")
+    if not conductor.spending.over_budget():
+        conductor.tell(f"to run: {counts(conductor.left)}")
     if why := conductor.run(partial(_asked, experiment)):
         conductor.ledger.folder.event("budget_spent", why=why)
         conductor.tell(f"{why}: the rest is not run, and what is known by now is the result")

@@ -65,7 +65,7 @@ def cell_name(arm: str, seed: int) -> str:
 def counts(jobs: Sequence[Job]) -> str:
     """How many jobs there are of each kind."""
     cells, shared = sum(job.cell for job in jobs), sum(job.shared for job in jobs)
-    told = f"{cells} cells, {shared} shared beginnings"
+    told = f"{cells} cell{'s' if cells != 1 else ''}, {shared} shared beginning{'s' if shared != 1 else ''}"
     return told + (f", {others} measurements on other tasks" if (others := len(jobs) - cells - shared) else "")
 
 

@@ -28,7 +28,7 @@ from togi.experiment.outcome_told import (
     with_interval,
 )
 from togi.experiment.seed_spread import seed_spread
-from togi.experiment.sweep.search_told import search_told, trial_heads, trial_rows
+from togi.experiment.sweep.search_told import search_told, searched_keys, trial_heads, trial_rows
 from togi.report import write_report
 from togi.report.curves import Figure
 from togi.report.experiment_costs import cell_rows, costs, phases
@@ -238,6 +238,7 @@ def decided(outcome: Outcome) -> list[tuple[str, str]]:
         ("Seeds", ", ".join(map(str, plan["seeds"]))),
         ("Differs between seeds", ", ".join(plan["vary"])),
         ("Budget", budget or "none"),
+        *searched_keys(outcome),
         ("Decided", text(first.get("time"))),
         ("Digest of the plan", text(first.get("plan"))),
     ]

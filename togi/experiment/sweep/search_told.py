@@ -17,7 +17,7 @@ def search_told(outcome: Outcome) -> Iterator[str]:
     sweep = outcome.plan.get("sweep")
     if sweep is None:
         return
-    yield f"{_counted(outcome)} of {sweep['trials']} planned, with {_seeds(sweep['seeds'])} each."
+    yield f"{_counted(outcome)} of {sweep['trials']} planned, each with {_seeds(sweep['seeds'])}."
     chosen = outcome.chosen
     if chosen is None:
         return
@@ -47,7 +47,7 @@ def _counted(outcome: Outcome) -> str:
 
 
 def _seeds(seeds: list[int]) -> str:
-    return f"the seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def score(outcome: Outcome, value: float | None) -> str:
@@ -82,3 +82,12 @@ def _state(outcome: Outcome, trial: Trial) -> str:
     if outcome.chosen is not None and trial.number == outcome.chosen.trial:
         return "chosen"
     return f"{trial.how}: {trial.why}" if trial.why and trial.how != "hopeless" else trial.how
+
+
+def searched_keys(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """Each key with the values that it could have."""
+    for key, space in outcome.plan.get("sweep", {}).get("keys", {}).items():
+        if "choices" in space:
+            yield f"Searched: {key}", " or ".join(map(_shown, space["choices"]))
+        else:
+            yield f"Searched: {key}", f"{space['low']:g} to {space['high']:g}{' by magnitude' if space['log'] else ''}"
