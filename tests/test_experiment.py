@@ -13,6 +13,7 @@ import pytest
 from toy_experiment import EXPERIMENT, RECIPE, write
 
 from togi.cli import run_command
+from togi.experiment import forecast
 from togi.experiment.design import Experiment, ExperimentError, seeded
 from togi.experiment.jobs import jobs_of, shared_cells
 from togi.experiment.read_experiment import read_experiment
@@ -252,7 +253,27 @@ def test_chance_pays_its_share_and_nothing_by_what_is_written() -> None:
     assert marks == [score.value for score in chance(0.25)(Task(id="3", prompt=()), alike * 10)]
 
 
-def test_dry_run_tells_the_plan(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_forecast_counts_once_what_is_run_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "_seconds_of_a_start", lambda: 3.0)
+    experiment = read(place, "seeds = 2")
+    made = forecast.forecast(experiment)
+    assert list(made.jobs) == [job.name for job in jobs_of(experiment)]
+    shared, cell = (made.jobs[name] for name in (next(iter(made.jobs)), "cells/hone-1"))
+    assert shared["evaluating"].tokens[1] == 2 * 6 * 2 * 5  # the base model and the first stage
+    assert cell["evaluating"].tokens[1] == 6 * 2 * 5
+    assert (shared["sampling"].tokens[1], cell["sampling"].tokens[1]) == (0, 2 * 2 * 2 * 5)
+    assert shared["starting"].seconds[0] > cell["starting"].seconds[0] > 3.0  # three models are loaded, and two
+    assert made.alone[1] - made.seconds[1] == pytest.approx(
+        2 * sum(shared[name].seconds[1] for name in ("sampling", "learning", "evaluating"))
+        + 2 * (shared["starting"].seconds[1] - 3.0)
+        - 2 * 3.0
+    )
+
+
+def test_dry_run_tells_the_plan(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forecast, "_seconds_of_a_start", lambda: 3.0)
     assert run_command(["experiment", str(place / "teach.toml"), "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "An arm is a go if it is better than base and than every control" in told
