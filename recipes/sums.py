@@ -1,8 +1,8 @@
 """Sums of several digits, for a model small enough to learn them from nothing in a minute: the task of the sums recipe.
 
-``problem`` makes one: what is asked, the answer, and a worked solution in one of three ways. Most leave the steps out,
-which is short and mostly wrong once a model does it; some go through them once, and some twice, which takes more room
-than there is for a long sum. So answers to one sum differ in length, and some are cut off.
+``problem`` makes one: what is asked, the answer, and a worked solution in one of three ways. Some leave the steps out,
+which a model this small gets wrong; most go through them once, and some twice, which takes more room than there is for
+a long sum. So answers to one sum differ in length, some are cut off, and there is something to learn besides adding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 from itertools import accumulate, pairwise
 
 FEWEST, MOST = 3, 7
-WAYS = {"no steps": 3, "once": 1, "twice": 1}
+WAYS = {"no steps": 1, "once": 2, "twice": 1}
 
 
 def problem(rng: random.Random) -> dict[str, str]:
