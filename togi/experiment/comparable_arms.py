@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from togi.experiment.design import Arm, ExperimentError
+from togi.experiment.design import Arm, ExperimentError, seeded
 from togi.recipe import Reading, RecipeError
 from togi.recipe.build import build
 from togi.recipe.read_toml import read_values
-from togi.run import Run
+from togi.run import Chance, Run
 from togi.run_folder.manifest import recipe_changes
 from togi.run_folder.run_description import made_of
 
@@ -35,21 +35,22 @@ def of_arm(name: str, error: RecipeError) -> ExperimentError:
     return ExperimentError("\n".join(lines))
 
 
-def refuse_alike(arms: list[Arm]) -> None:
-    """Two arms that are the same run would be told apart by nothing but chance."""
+def refuse_alike(arms: Sequence[Arm], vary: Sequence[Chance]) -> None:
+    """Two arms that are the same run once both have a seed would be told apart by nothing but chance."""
     for number, arm in enumerate(arms):
         for other in arms[:number]:
             same = (arm.stages, arm.taken, arm.vary) == (other.stages, other.taken, other.vary)
-            if same and not list(_differences(other, arm)):
+            if same and not list(_differences(other, arm, arm.vary or vary)):
                 raise ExperimentError(
                     f"the arms {other.name} and {arm.name} differ in nothing: leave one out, or change it"
                 )
 
 
-def _differences(one: Arm, other: Arm) -> Iterator[str]:
+def _differences(one: Arm, other: Arm, vary: Sequence[Chance]) -> Iterator[str]:
     assert one.run is not None
     assert other.run is not None
-    left, right = ({**arm.recipe, "name": "", "relative_to": ""} for arm in (one.run, other.run))
+    seeded_alike = (seeded(run, 0, vary).recipe for run in (one.run, other.run))
+    left, right = ({**recipe, "name": "", "relative_to": ""} for recipe in seeded_alike)
     yield from recipe_changes(left, right)
 
 

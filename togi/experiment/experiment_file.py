@@ -64,6 +64,8 @@ def _told(error: ValidationError) -> Iterator[str]:
             yield _of_searched(key[2], key[3:])
         elif key[:2] == ["sweep", "seeds"]:
             yield "sweep.seeds: wanted how many (seeds = 1) or which (seeds = [11, 12]), whole numbers from 0"
+        elif key[:1] == ["grid"]:
+            yield "grid: wanted keys of the recipe with lists of plain values, as in stage.grpo.attempts = [4, 8]"
         elif key == ["arms"]:
             yield "arms: wanted a table for each arm, written [arms.NAME]"
         elif each["type"] == "extra_forbidden":

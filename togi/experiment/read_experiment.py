@@ -43,7 +43,7 @@ def read_experiment(path: Path) -> Experiment:
     arms = [_written(name, each, recipe, base) for name, each in tables.items()]
     arms += [_combined(each, recipe) for each in combinations(grid)]
     arms += _asked_for(table, recipe, arms)
-    refuse_alike(arms)
+    refuse_alike(arms, table.vary)
     refuse_measured_otherwise(arms)
     _refuse_measure(table, arms[0], [table.vary, *(each.vary for each in tables.values() if each.vary)])
     seeds = tuple(range(1, table.seeds + 1)) if isinstance(table.seeds, int) else table.seeds
