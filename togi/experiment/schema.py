@@ -18,7 +18,7 @@ MOST_SEEDS, MOST_ARMS = 1000, 100
 
 class BudgetTable(Table):
     hours: Annotated[float, Field(gt=0)] | None = None
-    """Hours of work in all cells together."""
+    """Hours by the clock, however many jobs are at work at once."""
     tokens: Annotated[int, Field(ge=1)] | None = None
     """Completion tokens that are learned from or measured, in all cells together."""
     money: Annotated[float, Field(gt=0)] | None = None

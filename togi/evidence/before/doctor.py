@@ -15,9 +15,11 @@ from rich.text import Text
 from togi.algorithms.policy_gradient.base import PolicyGradient
 from togi.data import stream
 from togi.engines.open_engine import open_engine
+from togi.envs import OneTurn
 from togi.evidence.before import machine_fitness as machine
 from togi.evidence.before.cold_start import cold_start
 from togi.evidence.before.disk_estimate import SAVED, disk_needed
+from togi.evidence.before.played_episodes import episode_findings
 from togi.evidence.before.preference_doctor import judge_findings, pairs_findings
 from togi.evidence.findings import Finding, Level, keep as keep_findings
 from togi.evidence.redteam.attack_reward import SHORT
@@ -145,8 +147,11 @@ def doctor(
         )
         before = run.stages[number - 1].name if number else None
         sampler = stage.algorithm.sampler
+        groups = play(ask(drawn, attempts))
+        if stage.env is not OneTurn:
+            sections.append((f"Episodes of stage {stage.name}", tuple(episode_findings(groups))))
         found = cold_start(
-            play(ask(drawn, attempts)),
+            groups,
             stage.sampling,
             taught_before=before,
             alone=isinstance(sampler, Groups) and sampler.n == 1,
