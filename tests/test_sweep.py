@@ -194,6 +194,22 @@ def sweep(**changed: Any) -> Sweep:
     return Sweep(**{"keys": {"speed": LOG}, "trials": 40, "seeds": (1,), "of": of, **changed})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"keys": {}},
+        {"trials": 0},
+        {"seeds": ()},
+        {"keys": {"speed": Span(low=2, high=1)}},
+        {"keys": {"speed": Span(low=0.0, high=1.0, log=True)}},
+        {"keys": {"speed": Span(low=math.nan, high=1.0)}},
+    ],
+)
+def test_a_sweep_without_a_search_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"a sweep has keys|wanted low below high"):
+        sweep(**wrong)
+
+
 def search(space: Sweep) -> list[Trial]:
     trials: list[Trial] = []
     while len(trials) < space.trials and (values := next_values(space, trials)) is not None:

@@ -107,6 +107,16 @@ class Sweep:
     stages: int = 0
     shared: int | None = None
 
+    def __post_init__(self) -> None:
+        if not self.keys or not self.seeds or self.trials < 1:
+            raise ValueError(
+                f"a sweep has keys, trials and seeds: got {len(self.keys)} keys, {self.trials} trials and "
+                f"{len(self.seeds)} seeds"
+            )
+        for key, space in self.keys.items():
+            if isinstance(space, Span) and not (space.low < space.high and (space.low > 0 or not space.log)):
+                raise ValueError(f"{key}: wanted low below high, and above 0 with log; got {_plain(space)}")
+
     @property
     def size(self) -> float:
         """How many different trials there can be."""
