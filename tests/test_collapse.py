@@ -235,6 +235,7 @@ def test_a_collapse_that_may_go_on_is_only_told(tmp_path: Path, model: Path) -> 
     assert any(alarm["signal"] in COLLAPSES for alarm in read_lines(run.folder / "alarms.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("learning_rate", "collapses"), [(0.1, True), (1e-3, False)])
 def test_adapters_that_are_ruined_stop_the_stage_and_sound_ones_do_not(
     tmp_path: Path, begun: Path, learning_rate: float, collapses: bool

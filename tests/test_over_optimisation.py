@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,7 @@ def series(
     )
 
 
+@cache
 def outcomes(proxy: Callable[[Array], Array], gold: Callable[[Array], Array], steps: int = 40) -> Counter[str]:
     return Counter(judge(series(proxy, gold, steps=steps, noise=0.05, seed=seed)).outcome for seed in range(100))
 
