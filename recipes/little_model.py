@@ -15,7 +15,7 @@ from transformers import (
 )
 
 END = "<end>"
-CHARACTERS = "0123456789+=: "
+CHARACTERS = "0123456789+=>: "
 
 
 def sums() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -15,12 +15,12 @@ WAYS = {"no steps": 1, "once": 2, "twice": 1}
 
 
 def problem(rng: random.Random) -> dict[str, str]:
-    """One sum: 4+7+2 is worked out as 4+7=11+2=13."""
+    """One sum: 4+7+2 is worked out as 4+7=11+2=13, and > stands before the answer."""
     digits = [rng.randint(1, 9) for _ in range(rng.randint(FEWEST, MOST))]
     way = rng.choices(list(WAYS), list(WAYS.values()))[0]
-    worked = steps(digits)
-    written = {"no steps": f"={sum(digits)}", "once": worked, "twice": f"{worked} {worked}"}[way]
-    return {"prompt": "+".join(map(str, digits)) + ":", "answer": str(sum(digits)), "completion": written}
+    worked, total = steps(digits), str(sum(digits))
+    written = {"no steps": "", "once": worked, "twice": f"{worked} {worked}"}[way]
+    return {"prompt": "+".join(map(str, digits)) + ":", "answer": total, "completion": f"{written}>{total}"}
 
 
 def steps(digits: list[int]) -> str:
