@@ -1,8 +1,8 @@
 """Sums of several digits, for a model small enough to learn them from nothing in a minute: the task of the sums recipe.
 
-``problem`` makes one: what is asked, the answer, and a worked solution in one of three ways. Some leave the steps out,
-which a model this small gets wrong; most go through them once, and some twice, which takes more room than there is for
-a long sum. So answers to one sum differ in length, some are cut off, and there is something to learn besides adding.
+``problem`` makes one: what is asked, the answer, and a worked solution in one of three ways: without steps, with them,
+or going through them twice, which takes more room than there is for a long sum. So answers to one sum differ in length
+and some are cut off, and a model has to find out which way suits it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import random
 from itertools import accumulate, pairwise
 
 FEWEST, MOST = 3, 7
-WAYS = {"no steps": 1, "once": 2, "twice": 1}
+WAYS = ("no steps", "once", "twice")
 
 
 def problem(rng: random.Random) -> dict[str, str]:
-    """One sum: 4+7+2 is worked out as 4+7=11+2=13, and > stands before the answer."""
-    digits = [rng.randint(1, 9) for _ in range(rng.randint(FEWEST, MOST))]
-    way = rng.choices(list(WAYS), list(WAYS.values()))[0]
+    """One sum: 4+5+2 is worked out as 4+5=9+2=11, and > stands before the answer."""
+    digits = [rng.randint(1, 5) for _ in range(rng.randint(FEWEST, MOST))]
+    way = rng.choice(WAYS)
     worked, total = steps(digits), str(sum(digits))
     written = {"no steps": "", "once": worked, "twice": f"{worked} {worked}"}[way]
     return {"prompt": "+".join(map(str, digits)) + ":", "answer": total, "completion": f"{written}>{total}"}
