@@ -270,7 +270,7 @@ def test_a_recipe_with_tools_runs(place: Path) -> None:
 
 
 BAD = [
-    ("env.use=toolz", "'toolz' is no environment: there are \"tools\", \"gymnasium\""),
+    ("env.use=toolz", '\'toolz\' is no environment: there are "tools", "gymnasium"'),
     ("env.settings={tools = ['calc']}", "'calc' is no tool"),
     ("env.settings={tools = ['shop.py:cost']}", 'has no function "cost"'),
 ]
