@@ -17,7 +17,7 @@ from toy_experiment import write
 from togi.evidence.experiment.main_effects import Setting, main_effects
 from togi.experiment.design import Arm, Experiment, ExperimentError, Varied, seed_changes
 from togi.experiment.grid import combinations, short_names, varied
-from togi.experiment.outcome_told import answer, rows
+from togi.experiment.outcome_told import NONE, answer, rows
 from togi.experiment.plan_told import show_plan
 from togi.experiment.seed_spread import seed_spread
 from togi.report.experiment_page import page
@@ -161,6 +161,7 @@ def test_the_answer_is_about_what_the_grid_varies(tmp_path: Path) -> None:
     assert first.startswith("depth 2: go. depth 2 is better than depth 1: +0.1")
     assert second.startswith("width wide: stop. width wide is equivalent to width narrow")
     assert [name for name, _ in rows(outcome)] == ["grid-11", "grid-12", "grid-21", "grid-22"]
+    assert {cells[-1] for _, cells in rows(outcome)} == {NONE}
     shown = page(outcome)
     assert "less that of a setting&#39;s first value" in shown
     assert "depth 2: go" in shown

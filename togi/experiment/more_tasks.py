@@ -41,12 +41,13 @@ class Uncharted(ValueError):
 
 
 def more_tasks(outcome: Outcome) -> dict[str, str]:
-    """By arm that is no control: a forecast in words, or why there is none. Nothing of arms that train nothing."""
+    """By arm that is no control: a forecast in words, or why there is none. Nothing of arms that train nothing, or are
+    one of many in a grid."""
     courses: dict[str, Course] = {}
     said: dict[str, str] = {}
-    for name in outcome.plan["arms"]:
+    for name, arm in outcome.plan["arms"].items():
         cells = outcome.of_arm(name)
-        if all(cell.data is None or len(cell.data.evaluations) < 2 for cell in cells):
+        if arm.get("levels") or all(cell.data is None or len(cell.data.evaluations) < 2 for cell in cells):
             continue
         try:
             courses[name] = _course(outcome, cells)

@@ -112,9 +112,11 @@ def rows(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
         cells, one = outcome.of_arm(name), compared.get(name)
         done = sum(cell.numbers is not None for cell in cells)
         against = NONE if one is None else difference(one.found, scale)
+        # Of a grid the settings are what is claimed, not its single arms.
+        claim = NONE if one is None or outcome.plan["arms"][name].get("levels") else one.claim
         yield (
             name,
-            [f"{done} of {len(cells)}", _mean(outcome, name, scale), against, NONE if one is None else one.claim],
+            [f"{done} of {len(cells)}", _mean(outcome, name, scale), against, claim],
         )
 
 
