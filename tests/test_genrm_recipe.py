@@ -10,6 +10,7 @@ import pytest
 from test_preference_recipes import small_model
 
 from togi.evidence.after.verifier_rates import read_verification
+from togi.evidence.read_run import read_run
 from togi.recipe import RecipeError, load_recipe
 from togi.report import render
 from togi.rewards.judge import JudgeWarning
@@ -57,5 +58,5 @@ def test_the_recipe_runs_from_end_to_end(tmp_path: Path) -> None:
     asked = [[task["task"] for task in record["tasks"]] for record in found]
     assert asked[0] == asked[1] != []
     assert [sum(key["listed"] for key in record["keys"]) for record in found] == [4, 4]
-    page = render(run.folder)
+    page = render(read_run(run.folder))
     assert "Does the verifier tell right from wrong?" in page

@@ -16,6 +16,7 @@ from toy_run import toy_run
 
 from togi.cli import run_command
 from togi.evidence.after.eval_command import evaluate_run
+from togi.evidence.read_run import read_run
 from togi.report import render
 from togi.run import Silent
 from togi.run_folder.files import FolderError, RunFolder, append_event, digest, dumps, read_lines
@@ -337,7 +338,7 @@ def test_a_check_waits_for_nothing_and_reads_no_link(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     os.mkfifo(tmp_path / "events.jsonl")
     assert [fault.path for fault in check(tmp_path).faults] == ["."]
-    assert "is wanted as a file and is none" in render(tmp_path)
+    assert "is wanted as a file and is none" in render(read_run(tmp_path))
 
 
 def test_a_whole_run_folder_may_be_a_link(tmp_path: Path) -> None:
@@ -401,7 +402,7 @@ def test_damage_of_any_kind_is_told_and_nothing_falls_over(name: str, whole: Pat
         (folder / name).write_bytes(content)
         assert name in [fault.path for fault in check(folder).faults], kind
         assert run_command(["verify", str(folder)]) == 1
-        assert "not as it was written" in render(folder)
+        assert "not as it was written" in render(read_run(folder))
         before = everything(folder)
         with pytest.raises(FolderError) as told:
             train(toy_run(folder, model), Silent())
@@ -415,7 +416,7 @@ def test_a_run_built_in_python_is_reported_continued_and_measured_again(
     run = toy_run(tmp_path / "run", model)
     run = replace(run, recipe={}, stages=run.stages[:1])
     train(run, Silent())
-    assert "learning rate" in render(run.folder)
+    assert "learning rate" in render(read_run(run.folder))
     assert check(run.folder).faults == ()
     faster = replace(run.stages[0], optimiser=replace(run.stages[0].optimiser, learning_rate=0.5))
     with pytest.raises(FolderError, match=r"stage\.0\.learning_rate: 0.01 -> 0.5"):

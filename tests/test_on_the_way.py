@@ -13,6 +13,7 @@ from test_train import At, Power, contents, fall
 from tiny_text import tiny_folder
 from toy_run import tasks, toy_run
 
+from togi.evidence.read_run import read_run
 from togi.report import render
 from togi.run import Run, Silent
 from togi.run_folder.best_weights import chosen_steps
@@ -79,7 +80,7 @@ def test_a_run_that_was_stopped_measures_the_same(whole: Path, model: Path, tmp_
 
 
 def test_the_report_draws_the_course(whole: Path) -> None:
-    assert "Held-out result on the way: mean score" in render(whole)
+    assert "Held-out result on the way: mean score" in render(read_run(whole))
 
 
 # Where the best weights of a stage are kept.
@@ -136,7 +137,7 @@ def test_a_stage_ends_with_its_best_weights_and_the_next_begins_with_them(chosen
     assert sorted(path.name for path in (chosen / "best").iterdir()) == [
         "grpo-000003"
     ]  # of the last checkpoint but one
-    assert "after step 3 of 4 are kept" in render(chosen)
+    assert "after step 3 of 4 are kept" in render(read_run(chosen))
 
 
 @pytest.mark.parametrize(

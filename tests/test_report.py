@@ -247,7 +247,7 @@ def test_an_unfinished_run_is_judged_so_far(tmp_path: Path) -> None:
 
 
 def test_preferences_are_told_in_words_and_pictures(tmp_path: Path) -> None:
-    page = render(preference_run(tmp_path / "run"))
+    page = render(read_run(preference_run(tmp_path / "run")))
     assert links(page) == []
     for chart in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
         ElementTree.fromstring(chart)
@@ -330,13 +330,13 @@ def test_few_steps_and_damaged_pairs_prove_nothing(tmp_path: Path) -> None:
     (folder / "metrics.jsonl").write_text("".join(rows[:50]))
     (folder / "preferences" / "scorer.json").write_text("{")
     seal(folder)
-    page = render(folder)
+    page = render(read_run(folder))
     assert "ppo: 8 steps with reward and truth are too few" in page
     assert "But the reward was over-optimised" not in page
     assert "not a readable file of pairs" in page
     assert 'id="pairs"' not in page
     for missing in ("truth", "pairs", "wins", "diversity"):
-        assert f'id="{missing}"' not in render(prefix_of(folder, tmp_path / "young"))
+        assert f'id="{missing}"' not in render(read_run(prefix_of(folder, tmp_path / "young")))
 
 
 def alarm(stage: str, severity: str, text: str, rollouts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -345,7 +345,7 @@ def alarm(stage: str, severity: str, text: str, rollouts: list[dict[str, Any]]) 
 
 def test_alarms_are_shown_with_their_attempts_and_said_in_the_headline(tmp_path: Path) -> None:
     folder = made_up_run(tmp_path)
-    assert 'id="watching"' not in render(folder)
+    assert 'id="watching"' not in render(read_run(folder))
     row = rollouts("grpo", 14, HOSTILE)[1] | {"gold": 0.0}
     rows = [
         alarm("grpo", "warning", "First.", []),
@@ -353,7 +353,7 @@ def test_alarms_are_shown_with_their_attempts_and_said_in_the_headline(tmp_path:
     ]
     (folder / "alarms.jsonl").write_text("".join(dumps(one) + "\n" for one in rows) + '{"stage": "grpo"}\n')
     seal(folder)
-    page = render(folder)
+    page = render(read_run(folder))
     for words in (
         "2 alarms in 40 steps",
         "step 14 · truth",
@@ -400,7 +400,7 @@ def test_no_gain_is_never_called_one(tmp_path: Path) -> None:
             for attempt, value in zip(task["attempts"], pattern[::flip] if index % 2 else [0] * 4, strict=True):
                 attempt["score"] |= {"value": float(value if index < 4 else 0), "status": "ok"}
         write_evaluation(tmp_path, record)
-    page = render(tmp_path)
+    page = render(read_run(tmp_path))
     assert "No evidence of improvement" in page
     assert "Training worked" not in page
 
@@ -409,7 +409,7 @@ def test_a_loss_is_called_one(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     write_evaluation(tmp_path, evaluation("base", 0.6, 1.0, rng))
     write_evaluation(tmp_path, evaluation("grpo", 0.1, 1.0, rng))
-    assert "Training made the model worse" in render(tmp_path)
+    assert "Training made the model worse" in render(read_run(tmp_path))
 
 
 def test_hostile_text_is_inert(tmp_path: Path) -> None:
@@ -419,7 +419,7 @@ def test_hostile_text_is_inert(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest | {"name": HOSTILE, "data": {HOSTILE: HOSTILE}}))
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"stage": "grpo", "step": 41, f"rewards/{HOSTILE}/mean": 1.0}) + "\n")
-    page = render(folder)
+    page = render(read_run(folder))
     assert links(page) == []
     assert not set(page) & {"\x1b", "\u202e", "\u2066", "\u200b"}
     assert "⟨U+202E⟩" in page
@@ -436,7 +436,7 @@ def record_with(text: str) -> EvaluationRecord:
 
 def test_a_huge_cell_is_cut_and_the_cut_is_told(tmp_path: Path) -> None:
     write_evaluation(tmp_path, record_with("a" * 10_000_000))
-    page = render(tmp_path)
+    page = render(read_run(tmp_path))
     assert len(page) < 400_000
     assert "9,996,000 more characters not shown" in page
 
@@ -450,12 +450,20 @@ def test_every_prefix_of_a_run_gives_a_page(tmp_path: Path) -> None:
         (folder / "evaluations").mkdir(parents=True)
         for name in names[:count]:
             (folder / name).write_bytes((whole / name).read_bytes())
-        page = render(folder)
+        page = render(read_run(folder))
         assert "Nothing is proven yet" in page
         assert "not recorded" in page
         assert links(page) == []
     (tmp_path / "empty" / "evaluations").mkdir(parents=True)
-    assert render(tmp_path / "empty").count("not recorded") > 10
+    assert render(read_run(tmp_path / "empty")).count("not recorded") > 10
+
+
+def test_files_are_held_against_the_events_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are gigabytes: whoever has checked a folder hands on what was found."""
+    folder = made_up_run(tmp_path / "run")
+    data = read_run(folder)
+    monkeypatch.setattr("togi.evidence.read_run.check", None)
+    assert read_run(folder, data.integrity) == data
 
 
 def test_damaged_files_are_named_and_left_out(tmp_path: Path) -> None:
@@ -472,14 +480,14 @@ def test_damaged_files_are_named_and_left_out(tmp_path: Path) -> None:
         "metrics.jsonl",
     ]
     assert len(data.metrics) == 56
-    assert "2 damaged rows left out, the first in line 1" in render(folder)
+    assert "2 damaged rows left out, the first in line 1" in render(read_run(folder))
 
 
 def test_an_edited_event_log_is_told(tmp_path: Path) -> None:
     folder = made_up_run(tmp_path / "run")
     events = folder / "events.jsonl"
     events.write_text(events.read_text().replace('"steps": 56', '"steps": 57'))
-    page = render(folder)
+    page = render(read_run(folder))
     assert "This run folder is not as it was written" in page
     assert "events.jsonl was changed after it was written: line 3 does not fit the chain of events." in page
     assert "broken at line 3" in page
@@ -493,7 +501,7 @@ def test_a_changed_evaluation_is_told_and_not_believed(tmp_path: Path) -> None:
     assert data.distrust == ["evaluations/grpo.json was changed after it was written."]
     assert verdict(folder)[1] == data.distrust[0]
     assert verdict(folder)[0].endswith("But this folder is not as it was written.")
-    page = render(folder)
+    page = render(read_run(folder))
     assert "This run folder is not as it was written" in page
     assert data.distrust[0] in page
 
@@ -520,14 +528,14 @@ def test_of_many_doubts_a_page_tells_the_first(tmp_path: Path) -> None:
 def test_without_events_a_page_says_that_nothing_vouches_for_it(tmp_path: Path) -> None:
     folder = made_up_run(tmp_path / "run")
     (folder / "events.jsonl").unlink()
-    assert "events.jsonl is missing: nothing vouches for this folder." in render(folder)
+    assert "events.jsonl is missing: nothing vouches for this folder." in render(read_run(folder))
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     folder = made_up_run(tmp_path / "run")
     (folder / "evaluations").rename(tmp_path / "evaluations")
     (folder / "evaluations").symlink_to(tmp_path / "evaluations")
-    page = render(folder)
+    page = render(read_run(folder))
     assert "is a symbolic link" in page
     assert "Nothing is proven yet" in page
 
@@ -541,7 +549,7 @@ def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
 
 def test_the_same_folder_gives_the_same_page(tmp_path: Path) -> None:
     folder = made_up_run(tmp_path / "run")
-    assert render(folder) == render(folder)
+    assert render(read_run(folder)) == render(read_run(folder))
 
 
 @pytest.mark.parametrize(

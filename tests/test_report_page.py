@@ -75,7 +75,7 @@ def test_the_doctors_findings_are_kept_for_the_report(tmp_path: Path) -> None:
     folder = preference_run(tmp_path / "run")
     keep(folder, "Training can start.", [("Machine", (Finding(level="warn", title="<b>Slow</b>"),))])
     assert (folder / FILE).is_file()
-    page = render(folder)
+    page = render(read_run(folder))
     assert "&lt;b&gt;Slow&lt;/b&gt;" in page
 
 
@@ -192,7 +192,7 @@ def test_results_are_two_tables_that_fit_a_page() -> None:
 
 
 def test_print_loses_nothing(tmp_path: Path) -> None:
-    page = render(preference_run(tmp_path / "run"))
+    page = render(read_run(preference_run(tmp_path / "run")))
     rules = page[page.index("@media print") : page.index("</style>")]
     for rule in (
         "details::details-content { content-visibility: visible",

@@ -24,6 +24,7 @@ from togi.evidence.after.verifier_rates import (
     verification,
     write_verification,
 )
+from togi.evidence.read_run import read_run
 from togi.report import render
 from togi.report.verifiers_section import verifiers_view
 from togi.rewards import form, gate, number
@@ -160,8 +161,8 @@ def test_a_reader_sees_a_table_and_is_told(tmp_path: Path) -> None:
     ]
     (tmp_path / "metrics.jsonl").write_text("")
     write_verification(tmp_path, record("<b>other"))
-    page = render(tmp_path)
+    page = render(read_run(tmp_path))
     assert "Does the verifier tell right from wrong?" in page
     assert "<b>other" not in page
     (tmp_path / "verification" / "bad.json").write_text("{}")
-    assert "bad.json" in render(tmp_path)
+    assert "bad.json" in render(read_run(tmp_path))

@@ -79,14 +79,15 @@ def planned_stages(recipe: Json | None) -> list[Json]:
     return [stage for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
 
 
-def read_run(folder: Path) -> RunData:
-    """Read a run folder, finished or not. ``ValueError`` when there is no folder or nothing of a run in it."""
+def read_run(folder: Path, integrity: Integrity | None = None) -> RunData:
+    """Read a run folder, finished or not; ``integrity`` is what was just found of its files, where that was asked.
+    ``ValueError`` when there is no folder or nothing of a run in it."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such run folder")
     known = ("recipe.toml", "manifest.json", "metrics.jsonl", "evaluations")
     if not any((folder / name).exists() for name in known):
         raise ValueError(f"{folder}: not a run folder, it holds none of {', '.join(known)}")
-    integrity = check(folder)
+    integrity = integrity or check(folder)
     doubted = integrity.doubted
     if "." in doubted:  # what a link leads to is not read
         return RunData(folder=folder, integrity=integrity)

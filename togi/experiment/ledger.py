@@ -19,7 +19,17 @@ from togi.experiment.design import Experiment, ExperimentError
 from togi.experiment.expected_cost import FORECAST, Forecast, Phases, read_forecast
 from togi.experiment.jobs import ARMS, CELLS, OTHERS, TRIALS, Job, jobs_of
 from togi.run_folder.files import RunFolder, digest, write_text
-from togi.run_folder.integrity import Chain, Vouched, chain_faults, check, file_faults, find_head, read_chain, vouched
+from togi.run_folder.integrity import (
+    Chain,
+    Integrity,
+    Vouched,
+    chain_faults,
+    check,
+    file_faults,
+    find_head,
+    read_chain,
+    vouched,
+)
 from togi.run_folder.links import EVENTS
 from togi.run_folder.manifest import recipe_changes
 
@@ -226,8 +236,9 @@ def _seconds(event: Mapping[str, Any]) -> float:
     return calendar.timegm(time.strptime(str(event["time"]), "%Y-%m-%dT%H:%M:%SZ"))
 
 
-def fault_of(folder: Path, job: str, ended: Ended) -> str | None:
-    """What is wrong with the run of a job that was done; None when it is as it was. It may have been measured since."""
+def fault_of(folder: Path, job: str, ended: Ended, found: Integrity | None = None) -> str | None:
+    """What is wrong with the run of a job that was done; None when it is as it was. It may have been measured since.
+    ``found`` is what was just found of its files, where that was asked."""
     place = folder / job
     if not place.is_dir():
         return "is gone"
@@ -235,7 +246,7 @@ def fault_of(folder: Path, job: str, ended: Ended) -> str | None:
         known = vouched(read_chain(folder).events).files
         faults = list(file_faults(folder, Vouched(files={f"{job}/{NUMBERS}": known.get(f"{job}/{NUMBERS}", "")})))
         return str(faults[0]) if faults else None
-    found = check(place)
+    found = found or check(place)
     if found.faults:
         return str(found.faults[0])
     return None if find_head(found.chain, ended.head) else "has other events than when it was done"

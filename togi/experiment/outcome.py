@@ -28,7 +28,7 @@ from togi.experiment.ledger import NUMBERS, Ended, endings, fault_of, read_plan
 from togi.experiment.sweep.sweep_design import SEARCHED, Trial
 from togi.experiment.sweep.trials import Chosen, chose_nothing, chosen_in, trials_in, with_choice
 from togi.run import BASE
-from togi.run_folder.integrity import Chain, read_chain
+from togi.run_folder.integrity import Chain, check, read_chain
 from togi.run_folder.links import EVENTS
 from togi.statistics.intervals import Array
 
@@ -206,7 +206,9 @@ def _cell(
     cost = _cost(folder, job, ended)
     if how.how != "done":
         return Cell(arm=arm, seed=seed, state=how.how, why=how.why or "it has not finished", cost=cost)
-    if fault := fault_of(folder, job, how):
+    # Its files are hashed once, which takes a while: gigabytes of weights.
+    found = check(place) if place.is_dir() and not (place / NUMBERS).exists() else None
+    if fault := fault_of(folder, job, how, found):
         return Cell(arm=arm, seed=seed, state="changed", why=f"it was changed after it was done: {fault}", cost=cost)
     if (place / NUMBERS).exists():
         return Cell(
@@ -216,7 +218,7 @@ def _cell(
             numbers=_of_function(place / NUMBERS, reading.measure),
             cost=cost,
         )
-    data = read_run(place)
+    data = read_run(place, found)
     by_model = {record["model"]: record for record in data.evaluations}
     same = table["taken"] != "every" or table.get("stages") != 0  # what is called base there is untrained, and no arm
     base = measured(reading, arm, by_model[BASE], "every") if BASE in by_model and same else None
@@ -251,8 +253,10 @@ def _elsewhere(folder: Path, plan: Mapping[str, Any], ended: Mapping[str, Ended]
                 if (how := ended.get(job)) is None:
                     continue
                 numbers = None
-                if how.how == "done" and not fault_of(folder, job, how):
-                    numbers = measured(reading, arm, read_run(folder / job).evaluations[0], "every").numbers
+                found = check(folder / job) if how.how == "done" and (folder / job).is_dir() else None
+                if found is not None and not fault_of(folder, job, how, found):
+                    record = read_run(folder / job, found).evaluations[0]
+                    numbers = measured(reading, arm, record, "every").numbers
                 yield Elsewhere(other=other, arm=arm, seed=seed, numbers=numbers, cost=job_cost(folder / job, how))
 
 

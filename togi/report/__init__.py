@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from togi.evidence.after.evaluation_summary import summary
-from togi.evidence.read_run import read_run
+from togi.evidence.read_run import RunData, read_run
 from togi.harmless_text import visible
 from togi.models.model_source import newest_model
 from togi.report import verdict_sentences as words
@@ -23,14 +23,19 @@ def write_report(folder: Path, hourly_price: float | None = None) -> Path:
     Works on a run that has not finished: what is not there is said to be missing. ``ValueError`` when the folder holds
     nothing of a run.
     """
-    path = folder / "report.html"
-    write_text(path, render(folder, hourly_price))
+    return write_page(read_run(folder), hourly_price)
+
+
+def write_page(data: RunData, hourly_price: float | None = None) -> Path:
+    """The same of a run folder that was read."""
+    path = data.folder / "report.html"
+    write_text(path, render(data, hourly_price))
     return path
 
 
-def render(folder: Path, hourly_price: float | None = None) -> str:
+def render(data: RunData, hourly_price: float | None = None) -> str:
     """The report of a run folder as text."""
-    return page_of("template.html", context(read_run(folder), hourly_price))
+    return page_of("template.html", context(data, hourly_price))
 
 
 def card_of(source: str, *, library: str = "transformers", license_id: str = "") -> str | None:

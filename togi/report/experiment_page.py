@@ -29,7 +29,7 @@ from togi.experiment.outcome_told import (
 )
 from togi.experiment.seed_spread import seed_spread
 from togi.experiment.sweep.search_told import search_told, searched_keys, trial_heads, trial_rows
-from togi.report import write_report
+from togi.report import write_page
 from togi.report.curves import Figure
 from togi.report.experiment_costs import cell_rows, costs, phases
 from togi.report.experiment_curves import curves, profile
@@ -62,7 +62,7 @@ def write_experiment_report(folder: Path) -> Path:
     outcome = read_outcome(folder)
     for cell in outcome.cells:
         if cell.data is not None:
-            write_report(folder / cell.place)
+            write_page(cell.data)
     path = folder / "report.html"
     write_text(path, page(outcome))
     return path
