@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable
 from fractions import Fraction
 
 LONGEST = 500  # characters of an expression
 DIGITS = 200  # of a number on the way
 DECIMALS = 10
-SIGNS = {"×": "*", "·": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-", "^": "**", ",": ""}
+SIGNS = {"×": "*", "·": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-", "^": "**"}
+THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 ACTIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -31,6 +33,7 @@ def calculator(expression: str) -> str:
         raise ValueError(f"the expression has more than {LONGEST} characters")
     for sign, plain in SIGNS.items():
         expression = expression.replace(sign, plain)
+    expression = THOUSANDS.sub(lambda number: number[0].replace(",", ""), expression)
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
