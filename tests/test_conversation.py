@@ -111,5 +111,15 @@ def test_the_longest_beginning_is_taken_and_the_rest_dropped() -> None:
 def test_what_does_not_fit_is_not_kept() -> None:
     kept = KeptSequences(16 * 3)  # bytes: a token has 16
     kept.keep((1, 2, 3), prefix(2))
+    assert not kept.full
     kept.keep((4, 5, 6), prefix(2))
+    assert kept.full, "nothing more need be copied"
     assert list(kept.take([(1, 2, 3, 4), (4, 5, 6, 7)])) == [(1, 2, 3, 4)]
+    assert not kept.full
+
+
+def test_the_same_sequence_takes_room_once() -> None:
+    kept = KeptSequences(16 * 3)
+    for _ in range(3):
+        kept.keep((1, 2, 3), prefix(2))
+    assert not kept.full

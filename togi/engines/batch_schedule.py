@@ -236,7 +236,7 @@ class Schedule:
             else:
                 continue
             self._rows[row] = None
-            if self._kept is not None:
+            if self._kept is not None and not self._kept.full:
                 ids = (*attempt.ids, *tokens.tolist())  # the last token was drawn, and not read
                 self._kept.keep(ids, self._cache.sequence(row, len(ids) - 1))
             self._end(attempt, stop, tuple(tokens.tolist()), tuple(self._logp[row, : self._count[row]].tolist()))

@@ -9,17 +9,21 @@ from togi.types import Ids
 
 
 class KeptSequences:
-    """Sequences by their tokens, at most ``room`` bytes of them; what does not fit is not kept, and computed anew."""
+    """Sequences by their tokens, at most ``room`` bytes of them; what does not fit is not kept, and computed anew. Once
+    something did not fit they are ``full``, and nothing more need be copied for them."""
 
     def __init__(self, room: int) -> None:
-        self.room, self._size = room, 0
+        self.room, self._size, self.full = room, 0, False
         self._kept: dict[Ids, Prefix] = {}
 
     def keep(self, ids: Ids, prefix: Prefix) -> None:
         """Keep a sequence, whose last tokens may lack keys and values."""
         size = sum(part.numel() * part.element_size() for part in (*prefix.keys, *prefix.values))
-        if self._size + size <= self.room and len(prefix):
-            self._kept[ids[: len(prefix)]] = prefix
+        if (begun := ids[: len(prefix)]) in self._kept:
+            return
+        self.full = self._size + size > self.room
+        if not self.full:
+            self._kept[begun] = prefix
             self._size += size
 
     def take(self, wanted: list[Ids]) -> dict[Ids, Prefix]:
@@ -31,5 +35,5 @@ class KeptSequences:
             shorter = (ids[:length] for length in lengths if length < len(ids))
             if (begun := next((each for each in shorter if each in self._kept), None)) is not None:
                 found[ids] = self._kept[begun]
-        self._kept, self._size = {}, 0
+        self._kept, self._size, self.full = {}, 0, False
         return found

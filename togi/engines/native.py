@@ -20,7 +20,7 @@ from togi.engines.key_value_cache import ATTENTION, KeyValueCache
 from togi.engines.model_mixture import Mixture
 from togi.engines.stop_strings import Decoder
 from togi.engines.token_sampling import check_sampling
-from togi.memory import memory_limit
+from togi.models.device import memory_of
 from togi.models.load_model import NO_LIMIT
 from togi.models.packing import PackedModel
 from togi.protocols import Listener, Policy
@@ -83,8 +83,8 @@ class NativeEngine:
     @contextmanager
     def conversation(self) -> Iterator[None]:
         """While it lasts the weights stay the same, and prompts of a call may go on from what the call before drew: its
-        keys and values are kept, as far as a sixteenth of the memory holds them."""
-        self._kept = KeptSequences(memory_limit() // KEPT)
+        keys and values are kept, as far as a sixteenth of the device's memory holds them."""
+        self._kept = KeptSequences(memory_of(self._model.device) // KEPT)
         try:
             yield
         finally:
