@@ -197,6 +197,18 @@ def test_turns_go_in_lock_step_and_keep_the_ids_that_were_sampled() -> None:
     assert trajectory.stop == "eos"
 
 
+def test_an_environment_is_closed_whatever_it_counts() -> None:
+    class Miscounts(Guess):
+        @property
+        def counts(self) -> dict[str, float]:
+            raise ValueError("no number")
+
+    Guess.made = Guess.closed = 0
+    (group,) = episodes(env=Miscounts)[0](ask([task("a")], 2))
+    assert Guess.closed == Guess.made >= 2
+    assert all("no number" in (trajectory.error or "") for trajectory in group.trajectories)
+
+
 def test_environments_are_closed_whatever_happens() -> None:
     Guess.made = Guess.closed = 0
     episodes(env=Guess)[0](ask([task("a"), task("b", fails_at=0), task("c", fails_at=2)], 2))

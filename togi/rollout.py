@@ -336,8 +336,10 @@ def _close(episode: _Episode) -> None:
     if episode.env is None:
         return
     try:
-        episode.counts = dict(getattr(episode.env, "counts", {}))
-        episode.env.close()
+        try:
+            episode.counts = dict(getattr(episode.env, "counts", {}))
+        finally:
+            episode.env.close()
     except Exception as problem:
         episode.raised = episode.raised or problem
         episode.error = episode.error or f"environment, closing: {_said(problem)}"
