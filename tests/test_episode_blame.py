@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from togi.envs.open_env import open_env
 from togi.envs.step_clock import at_most
-from togi.envs.user_env import user_env
 from togi.episode_blame import Blame
 from togi.protocols import Env
 from togi.rollout import score
+from togi.sandbox.workers.pool import Pool
 from togi.types import Fault, Message, Score, Task, Trajectory, Turn
 
 OWN = """
@@ -147,7 +148,7 @@ def test_the_one_who_broke_an_episode_is_told(
     folder: Path, name: str, answer: str | None, says: list[str], wanted: Fault | None
 ) -> None:
     task = Task(id="t", prompt=(Message(role="user", content="?"),), answer=answer)
-    make = user_env(f"own.py:{name}", {}, folder, seconds=0.1)
+    make = open_env(f"own.py:{name}", {}, folder, Pool(workers=1, seconds=0.1))
     turns, raised = played(make(task), says)
     assert raised is not None
     blame = Blame(make=make, harmless=lambda task: str(task.answer or ""))
@@ -159,7 +160,7 @@ def test_a_harmless_message_is_a_text(folder: Path) -> None:
         "class E:\n    harmless = 3\n    def start(self): ...\n    def step(self, m): ...\n"
     )
     with pytest.raises(ValueError, match="names 3 as harmless; wanted a text"):
-        user_env("wrong.py:E", {}, folder)
+        open_env("wrong.py:E", {}, folder, Pool(workers=1))
 
 
 def attempt(text: str, error: str | None = None, fault: Fault | None = None) -> Trajectory:

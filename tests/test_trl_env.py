@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from togi.envs.open_env import open_env
 from togi.envs.trl_env import TrlEnv
-from togi.envs.user_env import UserEnv, user_env
+from togi.envs.user_env import UserEnv
+from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task
 
 COUNTER = '''
@@ -86,7 +88,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(place: Path, name: str = "Counter", **settings: Any) -> TrlEnv:
-    env = user_env(f"counter.py:{name}", settings, place, seconds=0.5)
+    env = open_env(f"counter.py:{name}", settings, place, Pool(workers=1, seconds=0.5))
     assert isinstance(env, TrlEnv)
     return env
 
@@ -142,7 +144,7 @@ def test_a_bad_call_is_told(place: Path, message: Message, told: str) -> None:
 
 
 def test_a_class_with_start_is_one_of_ours(place: Path) -> None:
-    assert isinstance(user_env("counter.py:Ours", {}, place), UserEnv)
+    assert isinstance(open_env("counter.py:Ours", {}, place, Pool(workers=1)), UserEnv)
 
 
 WRONG = [
@@ -156,7 +158,7 @@ WRONG = [
 @pytest.mark.parametrize(("name", "settings", "why"), WRONG)
 def test_what_is_no_such_environment_is_refused(place: Path, name: str, settings: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError) as error:
-        user_env(f"counter.py:{name}", settings, place)
+        open_env(f"counter.py:{name}", settings, place, Pool(workers=1))
     assert why in str(error.value)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from togi.envs.user_env import UserEnv, user_env
+from togi.envs.open_env import open_env, opening
+from togi.envs.user_env import UserEnv
+from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task
 
 TASK = Task(id="t", prompt=(Message(role="user", content="Name a colour."),), answer="red")
@@ -50,8 +52,8 @@ def said(*contents: str, role: Any = "user") -> tuple[Message, ...]:
 
 
 def test_an_episode_is_played_by_its_three_methods(folder: Path) -> None:
-    make = user_env("guess.py:Guess", {"hint": "Another one."}, folder)
-    assert make.opening(TASK) == TASK.prompt
+    make = open_env("guess.py:Guess", {"hint": "Another one."}, folder, Pool(workers=1))
+    assert opening(make, TASK) == TASK.prompt
     env = make(TASK)
     assert env.start() == TASK.prompt
     assert env.step(Message(role="assistant", content="blue")) == (said("Another one."), 0.0, False)
@@ -61,7 +63,7 @@ def test_an_episode_is_played_by_its_three_methods(folder: Path) -> None:
 
 
 def test_a_function_may_make_it(folder: Path) -> None:
-    env = user_env("guess.py:make", {}, folder)(TASK)
+    env = open_env("guess.py:make", {}, folder, Pool(workers=1))(TASK)
     assert env.step(Message(role="assistant", content="blue"))[2] is True
 
 
@@ -70,7 +72,7 @@ def test_a_function_may_make_it(folder: Path) -> None:
     [
         ("guess.py:Gues", {}, 'did you mean "Guess"'),
         ("nowhere.py:Guess", {}, "there is no file"),
-        ("Guess", {}, "names no function"),
+        ("Guess", {}, "'Guess' is no environment"),
         ("no_such_module:Guess", {}, "there is no installed module"),
         ("guess.py:NoStep", {}, r"has no step\(\): an environment has start\(\)"),
         ("guess.py:Bare", {}, r"no start\(\) and no step\(\)"),
@@ -84,7 +86,7 @@ def test_what_is_no_environment_is_refused(folder: Path, use: str, settings: dic
     (folder / "broken.py").write_text("1 / 0\nclass Guess: ...\n")
     (folder / "half.py").write_text("class Guess(:\n")
     with pytest.raises(ValueError, match=words):
-        user_env(use, settings, folder)
+        open_env(use, settings, folder, Pool(workers=1))
 
 
 GIVEN = [
@@ -113,7 +115,7 @@ def giving(folder: Path, start: str = "'q'", step: str = "('', 0, True)") -> Use
         f"class Given:\n    def __init__(self, task): self.task = task\n    def start(self): return {start}\n"
         f"    def step(self, message): return {step}\n"
     )
-    return user_env("given.py:Given", {}, folder)
+    return open_env("given.py:Given", {}, folder, Pool(workers=1))
 
 
 @pytest.mark.parametrize(("start", "wanted"), GIVEN)
@@ -149,9 +151,9 @@ def test_it_is_put_away_after_its_opening(folder: Path) -> None:
         "closed = []\nclass Shut:\n    def __init__(self, task): ...\n    def start(self): return 1 / 0\n"
         "    def step(self, message): ...\n    def close(self): closed.append(1)\n"
     )
-    make = user_env("shut.py:Shut", {}, folder)
+    make = open_env("shut.py:Shut", {}, folder, Pool(workers=1))
     with pytest.raises(ZeroDivisionError):
-        make.opening(TASK)
+        opening(make, TASK)
     from togi.find_function import imported
 
     assert imported("shut.py:closed", folder) == [1]

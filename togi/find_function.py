@@ -59,6 +59,12 @@ def imported(reference: str, base: Path) -> Any:
     return vars(module)[name]
 
 
+def files_of(reference: str) -> tuple[Path, ...]:
+    """The files that "/absolute/file.py:function" is made of; none for a module's function."""
+    place = reference.rpartition(":")[0]
+    return with_imports(Path(place)) if place.endswith(".py") else ()
+
+
 def with_imports(path: Path) -> tuple[Path, ...]:
     """A Python file and those of its folder that it imports, by way of one another too; all of a package's count.
 

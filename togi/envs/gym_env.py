@@ -16,7 +16,7 @@ from typing import Any
 
 from togi.envs.step_clock import at_most
 from togi.extras import lacking
-from togi.find_function import absolute, resolve, with_imports
+from togi.find_function import absolute, files_of, resolve
 from togi.protocols import Env
 from togi.types import Message, Task
 
@@ -51,22 +51,12 @@ class GymEnv:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        place, _, _ = self.tell.rpartition(":")
-        return with_imports(Path(place)) if place.endswith(".py") else ()
+        return files_of(self.tell)
 
     def opened(self) -> Any:
         import gymnasium
 
-        draws = PICTURE in gymnasium.spec(self.id).make().metadata.get("render_modes", ()) and self._tell is None
-        return gymnasium.make(self.id, **{**({"render_mode": PICTURE} if draws else {}), **self.make})
-
-    def opening(self, task: Task) -> tuple[Message, ...]:
-        """What the model is asked first. What the environment raises passes through."""
-        env = self(task)
-        try:
-            return env.start()
-        finally:
-            env.close()
+        return gymnasium.make(self.id, **self.make)
 
 
 class _Episode(Env):
@@ -193,10 +183,11 @@ def gym_env(settings: Mapping[str, Any], base: Path, seconds: float) -> GymEnv:
         env = made.opened()
     except Exception as error:  # gymnasium's own, of many kinds
         raise ValueError(f"gymnasium cannot make {settings['id']!r}: {type(error).__name__}: {error}") from error
-    space = env.action_space
+    space, pictures = env.action_space, env.metadata.get("render_modes", ())
     env.close()
     if not hasattr(space, "n") and not (hasattr(space, "low") and hasattr(space, "shape")):
         raise ValueError(f"{settings['id']} takes actions of a kind that cannot be written: {space}")
     if made.actions and len(made.actions) != getattr(space, "n", -1):
         raise ValueError(f"{settings['id']} takes {space}, and actions names {len(made.actions)}")
-    return made
+    draws = PICTURE in pictures and not tell
+    return replace(made, make={"render_mode": PICTURE, **made.make}) if draws else made

@@ -77,6 +77,9 @@ class ToolUse:
         recorded = tuple(tuple(map(_plain, answer)) for answer in task.recorded)
         return replace(task, prompt=tuple(prompt), recorded=recorded)
 
+    def has(self, name: str) -> bool:
+        return name in self._named
+
     def answered(self, call: Call, notes: Notes) -> Result:
         """What the model is told of its call."""
         if call.problem:
@@ -125,7 +128,7 @@ class ToolEpisode(Env):
             self.counts["calls"] += 1
             self.counts["calls_failed"] += result.failed
             self.counts["calls_unreadable"] += call.arguments is None
-            if call.name in self._tools._named:
+            if self._tools.has(call.name):
                 self.counts[f"calls/{call.name}"] += 1
             replies.append(Message(role="tool", content=result.text, name=call.name, tool_call_id=f"call_{number}"))
         if self._tools.form == "plain":  # one message, since some chat templates want roles to alternate

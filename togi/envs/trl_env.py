@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -13,9 +14,9 @@ from typing import Any
 
 from togi.envs.step_clock import at_most
 from togi.envs.tool_use import ToolEpisode, ToolUse
-from togi.find_function import with_imports
+from togi.find_function import files_of
 from togi.protocols import Env
-from togi.tools.call_function import awaited, call_function
+from togi.tools.call_function import call_function
 from togi.tools.function_tool import describe
 from togi.tools.tool import Description, Notes, Result
 from togi.types import Message, Task
@@ -60,15 +61,10 @@ class TrlEnv:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        place, _, _ = self.use.rpartition(":")
-        return with_imports(Path(place)) if place.endswith(".py") else ()
+        return files_of(self.use)
 
     def equipped(self, task: Task) -> Task:
         return self.how.equipped(task)
-
-    def opening(self, task: Task) -> tuple[Message, ...]:
-        """What the model is asked first. What the environment raises passes through."""
-        return self(task).start()
 
 
 class _Episode(ToolEpisode):
@@ -146,3 +142,14 @@ def trl_env(use: str, make: Callable[..., Any], settings: Mapping[str, Any], sec
 def _signed(made: Any, name: str) -> Callable[..., Any]:
     """A method without its ``self``, to be looked at."""
     return MethodType(getattr(made, name), _NOBODY)
+
+
+def awaited(value: Any) -> Any:
+    """The value, or what an async method gives at last; what a clock cuts short is ended with its loop."""
+    if not inspect.isawaitable(value):
+        return value
+
+    async def wait() -> Any:
+        return await value
+
+    return asyncio.run(wait())

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from togi.envs.gym_env import GymEnv
 from togi.envs.step_clock import at_most
-from togi.envs.trl_env import TrlEnv, is_trl, trl_env
-from togi.find_function import absolute, resolve, with_imports
+from togi.find_function import files_of
 from togi.protocols import Env
 from togi.types import Message, Task
 
@@ -44,32 +42,15 @@ class UserEnv:
     @property
     def files(self) -> tuple[Path, ...]:
         """The user's files that it is made of."""
-        place, _, _ = self.use.rpartition(":")
-        return with_imports(Path(place)) if place.endswith(".py") else ()
-
-    def opening(self, task: Task) -> tuple[Message, ...]:
-        """What the model is asked first. What the environment raises passes through."""
-        env = self(task)
-        try:
-            return env.start()
-        finally:
-            env.close()
+        return files_of(self.use)
 
 
-FoundEnv = UserEnv | TrlEnv | GymEnv
-"""An environment that says by itself what the model is asked first."""
+def user_env(use: str, make: Callable[..., Any], settings: Mapping[str, Any], seconds: float) -> UserEnv:
+    """The environment of a class (or function) that was found by its name ``use``.
 
-
-def user_env(use: str, settings: Mapping[str, Any], base: Path, seconds: float = SECONDS) -> UserEnv | TrlEnv:
-    """A class that looks like an environment of TRL is one.
-
-    Raises ValueError for a file or class that is not there, a class without the methods of an environment, a harmless
-    message that is no text, and settings that it does not take.
+    Raises ValueError for a class without the methods of an environment, a harmless message that is no text, and
+    settings that it does not take.
     """
-    use = absolute(use, base)
-    make = resolve(use, base)
-    if is_trl(make):
-        return trl_env(use, make, settings, seconds)
     if inspect.isclass(make):
         missing = [name for name in METHODS if not callable(getattr(make, name, None))]
         if missing:

@@ -14,10 +14,7 @@ from togi.data import Prompting, Tasks, load_tasks, mixed, with_shuffled_answers
 from togi.engines.engine_choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
-from togi.envs.gym_env import gym_env
-from togi.envs.tool_use import ToolUse, tool_use
-from togi.envs.trl_env import TrlEnv
-from togi.envs.user_env import user_env
+from togi.envs.open_env import Equips, open_env
 from togi.extras import lacking
 from togi.find_function import absolute
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
@@ -46,8 +43,6 @@ from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, Logging, ModelChoice, Run, Seeds, Stage, Until
 from togi.sandbox.workers.pool import Pool
 from togi.types import Sampling, Task
-
-TOOLS, GYMNASIUM = "tools", "gymnasium"  # environments that are not the user's own
 
 
 def build(reading: Reading, folder: Path | None = None) -> Run:
@@ -310,29 +305,18 @@ class Builder:
         name = table.model_dump_json()
         try:
             if name not in self.envs:
-                self.envs[name] = self.opened_env(table)
+                grading = self.recipe.grading
+                pool = Pool(workers=1, seconds=table.seconds, memory_mb=grading.memory_mb, tier=grading.tier)
+                self.envs[name] = open_env(table.use, table.settings, self.reading.base, pool)
         except ValueError as error:
             self.refuse((*key, "use"), str(error))
             return None
         return self.envs[name]
 
-    def opened_env(self, table: EnvTable) -> Callable[[Task], Env]:
-        """Raises ValueError."""
-        if table.use == TOOLS:
-            grading = self.recipe.grading
-            pool = Pool(workers=1, seconds=table.seconds, memory_mb=grading.memory_mb, tier=grading.tier)
-            return tool_use(table.settings, self.reading.base, pool)
-        if table.use == GYMNASIUM:
-            return gym_env(table.settings, self.reading.base, table.seconds)
-        if ":" not in table.use:
-            own = f'there are "{TOOLS}", "{GYMNASIUM}", and your own as "file.py:Class"'
-            raise ValueError(f"{table.use!r} is no environment: {own}")
-        return user_env(table.use, table.settings, self.reading.base, table.seconds)
-
     def equipped(self, tasks: Tasks | None, own: EnvTable | None, own_key: Key) -> Tasks | None:
         """The tasks with what their environment gives them: its tools, also where recorded answers are learned."""
         env = self.env_of(own, own_key)
-        if tasks is None or not isinstance(env, ToolUse | TrlEnv):
+        if tasks is None or not isinstance(env, Equips):
             return tasks
         try:
             return tasks.changed(env.equipped)

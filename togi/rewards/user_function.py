@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from togi.find_function import absolute, with_imports
+from togi.find_function import absolute, files_of
 from togi.protocols import Asked
 from togi.rewards.algebra import Leaf
 from togi.rewards.blame import FAULTS, Graded, failed
@@ -48,8 +48,7 @@ class python(Leaf):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        place = self.function.rpartition(":")[0]
-        return with_imports(Path(place)) if place.endswith(".py") else ()
+        return files_of(self.function)
 
     @property
     def may_not_apply(self) -> bool:

@@ -18,9 +18,7 @@ from typing import Any
 
 from togi.envs.chat import OneTurn
 from togi.envs.constitution import Constitution
-from togi.envs.tool_use import ToolUse
-from togi.envs.user_env import FoundEnv
-from togi.find_function import with_imports
+from togi.find_function import files_of, with_imports
 from togi.memory import installed
 from togi.models.model_source import is_function
 from togi.models.weight_files import file_sha256
@@ -148,15 +146,14 @@ def files_read(run: Run) -> dict[str, dict[str, str | None]]:
     found: dict[str, dict[str, str | None]] = {}
     for name, rewards in paid.items():
         paths = [path for reward in rewards if reward for leaf in leaves_of(reward) for path in leaf.files]
-        env = envs[name]
-        paths += env.files if isinstance(env, FoundEnv | ToolUse) else ()
+        paths += getattr(envs[name], "files", ())
         paths += own_algorithm(run, name)
         found[name] = _marks(paths, base)
     for stage in run.stages:
         if isinstance(stage.env, Constitution):
             found[stage.name]["principles"] = digest(asdict(stage.env))
     if is_function(run.model.source):
-        made = _marks(with_imports(Path(run.model.source.rpartition(":")[0])), base)
+        made = _marks(files_of(run.model.source), base)
         found["model"] = {**found.get("model", {}), **made}
     return found
 

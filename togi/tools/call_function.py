@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -11,6 +10,8 @@ from typing import Any, NotRequired, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
+
+from togi.graders import awaiting
 
 LONGEST = 1 << 20  # characters of a result that leave the worker; the model is shown fewer
 
@@ -38,20 +39,10 @@ def call_function(
     except ValidationError as error:
         return {"text": "; ".join(map(_told, error.errors())), "failed": True}
     try:
-        return {"text": text_of(awaited(function(**checked))), "failed": False}
+        value = function(**checked)
+        return {"text": text_of(awaiting.one(value) if inspect.isawaitable(value) else value), "failed": False}
     except Exception as error:
         return {"text": f"{type(error).__name__}: {error}"[:LONGEST], "failed": True}
-
-
-def awaited(value: Any) -> Any:
-    """The value, or what an async method gives at last."""
-    if not inspect.isawaitable(value):
-        return value
-
-    async def wait() -> Any:
-        return await value
-
-    return asyncio.run(wait())
 
 
 def text_of(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 from pydantic import PydanticUserError
 
-from togi.find_function import absolute, resolve, with_imports
+from togi.find_function import absolute, files_of, resolve
 from togi.sandbox.workers.pool import Pool, shared_pool
 from togi.tools.call_function import arguments_of
 from togi.tools.tool import Description, Notes, Result
@@ -33,8 +33,7 @@ class FunctionTool:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        place = self.reference.rpartition(":")[0]
-        return with_imports(Path(place)) if place.endswith(".py") else ()
+        return files_of(self.reference)
 
     def call(self, arguments: Mapping[str, Any], notes: Notes) -> Result:
         verdict = self.pool.call(CALLED, {"arguments": dict(arguments)}, {"function": self.reference})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -43,7 +43,7 @@ from togi.samplers.group import ask
 from togi.sandbox.jails_in_use import standing
 from togi.sandbox.tiers.choose_tier import cores
 from togi.tokenization import Chat
-from togi.types import Task
+from togi.types import Group, Task
 
 TASKS, ATTEMPTS = 32, 8
 MARKS: dict[Level, tuple[str, str]] = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
@@ -146,18 +146,7 @@ def doctor(
             progress=progress,
         )
         before = run.stages[number - 1].name if number else None
-        sampler = stage.algorithm.sampler
-        groups = play(ask(drawn, attempts))
-        if stage.env is not OneTurn:
-            sections.append((f"Episodes of stage {stage.name}", tuple(episode_findings(groups))))
-        found = cold_start(
-            groups,
-            stage.sampling,
-            taught_before=before,
-            alone=isinstance(sampler, Groups) and sampler.n == 1,
-            drops_cut=drops_cut(stage),
-        )
-        sections.append((f"Cold start of stage {stage.name}", tuple(found)))
+        sections += _played(stage, play(ask(drawn, attempts)), before)
         sections.append((f"Judges of stage {stage.name}", tuple(judge_findings(reward, drawn))))
     for each in run.stages:
         if not each.algorithm.sampler.writes and each.collected is None:
@@ -165,6 +154,20 @@ def doctor(
             sections.append((f"Pairs of stage {each.name}", tuple(found)))
     sections = [section for section in sections if section[1]]
     return Diagnosis(sections=tuple(sections), cards=cards)
+
+
+def _played(stage: Stage, groups: Sequence[Group], before: str | None) -> list[tuple[str, tuple[Finding, ...]]]:
+    """What a few attempts show of a stage, which comes after the one named ``before``."""
+    sampler = stage.algorithm.sampler
+    start = cold_start(
+        groups,
+        stage.sampling,
+        taught_before=before,
+        alone=isinstance(sampler, Groups) and sampler.n == 1,
+        drops_cut=drops_cut(stage),
+    )
+    episodes = episode_findings(groups) if stage.env is not OneTurn else []
+    return [(f"Episodes of stage {stage.name}", tuple(episodes)), (f"Cold start of stage {stage.name}", tuple(start))]
 
 
 def blind_findings(run: Run) -> list[Finding]:

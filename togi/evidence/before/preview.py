@@ -15,7 +15,7 @@ import torch
 from togi.data import Tasks
 from togi.engines.open_engine import open_engine
 from togi.engines.stop_strings import cut
-from togi.envs.user_env import FoundEnv
+from togi.envs.open_env import SpeaksFirst, opening
 from togi.evidence.before import machine_fitness as machine
 from togi.evidence.before.cost_estimate import EVALUATION, Rates, estimate, rates
 from togi.evidence.before.doctor import drops_cut, run_size
@@ -99,7 +99,7 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
     attacked: list[Reward] = []  # a reward of several stages is attacked once
     for each in asked:
         look = _make_look(each, chat, loaded.context, checked)
-        written = not isinstance(each.env, FoundEnv)
+        written = not isinstance(each.env, SpeaksFirst)
         if written and each.reward is not None and each.reward not in attacked and look.grading < SLOW:
             attacked.append(each.reward)
             look = replace(look, attacked=_attack(each))
@@ -144,7 +144,7 @@ def _attack(asked: Asked) -> str:
 
 
 def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
-    if isinstance(asked.env, FoundEnv):
+    if isinstance(asked.env, SpeaksFirst):
         return _look_at_env(asked, asked.env, chat, context)
     some = asked.tasks[:checked]
     printed: list[str] = []
@@ -173,12 +173,12 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
     )
 
 
-def _look_at_env(asked: Asked, env: FoundEnv, chat: Chat, context: int) -> Look:
+def _look_at_env(asked: Asked, env: SpeaksFirst, chat: Chat, context: int) -> Look:
     """What an environment asks first. Written answers are not scored: what one is worth is seen when it is played."""
     prompts, findings = list[str](), list[Finding]()
     for task in asked.tasks[:SHOWN]:
         try:
-            ids = chat.of(task).prompt(env.opening(task))
+            ids = chat.of(task).prompt(opening(env, task))
         except Exception as problem:
             title = f"the environment fails at the start of task {shortened(task.id, 60)}"
             findings.append(Finding(level="fail", title=title, detail=f"{type(problem).__name__}: {problem}"))

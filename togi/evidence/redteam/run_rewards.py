@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from togi.data import Tasks
-from togi.envs.user_env import FoundEnv
+from togi.envs.open_env import SpeaksFirst
 from togi.evidence.redteam.ask_reward import Make, asks_model
 from togi.evidence.redteam.attack_reward import ASKED, FULL, SECONDS, Effort, NoAnswer, redteam
 from togi.evidence.redteam.reward_card import Card
@@ -38,7 +38,7 @@ def targets(run: Run) -> list[Target]:
     written = {str(stage.get("name")): stage for stage in table.get("stage", ())}
     found: list[Target] = []
     for stage in run.stages:
-        if isinstance(stage.env, FoundEnv):
+        if isinstance(stage.env, SpeaksFirst):
             continue
         own = written.get(stage.name, {})
         asked: list[tuple[str, Reward | None, Any]] = [
@@ -46,7 +46,7 @@ def targets(run: Run) -> list[Target]:
             ("gold", stage.gold, table.get("gold")),
         ]
         found += [_target(name, reward, where, stage.tasks) for name, reward, where in asked if reward is not None]
-    if run.evaluation is not None and not isinstance(run.evaluation.env, FoundEnv):
+    if run.evaluation is not None and not isinstance(run.evaluation.env, SpeaksFirst):
         where = table.get("evaluation", {}).get("reward") or table.get("reward")
         found.append(_target("evaluation", run.evaluation.reward, where, run.evaluation.tasks))
     different: list[Target] = []

@@ -1,0 +1,50 @@
+"""The only place that makes an environment from its name in a recipe. It plays nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from togi.envs.gym_env import GymEnv, gym_env
+from togi.envs.tool_use import ToolUse, tool_use
+from togi.envs.trl_env import TrlEnv, is_trl, trl_env
+from togi.envs.user_env import UserEnv, user_env
+from togi.find_function import absolute, resolve
+from togi.protocols import Env
+from togi.sandbox.workers.pool import Pool
+from togi.types import Message, Task
+
+TOOLS, GYMNASIUM = "tools", "gymnasium"  # what is not the user's own
+Opened = ToolUse | GymEnv | TrlEnv | UserEnv
+SpeaksFirst = GymEnv | TrlEnv | UserEnv
+"""Environments that say by themselves what the model is asked first."""
+Equips = ToolUse | TrlEnv
+"""Environments that give tasks their tools."""
+
+
+def open_env(use: str, settings: Mapping[str, Any], base: Path, pool: Pool) -> Opened:
+    """The environment of a recipe: no call of its own may take longer than a call of the pool, in which tools run.
+
+    Raises ValueError for a name, a file or a class that is not there or is no environment, and for settings that it
+    does not take.
+    """
+    if use == TOOLS:
+        return tool_use(settings, base, pool)
+    if use == GYMNASIUM:
+        return gym_env(settings, base, pool.seconds)
+    if ":" not in use:
+        own = f'there are "{TOOLS}", "{GYMNASIUM}", and your own as "file.py:Class"'
+        raise ValueError(f"{use!r} is no environment: {own}")
+    use = absolute(use, base)
+    made = resolve(use, base)
+    return (trl_env if is_trl(made) else user_env)(use, made, settings, pool.seconds)
+
+
+def opening(make: Callable[[Task], Env], task: Task) -> tuple[Message, ...]:
+    """What the model is asked first. What the environment raises passes through."""
+    env = make(task)
+    try:
+        return env.start()
+    finally:
+        env.close()
