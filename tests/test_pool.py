@@ -320,7 +320,13 @@ def test_what_fails_while_loading_is_an_error(pool: Pool, tmp_path: Path, fault:
     assert "cannot load" in verdict.note
 
 
-@pytest.mark.parametrize("attack", ["spare", "outlive", "patch", "litter", "freeze", "behead", "leave", "forks"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        *("spare", "outlive", "patch", "litter", "behead", "leave", "forks"),
+        pytest.param("freeze", marks=pytest.mark.slow),  # waits for clocks
+    ],
+)
 @pytest.mark.parametrize("fresh", [True, False])
 def test_one_call_does_not_touch_the_next(pool: Pool, graders: str, attack: str, fresh: bool) -> None:
     with Pool(workers=1, seconds=1.0, memory_mb=256, tier=pool.tier) as one:

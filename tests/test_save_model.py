@@ -222,6 +222,7 @@ assert "togi" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_an_exported_adapter_is_loaded_by_other_tools_alone(tmp_path: Path) -> None:
     """Its base is a GGUF file, which they could not find their way from: the weights are written beside it."""
     loaded = adapted(tiny_gguf(tmp_path / "tiny.gguf"))

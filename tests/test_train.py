@@ -112,7 +112,9 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(whole: Path, 
     assert contents(tmp_path / "other")["rollouts/grpo-000001.jsonl"] != contents(whole)["rollouts/grpo-000001.jsonl"]
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    "phase", [pytest.param(each, marks=SLOW) if each in ("annotate", "credit", "keep") else each for each in PHASES]
+)
 def test_power_loss_in_any_phase(phase: str, whole: Path, model: Path, tmp_path: Path) -> None:
     """Twice: early and late; the second start goes on from a checkpoint, or from the start where there is none."""
     run = toy_run(tmp_path, model)
@@ -349,8 +351,9 @@ def test_a_preference_run_leaves_everything_behind(preferences: Path) -> None:
 @pytest.mark.parametrize(
     "phase",
     [
-        *("learn", "save", "measure"),
+        "learn",
         *(pytest.param(phase, marks=SLOW) for phase in ("sample", "gold", "annotate", "keep", "reference")),
+        *(pytest.param(phase, marks=SLOW) for phase in ("save", "measure")),
     ],
 )
 def test_power_loss_in_a_preference_run(phase: str, preferences: Path, model: Path, tmp_path: Path) -> None:
