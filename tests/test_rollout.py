@@ -197,6 +197,42 @@ def test_turns_go_in_lock_step_and_keep_the_ids_that_were_sampled() -> None:
     assert trajectory.stop == "eos"
 
 
+class TwoTalks(Guess):
+    """Talks in turn in two conversations."""
+
+    conversation = "a"
+
+    def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
+        self.conversation = "ab"[self.conversation == "a"]
+        return super().step(message)
+
+
+class ToolsLater(Guess):
+    """Has a tool from the second turn on."""
+
+    @property
+    def tools(self) -> tuple[object, ...] | None:
+        return ({"tool": 1},) if self.turns else ()
+
+
+def test_replies_follow_what_was_said_in_their_own_conversation() -> None:
+    play, _, _ = episodes(env=TwoTalks)
+    ((trajectory,),) = play.attempts([Question(task=task("a"))])
+    seen = ["".join(map(chr, turn.prompt)) for turn in trajectory.turns]
+    first = trajectory.turns[0].text
+    assert seen == ["go", "h1", f"go{first}[h2]"]
+    group = Group(task=task("a"), trajectories=(trajectory,), scores=(Score(value=1.0),))
+    assert [sample.mask.sum() for sample in samples([group])] == [2, 2, 2], "no token is learned twice"
+
+
+def test_an_environment_says_what_can_be_called_next() -> None:
+    play, _, chat = episodes(env=ToolsLater)
+    asked: list[object] = []
+    chat.of = lambda task: (asked.append(task.tools), chat)[1]  # type: ignore[method-assign, func-returns-value]
+    play.attempts([Question(task=replace(task("a"), tools=({"tool": 0},)))])
+    assert asked == [(), ({"tool": 1},), ({"tool": 1},)]
+
+
 def test_an_environment_is_closed_whatever_it_counts() -> None:
     class Miscounts(Guess):
         @property

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 @runtime_checkable
 class Env(Protocol):
     """One episode. Single use: made, played, dropped. Where it has an attribute ``counts``, that is what it counts, by
-    name; one ``state_key``, that names the state that the model is to act in next."""
+    name; one ``state_key``, that names the state that the model is to act in next; one ``tools``, those are what the
+    model may call next, instead of the task's. One ``conversation`` names that which the model is to go on with: the
+    last replies follow what was said in it before, and are all of a new one."""
 
     def start(self) -> tuple[Message, ...]: ...
 

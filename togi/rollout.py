@@ -36,7 +36,8 @@ from togi.types import (
 @dataclass
 class _Episode:
     """One attempt being played. ``ids`` is what the model sees next; ``stop`` is set when it is over. ``opening`` is
-    the text that the chat template began the next turn with, ``raised`` what the environment raised after a turn."""
+    the text that the chat template began the next turn with, ``raised`` what the environment raised after a turn.
+    ``conversation`` names the one that the next turn belongs to, and ``heard`` has all that was said in each."""
 
     question: Question
     attempt: int
@@ -49,6 +50,8 @@ class _Episode:
     raised: Exception | None = None
     own_fault: Fault | None = None
     counts: Mapping[str, float] = field(default_factory=dict)
+    conversation: str = ""
+    heard: dict[str, Ids] = field(default_factory=dict)
 
     def end(self, stop: Stop, error: str | None = None) -> None:
         self.stop, self.error = stop, error
@@ -180,7 +183,7 @@ class Episodes:
         return engine.conversation()
 
     def _start(self, episodes: Sequence[_Episode]) -> None:
-        encoded: dict[tuple[str, tuple[Message, ...]], Ids] = {}
+        encoded: dict[tuple[str, tuple[Message, ...], str], Ids] = {}
         for episode in episodes:
             try:
                 episode.env = self.env(episode.question.task)
@@ -188,12 +191,14 @@ class Episodes:
             except Exception as problem:
                 episode.end("error", f"environment: {_said(problem)}")
                 continue
-            task = episode.question.task
+            task = _asked(episode)
             chat = self.chat.of(task)
-            if (task.id, messages) not in encoded:
-                encoded[task.id, messages] = chat.prompt(messages)
-            episode.ids = (*encoded[task.id, messages], *episode.question.beginning)
+            place = task.id, messages, repr(task.tools)
+            if place not in encoded:
+                encoded[place] = chat.prompt(messages)
+            episode.ids = (*encoded[place], *episode.question.beginning)
             episode.opening = chat.opening(messages)
+            episode.conversation = _conversation(episode.env)
 
     def _turn(self, live: Sequence[_Episode], number: int, engine: Engine, sampling: Sampling) -> None:
         shared: dict[Ids, list[_Episode]] = {}
@@ -242,6 +247,9 @@ class Episodes:
         try:
             turn = replace(turn, state_key=str(getattr(episode.env, "state_key", "")))
             replies, reward, done = episode.env.step(Message(role="assistant", content=turn.text))
+            episode.heard[episode.conversation] = turn.prompt + turn.completion
+            if not done:
+                self._go_on(episode, replies)
         except Exception as problem:
             episode.turns.append(turn)
             episode.raised = problem
@@ -250,10 +258,24 @@ class Episodes:
         episode.turns.append(replace(turn, replies=replies, reward=float(reward)))
         if done:
             episode.end(turn.stop)
-        else:
-            chat = self.chat.of(episode.question.task)
-            episode.ids = chat.extend(turn.prompt + turn.completion, replies)
-            episode.opening = chat.opening(replies)
+
+    def _go_on(self, episode: _Episode, replies: Sequence[Message]) -> None:
+        """What the model sees next: the replies, behind what was said before in the conversation they belong to."""
+        chat = self.chat.of(_asked(episode))
+        episode.conversation = _conversation(episode.env)
+        heard = episode.heard.get(episode.conversation)
+        episode.ids = chat.prompt(replies) if heard is None else chat.extend(heard, replies)
+        episode.opening = chat.opening(replies)
+
+
+def _conversation(env: Env | None) -> str:
+    return str(getattr(env, "conversation", ""))
+
+
+def _asked(episode: _Episode) -> Task:
+    """The task as it is asked now: with the tools that its environment names, where it names some."""
+    tools = getattr(episode.env, "tools", None)
+    return episode.question.task if tools is None else replace(episode.question.task, tools=tools)
 
 
 def attempt_seed(seed: int, step: int, task: str, attempt: int, turn: int) -> int:
