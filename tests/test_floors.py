@@ -33,6 +33,7 @@ FLOORS = {
     "engines": 3,
     "sandbox": 2,
     "tools": 3,
+    "chat_protocol": 3,
     "envs": 3,
     "graders": 3,
     "rewards": 3,

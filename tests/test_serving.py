@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from tiny_text import byte_level, tiny_folder
 
+from togi.chat_protocol.http_door import LARGEST_BODY
+from togi.chat_protocol.read_request import Request
+from togi.chat_protocol.replies import Layout
 from togi.engines.open_engine import open_engine
 from togi.models.load_model import Loaded, load_model
 from togi.serving.address import Address, open_address
 from togi.serving.answer_queue import AnswerQueue, Asked, Ended, Event, QueueFull
-from togi.serving.endpoint import LARGEST_BODY
 from togi.serving.growing_text import GrowingText
-from togi.serving.read_request import Request
-from togi.serving.replies import Layout
 from togi.serving.serve_command import open_endpoint
 from togi.tokenization import Chat
 from togi.types import Message, Prompt, Sampling, Turn

@@ -1,36 +1,39 @@
 """What HTTP reaches: who may ask, how much, and for how long. An ASGI application; it loads no model.
 
-Every request is looked at from outside to inside: its Host (a page of the web that points its own name at this
-machine is turned away), its key, its size, its JSON, its parameters, its length in tokens. No header lets other
-sites' pages read answers, and there are no cookies.
+Every request is looked at from outside to inside: its Host, its key, its size, its JSON, its parameters, its length in
+tokens.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
-import ipaddress
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from togi.rewards.judge.openai_client import is_local
+from togi.chat_protocol.http_door import (
+    Receive,
+    Scope,
+    Send,
+    begin_reply,
+    check_host,
+    check_key,
+    check_method,
+    headers_of,
+    read_body,
+    refuse,
+    reply,
+)
+from togi.chat_protocol.read_request import Refusal, Request, read_bare, read_chat
+from togi.chat_protocol.replies import Layout, as_json, error_body, model_list
 from togi.serving.answer_queue import AnswerQueue, Asked, Ended, Event, Failed, Piece, QueueFull
-from togi.serving.read_request import Refusal, Request, read_bare, read_chat
-from togi.serving.replies import Layout, as_json, error_body, model_list
 from togi.tokenization import Chat
 from togi.types import Ids, Message, Prompt, Task, Turn
 
-LARGEST_BODY = 1 << 20
-BODY_SECONDS = 30.0
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Drawn = list[tuple[str, float]]
 
 
@@ -80,15 +83,15 @@ class Endpoint:
             await self._refuse(Refusal("the server is stopping", status=503, code="stopping"), send, began)
 
     async def _refuse(self, refusal: Refusal, send: Send, began: bool) -> None:
-        body = as_json(error_body(refusal))
         if began:  # a stream is under way: its status was sent long ago
+            body = as_json(error_body(refusal))
             await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
             return
-        await _reply(send, refusal.status, body)
+        await refuse(refusal, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        self._check_host(headers.get(b"host", ""))
+        headers = headers_of(scope)
+        check_host(headers.get(b"host", ""), self._served.host)
         method, path = scope["method"], scope["path"]
         known = {
             "/health": "GET",
@@ -96,37 +99,16 @@ class Endpoint:
             "/v1/chat/completions": "POST",
             "/v1/completions": "POST",
         }
-        if path not in known:
-            raise Refusal(f"there is only {', '.join(known)}", status=404, code="not_found")
-        if method != known[path]:
-            raise Refusal(f"{path} takes {known[path]}", status=405, code="method_not_allowed")
+        check_method(method, path, known)
         if path == "/health":
-            return await _reply(send, 200, as_json({"status": "ok"}))
-        self._check_key(headers.get(b"authorization", ""))
+            return await reply(send, 200, as_json({"status": "ok"}))
+        check_key(headers.get(b"authorization", ""), self._served.key)
         if path == "/v1/models":
-            return await _reply(send, 200, as_json(model_list(self._served.model, self._served.since)))
-        body = await _read(receive, headers.get(b"content-length", "0"))
+            return await reply(send, 200, as_json(model_list(self._served.model, self._served.since)))
+        body = await read_body(receive, headers.get(b"content-length", "0"))
         read = read_chat if path == "/v1/chat/completions" else read_bare
         request = read(body, self._served.model, self._served.most_tokens)
         return await self._complete(request, receive, send)
-
-    def _check_host(self, given: str) -> None:
-        """A name stands for whatever address its owner likes: only this machine's own and plain addresses may ask."""
-        host = given.rpartition(":")[0] if given.rpartition(":")[2].isdigit() else given
-        host = host.removeprefix("[").removesuffix("]").lower()
-        allowed = is_local(host) or (not is_local(self._served.host) and (host == self._served.host or _address(host)))
-        if not allowed:
-            raise Refusal("this server is not known under that Host", status=421, code="wrong_host")
-
-    def _check_key(self, given: str) -> None:
-        kind, _, key = given.partition(" ")
-        same = hmac.compare_digest(key.strip().encode("utf-8"), self._served.key.encode("utf-8"))
-        if kind.lower() != "bearer" or not same:
-            raise Refusal(
-                "a request needs the header Authorization: Bearer KEY, with the key of this server",
-                status=401,
-                code="invalid_api_key",
-            )
 
     async def _complete(self, request: Request, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
@@ -226,12 +208,12 @@ async def _whole(layout: Layout, events: AsyncIterator[Event], prompt_tokens: in
         elif isinstance(event, Ended):
             turns[event.choice] = event.turn
     answer = layout.whole([turns[choice] for choice in choices], drawn, prompt_tokens)
-    await _reply(send, 200, as_json(answer))
+    await reply(send, 200, as_json(answer))
 
 
 async def _stream(layout: Layout, events: AsyncIterator[Event], prompt_tokens: int, send: Send) -> None:
     """Server-sent events, each one line of ASCII, so that no character is ever cut in two."""
-    await _start(send, 200, [(b"content-type", b"text/event-stream; charset=utf-8")])
+    await begin_reply(send, 200, [(b"content-type", b"text/event-stream; charset=utf-8")])
 
     async def say(value: Any) -> None:
         data = value if isinstance(value, bytes) else as_json(value)
@@ -250,46 +232,3 @@ async def _stream(layout: Layout, events: AsyncIterator[Event], prompt_tokens: i
         await say(layout.counts(turns, prompt_tokens))
     await say(b"[DONE]")
     await send({"type": "http.response.body", "body": b""})
-
-
-async def _read(receive: Receive, length: str) -> bytes:
-    """The body, of at most LARGEST_BODY bytes, in at most BODY_SECONDS."""
-    too_large = Refusal(f"a body has at most {LARGEST_BODY:,} bytes", status=413, code="body_too_large")
-    if not length.isdigit() or len(length) > 12 or int(length) > LARGEST_BODY:
-        raise too_large
-    parts, size = list[bytes](), 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise Refusal("the client left before its body was whole")
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > LARGEST_BODY:
-                    raise too_large
-                if not message.get("more_body", False):
-                    return b"".join(parts)
-    except TimeoutError:
-        raise Refusal(f"the body took more than {BODY_SECONDS:g} seconds", status=408, code="timeout") from None
-
-
-async def _reply(send: Send, status: int, body: bytes) -> None:
-    more: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if status == 429:
-        more.append((b"retry-after", b"1"))
-    if status == 401:
-        more.append((b"www-authenticate", b"Bearer"))
-    await _start(send, status, more)
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _start(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    safe = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *safe]})
-
-
-def _address(host: str) -> bool:
-    with suppress(ValueError):
-        return bool(ipaddress.ip_address(host))
-    return False

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from togi.serving.read_request import Refusal, Request
+from togi.chat_protocol.read_request import Refusal, Request
 from togi.types import Stop, Turn
 
 FINISHED: Mapping[Stop, str] = {"eos": "stop", "stop_string": "stop", "length": "length", "context": "length"}
