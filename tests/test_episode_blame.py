@@ -10,7 +10,7 @@ import pytest
 
 from togi.envs.open_env import open_env
 from togi.envs.step_clock import at_most
-from togi.episode_blame import Blame
+from togi.episode_blame import Blame, Said, all_of
 from togi.protocols import Env
 from togi.rollout import score
 from togi.sandbox.workers.pool import Pool
@@ -124,23 +124,23 @@ CASES: list[tuple[str, str | None, list[str], Fault | None]] = [
 ]
 
 
-def played(env: Env, says: Sequence[str]) -> tuple[list[Turn], Exception | None]:
-    """The turns of an episode, as far as it went, and what it raised."""
-    turns: list[Turn] = []
+def played(env: Env, says: Sequence[str]) -> tuple[list[Said], Exception | None]:
+    """What was said in an episode, as far as it went, and what it raised."""
+    said: list[Said] = []
     raised: Exception | None = None
     try:
         env.start()
         for text in says:
-            turns.append(Turn(prompt=(1,), completion=(2,), text=text, stop="eos"))
+            said.append((text, ()))
             replies, _, _ = env.step(Message(role="assistant", content=text))
-            turns[-1] = Turn(prompt=(1,), completion=(2,), text=text, stop="eos", replies=replies)
+            said[-1] = (text, all_of(replies))
     except Exception as problem:
         raised = problem
     try:
         env.close()
     except Exception as problem:
         raised = raised or problem
-    return turns, raised
+    return said, raised
 
 
 @pytest.mark.parametrize(("name", "answer", "says", "wanted"), CASES)
@@ -149,10 +149,10 @@ def test_the_one_who_broke_an_episode_is_told(
 ) -> None:
     task = Task(id="t", prompt=(Message(role="user", content="?"),), answer=answer)
     make = open_env(f"own.py:{name}", {}, folder, Pool(workers=1, seconds=0.1))
-    turns, raised = played(make(task), says)
+    said, raised = played(make(task), says)
     assert raised is not None
     blame = Blame(make=make, harmless=lambda task: str(task.answer or ""))
-    assert blame.fault(task, turns, raised) == wanted
+    assert blame.fault(task, said, raised) == wanted
 
 
 def test_a_harmless_message_is_a_text(folder: Path) -> None:

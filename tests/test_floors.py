@@ -37,6 +37,7 @@ FLOORS = {
     "envs": 3,
     "graders": 3,
     "rewards": 3,
+    "episode": 3,
     "rollout": 3,
     "samplers": 3,
     "algorithms": 4,

@@ -52,6 +52,7 @@ class Dice:
     """Emits two digits that depend on the seed alone; full contexts give empty turns."""
 
     version: int = 7
+    context: int = CONTEXT
     calls: list[list[Prompt]] = field(default_factory=list)
 
     def generate(
@@ -65,7 +66,7 @@ class Dice:
     def sync(self, policy: object) -> None: ...
 
     def _turn(self, ids: Ids, seed: int) -> Turn:
-        if len(ids) >= CONTEXT:
+        if len(ids) >= self.context:
             return Turn(prompt=ids, completion=(), text="", stop="context", version=self.version)
         text = f"{seed % 100:02d}"
         return Turn(

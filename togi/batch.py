@@ -67,6 +67,7 @@ def samples(groups: Sequence[Group]) -> list[Sample]:
                         task=group.task.id,
                         stop=trajectory.stop,
                         recorded=not any(turn.logp for turn in run),
+                        role=trajectory.role,
                         baseline=group.baseline,
                         state_keys=tuple(turn.state_key for turn in run if turn.completion),
                         dense=dense_T,

@@ -8,11 +8,11 @@ tokens, no reward and no model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from togi.protocols import Env
-from togi.types import Fault, Message, Task, Turn
+from togi.protocols import Env, Heard
+from togi.types import Fault, Message, Task
 
 FAULTS: tuple[tuple[type[Exception], Fault], ...] = (
     (TimeoutError, "time"),
@@ -20,6 +20,10 @@ FAULTS: tuple[tuple[type[Exception], Fault], ...] = (
     (RecursionError, "depth"),
     (Exception, "error"),
 )
+
+
+Said = tuple[str, tuple[Message, ...]]
+"""A message of the model, and all that it was answered with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,31 +35,32 @@ class Blame:
     harmless: Callable[[Task], str]
     _takes_harmless: dict[tuple[str, tuple[str, ...]], bool] = field(default_factory=dict, repr=False)
 
-    def fault(self, task: Task, turns: Sequence[Turn], problem: Exception) -> Fault | None:
-        """What the last of ``turns`` is to blame for, when ``problem`` was raised at it or at the close after it."""
-        place = task.id, tuple(turn.text for turn in turns[:-1])
+    def fault(self, task: Task, said: Sequence[Said], problem: Exception) -> Fault | None:
+        """What the last message is to blame for, when ``problem`` was raised at it or at the close after it."""
+        before = said[:-1]
+        place = task.id, tuple(text for text, _ in before)
         if place not in self._takes_harmless:
-            self._takes_harmless[place] = self._raised(task, turns[:-1], None) is None
+            self._takes_harmless[place] = self._raised(task, before, None) is None
         if not self._takes_harmless[place]:
             return None
-        if type(self._raised(task, turns[:-1], turns[-1].text)) is not type(problem):
+        if type(self._raised(task, before, said[-1][0])) is not type(problem):
             return None
         return next(fault for kind, fault in FAULTS if isinstance(problem, kind))
 
-    def _raised(self, task: Task, before: Sequence[Turn], last: str | None) -> Exception | None:
-        """What a new episode raises after the turns before, at the message ``last`` or else at a harmless one."""
+    def _raised(self, task: Task, before: Sequence[Said], last: str | None) -> Exception | None:
+        """What a new episode raises after the messages before, at ``last`` or else at a harmless one."""
         try:
             env = self.make(task)
             try:
                 env.start()
-                for turn in before:
-                    replies, _, done = env.step(_said(turn.text))
-                    if done or replies != turn.replies:
+                for text, replied in before:
+                    replies, _, done = env.step(_message(text))
+                    if done or all_of(replies) != replied:
                         return _OtherReplies()
                 if last is None:
                     named = getattr(env, "harmless", None)
                     last = self.harmless(task) if named is None else named
-                env.step(_said(last))
+                env.step(_message(last))
             finally:
                 env.close()
         except Exception as problem:
@@ -67,5 +72,10 @@ class _OtherReplies(Exception):
     """The same messages were answered otherwise than before."""
 
 
-def _said(text: str) -> Message:
+def all_of(heard: Heard) -> tuple[Message, ...]:
+    """All messages that an environment gave, whomever they are for."""
+    return tuple(each for told in heard.values() for each in told) if isinstance(heard, Mapping) else heard
+
+
+def _message(text: str) -> Message:
     return Message(role="assistant", content=text)

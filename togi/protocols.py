@@ -39,16 +39,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+Heard = tuple[Message, ...] | Mapping[str, tuple[Message, ...]]
+"""What an environment says: to the one who is to act next, or to each of its players by name."""
+
+
 @runtime_checkable
 class Env(Protocol):
     """One episode. Single use: made, played, dropped. Where it has an attribute ``counts``, that is what it counts, by
     name; one ``state_key``, that names the state that the model is to act in next; one ``tools``, those are what the
     model may call next, instead of the task's. One ``conversation`` names that which the model is to go on with: the
-    last replies follow what was said in it before, and are all of a new one."""
+    last replies follow what was said in it before, and are all of a new one.
 
-    def start(self) -> tuple[Message, ...]: ...
+    An environment of several players has an attribute ``player``, which names the one who is to act next. It may give
+    messages and rewards by player; a plain reward is that of the player who acted."""
 
-    def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
+    def start(self) -> Heard: ...
+
+    def step(self, message: Message) -> tuple[Heard, float | Mapping[str, float], bool]:
         """Take the model's message; give replies, a reward, and whether the episode is over."""
         ...
 

@@ -13,11 +13,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from togi.envs import OneTurn
+from togi.episode import Episode
 from togi.episode_blame import Blame
 from togi.protocols import Asked, Batched, Conversing, Engine, Env, Reward
 from togi.tokenization import Chat
 from togi.types import (
-    Fault,
     Group,
     Ids,
     Message,
@@ -32,29 +32,8 @@ from togi.types import (
     Turn,
 )
 
-
-@dataclass
-class _Episode:
-    """One attempt being played. ``ids`` is what the model sees next; ``stop`` is set when it is over. ``opening`` is
-    the text that the chat template began the next turn with, ``raised`` what the environment raised after a turn.
-    ``conversation`` names the one that the next turn belongs to, and ``heard`` has all that was said in each."""
-
-    question: Question
-    attempt: int
-    ids: Ids = ()
-    opening: str = ""
-    env: Env | None = None
-    turns: list[Turn] = field(default_factory=list)
-    stop: Stop | None = None
-    error: str | None = None
-    raised: Exception | None = None
-    own_fault: Fault | None = None
-    counts: Mapping[str, float] = field(default_factory=dict)
-    conversation: str = ""
-    heard: dict[str, Ids] = field(default_factory=dict)
-
-    def end(self, stop: Stop, error: str | None = None) -> None:
-        self.stop, self.error = stop, error
+_Encoded = dict[tuple[str, tuple[Message, ...], str], Ids]
+"""Prompts by the task, the messages and the tools, each encoded once."""
 
 
 def untimed(phase: str) -> AbstractContextManager[None]:
@@ -100,7 +79,9 @@ class Episodes:
         """The attempts at each question, scored. Raises ValueError when there is no reward, or a wrong one."""
         self._check_reward()
         played = self.attempts(questions)
-        return self.scored([(question.task, each) for question, each in zip(questions, played, strict=True)])
+        return self.scored(
+            [(question.task, each) for question, all_ in zip(questions, played, strict=True) for each in by_role(all_)]
+        )
 
     def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
         """The attempts at each question, not scored. Raises ValueError for an opponent where there is no reference.
@@ -110,20 +91,12 @@ class Episodes:
         completion has no more tokens than one that is sampled at once: what goes beyond is cut off.
         """
         asked = [self._episodes(question) for question in questions]
-        kinds: dict[tuple[Opponent | None, Sampling], list[_Episode]] = {}
+        kinds: dict[tuple[Opponent | None, Sampling], list[Episode]] = {}
         for question, episodes in zip(questions, asked, strict=True):
             kinds.setdefault((question.by, self._how(question)), []).extend(episodes)
         for (by, sampling), episodes in kinds.items():
             self._play_out(episodes, self._who(by), sampling)
-        return [
-            tuple(
-                Trajectory(
-                    turns=tuple(e.turns), stop=e.stop or "error", error=e.error, own_fault=e.own_fault, counts=e.counts
-                )
-                for e in episodes
-            )
-            for episodes in asked
-        ]
+        return [tuple(each for episode in episodes for each in episode.trajectories()) for episodes in asked]
 
     def scored(self, asked: Sequence[Asked]) -> list[Group]:
         """Attempts that were made before, those of each entry scored together. Raises ValueError as a call does."""
@@ -142,13 +115,13 @@ class Episodes:
             raise ValueError("sampled attempts need a reward: give the stage one, or train on recorded answers")
         return self.reward
 
-    def _episodes(self, question: Question) -> list[_Episode]:
+    def _episodes(self, question: Question) -> list[Episode]:
         first = 0
         # The likeliest answer is the same one whenever it is asked for, and takes no other attempt's seed.
         if not question.beginning and self._how(question).temperature > 0:
             first = self._played.get(question.task.id, 0)
             self._played[question.task.id] = first + question.attempts
-        return [_Episode(question=question, attempt=first + i) for i in range(question.attempts)]
+        return [Episode(question=question, attempt=first + i) for i in range(question.attempts)]
 
     def _how(self, question: Question) -> Sampling:
         return question.sampling or self.sampling
@@ -160,21 +133,20 @@ class Episodes:
             raise ValueError("an opponent is mixed from the policy and its reference, and this play has no reference")
         return self.opponent(by.reference_share)
 
-    def _play_out(self, episodes: Sequence[_Episode], engine: Engine, sampling: Sampling) -> None:
+    def _play_out(self, episodes: Sequence[Episode], engine: Engine, sampling: Sampling) -> None:
         try:
-            self._start(episodes)
-            turn = 0
+            for episode in episodes:
+                episode.start(self.env)
+            encoded: _Encoded = {}
             with self._conversation(engine):
                 while live := [episode for episode in episodes if episode.stop is None]:
-                    self._turn(live, turn, engine, sampling)
-                    turn += 1
+                    self._turn(live, encoded, engine, sampling)
         finally:
             for episode in episodes:
-                _close(episode)
+                episode.close()
         blame = Blame(make=self.env, harmless=lambda task: self.chat.reference(task) or "")
         for episode in episodes:
-            if episode.raised is not None and episode.turns:
-                episode.own_fault = blame.fault(episode.question.task, episode.turns, episode.raised)
+            episode.blame(blame)
 
     def _conversation(self, engine: Engine) -> AbstractContextManager[None]:
         """What keeps a conversation's keys and values between its turns, where there may be several."""
@@ -182,100 +154,76 @@ class Episodes:
             return nullcontext()
         return engine.conversation()
 
-    def _start(self, episodes: Sequence[_Episode]) -> None:
-        encoded: dict[tuple[str, tuple[Message, ...], str], Ids] = {}
-        for episode in episodes:
-            try:
-                episode.env = self.env(episode.question.task)
-                messages = episode.env.start()
-            except Exception as problem:
-                episode.end("error", f"environment: {_said(problem)}")
-                continue
-            task = _asked(episode)
-            chat = self.chat.of(task)
-            place = task.id, messages, repr(task.tools)
-            if place not in encoded:
-                encoded[place] = chat.prompt(messages)
-            episode.ids = (*encoded[place], *episode.question.beginning)
-            episode.opening = chat.opening(messages)
-            episode.conversation = _conversation(episode.env)
-
-    def _turn(self, live: Sequence[_Episode], number: int, engine: Engine, sampling: Sampling) -> None:
-        shared: dict[Ids, list[_Episode]] = {}
+    def _turn(self, live: Sequence[Episode], encoded: _Encoded, engine: Engine, sampling: Sampling) -> None:
+        shared: dict[Ids, list[Episode]] = {}
         for episode in live:
-            shared.setdefault(episode.ids, []).append(episode)
+            try:
+                self._ask(episode, encoded)
+            except Exception as problem:
+                if not episode.said:  # nobody is asked anything then, which is for the user to mend
+                    raise
+                episode.fail(problem)
+                continue
+            shared.setdefault(episode.view.ids, []).append(episode)
         prompts = [
-            Prompt(ids=ids, seeds=tuple(self._seed(episode, number) for episode in each))
-            for ids, each in shared.items()
+            Prompt(ids=ids, seeds=tuple(self._seed(episode) for episode in each)) for ids, each in shared.items()
         ]
         drawn = engine.generate(prompts, sampling, self.progress)
         for each, turns in zip(shared.values(), drawn, strict=True):
             for episode, turn in zip(each, turns, strict=True):
                 self._answer(episode, self._whole(episode, turn, sampling.max_tokens))
 
-    def _seed(self, episode: _Episode, turn: int) -> int:
+    def _ask(self, episode: Episode, encoded: _Encoded) -> None:
+        """Write what the player who is to act was told as the tokens that the model is to continue."""
+        task, view = episode.asked, episode.view
+        chat, told, before = self.chat.of(task), view.heard(), view.so_far.get(episode.conversation)
+        view.opening = chat.opening(told)
+        if before is not None:
+            view.ids = chat.extend(before, told)
+            return
+        place = task.id, told, repr(task.tools)
+        if place not in encoded:
+            encoded[place] = chat.prompt(told)
+        view.ids = encoded[place] if episode.said else (*encoded[place], *episode.question.beginning)
+
+    def _seed(self, episode: Episode) -> int:
         beginning = episode.question.beginning
         salt = f"\x1f{','.join(map(str, beginning))}" if beginning else ""
-        return attempt_seed(self.seed, self.step, episode.question.task.id + salt, episode.attempt, turn)
+        task = episode.question.task.id + salt
+        return attempt_seed(self.seed, self.step, task, episode.attempt, len(episode.said))
 
-    def _whole(self, episode: _Episode, turn: Turn, most: int) -> Turn:
+    def _whole(self, episode: Episode, turn: Turn, most: int) -> Turn:
         """The turn with all that it says, and with what it was to begin with, which some other policy may have written,
         as a part of its completion."""
-        beginning = episode.question.beginning
-        if not beginning or episode.turns:
-            return replace(turn, text=episode.opening + turn.text) if episode.opening else turn
+        beginning, opening = episode.question.beginning, episode.view.opening
+        if not beginning or episode.said:
+            return replace(turn, text=opening + turn.text) if opening else turn
         completion = (*beginning, *turn.completion)
         return replace(
             turn,
             prompt=turn.prompt[: -len(beginning)],
             completion=completion[:most],
-            text=episode.opening + self.chat.decode(completion[:most]),
+            text=opening + self.chat.decode(completion[:most]),
             stop="length" if len(completion) > most else turn.stop,
             logp=(),
         )
 
-    def _answer(self, episode: _Episode, turn: Turn) -> None:
-        """Hand the turn to the environment, and note how the episode goes on."""
-        if turn.stop == "context" and not turn.completion:
-            if not episode.turns:
-                episode.turns.append(turn)
-                episode.end("context", f"the prompt's {len(turn.prompt)} tokens leave no room in the model's context")
-            else:
-                episode.end("context")
-            return
-        assert episode.env is not None
-        try:
-            turn = replace(turn, state_key=str(getattr(episode.env, "state_key", "")))
-            replies, reward, done = episode.env.step(Message(role="assistant", content=turn.text))
-            episode.heard[episode.conversation] = turn.prompt + turn.completion
-            if not done:
-                self._go_on(episode, replies)
-        except Exception as problem:
-            episode.turns.append(turn)
-            episode.raised = problem
-            episode.end("error", f"environment: {_said(problem)}")
-            return
-        episode.turns.append(replace(turn, replies=replies, reward=float(reward)))
-        if done:
-            episode.end(turn.stop)
-
-    def _go_on(self, episode: _Episode, replies: Sequence[Message]) -> None:
-        """What the model sees next: the replies, behind what was said before in the conversation they belong to."""
-        chat = self.chat.of(_asked(episode))
-        episode.conversation = _conversation(episode.env)
-        heard = episode.heard.get(episode.conversation)
-        episode.ids = chat.prompt(replies) if heard is None else chat.extend(heard, replies)
-        episode.opening = chat.opening(replies)
+    def _answer(self, episode: Episode, turn: Turn) -> None:
+        if turn.completion or turn.stop != "context":
+            episode.act(turn)
+        elif episode.view.turns:
+            episode.end("context")
+        else:
+            episode.view.take(turn, episode.conversation)
+            episode.end("context", f"the prompt's {len(turn.prompt)} tokens leave no room in the model's context")
 
 
-def _conversation(env: Env | None) -> str:
-    return str(getattr(env, "conversation", ""))
-
-
-def _asked(episode: _Episode) -> Task:
-    """The task as it is asked now: with the tools that its environment names, where it names some."""
-    tools = getattr(episode.env, "tools", None)
-    return episode.question.task if tools is None else replace(episode.question.task, tools=tools)
+def by_role(trajectories: Sequence[Trajectory]) -> list[tuple[Trajectory, ...]]:
+    """The attempts at a task, those of each role for themselves."""
+    roles: dict[str, list[Trajectory]] = {}
+    for trajectory in trajectories:
+        roles.setdefault(trajectory.role, []).append(trajectory)
+    return [tuple(each) for each in roles.values()]
 
 
 def attempt_seed(seed: int, step: int, task: str, attempt: int, turn: int) -> int:
@@ -352,20 +300,3 @@ def _check(reward: Reward, task: Task, trajectories: Sequence[Trajectory], score
             raise ValueError(f"{who}: wanted {wanted} dense rewards, one a completion token, got {len(each.dense)}")
         if len(each.steps) != len(each.step_ends):
             raise ValueError(f"{who}: {len(each.steps)} steps have worths, and {len(each.step_ends)} have ends")
-
-
-def _close(episode: _Episode) -> None:
-    if episode.env is None:
-        return
-    try:
-        try:
-            episode.counts = dict(getattr(episode.env, "counts", {}))
-        finally:
-            episode.env.close()
-    except Exception as problem:
-        episode.raised = episode.raised or problem
-        episode.error = episode.error or f"environment, closing: {_said(problem)}"
-
-
-def _said(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {problem}"

@@ -135,13 +135,16 @@ class Reading:
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """One attempt at a task from start to end. A failed episode is data: ``error`` says what failed, and ``own_fault``,
-    where the model's last message alone made it fail, how. ``counts`` is what its environment counted, by name."""
+    where the model's last message alone made it fail, how. ``counts`` is what its environment counted, by name. Of an
+    episode of several players there is one for each: ``role`` names the player, whose own turns, replies and rewards it
+    holds."""
 
     turns: tuple[Turn, ...]
     stop: Stop
     error: str | None = None
     own_fault: Fault | None = None
     counts: Mapping[str, float] = field(default_factory=dict)
+    role: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +176,10 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Every attempt at one task, with one score each. ``baseline`` is what the sampler found attempts should be
-    compared with, such as the reward of the greedy answer (ReMax). ``references`` has, for each attempt, the turn in
-    which the task's own answer follows the attempt's thought (None: it has no place there), to be learned as well."""
+    """Every attempt at one task in one role, with one score each. ``baseline`` is what the sampler found attempts
+    should be compared with, such as the reward of the greedy answer (ReMax). ``references`` has, for each attempt, the
+    turn in which the task's own answer follows the attempt's thought (None: it has no place there), to be learned as
+    well."""
 
     task: Task
     trajectories: tuple[Trajectory, ...]
@@ -193,11 +197,11 @@ class Sample:
     ``advantage`` and ``weight`` from ``Algorithm.credit``. ``weight`` multiplies each token of the sample in the
     loss, so a loss is a plain weighted sum. ``group`` numbers the task within the step, ``trajectory`` the attempt
     within the group: two samples of one trajectory (a history that was rewritten between turns) carry both numbers.
-    ``recorded`` is true for answers that were not sampled. ``value`` is a critic's estimate before each token and
-    ``end_value`` the one after the last, both from ``Policy.annotate``; ``returns`` is what the critic learns.
-    ``baseline`` is the group's. ``state_keys`` has that of each turn with a trained token. ``steps`` holds what a step
-    was found worth at its last token, and nan elsewhere; ``implicit_logp`` is the log-probability under the model that
-    implicit rewards are read from.
+    ``recorded`` is true for answers that were not sampled, ``role`` is the trajectory's. ``value`` is a critic's
+    estimate before each token and ``end_value`` the one after the last, both from ``Policy.annotate``; ``returns`` is
+    what the critic learns. ``baseline`` is the group's. ``state_keys`` has that of each turn with a trained token.
+    ``steps`` holds what a step was found worth at its last token, and nan elsewhere; ``implicit_logp`` is the
+    log-probability under the model that implicit rewards are read from.
     """
 
     ids: NDArray[np.int64]
@@ -209,6 +213,7 @@ class Sample:
     task: str
     stop: Stop
     recorded: bool = False
+    role: str = ""
     baseline: float | None = None
     state_keys: tuple[str, ...] = ()
     dense: FloatArray | None = None

@@ -45,6 +45,7 @@ def opening(make: Callable[[Task], Env], task: Task) -> tuple[Message, ...]:
     """What the model is asked first. What the environment raises passes through."""
     env = make(task)
     try:
-        return env.start()
+        told = env.start()
+        return told[getattr(env, "player", "")] if isinstance(told, Mapping) else told
     finally:
         env.close()

@@ -1,0 +1,200 @@
+"""Several players in one episode: each has its own view, turns and pay, and the tokens of each are learned once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_rollout import Dice, Letters
+
+from togi.batch import samples
+from togi.envs.open_env import open_env, opening
+from togi.episode import Episode
+from togi.protocols import Env
+from togi.rollout import Episodes, by_role
+from togi.sandbox.workers.pool import Pool
+from togi.types import Message, Question, Sampling, Score, Task, Trajectory, Turn
+
+TASK = Task(id="t", prompt=(Message(role="user", content="?"),), answer="7")
+
+GAME = """
+class Game:
+    players = ("left", "right")
+    def __init__(self, task, script=()):
+        self.task, self.script, self.player = task, list(script), "left"
+    def start(self):
+        return {"left": "you are left", "right": "you are right"}
+    def step(self, message):
+        mover, self.player = self.player, "right" if self.player == "left" else "left"
+        self.said = getattr(self, "said", 0) + 1
+        if self.said == 4:
+            return {"left": "over", "right": "over"}, {"left": 1, "right": -1}, True
+        return {self.player: f"{mover} said {message.content}"}, 0, False
+"""
+
+
+def said(*contents: str) -> tuple[Message, ...]:
+    return tuple(Message(role="user", content=content) for content in contents)
+
+
+@pytest.fixture
+def game(tmp_path: Path) -> Callable[[Task], Env]:
+    (tmp_path / "game.py").write_text(GAME)
+    return open_env("game.py:Game", {}, tmp_path, Pool(workers=1))
+
+
+def play(make: Callable[[Task], Env], reward: Any = None) -> tuple[Episodes, Dice]:
+    def paid(task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        return [Score(value=sum(turn.reward for turn in each.turns)) for each in trajectories]
+
+    engine = Dice(context=400)
+    return Episodes(engine=engine, chat=Letters(), env=make, reward=reward or paid, sampling=Sampling()), engine  # type: ignore[arg-type]
+
+
+def test_each_player_has_its_own_conversation_turns_and_pay(game: Callable[[Task], Env]) -> None:
+    left, right = play(game)[0]([Question(task=TASK, attempts=2)])
+    assert [{each.role for each in group.trajectories} for group in (left, right)] == [{"left"}, {"right"}]
+    assert [[score.value for score in group.scores] for group in (left, right)] == [[1.0, 1.0], [-1.0, -1.0]]
+    for one, other in zip(left.trajectories, right.trajectories, strict=True):
+        first, second = (turn.text for turn in one.turns)
+        answer, last = (turn.text for turn in other.turns)
+        assert [turn.replies for turn in one.turns] == [said(f"right said {answer}"), said("over")]
+        assert [turn.replies for turn in other.turns] == [said(f"left said {second}"), said("over")]
+        assert "".join(map(chr, one.turns[1].prompt)) == f"you are left{first}[right said {answer}]"
+        assert "".join(map(chr, other.turns[0].prompt)) == f"you are rightleft said {first}"
+        assert "".join(map(chr, other.turns[1].prompt)) == f"you are rightleft said {first}{answer}[left said {second}]"
+        assert last not in "".join(map(chr, one.turns[1].prompt))
+
+
+def test_every_sampled_token_is_learned_once_in_its_own_role(game: Callable[[Task], Env]) -> None:
+    groups = play(game)[0]([Question(task=TASK, attempts=3)])
+    drawn = [turn.completion for group in groups for each in group.trajectories for turn in each.turns]
+    made = samples(groups)
+    assert [(sample.role, sample.group) for sample in made] == [("left", 0)] * 3 + [("right", 1)] * 3
+    assert [token for each in drawn for token in each] == [int(i) for s in made for i in s.ids[s.mask]]
+
+
+def test_seeds_are_those_of_the_episode_whoever_acts(game: Callable[[Task], Env]) -> None:
+    episodes, engine = play(game)
+    episodes([Question(task=TASK, attempts=2)])
+    seeds = [seed for call in engine.calls for prompt in call for seed in prompt.seeds]
+    assert len(engine.calls) == 4
+    assert len(set(seeds)) == 8
+
+
+Heard = Any
+CASES: list[tuple[str, list[tuple[str, Heard, Any, bool]], Heard, dict[str, tuple[list[float], list[int]]]]] = [
+    # who acts next after each step, what is said and paid -> rewards and numbers of replies of each player's turns
+    ("paid before the first turn", [("b", {"b": said("x")}, {"b": 2.0}, False), ("", (), 1.0, True)], said("q"),
+     {"a": ([0.0], [0]), "b": ([3.0], [0])}),
+    ("one acts twice", [("a", said("again"), 1.0, False), ("", {"a": said("end")}, {"a": 0.5}, True)], said("q"),
+     {"a": ([1.0, 0.5], [1, 1])}),
+    ("who never acts has none", [("", (), {"a": 1.0, "b": 9.0}, True)], {"a": said("q"), "b": said("q")},
+     {"a": ([1.0], [0])}),
+    ("told twice before it acts", [("a", {"b": said("x"), "a": said("y")}, 0.0, False),
+                                  ("b", {"b": said("z")}, 0.0, False), ("", (), {"a": 1.0}, True)], said("q"),
+     {"a": ([0.0, 1.0], [1, 0]), "b": ([0.0], [0])}),
+]  # fmt: skip
+
+
+class Scripted(Env):
+    def __init__(self, start: Heard, steps: Sequence[tuple[str, Heard, Any, bool]]) -> None:
+        self.player, self._start, self._steps = "a", start, list(steps)
+
+    def start(self) -> Heard:
+        return self._start
+
+    def step(self, message: Message) -> tuple[Heard, float | Mapping[str, float], bool]:
+        self.player, replies, reward, done = self._steps.pop(0)
+        return replies, reward, done
+
+    def close(self) -> None: ...
+
+
+def through(env: Env) -> Episode:
+    episode = Episode(question=Question(task=TASK), attempt=0)
+    episode.start(lambda task: env)
+    while episode.stop is None:
+        episode.view.heard()
+        episode.act(Turn(prompt=(1,), completion=(2,), text="m", stop="eos", logp=(-1.0,)))
+    return episode
+
+
+@pytest.mark.parametrize(("name", "steps", "start", "wanted"), CASES)
+def test_pay_and_replies_reach_the_turn_they_belong_to(name: str, steps: Any, start: Heard, wanted: Any) -> None:
+    found = through(Scripted(start, steps)).trajectories()
+    assert {
+        each.role: ([turn.reward for turn in each.turns], [len(turn.replies) for turn in each.turns]) for each in found
+    } == wanted
+    assert {each.stop for each in found} == {"eos"}
+
+
+def test_a_player_who_was_told_nothing_cannot_act() -> None:
+    episode = through(Scripted(said("q"), [("b", {"a": said("x")}, 0.0, False)]))
+    assert episode.error == "environment: ValueError: b is to act, and was told nothing since its last turn"
+    assert [each.stop for each in episode.trajectories()] == ["error"]
+
+
+def test_only_the_one_who_broke_it_is_to_blame(tmp_path: Path) -> None:
+    (tmp_path / "game.py").write_text(GAME.replace("mover, ", "self.take(message.content)\n        mover, ") + (
+        "    def take(self, text):\n        if self.player == 'right' and text != self.task.answer: int('x')\n"
+    ))  # fmt: skip
+    make = open_env("game.py:Game", {}, tmp_path, Pool(workers=1))
+    left, right = play(make)[0]([Question(task=TASK, attempts=1)])
+    assert [score.status for score in left.scores + right.scores] == ["error", "ok"]
+    assert right.scores[0].own_fault == "error"
+    assert [each.error for each in left.trajectories + right.trajectories] == ["environment: ValueError: " + WORDS] * 2
+
+
+WORDS = "invalid literal for int() with base 10: 'x'"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("(\"left\", \"right\")", "'left'"), "has players = 'left'; wanted names"),
+        (("(\"left\", \"right\")", "('left',)"), "wanted two or more"),
+        (("(\"left\", \"right\")", "('left', 'left')"), "no name twice"),
+        (("(\"left\", \"right\")", "('left', 'the right')"), "wanted names of letters"),
+        (("(\"left\", \"right\")", "('left', 3)"), "wanted names of letters"),
+    ],
+)  # fmt: skip
+def test_players_that_cannot_be_told_apart_are_refused(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    (tmp_path / "game.py").write_text(GAME.replace(*change))
+    with pytest.raises(ValueError, match=words):
+        open_env("game.py:Game", {}, tmp_path, Pool(workers=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('task, list(script), "left"', 'task, [], "middle"'), "Game.player is 'middle'; wanted the one who is to act"),
+        (("{self.player: f", "{'middle': f"), r"Game.step\(\) names a player 'middle'; there are 'left' and 'right'"),
+        (("said {message.content}\"}, 0,", "said\"}, '0',"), "wanted a number as reward, or one for each player"),
+        (("said {message.content}\"}, 0,", "said\"}, {'me': 0},"), r"names a player 'me'"),
+        (("said {message.content}\"}, 0, False", "said\"}, 0, 'no'"), "done as True or False"),
+        (("{self.player: f", "{mover: f"), "right is to act, and was told nothing"),
+        (("return {\"left\": \"you are left\"", "return {\"left\": 3"), "wanted a text, or messages"),
+        (("return {\"left\": \"you are left\"", "return {\"x\": \"y\""), r"Game.start\(\) names a player 'x'"),
+    ],
+)  # fmt: skip
+def test_a_game_that_makes_no_sense_is_told(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    broken = GAME.replace(*change)
+    assert broken != GAME
+    if "told nothing" in words:
+        broken = broken.replace(', "right": "you are right"', "")
+    (tmp_path / "game.py").write_text(broken)
+    episode = through(open_env("game.py:Game", {}, tmp_path, Pool(workers=1))(TASK))
+    assert re.search(words, str(episode.error))
+
+
+def test_a_game_opens_with_what_its_first_player_is_told(game: Callable[[Task], Env]) -> None:
+    assert opening(game, TASK) == said("you are left")
+
+
+def test_attempts_are_told_apart_by_role() -> None:
+    roles = [Trajectory(turns=(), stop="eos", role=role) for role in "abab"]
+    assert [[each.role for each in group] for group in by_role(roles)] == [["a", "a"], ["b", "b"]]
