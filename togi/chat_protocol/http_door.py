@@ -103,3 +103,23 @@ def _address(host: str) -> bool:
     with suppress(ValueError):
         return bool(ipaddress.ip_address(host))
     return False
+
+
+def uvicorn_config(application: Any, *, connections: int, last_seconds: int | None = None) -> Any:
+    """A server that says nothing of itself, keeps no log of who asks, and believes no proxy. ``last_seconds`` is how
+    long answers under way may go on after the process is told to end."""
+    import uvicorn
+
+    return uvicorn.Config(
+        application,
+        interface="asgi3",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        http="h11",
+        ws="none",
+        limit_concurrency=connections,
+        timeout_graceful_shutdown=last_seconds,
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from togi.chat_protocol.read_request import Refusal, Request
-from togi.types import Stop, Turn
+from togi.types import Message, Stop, Turn
 
 FINISHED: Mapping[Stop, str] = {"eos": "stop", "stop_string": "stop", "length": "length", "context": "length"}
 Drawn = Sequence[tuple[str, float]]
@@ -23,6 +23,29 @@ def as_json(value: Any) -> bytes:
 def error_body(refusal: Refusal) -> dict[str, Any]:
     kind = "server_error" if refusal.status >= 500 else "invalid_request_error"
     return {"error": {"message": str(refusal), "type": kind, "param": refusal.param, "code": refusal.code}}
+
+
+def chat_answer(model: str, said: Message) -> dict[str, Any]:
+    """One whole message of the assistant, its calls of tools as such. How many tokens it has is not told."""
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in said.tool_calls
+    ]
+    message: dict[str, Any] = {"role": "assistant", "content": said.content if said.content or not calls else None}
+    return {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {**message, "refusal": None, **({"tool_calls": calls} if calls else {})},
+                "finish_reason": "tool_calls" if calls else "stop",
+                "logprobs": None,
+            }
+        ],
+    }
 
 
 def model_list(model: str, created: int) -> dict[str, Any]:

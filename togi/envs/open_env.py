@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.envs.gym_env import GymEnv, gym_env
+from togi.envs.programs.program_env import ProgramEnv, program_env
 from togi.envs.tool_use import ToolUse, tool_use
 from togi.envs.trl_env import TrlEnv, is_trl, trl_env
 from togi.envs.user_env import UserEnv, user_env
@@ -15,9 +16,9 @@ from togi.protocols import Env
 from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task
 
-TOOLS, GYMNASIUM = "tools", "gymnasium"  # what is not the user's own
-Opened = ToolUse | GymEnv | TrlEnv | UserEnv
-SpeaksFirst = GymEnv | TrlEnv | UserEnv
+TOOLS, GYMNASIUM, PROGRAM = "tools", "gymnasium", "program"  # what is not the user's own
+Opened = ToolUse | GymEnv | ProgramEnv | TrlEnv | UserEnv
+SpeaksFirst = GymEnv | ProgramEnv | TrlEnv | UserEnv
 """Environments that say by themselves what the model is asked first."""
 Equips = ToolUse | TrlEnv
 """Environments that give tasks their tools."""
@@ -33,8 +34,10 @@ def open_env(use: str, settings: Mapping[str, Any], base: Path, pool: Pool) -> O
         return tool_use(settings, base, pool)
     if use == GYMNASIUM:
         return gym_env(settings, base, pool.seconds)
+    if use == PROGRAM:
+        return program_env(settings, base, pool.seconds)
     if ":" not in use:
-        own = f'there are "{TOOLS}", "{GYMNASIUM}", and your own as "file.py:Class"'
+        own = f'there are "{TOOLS}", "{GYMNASIUM}", "{PROGRAM}", and your own as "file.py:Class"'
         raise ValueError(f"{use!r} is no environment: {own}")
     use = absolute(use, base)
     made = resolve(use, base)

@@ -176,9 +176,9 @@ class SamplingTable(Table):
 
 class EnvTable(Table):
     use: Text
-    """`tools` ([tools](tools.md)), `gymnasium`, or `file.py:Class` (or `module:Class`) of your own."""
+    """`tools` ([tools](tools.md)), `gymnasium`, `program`, or `file.py:Class` (or `module:Class`) of your own."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
-    """Settings of the tools or the game, or further arguments of the class, by name."""
+    """Settings of the tools, the game or the program, or further arguments of the class, by name."""
     seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Wall clock of one call of its methods, or of one tool; a method that runs over raises TimeoutError there."""
 

@@ -12,6 +12,7 @@ from types import FrameType
 from rich.console import Console
 from rich.text import Text
 
+from togi.chat_protocol.http_door import uvicorn_config
 from togi.engines.engine_choice import EngineChoice
 from togi.engines.open_engine import check_engine, open_engine
 from togi.harmless_text import visible
@@ -27,7 +28,6 @@ from togi.tokenization import Chat
 
 CONNECTIONS = 256
 LAST_SECONDS = 3
-"""How long answers under way may go on after the process is told to end."""
 
 
 def serve(source: str, at: Address, *, dtype: DtypeChoice, device: str) -> int:
@@ -40,18 +40,7 @@ def serve(source: str, at: Address, *, dtype: DtypeChoice, device: str) -> int:
         loaded = load_model(source, dtype=compute, device=device, progress=status.update)
         check_engine(loaded)
     with open_endpoint(source, loaded, at) as endpoint:
-        config = uvicorn.Config(
-            endpoint,
-            lifespan="off",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            proxy_headers=False,
-            http="h11",
-            ws="none",
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=LAST_SECONDS,
-        )
+        config = uvicorn_config(endpoint, connections=CONNECTIONS, last_seconds=LAST_SECONDS)
         _tell(notes, loaded, at, f"{str(compute).removeprefix('torch.')} on {called(loaded.model.device)}")
         with _signals() as seen:
             uvicorn.Server(config).run(sockets=[at.listener])

@@ -1,0 +1,3 @@
+"""A program that has its own loop and asks a model through OpenAI's protocol, as an environment. ``endpoint.py`` is
+what it asks, ``session.py`` one episode between its two sides, ``histories.py`` tells what it said anew, ``running.py``
+starts and ends it, and ``program_env.py`` is the environment. It knows no tokens."""

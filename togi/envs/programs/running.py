@@ -1,0 +1,159 @@
+"""Programs that play an episode: a function in a thread of this process, or a command in a process of its own. It knows
+no model and no reward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from togi.envs.programs.endpoint import MODEL
+from togi.envs.programs.session import Ended, Session
+from togi.find_function import files_of, with_imports
+from togi.types import Task
+
+LAST_SECONDS = 5.0
+"""How long a program that is no longer needed may take to end."""
+KEPT_LINES, LONGEST_LINE = 100, 10_000  # of what a command writes
+
+
+class Program(Protocol):
+    """Something that plays an episode."""
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+
+    def begin(self, task: Task, session: Session, base_url: str) -> Callable[[], None]:
+        """Start playing; the session is told of the end. Gives what ends it at once, which raises TimeoutError where it
+        does not."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionProgram:
+    """``play(task, base_url, api_key, **arguments)``, which was found by its name ``use`` and may be async; it gives
+    the reward, or nothing."""
+
+    use: str
+    play: Callable[..., Any] = field(compare=False, repr=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return files_of(self.use)
+
+    def begin(self, task: Task, session: Session, base_url: str) -> Callable[[], None]:
+        def play() -> None:
+            try:
+                gave = self.play(task, base_url, session.key, **self.arguments)
+                session.ended(Ended(gave=asyncio.run(_waited(gave)) if inspect.isawaitable(gave) else gave))
+            except Exception as problem:  # a program's own, told as that of an environment
+                session.ended(Ended(raised=problem))
+            except BaseException as problem:  # what would end this thread silently, such as sys.exit()
+                session.ended(Ended(raised=RuntimeError(f"{type(problem).__name__}: {problem}")))
+
+        thread = threading.Thread(target=play, name="program", daemon=True)
+        thread.start()
+
+        def end() -> None:
+            thread.join(LAST_SECONDS)
+            if thread.is_alive():
+                name = self.use.rpartition(":")[2]
+                raise TimeoutError(f"{name} goes on {LAST_SECONDS:g} s after its episode, and a thread cannot be ended")
+
+        return end
+
+
+async def _waited(value: Any) -> Any:
+    return await value
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandProgram:
+    """A command, run in ``folder``. It reads its task as JSON from standard input, and finds address and key where
+    OpenAI's clients look for them. Its reward is the last line that it writes, where that is ``{"reward": NUMBER}``."""
+
+    command: tuple[str, ...]
+    folder: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        named = [self.folder / word for word in self.command if not Path(word).is_absolute()]
+        return tuple(path for file in named if file.is_file() for path in with_imports(file))
+
+    def begin(self, task: Task, session: Session, base_url: str) -> Callable[[], None]:
+        process = subprocess.Popen(
+            self.command,
+            cwd=self.folder,
+            env=os.environ | {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": session.key, "OPENAI_MODEL": MODEL},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        threading.Thread(target=_watch, args=(process, _shown(task), session), name="program", daemon=True).start()
+
+        def end() -> None:
+            with suppress(ProcessLookupError):  # all of them have ended
+                os.killpg(process.pid, signal.SIGKILL)
+
+        return end
+
+
+def _shown(task: Task) -> str:
+    prompt = [{"role": message.role, "content": message.content} for message in task.prompt]
+    return json.dumps({**task.info, "id": task.id, "prompt": prompt, "answer": task.answer}, default=str)
+
+
+def _watch(process: subprocess.Popen[str], task: str, session: Session) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    written, told = deque[str](maxlen=KEPT_LINES), deque[str](maxlen=KEPT_LINES)
+    readers = [
+        threading.Thread(target=_read, args=pair, daemon=True)
+        for pair in ((process.stdout, written), (process.stderr, told))
+    ]
+    for reader in readers:
+        reader.start()
+    with suppress(BrokenPipeError):  # it does not read its task
+        process.stdin.write(task)
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    code = process.wait()
+    for reader in readers:  # children that it left may hold its output open
+        reader.join(LAST_SECONDS)
+    if code:
+        last = f": {told[-1]}" if told else ""
+        session.ended(Ended(raised=RuntimeError(f"the command ended with {code}{last:.500}")))
+    else:
+        session.ended(Ended(gave=_reward(written[-1] if written else "")))
+
+
+def _read(stream: IO[str], lines: deque[str]) -> None:
+    """Keeps the last lines that are not blank; what floods is read and dropped."""
+    with stream:
+        while line := stream.readline(LONGEST_LINE):
+            if line.strip():
+                lines.append(line.strip())
+
+
+def _reward(line: str) -> Any:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value["reward"] if isinstance(value, dict) and value.keys() == {"reward"} else None
