@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,13 @@ def passed(task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
     return [Score(value=float(each.turns[-1].text == task.answer)) for each in trajectories]
 
 
-def played(*texts: str, chat: Chat = CHAT, form: Form = "template", **how: int) -> tuple[Trajectory, list[str]]:
+def played(
+    *texts: str, chat: Chat = CHAT, form: Form = "template", answer: object = "done", **how: int
+) -> tuple[Trajectory, list[str]]:
     env = ToolUse(tools=(Remember(), Recall()), form=form, **how)
     engine = Scripted(chat, texts)
     play = Episodes(engine=engine, chat=chat, env=env, reward=passed, sampling=Sampling())  # type: ignore[arg-type]
-    (group,) = play(ask([env.equipped(TASK)], 1))
+    (group,) = play(ask([env.equipped(replace(TASK, answer=answer))], 1))
     return group.trajectories[0], engine.seen
 
 
@@ -76,6 +79,8 @@ def test_a_call_is_answered_and_the_attempt_ends_with_the_answer() -> None:
         "calls": 2,
         "calls_failed": 0,
         "calls_unreadable": 0,
+        "calls_found": 0,
+        "calls_used": 0,
         "out_of_turns": 0,
         "calls/remember": 1,
         "calls/recall": 1,
@@ -132,6 +137,42 @@ def test_a_bad_call_is_told_and_counted_and_ends_nothing(text: str, told: str, c
     assert {name: trajectory.counts[name] for name in counted} == counted
     assert trajectory.turns[-1].text == "done"
     assert trajectory.error is None
+
+
+NOTED = "Ann lives in Ulm, with 2 cats."
+GIVEN = [  # what a call gave, what the model then said, the row's answer: is the call found, is it used?
+    ("408", "408", "408", 1, 1),
+    ("408", "The answer is 408.", 408, 1, 1),
+    ("408", "4081", "408", 1, 0),
+    ("4080", "408", "408", 0, 0),
+    ("1408", "408", 408, 0, 0),
+    ("99", "99", "408", 0, 1),
+    ("99", "408", "408", 0, 0),
+    (NOTED, "Ulm", "ulm", 1, 1),
+    (NOTED, "in ULM.", "Ulm", 1, 1),
+    (NOTED, "Ulm, I think", "Ulm", 1, 0),
+    (NOTED, "Bonn", "Ulm", 1, 0),
+    (NOTED, "Bonn", "Bonn", 0, 0),
+    (NOTED, "", "Ulm", 1, 0),
+    ("…", "…", "Ulm", 0, 0),
+    (NOTED, "2", 2, 1, 1),
+    (NOTED, "Ulm", None, None, 1),
+    (NOTED, "Ulm", ["Ulm"], None, 1),
+    (NOTED, "Ulm", "", None, 1),
+]
+
+
+@pytest.mark.parametrize(("gave", "said", "answer", "found", "used"), GIVEN)
+def test_a_call_may_find_the_rows_answer_and_be_used(
+    gave: str, said: str, answer: object, found: int | None, used: int
+) -> None:
+    counts = played(call("remember", name="a", text=gave), call("recall", name="a"), said, answer=answer)[0].counts
+    assert (counts.get("calls_found"), counts["calls_used"]) == (found, used)
+
+
+def test_a_call_that_failed_finds_nothing() -> None:
+    counts = played(call("recall", name="done"), "done")[0].counts
+    assert (counts["calls_failed"], counts["calls_found"], counts["calls_used"]) == (1, 0, 0)
 
 
 def test_a_long_result_is_cut_and_says_so() -> None:

@@ -7,6 +7,7 @@ the next message. The attempt ends with the first turn that calls nothing, or wh
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ TELL = """You can call these tools:
 {tools}
 To call one, {form}. Its result comes back in <tool_response>. When you know the answer, give it without a call."""
 CUT = " … (cut)"
+WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +97,17 @@ class ToolUse:
 
 class ToolEpisode(Env):
     """``counts`` says what the attempt did: calls in all and by tool, those that failed, those that could not be read,
-    and whether its turns were used up."""
+    those that found the row's answer, those that the model's answer goes by, and whether its turns were used up."""
 
     def __init__(self, tools: ToolUse, task: Task) -> None:
         self._tools, self._prompt = tools, task.prompt
+        self._wanted = _words(str(task.answer)) if isinstance(task.answer, str | int | float) else ()
+        self._found: list[tuple[str, ...]] = []  # what calls gave that did not fail
         self._notes: Notes = {}
         self._turn = 0
-        self.counts: Counter[str] = Counter(
-            dict.fromkeys(("calls", "calls_failed", "calls_unreadable", "out_of_turns"), 0)
-        )
+        counted = ["calls", "calls_failed", "calls_unreadable", "calls_used", "out_of_turns"]
+        counted += ["calls_found"] if self._wanted else []
+        self.counts: Counter[str] = Counter(dict.fromkeys(counted, 0))
 
     def start(self) -> tuple[Message, ...]:
         return self._prompt
@@ -112,6 +116,9 @@ class ToolEpisode(Env):
         self._turn += 1
         said = read_calls(message.content, [tool.description for tool in self._tools.tools])
         if not said.calls:
+            answer = _words(said.content)
+            used = [_within(found, answer) or _within(answer, found) for found in self._found]
+            self.counts["calls_used"] += sum(used)
             return (), 0.0, True
         if self._turn == self._tools.turns:
             self.counts["out_of_turns"] += 1
@@ -128,6 +135,10 @@ class ToolEpisode(Env):
             self.counts["calls"] += 1
             self.counts["calls_failed"] += result.failed
             self.counts["calls_unreadable"] += call.arguments is None
+            if not result.failed:
+                self._found.append(_words(result.text))
+                if self._wanted:
+                    self.counts["calls_found"] += _within(self._wanted, self._found[-1])
             if self._tools.has(call.name):
                 self.counts[f"calls/{call.name}"] += 1
             replies.append(Message(role="tool", content=result.text, name=call.name, tool_call_id=f"call_{number}"))
@@ -137,6 +148,15 @@ class ToolEpisode(Env):
 
     def close(self) -> None:
         pass
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(WORD.findall(text.casefold()))
+
+
+def _within(part: tuple[str, ...], whole: tuple[str, ...]) -> bool:
+    """Whether some words stand in others, one after the other."""
+    return bool(part) and any(whole[at : at + len(part)] == part for at in range(len(whole) - len(part) + 1))
 
 
 def _plain(message: Message) -> Message:
