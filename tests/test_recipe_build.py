@@ -21,6 +21,7 @@ from togi.algorithms import GRPO, ConstantLength
 from togi.data import Tasks
 from togi.data.reasoning_gym_rows import gym_rows
 from togi.engines.engine_choice import LACKS
+from togi.envs import OneTurn
 from togi.extras import lacking
 from togi.recipe import RecipeError, load_recipe
 from togi.recipe.errors import model_at
@@ -504,6 +505,7 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
         (["data.train={generate = 'lacks.py:f', size = 3}"], "cannot be imported: ModuleNotFoundError: No module"),
         (["stage.hone.algorithm=missing.py:X"], "there is no file"),
         (["env.use=envs.py:Never"], "env.use: "),
+        (["env={use = 'none', settings = {most = 3}}"], "is no environment, and takes no settings"),
         (["env.use=envs.py:Once", "env.settings.most=3"], "cannot be called as Once(task, most=…)"),
         ([*REVISED, "stage.hone.env={use = 'envs.py:Once'}"], "the constitution is what answers the model here"),
         (["stage.hone.algorithm=grop"], "no algorithm 'grop'; did you mean 'grpo'?"),
@@ -605,6 +607,12 @@ def test_an_environment_answers_in_stages_that_sample_and_in_the_evaluation(reci
     used = [getattr(each.env, "use", "").rpartition(":")[2] for each in (*run.stages, run.evaluation)]
     assert used == ["", "Often", "Once"]
     assert "envs.py" in files_read(run)["hone"]
+
+
+def test_a_stage_or_the_evaluation_may_go_without_the_recipes_environment(recipe: Path) -> None:
+    run = build(recipe, "env.use=envs.py:Often", "stage.hone.env={use = 'none'}", "evaluation.env.use=none")
+    assert run.evaluation is not None
+    assert run.stages[-1].env is run.evaluation.env is OneTurn
 
 
 def test_an_algorithm_of_the_users_own(recipe: Path) -> None:

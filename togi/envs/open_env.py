@@ -16,6 +16,7 @@ from togi.protocols import Env
 from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task
 
+NONE = "none"  # the first answer ends the attempt, also where the recipe has an environment
 TOOLS, GYMNASIUM, PROGRAM = "tools", "gymnasium", "program"  # what is not the user's own
 Opened = ToolUse | GymEnv | ProgramEnv | TrlEnv | UserEnv
 SpeaksFirst = GymEnv | ProgramEnv | TrlEnv | UserEnv
@@ -36,8 +37,10 @@ def open_env(use: str, settings: Mapping[str, Any], base: Path, pool: Pool) -> O
         return gym_env(settings, base, pool.seconds)
     if use == PROGRAM:
         return program_env(settings, base, pool.seconds)
+    if use == NONE:
+        raise ValueError(f'use = "{NONE}" is no environment, and takes no settings')
     if ":" not in use:
-        own = f'there are "{TOOLS}", "{GYMNASIUM}", "{PROGRAM}", and your own as "file.py:Class"'
+        own = f'there are "{TOOLS}", "{GYMNASIUM}", "{PROGRAM}", "{NONE}", and your own as "file.py:Class"'
         raise ValueError(f"{use!r} is no environment: {own}")
     use = absolute(use, base)
     made = resolve(use, base)

@@ -14,7 +14,7 @@ from togi.data import Prompting, Tasks, load_tasks, mixed, with_shuffled_answers
 from togi.engines.engine_choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
-from togi.envs.open_env import Equips, open_env
+from togi.envs.open_env import NONE, Equips, open_env
 from togi.extras import lacking
 from togi.find_function import absolute
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
@@ -300,7 +300,7 @@ class Builder:
     def env_of(self, own: EnvTable | None, own_key: Key) -> Callable[[Task], Env] | None:
         """The environment of a table, or else of the recipe; None after a refusal."""
         table, key = (own, own_key) if own else (self.recipe.env, ("env",))
-        if table is None:
+        if table is None or (table.use == NONE and not table.settings):
             return OneTurn
         name = table.model_dump_json()
         try:
