@@ -20,21 +20,25 @@ CHARACTERS = "0123456789+=>: "
 
 def sums() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """About 130,000 weights that know nothing yet."""
-    vocabulary = {token: number for number, token in enumerate([END, *CHARACTERS])}
+    tokenizer = character_tokenizer({token: number for number, token in enumerate([END, *CHARACTERS])})
+    return little_llama(tokenizer, width=64, layers=2, positions=128), tokenizer
+
+
+def little_llama(tokenizer: PreTrainedTokenizerBase, *, width: int, layers: int, positions: int) -> PreTrainedModel:
     config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=64,
+        vocab_size=len(tokenizer),
+        hidden_size=width,
         intermediate_size=256,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
-        max_position_embeddings=128,
+        max_position_embeddings=positions,
         initializer_range=0.05,
         tie_word_embeddings=True,
-        eos_token_id=vocabulary[END],
+        eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
         pad_token_id=None,
     )
-    return LlamaForCausalLM(config), character_tokenizer(vocabulary)
+    return LlamaForCausalLM(config)
 
 
 def character_tokenizer(vocabulary: dict[str, int]) -> PreTrainedTokenizerBase:
