@@ -17,14 +17,15 @@ from togi.types import Fault, Ids, Message, Question, Stop, Task, Trajectory, Tu
 @dataclass
 class View:
     """An episode as one player sees it. ``ids`` is what the model is to continue in this player's place, ``opening``
-    the text that the chat template began that turn with. ``told`` was said to the player since its last turn, and
-    ``owed`` is what it earned before its first one. ``so_far`` has all that was said in each of its conversations."""
+    the text that the chat template began that turn with. ``told`` was said to the player since its last turn,
+    ``asked`` before its first one, and ``owed`` is what it earned before that. ``so_far`` has all that was said in each of its conversations."""
 
     ids: Ids = ()
     opening: str = ""
     turns: list[Turn] = field(default_factory=list)
     so_far: dict[str, Ids] = field(default_factory=dict)
     told: tuple[Message, ...] = ()
+    asked: tuple[Message, ...] = ()
     owed: float = 0.0
 
     def take(self, turn: Turn, conversation: str) -> None:
@@ -46,6 +47,8 @@ class View:
         told, self.told = self.told, ()
         if self.turns:
             self.turns[-1] = replace(self.turns[-1], replies=self.turns[-1].replies + told)
+        else:
+            self.asked += told
         return told
 
 
@@ -139,6 +142,7 @@ class Episode:
             Trajectory(
                 turns=tuple(view.turns),
                 stop=self._stop(player, view),
+                asked=view.asked,
                 error=self.error,
                 own_fault=self.own_fault if player == self.mover else None,
                 counts=self.counts,

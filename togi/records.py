@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from togi.types import Group, Ids, Sample, Score, Trajectory
+from togi.types import Group, Ids, Message, Sample, Score, Trajectory, Turn
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -147,10 +147,12 @@ def rollout_rows(
 ) -> Iterator[dict[str, Any]]:
     """One row an attempt. ``gold`` are scores of the truth where it is known, else empty; ``show`` writes token ids as
     the model sees them; ``place`` (stage, step) leads each row."""
-    learnt = {(sample.group, sample.trajectory): sample for sample in samples}
+    learnt: dict[tuple[int, int], list[Sample]] = {}
+    for each in samples:
+        learnt.setdefault((each.group, each.trajectory), []).append(each)
     for number, group in enumerate(groups):
         for attempt, (trajectory, score) in enumerate(zip(group.trajectories, group.scores, strict=True)):
-            sample = learnt.get((number, attempt))
+            own = learnt.get((number, attempt), [])
             logp = [value for turn in trajectory.turns for value in turn.logp]
             yield {
                 **place,
@@ -163,10 +165,11 @@ def rollout_rows(
                 "stop": trajectory.stop,
                 "error": trajectory.error,
                 "score": score_row(score),
-                "advantage": mean_advantage(sample),
+                "advantage": mean_advantage(own[-1] if own else None),
                 "logp_mean": float(np.mean(logp)) if logp else None,
                 "answer": group.task.answer,
                 **({"gold": gold[number][attempt].value} if gold else {}),
+                **({"turns": turns} if (turns := turn_rows(trajectory, own)) else {}),
             }
 
 
@@ -189,6 +192,45 @@ def conversation(trajectory: Trajectory) -> str:
         pieces.append(turn.text)
         pieces += [f"\n[{reply.role}] {reply.content}\n" for reply in turn.replies]
     return "".join(pieces)
+
+
+def turn_rows(trajectory: Trajectory, learnt: Sequence[Sample] | None = None) -> list[dict[str, Any]]:
+    """The turns of an attempt, where an environment answered any: what the model said, what it was paid, and the
+    replies. Where ``learnt`` has the attempt's samples, also how many tokens of the turn were learned from, and their
+    mean advantage."""
+    if not any(turn.replies for turn in trajectory.turns):
+        return []
+    return [
+        {
+            "says": turn.text,
+            "tokens": len(turn.completion),
+            "stop": turn.stop,
+            "reward": turn.reward,
+            "replies": message_rows(turn.replies),
+            **({} if learnt is None else _lesson(turn, learnt)),
+        }
+        for turn in trajectory.turns
+    ]
+
+
+def message_rows(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages as data: who says what, and, of a tool, its name."""
+    return [
+        {"role": each.role, **({"name": each.name} if each.name else {}), "content": each.content} for each in messages
+    ]
+
+
+def _lesson(turn: Turn, samples: Sequence[Sample]) -> dict[str, Any]:
+    """The tokens of a turn that its sample lets pass its mask and weighs, and what they were worth."""
+    before, after = len(turn.prompt), len(turn.prompt) + len(turn.completion)
+    seen = np.array(turn.prompt + turn.completion, dtype=np.int64)
+    for sample in samples:
+        if sample.weight and sample.recorded == (not turn.logp) and np.array_equal(sample.ids[:after], seen):
+            mask = sample.mask[before:after]
+            known = sample.advantage is not None and mask.any()
+            advantage = float(sample.advantage[before:after][mask].mean()) if known else None
+            return {"learned": int(mask.sum()), "advantage": advantage}
+    return {"learned": 0, "advantage": None}
 
 
 def mean_advantage(sample: Sample | None) -> float | None:

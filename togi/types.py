@@ -135,12 +135,13 @@ class Reading:
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """One attempt at a task from start to end. A failed episode is data: ``error`` says what failed, and ``own_fault``,
-    where the model's last message alone made it fail, how. ``counts`` is what its environment counted, by name. Of an
-    episode of several players there is one for each: ``role`` names the player, whose own turns, replies and rewards it
+    where the model's last message alone made it fail, how. ``counts`` is what its environment counted, by name, and
+    ``asked`` what it said first. Of an episode of several players there is one for each: ``role`` names the player, whose own turns, replies and rewards it
     holds."""
 
     turns: tuple[Turn, ...]
     stop: Stop
+    asked: tuple[Message, ...] = ()
     error: str | None = None
     own_fault: Fault | None = None
     counts: Mapping[str, float] = field(default_factory=dict)

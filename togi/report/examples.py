@@ -10,6 +10,7 @@ from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord,
 from togi.evidence.after.evaluation_summary import passes, value_of
 from togi.evidence.read_run import Json, RunData
 from togi.harmless_text import shortened
+from togi.report.conversation import Reply, TurnView, asked_of, turns_of
 from togi.report.stage_sentences import learns_preferences, sampled
 
 LONGEST = 4000  # characters of one cell
@@ -22,7 +23,8 @@ GROUPS = 3  # comparisons shown of one step
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """``value`` is its score in words, empty where none was given."""
+    """``value`` is its score in words, empty where none was given. ``turns`` are those of an attempt that was answered,
+    ``asked`` what an environment asked first, where that is more than the task."""
 
     completion: str
     tokens: str
@@ -31,6 +33,8 @@ class Attempt:
     passed: bool | None
     parts: tuple[tuple[str, str], ...]
     note: str
+    asked: tuple[Reply, ...] = ()
+    turns: tuple[TurnView, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +166,8 @@ def _attempt(attempt: AttemptRecord, mark: float | None) -> Attempt:
         passed=passes(attempt, mark) if scored and mark is not None else None,
         parts=_parts(score["parts"]),
         note=shortened(str(score["note"]), NOTE),
+        asked=asked_of(attempt),
+        turns=turns_of(attempt),
     )
 
 
@@ -249,6 +255,7 @@ def logged(row: Json) -> Attempt:
         passed=None,
         parts=(*_parts(score.get("parts")), *_parts({"truth": row.get("gold")})),
         note=shortened(str(score.get("note", "")), NOTE),
+        turns=turns_of(row),
     )
 
 

@@ -19,7 +19,7 @@ from togi.evidence.after.evaluation_summary import reward_as_wrong
 from togi.evidence.during.stuck_stage import why_unscored
 from togi.models.microbatch import microbatches
 from togi.protocols import Model, Play
-from togi.records import completion_tokens, conversation, group_rewards
+from togi.records import completion_tokens, conversation, group_rewards, message_rows, turn_rows
 from togi.samplers.group import ask
 from togi.types import Group, Sampling, Score, Task, Trajectory
 
@@ -113,11 +113,11 @@ def _task_record(group: Group) -> TaskRecord:
     prompt = "\n\n".join(
         message.content if len(task.prompt) == 1 else f"[{message.role}] {message.content}" for message in task.prompt
     )
-    attempts = [_attempt_record(*pair) for pair in zip(group.trajectories, group.scores, strict=True)]
+    attempts = [_attempt_record(task, *pair) for pair in zip(group.trajectories, group.scores, strict=True)]
     return TaskRecord(id=task.id, prompt=prompt, answer=task.answer, attempts=attempts)
 
 
-def _attempt_record(trajectory: Trajectory, score: Score) -> AttemptRecord:
+def _attempt_record(task: Task, trajectory: Trajectory, score: Score) -> AttemptRecord:
     record = ScoreRecord(
         value=float(score.value) if score.status == "ok" else None,
         parts={name: float(value) for name, value in score.parts.items() if np.isfinite(value)},
@@ -134,4 +134,8 @@ def _attempt_record(trajectory: Trajectory, score: Score) -> AttemptRecord:
     )
     if trajectory.counts:
         attempt["counts"] = dict(trajectory.counts)
+    if trajectory.asked and trajectory.asked != task.prompt:
+        attempt["asked"] = message_rows(trajectory.asked)
+    if turns := turn_rows(trajectory):
+        attempt["turns"] = turns
     return attempt
