@@ -25,14 +25,28 @@ def demo(
 
 
 @app.command(sort_key=2)
-def preview(recipe: RecipePath, *overrides: Overrides) -> int:
+def preview(
+    recipe: RecipePath,
+    *overrides: Overrides,
+    play: Annotated[bool, Flag, Parameter(help="Play one episode yourself, in the place of the model.")] = False,
+    script: Annotated[Path | None, Parameter(help="Play one episode with the turns of this text file.")] = None,
+    stage: Annotated[str, Parameter(help="Stage (or evaluation) whose episode is played.")] = "",
+    row: Annotated[int, Parameter(help="Row that is played.")] = 1,
+) -> int:
     """What will the model be asked, what will it be paid for, what will it cost?"""
+    if (stage or row != 1) and not (play or script):
+        raise ValueError("--stage and --row say what is played: add --play or --script FILE")
     from togi.recipe import load_recipe
 
     plan = load_recipe(recipe, overrides).run
     from togi.recipe.needed_at_start import check_start
 
     check_start(plan)
+    if play or script:
+        from togi.evidence.before.play_by_hand import play_by_hand, scripted, typed
+
+        says = scripted(script) if script else typed(Console())
+        return 0 if play_by_hand(plan, says, Console(), stage=stage, row=row) else FINDING
     from togi.evidence.before.preview import preview as look
 
     found = look(plan)

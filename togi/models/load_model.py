@@ -25,7 +25,7 @@ from togi.models.four_bits import KIND, bitsandbytes, quantise, weights_of
 from togi.models.lora_and_optimiser import Lora
 from togi.models.made_model import made_model
 from togi.models.model_source import HUB_ID, check_source, is_function, newest_model
-from togi.models.read_weights import quiet, read_folder, read_gguf
+from togi.models.read_weights import quiet, read_folder, read_gguf, read_tokenizer
 from togi.models.untrusted_model import check_adapter, check_listing, check_model, check_texts
 from togi.models.weight_files import ModelError, digest, weight_files
 from togi.template_process import TemplateError, get_ready, render
@@ -112,6 +112,30 @@ def load_model(
     )
 
 
+def load_tokenizer(
+    source: str, template: ChosenTemplate = OWN, seed: int = 0, progress: Progress = silent
+) -> tuple[PreTrainedTokenizerBase, int]:
+    """The tokenizer of a source as ``load_model`` has it, and the most tokens that the model sees, without its weights;
+    only a function that makes a model has to make it. Raises ModelError."""
+    check_source(source)
+    get_ready()
+    path = newest_model(Path(source))
+    if is_function(source):
+        model, tokenizer, _ = made_model(source, seed)
+        context: int | None = _context(model)
+    elif (path / "adapter_config.json").is_file():
+        base = _base_of(path)
+        tokenizer, context = load_tokenizer(base, OWN, seed, progress)
+        if (path / CHAT_TEMPLATE).is_file():
+            tokenizer.chat_template = read_template(path / CHAT_TEMPLATE)
+    else:
+        if not path.exists():
+            path = bundled(source, progress=progress) if source in BUNDLED else _from_hub(source, progress)
+        tokenizer, context = read_tokenizer(path)
+    tokenizer.chat_template = template.over(tokenizer.get_chat_template() if tokenizer.chat_template else None)
+    return tokenizer, context or NO_LIMIT
+
+
 def _narrow(lora: Lora | None) -> bool:
     return lora is not None and lora.base == KIND
 
@@ -187,12 +211,8 @@ def _read_adapter(
             f'the adapter {path} was learned with model.lora.base "{known}", wanted "{wanted}": ask for the same, or '
             "export it merged and start from that"
         )
-    base = config["base_model_name_or_path"]
-    if (path / BASE_FOLDER).is_dir():  # an exported adapter that was moved with its base
-        base = str((path / BASE_FOLDER).resolve())
+    base = _base_of(path)
     base_path = Path(base)
-    if (base_path / "adapter_config.json").is_file():
-        raise ModelError(f"the base of the adapter {path} is itself an adapter, {base}: export that one merged first")
     check_source(base)
     model, tokenizer, hashed = _read_base(base, base_path, dtype, device, progress, narrow=narrow)
     if (path / CHAT_TEMPLATE).is_file():
@@ -208,6 +228,16 @@ def _read_adapter(
     files = [path / "adapter_model.safetensors", *([path / NARROW_BASE] if narrow else [])]
     both = f"{hashed} {digest(files)}"
     return model, tokenizer, hashlib.sha256(both.encode()).hexdigest()
+
+
+def _base_of(path: Path) -> str:
+    """The source of an adapter's base."""
+    base = str(check_adapter(path)["base_model_name_or_path"])
+    if (path / BASE_FOLDER).is_dir():  # an exported adapter that was moved with its base
+        base = str((path / BASE_FOLDER).resolve())
+    if (Path(base) / "adapter_config.json").is_file():
+        raise ModelError(f"the base of the adapter {path} is itself an adapter, {base}: export that one merged first")
+    return base
 
 
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -14,7 +14,14 @@ from gguf import GGUFReader
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from togi.models.weight_files import ModelError, weight_files
@@ -43,12 +50,35 @@ def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
     # The unpacking draws a progress bar of its own that no switch of transformers reaches.
     with redirect_stderr(io.StringIO()):
         model, tokenizer = _read(path.parent, dtype, {"gguf_file": path.name}, str(path))
-    if _splits_digits(path):
+    _tie(model, path)
+    return model, tokenizer
+
+
+def read_tokenizer(path: Path) -> tuple[PreTrainedTokenizerBase, int | None]:
+    """Of a folder or a GGUF file the tokenizer alone, and the most tokens that its model sees, where it says so. Raises
+    ModelError."""
+    folder, gguf = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
+    tokenizer = _tokenizer(folder, gguf, str(path))
+    with quiet():
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **gguf)
+        except Exception as error:  # the boundary to foreign files
+            raise ModelError(f"the configuration of {path} cannot be read: {_first_line(error)}") from error
+    return tokenizer, getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def _tokenizer(folder: Path, gguf: dict[str, Any], shown: str) -> PreTrainedTokenizerBase:
+    with quiet():
+        try:
+            read = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **gguf)
+        except Exception as error:  # the boundary to foreign files
+            raise ModelError(f"the tokenizer of {shown} cannot be read: {_first_line(error)}") from error
+    tokenizer: PreTrainedTokenizerBase = read
+    if gguf and _splits_digits(folder / gguf["gguf_file"]):
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
-    _tie(model, path)
-    return model, tokenizer
+    return tokenizer
 
 
 def _tie(model: PreTrainedModel, path: Path) -> None:
@@ -107,12 +137,9 @@ def _read(
     folder: Path, dtype: torch.dtype, gguf: dict[str, Any], shown: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     unpack = {"quantization_config": GgufConfig(dequantize=True)} if gguf else {}
+    tokenizer = _tokenizer(folder, gguf, shown)
     # The boundary to foreign files: parsers raise anything from KeyError to struct.error on damaged ones.
     with quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **gguf)
-        except Exception as error:
-            raise ModelError(f"the tokenizer of {shown} cannot be read: {_first_line(error)}") from error
         try:
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
