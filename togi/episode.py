@@ -18,7 +18,8 @@ from togi.types import Fault, Ids, Message, Question, Stop, Task, Trajectory, Tu
 class View:
     """An episode as one player sees it. ``ids`` is what the model is to continue in this player's place, ``opening``
     the text that the chat template began that turn with. ``told`` was said to the player since its last turn,
-    ``asked`` before its first one, and ``owed`` is what it earned before that. ``so_far`` has all that was said in each of its conversations."""
+    ``asked`` before its first one, and ``owed`` is what it earned before that. ``so_far`` has all that was said in each
+    of its conversations."""
 
     ids: Ids = ()
     opening: str = ""

@@ -169,6 +169,7 @@ def rollout_rows(
                 "logp_mean": float(np.mean(logp)) if logp else None,
                 "answer": group.task.answer,
                 **({"gold": gold[number][attempt].value} if gold else {}),
+                **({"role": trajectory.role} if trajectory.role else {}),
                 **({"turns": turns} if (turns := turn_rows(trajectory, own)) else {}),
             }
 
@@ -227,9 +228,9 @@ def _lesson(turn: Turn, samples: Sequence[Sample]) -> dict[str, Any]:
     for sample in samples:
         if sample.weight and sample.recorded == (not turn.logp) and np.array_equal(sample.ids[:after], seen):
             mask = sample.mask[before:after]
-            known = sample.advantage is not None and mask.any()
-            advantage = float(sample.advantage[before:after][mask].mean()) if known else None
-            return {"learned": int(mask.sum()), "advantage": advantage}
+            worth = None if sample.advantage is None else sample.advantage[before:after][mask]
+            known = worth is not None and worth.size > 0
+            return {"learned": int(mask.sum()), "advantage": float(np.mean(worth)) if known else None}
     return {"learned": 0, "advantage": None}
 
 

@@ -136,8 +136,8 @@ class Reading:
 class Trajectory:
     """One attempt at a task from start to end. A failed episode is data: ``error`` says what failed, and ``own_fault``,
     where the model's last message alone made it fail, how. ``counts`` is what its environment counted, by name, and
-    ``asked`` what it said first. Of an episode of several players there is one for each: ``role`` names the player, whose own turns, replies and rewards it
-    holds."""
+    ``asked`` what it said first. Of an episode of several players there is one for each: ``role`` names the player,
+    whose own turns, replies and rewards it holds."""
 
     turns: tuple[Turn, ...]
     stop: Stop

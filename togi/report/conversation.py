@@ -37,10 +37,11 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class TurnView:
-    """``facts`` are the turn's numbers in words, ``learned`` whether it was learned from, where that is known;
-    ``skipped`` is how many turns before it are not shown."""
+    """``who`` is the player, ``facts`` are the turn's numbers in words, ``learned`` says whether it was learned from,
+    where that is known, and ``skipped`` how many turns before it are not shown."""
 
     number: int
+    who: str
     pieces: tuple[Piece, ...]
     facts: tuple[str, ...]
     learned: bool | None
@@ -52,12 +53,13 @@ def turns_of(row: Mapping[str, Any]) -> tuple[TurnView, ...]:
     """The turns of a logged attempt, of many the first and the last; none where nothing answered."""
     turns = row.get("turns")
     known = [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    who = shortened(str(row.get("role") or "model"), NAME)
     numbered = list(enumerate(known, start=1))
     left = len(numbered) - FIRST - LAST
     if left <= 0:
-        return tuple(_turn(number, turn) for number, turn in numbered)
-    before = [_turn(number, turn) for number, turn in numbered[:FIRST]]
-    after = [_turn(number, turn, left if number == FIRST + left + 1 else 0) for number, turn in numbered[-LAST:]]
+        return tuple(_turn(who, number, turn) for number, turn in numbered)
+    before = [_turn(who, number, turn) for number, turn in numbered[:FIRST]]
+    after = [_turn(who, number, turn, left if number == FIRST + left + 1 else 0) for number, turn in numbered[-LAST:]]
     return (*before, *after)
 
 
@@ -66,12 +68,13 @@ def asked_of(row: Mapping[str, Any]) -> tuple[Reply, ...]:
     return _replies(row.get("asked"))
 
 
-def _turn(number: int, turn: Mapping[str, Any], skipped: int = 0) -> TurnView:
+def _turn(who: str, number: int, turn: Mapping[str, Any], skipped: int = 0) -> TurnView:
     said = str(turn.get("says", ""))
     pieces = tuple(_cut(list(_pieces(said)))) or (Piece(text="", head="said nothing"),)
     learned = turn.get("learned")
     return TurnView(
         number=number,
+        who=who,
         pieces=pieces,
         facts=tuple(_facts(turn)),
         learned=bool(learned) if isinstance(learned, int) else None,

@@ -35,8 +35,8 @@ class AttemptRecord(TypedDict):
 
     Where it was read under the base model, ``base_logp`` is the sum over tokens of that model's log-probability, and
     ``kl`` that of its own minus the base model's, in nats.
-    ``counts`` is what the environment counted, where it counts; ``turns`` are as in the rollouts, and ``asked`` what it
-    asked first where that is more than the task's prompt.
+    ``counts`` is what the environment counted, where it counts; ``role`` and ``turns`` are as in the rollouts, and
+    ``asked`` is what was asked first where that is more than the task's prompt.
     """
 
     completion: str
@@ -46,6 +46,7 @@ class AttemptRecord(TypedDict):
     kl: NotRequired[float | None]
     base_logp: NotRequired[float | None]
     counts: NotRequired[dict[str, float]]
+    role: NotRequired[str]
     asked: NotRequired[list[dict[str, str]]]
     turns: NotRequired[list[dict[str, Any]]]
 

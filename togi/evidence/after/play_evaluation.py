@@ -134,6 +134,8 @@ def _attempt_record(task: Task, trajectory: Trajectory, score: Score) -> Attempt
     )
     if trajectory.counts:
         attempt["counts"] = dict(trajectory.counts)
+    if trajectory.role:
+        attempt["role"] = trajectory.role
     if trajectory.asked and trajectory.asked != task.prompt:
         attempt["asked"] = message_rows(trajectory.asked)
     if turns := turn_rows(trajectory):

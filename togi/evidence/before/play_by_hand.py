@@ -20,7 +20,7 @@ from togi.evidence.redteam.run_rewards import asks
 from togi.harmless_text import shortened, visible
 from togi.models.load_model import load_tokenizer
 from togi.protocols import Engine, Policy
-from togi.rollout import Episodes
+from togi.rollout import Episodes, by_role
 from togi.run import Evaluation, Run, Stage, ready, seed_of
 from togi.run_folder.manifest import choose_dtype
 from togi.tokenization import Chat
@@ -44,8 +44,7 @@ class Person(Engine):
     console: Console
     raw: bool = False
     version: int = 0
-    _seen: Ids = ()
-    _turns: int = field(default=0, init=False)
+    _seen: list[Ids] = field(default_factory=list, init=False)
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, progress: Callable[[int, int], None] | None = None
@@ -59,10 +58,10 @@ class Person(Engine):
         pass
 
     def _turn(self, prompt: Ids, sampling: Sampling) -> Turn:
-        self._turns += 1
-        known = len(self._seen) if self._seen and prompt[: len(self._seen)] == self._seen else 0
-        again = "" if known or not self._seen else " (its history was written anew)"
-        self._show(f"turn {self._turns}: the model sees, {len(prompt) - known} tokens, masked{again}", prompt[known:])
+        number = len(self._seen) + 1
+        known = max((len(seen) for seen in self._seen if prompt[: len(seen)] == seen), default=0)
+        other = " (a conversation that is new, or was written anew)" if self._seen and not known else ""
+        self._show(f"turn {number}: the model sees, {len(prompt) - known} tokens, masked{other}", prompt[known:])
         room = self.context - len(prompt)
         if room <= 0:
             return Turn(prompt=prompt, completion=(), text="", stop="context")
@@ -76,8 +75,8 @@ class Person(Engine):
             ids = ids[: min(room, sampling.max_tokens)]
         ended = {"eos": "", "stop_string": ", ended by a stop string", "length": ", cut at max_tokens"}
         said = ended.get(stop, ", cut: the context is full")
-        self._show(f"turn {self._turns}: the model says, {len(ids)} tokens, learned{said}", ids)
-        self._seen = (*prompt, *ids)
+        self._show(f"turn {number}: the model says, {len(ids)} tokens, learned{said}", ids)
+        self._seen.append((*prompt, *ids))
         known_stop: Stop = stop  # type: ignore[assignment]
         return Turn(prompt=prompt, completion=ids, text=self.chat.decode(ids), stop=known_stop, logp=(0.0,) * len(ids))
 
@@ -116,17 +115,17 @@ def play_by_hand(run: Run, says: Says, console: Console, *, stage: str = "", row
         sampling=where.sampling,
     )
     try:
-        ((trajectory,),) = play.attempts([Question(task=task)])
+        (played,) = play.attempts([Question(task=task)])
     except EOFError:
         console.print(Text("Nothing more was said, and the episode was not over.", style="bold red"))
         return False
-    for line in _end(trajectory):
-        console.print(Text(visible(line)), soft_wrap=True)
+    lines = [line for trajectory in played for line in _end(trajectory)]
     if play.reward is None:
-        console.print("score: none; " + ("the reward asks a model" if where.reward else "this stage has no reward"))
-        return True
-    (group,) = play.scored([(task, [trajectory])])
-    for line in _score(group, group.scores[0]):
+        lines.append("score: none; " + ("the reward asks a model" if where.reward else "this stage has no reward"))
+    else:
+        groups = play.scored([(task, each) for each in by_role(played)])
+        lines += [line for group in groups for line in _score(group, group.scores[0])]
+    for line in lines:
         console.print(Text(visible(line)), soft_wrap=True)
     return True
 
@@ -150,7 +149,8 @@ def _end(trajectory: Trajectory) -> Iterator[str]:
     for number, turn in enumerate(trajectory.turns, start=1):
         if turn.replies and number == len(trajectory.turns):
             yield f"last reply: {shortened(' '.join(reply.content for reply in turn.replies), 400)}"
-    yield f"over after {len(trajectory.turns)} turns, end: {trajectory.stop}"
+    who = f"{trajectory.role}: " if trajectory.role else ""
+    yield f"{who}over after {len(trajectory.turns)} turns, end: {trajectory.stop}"
     paid = [turn.reward for turn in trajectory.turns]
     if any(paid):
         yield f"paid by turn: {', '.join(f'{each:g}' for each in paid)}"
@@ -164,7 +164,8 @@ def _end(trajectory: Trajectory) -> Iterator[str]:
 def _score(group: Group, score: Score) -> Iterator[str]:
     said = f"{score.value:g}" if score.status == "ok" else f"none, {score.status}"
     parts = "".join(f", {name} {value:g}" for name, value in score.parts.items())
-    yield f"score: {said}{parts}{f' ({shortened(score.note, 200)})' if score.note else ''}"
+    role = group.trajectories[0].role
+    yield f"{f'{role}, ' if role else ''}score: {said}{parts}{f' ({shortened(score.note, 200)})' if score.note else ''}"
     made = samples([group])
     learned = sum(int(sample.mask.sum()) for sample in made)
     seen = sum(len(sample.ids) for sample in made)
