@@ -20,7 +20,10 @@ def group(*attempts: tuple[int, Mapping[str, float]], stop: Stop = "eos") -> Gro
 CALLED = {"calls": 2.0, "calls_failed": 0.0, "calls_unreadable": 0.0}
 SHOWN = [
     (group((1, {}), (4, {})), ["ok"], "attempts take 1 to 4 turns, 2.5 on average, of 5 tokens"),
-    (group((2, {}), stop="context"), ["warn"], "; 1 of 1 filled the model's context"),
+    (group((2, {}), stop="context"), ["ok", "warn"], "of 1 attempts 1 filled the model's context"),
+    (group((2, {}), (2, {}), stop="turns"), ["ok", "warn"], "of 2 attempts 2 used up their turns"),
+    (group((2, {}), stop="tokens"), ["ok", "warn"], "of 1 attempts 1 used up their tokens"),
+    (group((2, {}), stop="length"), ["ok"], "attempts take 2"),
     (group((2, {"knocks": 3.0}), (2, {})), ["ok", "ok"], "counted an attempt: knocks 1.50"),
     (group((2, CALLED)), ["ok", "ok"], "calls 2.00"),
     (group((1, {**CALLED, "calls": 0.0})), ["ok", "ok", "warn"], "called no tool in any attempt"),

@@ -101,6 +101,7 @@ from .progress import (
     Live as Live,
 )
 from .protocols import (
+    Abort as Abort,
     Algorithm as Algorithm,
     Engine as Engine,
     Env as Env,
@@ -146,6 +147,7 @@ from .types import (
     Group as Group,
     Loss as Loss,
     Mean as Mean,
+    Limits as Limits,
     Message as Message,
     Outputs as Outputs,
     Prompt as Prompt,

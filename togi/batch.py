@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from togi.types import Batch, FloatArray, Group, Outputs, Sample, Score, Turn, Unit
+from togi.types import CUT, Batch, FloatArray, Group, Outputs, Sample, Score, Turn, Unit
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ class Attempts:
     """Each trajectory behind some samples once, so that a statistic over rewards counts no trajectory twice.
 
     Arrays are [S], in order of first appearance. ``length_S`` counts trained tokens over all samples of the
-    trajectory, ``truncated_S`` is true when it stopped for want of room. ``index`` [B] gives each sample's row:
+    trajectory, ``truncated_S`` is true when a limit has cut it. ``index`` [B] gives each sample's row:
     ``advantage_S[index]`` is one value a sample.
     """
 
@@ -109,7 +109,7 @@ def trajectories(samples: Sequence[Sample]) -> Attempts:
         reward_S[row] = sample.reward
         group_S[row] = sample.group
         length_S[row] += sample.mask.sum()
-        truncated_S[row] = sample.stop in ("length", "context")
+        truncated_S[row] = sample.stop in CUT
     return Attempts(reward_S=reward_S, group_S=group_S, length_S=length_S, truncated_S=truncated_S, index=index)
 
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from togi.episode_blame import Blame, Said, all_of
-from togi.protocols import Env, Heard
-from togi.types import Fault, Ids, Message, Question, Stop, Task, Trajectory, Turn
+from togi.protocols import Abort, Env, Heard
+from togi.types import Fault, Ids, Limits, Message, Question, Stop, Task, Trajectory, Turn
+
+OF_ALL: frozenset[Stop] = frozenset({"error", "abort", "turns", "tokens"})  # how an episode stops for every player
 
 
 @dataclass
@@ -61,6 +63,7 @@ class Episode:
 
     question: Question
     attempt: int
+    limits: Limits = field(default=Limits())
     env: Env | None = None
     player: str = ""
     mover: str = ""
@@ -78,6 +81,14 @@ class Episode:
         """The task as it is asked now: with the tools that its environment names, where it names some."""
         tools = getattr(self.env, "tools", None)
         return self.question.task if tools is None else replace(self.question.task, tools=tools)
+
+    @property
+    def left(self) -> int | None:
+        """How many tokens the model may still write in all its turns; a beginning counts where it is acted with."""
+        if self.limits.tokens is None:
+            return None
+        written = sum(len(turn.completion) for view in self.views.values() for turn in view.turns)
+        return max(0, self.limits.tokens - written)
 
     @property
     def view(self) -> View:
@@ -104,15 +115,21 @@ class Episode:
             for player, earned in (reward if isinstance(reward, Mapping) else {self.player: reward}).items():
                 self._of(player).pay(float(earned))
             self._listen(replies, done=done)
+            cut = bool(getattr(self.env, "cut", False))
         except Exception as problem:
             self.fail(problem)
             return
         if done:
-            self.end(turn.stop)
+            self.end("turns" if cut else turn.stop)
+        elif self.left == 0:
+            self.end("tokens")
+        elif len(self.said) == self.limits.turns:
+            self.end("turns")
 
     def fail(self, problem: Exception) -> None:
-        self.raised = problem
-        self.end("error", f"environment: {_in_words(problem)}")
+        void = isinstance(problem, Abort)
+        self.raised = None if void else problem
+        self.end("abort" if void else "error", f"environment: {_in_words(problem)}")
 
     def end(self, stop: Stop, error: str | None = None) -> None:
         self.stop, self.error = stop, error
@@ -128,7 +145,8 @@ class Episode:
             finally:
                 self.env.close()
         except Exception as problem:
-            self.raised = self.raised or problem
+            if not isinstance(problem, Abort):
+                self.raised = self.raised or problem
             self.error = self.error or f"environment, closing: {_in_words(problem)}"
 
     def blame(self, blame: Blame) -> None:
@@ -155,7 +173,7 @@ class Episode:
     def _stop(self, player: str, view: View) -> Stop:
         """Of an episode that one player could not go on with, the others stopped as they last did."""
         stop = self.stop or "error"
-        return stop if stop == "error" or player == self.player else view.turns[-1].stop
+        return stop if stop in OF_ALL or player == self.player else view.turns[-1].stop
 
     def _listen(self, given: Heard, done: bool = False) -> None:
         """Note what each player was told; messages to nobody by name are for the one who is to act."""

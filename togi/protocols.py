@@ -48,7 +48,8 @@ class Env(Protocol):
     """One episode. Single use: made, played, dropped. Where it has an attribute ``counts``, that is what it counts, by
     name; one ``state_key``, that names the state that the model is to act in next; one ``tools``, those are what the
     model may call next, instead of the task's. One ``conversation`` names that which the model is to go on with: the
-    last replies follow what was said in it before, and are all of a new one.
+    last replies follow what was said in it before, and are all of a new one. A true ``cut`` says that a limit of the
+    environment's own ended the episode.
 
     An environment of several players has an attribute ``player``, which names the one who is to act next. It may give
     messages and rewards by player; a plain reward is that of the player who acted."""
@@ -60,6 +61,11 @@ class Env(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Abort(Exception):
+    """Raised by an environment whose episode is void by nothing that the model did, such as a server that is gone: it
+    is not scored, and nobody is blamed."""
 
 
 Asked = tuple[Task, Sequence[Trajectory]]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from togi.types import Group, Ids, Message, Sample, Score, Trajectory, Turn
+from togi.types import CUT, Group, Ids, Message, Sample, Score, Trajectory, Turn
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -42,8 +42,9 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
 
 
 def episode_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """Turns an attempt, where any has more than one, and the mean of what environments counted."""
-    values: dict[str, float] = {}
+    """How attempts ended, turns an attempt, where any has more than one, and the mean of what environments counted."""
+    stops = Counter(trajectory.stop for trajectory in trajectories)
+    values = {f"stop/{stop}": count / len(trajectories) for stop, count in sorted(stops.items())}
     turns = [len(trajectory.turns) for trajectory in trajectories]
     if max(turns) > 1:
         values["completions/mean_turns"] = float(np.mean(turns))
@@ -125,8 +126,9 @@ def completion_tokens(trajectory: Trajectory) -> int:
 
 
 def is_truncated(trajectory: Trajectory) -> bool:
-    """Whether the attempt ended because it ran out of tokens or context, not because the model ended it."""
-    return trajectory.stop in ("length", "context")
+    """Whether a limit ended the attempt, or the turn at which its environment broke, and not the model."""
+    broke = trajectory.stop == "error" and bool(trajectory.turns)
+    return (trajectory.turns[-1].stop if broke else trajectory.stop) in CUT
 
 
 def average(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:

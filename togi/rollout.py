@@ -20,6 +20,7 @@ from togi.tokenization import Chat
 from togi.types import (
     Group,
     Ids,
+    Limits,
     Message,
     Opponent,
     Prompt,
@@ -56,6 +57,7 @@ class Episodes:
     env: Callable[[Task], Env]
     reward: Reward | None
     sampling: Sampling
+    limits: Limits = field(default=Limits())
     opponent: Callable[[float], Engine] | None = None
     seed: int = 0
     step: int = 0
@@ -121,7 +123,7 @@ class Episodes:
         if not question.beginning and self._how(question).temperature > 0:
             first = self._played.get(question.task.id, 0)
             self._played[question.task.id] = first + question.attempts
-        return [Episode(question=question, attempt=first + i) for i in range(question.attempts)]
+        return [Episode(question=question, attempt=first + i, limits=self.limits) for i in range(question.attempts)]
 
     def _how(self, question: Question) -> Sampling:
         return question.sampling or self.sampling
@@ -155,7 +157,7 @@ class Episodes:
         return engine.conversation()
 
     def _turn(self, live: Sequence[Episode], encoded: _Encoded, engine: Engine, sampling: Sampling) -> None:
-        shared: dict[Ids, list[Episode]] = {}
+        shared: dict[tuple[Ids, int | None], list[Episode]] = {}
         for episode in live:
             try:
                 self._ask(episode, encoded)
@@ -164,9 +166,10 @@ class Episodes:
                     raise
                 episode.fail(problem)
                 continue
-            shared.setdefault(episode.view.ids, []).append(episode)
+            shared.setdefault((episode.view.ids, episode.left), []).append(episode)
         prompts = [
-            Prompt(ids=ids, seeds=tuple(self._seed(episode) for episode in each)) for ids, each in shared.items()
+            Prompt(ids=ids, seeds=tuple(self._seed(episode) for episode in each), left=left)
+            for (ids, left), each in shared.items()
         ]
         drawn = engine.generate(prompts, sampling, self.progress)
         for each, turns in zip(shared.values(), drawn, strict=True):

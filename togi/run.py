@@ -19,7 +19,7 @@ from togi.models.chosen_template import OWN, ChosenTemplate
 from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.protocols import Algorithm, Engine, Env, Reward
 from togi.rewards.algebra import Composable, Surroundings
-from togi.types import Sampling, Task
+from togi.types import Limits, Sampling, Task
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,7 @@ class Stage:
     a reward model does not learn from but is measured on. ``mix`` are tasks whose recorded answers are learned beside,
     ``mix_per_step`` of them (PPO's pretraining mix). ``gold`` is measured on every rollout and never trained on.
     ``measured`` says whether the evaluation is about this stage's policy, if it trains one. ``until`` ends it early.
-    ``stop_on_collapse`` stops it where its policy is lost.
+    ``stop_on_collapse`` stops it where its policy is lost. ``limits`` say where attempts in ``env`` are cut.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Stage:
     until: Until | None = None
     stop_on_collapse: bool = True
     env: Callable[[Task], Env] = OneTurn
+    limits: Limits = field(default=Limits())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,7 @@ class Evaluation:
     choice: Tasks | None = None
     under_base: bool = False
     env: Callable[[Task], Env] = OneTurn
+    limits: Limits = field(default=Limits())
 
     @property
     def tasks_on_the_way(self) -> Tasks:
@@ -263,5 +265,6 @@ def held_out_play(run: Run, engine: Engine, chat: Chat, dtype: torch.dtype, seed
         env=run.evaluation.env,
         reward=ready(run.evaluation.reward, run, engine, chat, dtype),
         sampling=run.evaluation.sampling,
+        limits=run.evaluation.limits,
         seed=seed,
     )

@@ -75,6 +75,7 @@ class Workshop:
             env=stage.env,
             reward=ready(stage.reward, run, self.engine, self.chat, dtype),
             sampling=stage.sampling,
+            limits=stage.limits,
             opponent=None if reference == "none" else partial(self._opponent, loaded),
             seed=stage_seed(run, stage, "sampling"),
         )

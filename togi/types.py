@@ -26,7 +26,9 @@ FloatArray: TypeAlias = "NDArray[np.float32]"
 Role = Literal["system", "developer", "user", "assistant", "tool", "text"]
 Status = Literal["ok", "unparseable", "timeout", "error", "abstain"]
 Fault = Literal["time", "memory", "depth", "length", "construct", "empty", "error"]
-Stop = Literal["eos", "stop_string", "length", "context", "done", "error"]
+Stop = Literal["eos", "stop_string", "length", "context", "tokens", "turns", "done", "abort", "error"]
+"""How a turn or an attempt ends: by the model; at a limit of the turn, the context, the attempt's tokens or turns; or
+broken off by who listened, as void, or by an error."""
 Need = Literal["old_logp", "ref_logp", "old_value", "implicit_logp"]
 Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit"]
 Unit = Literal["sample", "group"]
@@ -41,6 +43,8 @@ Divergence = Literal["reverse_kl", "forward_kl", "js", "alpha"]
 
 
 LOGP: frozenset[Output] = frozenset({"logp"})
+CUT: frozenset[Stop] = frozenset({"length", "context", "tokens", "turns"})
+"""How an attempt stops that a limit has cut."""
 Memory = dict[str, float]
 """Numbers of an algorithm that outlive a step (an adaptive coefficient, a running mean), by metric name."""
 
@@ -296,6 +300,15 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Where an attempt is cut, whatever its environment says: after so many turns, and after so many tokens that the
+    model wrote in all of them (None: no such limit)."""
+
+    turns: int = 1000
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Opponent:
     """The policy with some of its reference mixed in: each token is drawn from
     policy^(1 - ``reference_share``) reference^``reference_share``, normalised."""
@@ -333,7 +346,9 @@ class ReferenceAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A context to complete ``len(seeds)`` times; each attempt's randomness depends on its own seed alone."""
+    """A context to complete ``len(seeds)`` times; each attempt's randomness depends on its own seed alone. ``left`` is
+    how many tokens the attempt may still have, where it has a budget of them."""
 
     ids: Ids
     seeds: tuple[int, ...]
+    left: int | None = None

@@ -101,9 +101,7 @@ class Schedule:
         self._turns = [[None] * len(prompt.seeds) for prompt in prompts]
         waiting: dict[Ids, deque[_Attempt]] = {}
         for number, prompt in enumerate(prompts):
-            room = max(0, self._cache.context - len(prompt.ids))
-            full: Stop = "length" if self._sampling.max_tokens <= room else "context"
-            limit = min(self._sampling.max_tokens, room)
+            limit, full = self._limit_of(prompt)
             for index, seed in enumerate(prompt.seeds):
                 watch = StopStrings(self._decoder, self._sampling.stop) if self._sampling.stop else None
                 attempt = _Attempt(number, index, prompt.ids, seed & _SEED_BITS, limit, full, watch)
@@ -112,6 +110,16 @@ class Schedule:
                 else:
                     self._end(attempt, full, (), ())
         self._waiting.extend(waiting.items())
+
+    def _limit_of(self, prompt: Prompt) -> tuple[int, Stop]:
+        """The most tokens of a completion, and what it stops with after them."""
+        most: list[tuple[int, Stop]] = [
+            (self._sampling.max_tokens, "length"),
+            (max(0, self._cache.context - len(prompt.ids)), "context"),
+        ]
+        if prompt.left is not None:
+            most.append((prompt.left, "tokens"))
+        return min(most, key=lambda each: each[0])
 
     def _admit(self) -> None:
         """Fill the free rows; a first token may already end a sequence and free its row again."""

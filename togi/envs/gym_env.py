@@ -65,7 +65,7 @@ class _Episode(Env):
     def __init__(self, how: GymEnv, env: Any, task: Task) -> None:
         self._how, self._env, self._task = how, env, task
         self._turn = 0
-        self.state_key = ""
+        self.state_key, self.cut = "", False
         self.counts: Counter[str] = Counter({"unreadable": 0, "ended": 0, "cut": 0})
 
     def start(self) -> tuple[Message, ...]:
@@ -82,12 +82,14 @@ class _Episode(Env):
         if problem:
             self.counts["unreadable"] += 1
             self.counts["cut"] += last
+            self.cut = last
             return (Message(role="user", content=problem),), 0.0, last
         with at_most(self._how.seconds):
             observed, reward, ended, cut, info = self._env.step(action)
             shown = self._shown(observed, info)
         self.counts["ended"] += bool(ended)
-        self.counts["cut"] += not ended and (bool(cut) or last)
+        self.cut = not ended and (bool(cut) or last)
+        self.counts["cut"] += self.cut
         return (Message(role="user", content=shown),), float(reward), bool(ended or cut or last)
 
     def close(self) -> None:

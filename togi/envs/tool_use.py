@@ -105,6 +105,7 @@ class ToolEpisode(Env):
         self._found: list[tuple[str, ...]] = []  # what calls gave that did not fail
         self._notes: Notes = {}
         self._turn = 0
+        self.cut = False
         counted = ["calls", "calls_failed", "calls_unreadable", "calls_used", "out_of_turns"]
         counted += ["calls_found"] if self._wanted else []
         self.counts: Counter[str] = Counter(dict.fromkeys(counted, 0))
@@ -121,6 +122,7 @@ class ToolEpisode(Env):
             self.counts["calls_used"] += sum(used)
             return (), 0.0, True
         if self._turn == self._tools.turns:
+            self.cut = True
             self.counts["out_of_turns"] += 1
             return (), 0.0, True
         return tuple(self._replies(said.calls)), 0.0, False

@@ -104,6 +104,10 @@ class _Checked(Env):
             raise ValueError(f"{self._use}.counts is {given!r:.200}; wanted numbers by name") from None
 
     @property
+    def cut(self) -> bool:
+        return bool(getattr(self._env, "cut", False))
+
+    @property
     def state_key(self) -> str:
         given = getattr(self._env, "state_key", "")
         if not isinstance(given, str | int | tuple):

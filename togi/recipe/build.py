@@ -42,7 +42,7 @@ from togi.recipe.task_source import collected_of, source_of
 from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, Logging, ModelChoice, Run, Seeds, Stage, Until
 from togi.sandbox.workers.pool import Pool
-from togi.types import Sampling, Task
+from togi.types import Limits, Sampling, Task
 
 
 def build(reading: Reading, folder: Path | None = None) -> Run:
@@ -225,6 +225,7 @@ class Builder:
             reward=reward,
             gold=gold,
             env=env,
+            limits=self.limits(table.env),
             measured=table.measured,
             until=Until(**table.until.model_dump()) if table.until else None,
             stop_on_collapse=table.stop_on_collapse,
@@ -280,6 +281,7 @@ class Builder:
             choice=tasks[:chosen_on] if chosen_on else None,
             under_base=table.under_base,
             env=env,
+            limits=self.limits(table.env),
         )
 
     def env(self, plan: Plan) -> Callable[[Task], Env] | None:
@@ -312,6 +314,11 @@ class Builder:
             self.refuse((*key, "use"), str(error))
             return None
         return self.envs[name]
+
+    def limits(self, own: EnvTable | None) -> Limits:
+        """Where attempts are cut, by a table of its own or else by the recipe's."""
+        table = own or self.recipe.env
+        return Limits(turns=table.turns, tokens=table.tokens) if table else Limits()
 
     def equipped(self, tasks: Tasks | None, own: EnvTable | None, own_key: Key) -> Tasks | None:
         """The tasks with what their environment gives them: its tools, also where recorded answers are learned."""

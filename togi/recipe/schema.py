@@ -181,6 +181,10 @@ class EnvTable(Table):
     """Settings of the tools, the game or the program, or further arguments of the class, by name."""
     seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Wall clock of one call of its methods, or of one tool; a method that runs over raises TimeoutError there."""
+    turns: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Most turns of one attempt; one that is not over by then stops with `turns`."""
+    tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    """Most tokens that the model may write in all turns of one attempt; it is cut there, and stops with `tokens`."""
 
 
 class UntilTable(Table):

@@ -14,7 +14,7 @@ from typing import Literal
 
 from togi.protocols import Play, Sampler
 from togi.samplers.group import ask, draw, recorded
-from togi.types import Group, Message, Score, Status, Task, Trajectory
+from togi.types import CUT, Group, Message, Score, Status, Task, Trajectory
 
 Fault = Literal["empty", "cut", "unfinished"]
 _WHY: dict[Fault, str] = {
@@ -75,7 +75,7 @@ def fault_of(chain: Trajectory) -> Fault | None:
         return "unfinished"
     if not chain.turns[-1].text.strip():
         return "empty"
-    return "cut" if chain.turns[-1].stop in ("length", "context") else None
+    return "cut" if chain.turns[-1].stop in CUT else None
 
 
 def _learned(task: Task, chain: Trajectory, play: Play) -> tuple[Trajectory, Score]:

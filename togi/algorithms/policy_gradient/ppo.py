@@ -13,7 +13,7 @@ used. Left out: whitening of rewards, and stopping a step's epochs early when th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -36,10 +36,15 @@ from togi.algorithms.policy_gradient.turns_of_attempts import held_over_turns, l
 from togi.batch import Attempts, trajectories
 from togi.protocols import Sampler
 from togi.samplers import Groups
-from togi.types import Batch, Estimator, Heads, Loss, Memory, Need, Output, Outputs, Sample
+from togi.types import CUT, Batch, Estimator, Heads, Loss, Memory, Need, Output, Outputs, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+Truncation = Literal["end", "bootstrap", "drop"]
+Limit = Literal["length", "context", "tokens", "turns"]
+"""That cuts an attempt, see ``types.CUT``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +61,9 @@ class PPO(Clipped):
     ``score_clip`` bounds the score itself, not what is left of it after the KL; ``missing_eos_penalty`` is taken off
     the score of an answer that was cut off. What such an answer's last state is worth: nothing (``truncation`` "end",
     as in the paper), what the critic says ("bootstrap", for a limit that the model cannot see), or the answer is not
-    learned from ("drop"). ``ptx`` weighs the likelihood of recorded answers in the same step, a mean over their tokens
-    (27.8 in the paper; 0: there are none).
+    learned from ("drop"); or one of these for each limit, ``{"turns": "bootstrap"}``, and "end" for others. ``ptx``
+    weighs the likelihood of recorded answers in the same step, a mean over their tokens (27.8 in the paper; 0: there
+    are none).
     """
 
     sampler: Sampler = field(default=Groups(1))
@@ -76,7 +82,7 @@ class PPO(Clipped):
     value_clip: float | None = None
     score_clip: float | None = None
     missing_eos_penalty: float = 0.0
-    truncation: Literal["end", "bootstrap", "drop"] = "end"
+    truncation: Truncation | Mapping[Limit, Truncation] = "end"
     ptx: float = 0.0
 
     def __post_init__(self) -> None:
@@ -129,14 +135,16 @@ class PPO(Clipped):
 
     def _credited(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         attempts = trajectories(samples)
-        kept_S = ~(attempts.truncated_S & (self.truncation == "drop"))
+        kept_S = np.ones(len(attempts.reward_S), bool)
+        for row, sample in zip(attempts.index, samples, strict=True):
+            kept_S[row] = self._after(sample) != "drop"
         value_bn = [_values(sample) for sample in samples]
 
         def estimated(reward_n: Array, parts: list[int]) -> Array:
             # Eq. 16 of arXiv:1506.02438; tokens that the policy did not write are not in it.
             value_n = np.concatenate([value_bn[b] for b in parts])
-            goes_on = self.truncation == "bootstrap" and attempts.truncated_S[attempts.index[parts[-1]]]
-            ahead = samples[parts[-1]].end_value if goes_on else 0.0
+            last = samples[parts[-1]]
+            ahead = last.end_value if self._after(last) == "bootstrap" else 0.0
             if self.actions == "tokens":
                 written = np.ones(len(reward_n), bool)
                 return gae(reward_n, value_n, written, gamma=self.gamma, lam=self.lam, bootstrap=ahead)
@@ -163,6 +171,14 @@ class PPO(Clipped):
             )
             for sample, advantage_n, return_n, row in zip(samples, advantage_bn, return_bn, attempts.index, strict=True)
         ]
+
+    def _after(self, sample: Sample) -> Truncation:
+        """What comes after a sample's attempt: nothing, where no limit cut it."""
+        if sample.stop not in CUT:
+            return "end"
+        if isinstance(self.truncation, str):
+            return self.truncation
+        return next((after for limit, after in self.truncation.items() if limit == sample.stop), "end")
 
     def _scores(self, attempts: Attempts) -> Array:
         """What each attempt is paid at its end [S]."""

@@ -25,6 +25,7 @@ from togi.rewards.judge.judge_prompts import VERIFY, verification_prompt
 from togi.rewards.judge.verdict import MARK, YES_NO, read_text
 from togi.samplers.group import ask, draw, recorded
 from togi.types import (
+    CUT,
     Batch,
     Group,
     Loss,
@@ -215,7 +216,7 @@ def kind_of(sample: Sample) -> str:
 def verdict_of(chain: Trajectory) -> str | None:
     """The verdict on the last line of a chain of thought; None for one that was cut off, or that gives none."""
     text = chain.turns[-1].text if chain.turns else ""
-    if chain.error or chain.stop in ("length", "context") or f"\n{MARK}" not in text:
+    if chain.error or chain.stop in CUT or f"\n{MARK}" not in text:
         return None
     return read_text(text, YES_NO)
 

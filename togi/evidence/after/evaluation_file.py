@@ -36,7 +36,8 @@ class AttemptRecord(TypedDict):
     Where it was read under the base model, ``base_logp`` is the sum over tokens of that model's log-probability, and
     ``kl`` that of its own minus the base model's, in nats.
     ``counts`` is what the environment counted, where it counts; ``role`` and ``turns`` are as in the rollouts, and
-    ``asked`` is what was asked first where that is more than the task's prompt.
+    ``asked`` is what was asked first where that is more than the task's prompt. ``cut`` says that its
+    last turn was cut where its environment raised at that turn.
     """
 
     completion: str
@@ -49,6 +50,7 @@ class AttemptRecord(TypedDict):
     role: NotRequired[str]
     asked: NotRequired[list[dict[str, str]]]
     turns: NotRequired[list[dict[str, Any]]]
+    cut: NotRequired[bool]
 
 
 ATTEMPT = ("completion", "tokens", "stop", "score")  # what every attempt must have

@@ -16,8 +16,8 @@ import numpy as np
 
 from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord, TaskRecord
 from togi.statistics import Interval, bootstrap_mean, paired_difference, pass_at_k, wilson
+from togi.types import CUT
 
-CUT = ("length", "context")
 TOLERANCE = 1e-9  # a score of 1 that arrived as 0.9 + 0.1 must still reach the pass mark
 
 
@@ -105,6 +105,10 @@ def _share(per_task: Sequence[float], seed: int) -> Interval:
     return _mean(per_task, seed)
 
 
+def _was_cut(attempt: AttemptRecord) -> bool:
+    return attempt["stop"] in CUT or attempt.get("cut", False)
+
+
 def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
     """Count an evaluation. ``seed`` is that of the bootstrap alone: the same evaluation gives the same numbers."""
     tally = _tally(evaluation)
@@ -142,7 +146,7 @@ def summary(evaluation: EvaluationRecord, *, seed: int = 0) -> Summary:
         parts={name: float(np.mean(values)) for name, values in columns.items()},
         counts=_counts(everything),
         well_formed=float(np.mean([form >= 1 - TOLERANCE for form in forms])) if forms else None,
-        truncated=float(np.mean([attempt["stop"] in CUT for attempt in everything])) if everything else 0.0,
+        truncated=float(np.mean([_was_cut(attempt) for attempt in everything])) if everything else 0.0,
         length_mean=float(np.mean(lengths)) if lengths else 0.0,
         lengths=lengths,
         seconds=evaluation["seconds"],

@@ -19,9 +19,9 @@ from togi.evidence.after.evaluation_summary import reward_as_wrong
 from togi.evidence.during.stuck_stage import why_unscored
 from togi.models.microbatch import microbatches
 from togi.protocols import Model, Play
-from togi.records import completion_tokens, conversation, group_rewards, message_rows, turn_rows
+from togi.records import completion_tokens, conversation, group_rewards, is_truncated, message_rows, turn_rows
 from togi.samplers.group import ask
-from togi.types import Group, Sampling, Score, Task, Trajectory
+from togi.types import CUT, Group, Sampling, Score, Task, Trajectory
 
 
 def evaluate(
@@ -140,4 +140,6 @@ def _attempt_record(task: Task, trajectory: Trajectory, score: Score) -> Attempt
         attempt["asked"] = message_rows(trajectory.asked)
     if turns := turn_rows(trajectory):
         attempt["turns"] = turns
+    if trajectory.stop not in CUT and is_truncated(trajectory):
+        attempt["cut"] = True
     return attempt

@@ -142,6 +142,7 @@ def doctor(
             env=stage.env,
             reward=reward,
             sampling=stage.sampling,
+            limits=stage.limits,
             seed=seed_of(run, "sampling"),
             progress=progress,
         )

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from togi.evidence.findings import Finding
-from togi.types import Group, Trajectory
+from togi.types import Group, Stop, Trajectory
 
 UNREADABLE = 0.3  # of the calls or actions: more is a model that has not been taught the form
+LIMITS: Mapping[Stop, str] = {
+    "context": "filled the model's context",
+    "turns": "used up their turns",
+    "tokens": "used up their tokens",
+}
 CALLS, FAILED, UNREAD = "calls", "calls_failed", "calls_unreadable"
 
 
@@ -19,14 +25,24 @@ def episode_findings(groups: Sequence[Group]) -> list[Finding]:
         return []
     turns = [len(each.turns) for each in played]
     tokens = fmean(len(turn.completion) for each in played for turn in each.turns)
-    full = sum(each.stop == "context" for each in played)
-    ends = f"; {full} of {len(played)} filled the model's context" if full else ""
     title = f"attempts take {min(turns)} to {max(turns)} turns, {fmean(turns):.1f} on average, of {tokens:.0f} tokens"
-    found = [Finding(level="warn" if full else "ok", title=title + ends)]
+    found = [Finding(level="ok", title=title), *_ends(played)]
     if counted := _counted(played):
         told = ", ".join(f"{name} {mean:.2f}" for name, mean in counted.items())
         found.append(Finding(level="ok", title=f"counted an attempt: {told}"))
     return found + _calls(counted)
+
+
+def _ends(played: Sequence[Trajectory]) -> list[Finding]:
+    """Whether attempts end by themselves, or at which limits."""
+    stops = Counter(each.stop for each in played if each.stop in LIMITS)
+    if not stops:
+        return []
+    told = ", ".join(f"{count} {LIMITS[stop]}" for stop, count in stops.most_common())
+    advice = "what comes after the limit is not learned: raise it, or let the environment end sooner"
+    if stops.total() == len(played):
+        advice = "does the environment ever end an attempt (done)? Every one of them ran until a limit cut it"
+    return [Finding(level="warn", title=f"of {len(played)} attempts {told}", advice=advice)]
 
 
 def _counted(played: Sequence[Trajectory]) -> dict[str, float]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from togi.evidence.during import Alarm
-from togi.types import Sample, Score, Stop
+from togi.types import CUT, Sample, Score, Stop
 
 UNSCORED = 3  # steps in a row without any score that are a fault of the reward, and not an accident
-CUT: tuple[Stop, ...] = ("length", "context")  # how an attempt stops that ran out of room
 ALIKE = 10  # steps from a stage's start without any signal that are enough to doubt the reward or the task
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from togi.evidence.during.step_measures import Row, groups, is_right, is_scored, loops, number, same_text, similarity
+from togi.types import CUT
 
 MOST = 3
 LONGEST = 4000  # characters of a text that an alarm carries
@@ -75,7 +76,7 @@ def _by_length(rows: Sequence[Row], word: str) -> list[Row]:
 
 
 def _cut(rows: Sequence[Row], _: str) -> list[Row]:
-    return [row for row in rows if row["stop"] in ("length", "context")]
+    return [row for row in rows if row["stop"] in CUT]
 
 
 def _repeated_at_a_task(rows: Sequence[Row], _: str) -> list[Row]:

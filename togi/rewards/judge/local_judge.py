@@ -27,7 +27,7 @@ from togi.rewards.algebra import Surroundings
 from togi.rewards.judge.outage import JudgeWarning
 from togi.rewards.judge.verdict import MARK, JudgeQuestion, Reply
 from togi.tokenization import Chat
-from togi.types import Ids, Prompt, Sample, Sampling, Turn
+from togi.types import CUT, Ids, Prompt, Sample, Sampling, Turn
 
 TOKENS = 2400
 """Distinct tokens that go through the model together; bounds memory, never the result."""
@@ -59,7 +59,7 @@ class LocalJudge:
             else:
                 replies[i] = Reply(
                     text=turn.text,
-                    cut=turn.stop in ("length", "context"),
+                    cut=turn.stop in CUT,
                     prompt_tokens=len(turn.prompt),
                     completion_tokens=len(turn.completion),
                 )
