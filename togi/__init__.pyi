@@ -145,9 +145,9 @@ from .tokenization import (
 from .types import (
     Batch as Batch,
     Group as Group,
+    Limits as Limits,
     Loss as Loss,
     Mean as Mean,
-    Limits as Limits,
     Message as Message,
     Outputs as Outputs,
     Prompt as Prompt,
