@@ -341,4 +341,4 @@ def test_a_class_of_ones_own_counts_too() -> None:
     engine = Scripted(PLAIN, ["knock"])
     play = Episodes(engine=engine, chat=PLAIN, env=Door, reward=passed, sampling=Sampling())  # type: ignore[arg-type]
     (group,) = play(ask([TASK], 1))
-    assert episode_metrics(group.trajectories) == {"env/knocks": 1.0}
+    assert episode_metrics(group.trajectories) == {"stop/eos": 1.0, "env/knocks": 1.0}
