@@ -1,6 +1,7 @@
 """A model small enough to learn from nothing on one core, and a tokenizer that reads single characters. No download.
 
-``sums`` is what the sums recipe names as its model's source: Togi calls it, and its weights are random.
+``sums`` is what the sums recipe names as its model's source: Togi calls it, and its weights are random. ``turns`` has a
+chat template beside, so that environments can talk to it: that of the recipes of worlds and games.
 """
 
 from __future__ import annotations
@@ -16,11 +17,23 @@ from transformers import (
 
 END = "<end>"
 CHARACTERS = "0123456789+=>: "
+LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz+-.:>"
+# What the model is told, a mark that it is its turn, and what it says up to the end token.
+TEMPLATE = (
+    "{% for message in messages %}{{ message.content }}{{ eos_token if message.role == 'assistant' else '>' }}"
+    "{% endfor %}"
+)
 
 
 def sums() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """About 130,000 weights that know nothing yet."""
     tokenizer = character_tokenizer({token: number for number, token in enumerate([END, *CHARACTERS])})
+    return little_llama(tokenizer, width=64, layers=2, positions=128), tokenizer
+
+
+def turns() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """As ``sums``, for more characters and with turns."""
+    tokenizer = character_tokenizer({token: number for number, token in enumerate([END, *LETTERS])}, TEMPLATE)
     return little_llama(tokenizer, width=64, layers=2, positions=128), tokenizer
 
 
@@ -41,8 +54,8 @@ def little_llama(tokenizer: PreTrainedTokenizerBase, *, width: int, layers: int,
     return LlamaForCausalLM(config)
 
 
-def character_tokenizer(vocabulary: dict[str, int]) -> PreTrainedTokenizerBase:
+def character_tokenizer(vocabulary: dict[str, int], template: str | None = None) -> PreTrainedTokenizerBase:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=END))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, chat_template=template)

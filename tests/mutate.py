@@ -71,6 +71,7 @@ TESTS: dict[str, str] = {
     "algorithms/policy_gradient/prime.py": "hyperparameters prime",
     "algorithms/scorers/process_reward_model.py": "hyperparameters reasoning_steps",
     "algorithms/preference/reference_free.py": "hyperparameters preference",
+    "algorithms/policy_gradient/rae.py": "hyperparameters players",
     "algorithms/policy_gradient/reinforce.py": "hyperparameters algorithms",
     "algorithms/policy_gradient/remax.py": "hyperparameters ppo algorithms",
     "algorithms/scorers/reward_model.py": "hyperparameters reward_model",

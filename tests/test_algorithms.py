@@ -198,7 +198,7 @@ def test_two_samples_of_one_trajectory_share_its_advantage_and_count_once(name: 
         assert after.weight == pytest.approx(before.weight)
 
 
-@pytest.mark.parametrize("name", [name for name in POLICY_GRADIENTS if name not in ("reinforce_pp", "remax")])
+@pytest.mark.parametrize("name", [name for name in POLICY_GRADIENTS if name not in ("reinforce_pp", "remax", "rae")])
 def test_alone_in_a_group_and_equal_in_a_group_carry_no_signal(name: str) -> None:
     algorithm = replace_fields(name, kl=0.0)
     rows = step([[1.0], [0.3, 0.3 + 3e-8], [0.0, 1.0]], [[3], [2, 2], [2, 2]])
@@ -211,7 +211,7 @@ def test_a_step_of_equal_rewards_moves_nothing(name: str, reward: float) -> None
     """Not even by rounding, of which an optimiser that divides by the gradient's size makes a whole step."""
     algorithm = replace_fields(name, kl=0.0)
     rows = [replace(each, reward=reward, baseline=reward) for each in step()]
-    for each in algorithm.credit(rows, {}):
+    for each in algorithm.credit(rows, {"rae/baseline": reward}):
         assert each.advantage is not None
         assert not each.advantage.any()
         assert each.weight == 0

@@ -50,6 +50,7 @@ PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
     "reinforce_pp": (Groups(1), GRADIENT | REWARD_KL | {"kl": 0.01, "gamma": 1.0}),
     "reinforce_pp_baseline": (Groups(8), GRADIENT | {"kl": 0.001, "kl_estimator": "k2"}),
     "lite_ppo": (Groups(8), GRADIENT),
+    "rae": (Groups(1), GRADIENT | {"decay": 0.95}),
     "pass_at_k": (Groups(16), GRADIENT | {"k": 4, "standardised": False}),
     "pass_at_k_training": (Groups(16), GRADIENT | {"k": 4, "standardised": True}),
     "reward_model": (Recorded(), {"ranking": "pairs", "margin": 0.0, "centre": 0.01, "soft": False}),

@@ -7,16 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_rollout import Dice, Letters
 
+from togi.algorithms import RAE
 from togi.batch import samples
 from togi.envs.open_env import open_env, opening
 from togi.episode import Episode
+from togi.evidence.after.play_evaluation import from_groups
 from togi.protocols import Env
+from togi.records import rollout_metrics, rollout_rows
 from togi.rollout import Episodes, by_role
 from togi.sandbox.workers.pool import Pool
-from togi.types import Message, Question, Sampling, Score, Task, Trajectory, Turn
+from togi.types import Memory, Message, Question, Sample, Sampling, Score, Task, Trajectory, Turn
 
 TASK = Task(id="t", prompt=(Message(role="user", content="?"),), answer="7")
 
@@ -198,3 +202,73 @@ def test_a_game_opens_with_what_its_first_player_is_told(game: Callable[[Task], 
 def test_attempts_are_told_apart_by_role() -> None:
     roles = [Trajectory(turns=(), stop="eos", role=role) for role in "abab"]
     assert [[each.role for each in group] for group in by_role(roles)] == [["a", "a"], ["b", "b"]]
+
+
+def player(role: str, reward: float, number: int) -> Sample:
+    return Sample(
+        ids=np.arange(3),
+        mask=np.array([False, True, True]),
+        logp=np.zeros(3, np.float32),
+        reward=reward,
+        group=number,
+        trajectory=0,
+        task="t",
+        stop="eos",
+        role=role,
+    )
+
+
+def advantages(algorithm: RAE, samples: Sequence[Sample], memory: Memory) -> list[float]:
+    found = []
+    for each in algorithm.credit(samples, memory):
+        assert each.advantage is not None
+        assert (each.advantage[each.mask] == each.advantage[1]).all()
+        assert each.advantage[0] == 0
+        found.append(float(each.advantage[1]))
+    return found
+
+
+RAE_STEPS: list[tuple[float, Memory, list[tuple[str, float]], list[float], Memory]] = [
+    # decay, means before, (role, reward), advantages, means after
+    (0.95, {"rae/a": 0.2, "rae/b": -0.1}, [("a", 1), ("b", -1)], [0.8, -0.9], {"rae/a": 0.24, "rae/b": -0.145}),
+    (0.95, {}, [("a", 1), ("b", -1)], [1, -1], {"rae/a": 0.05, "rae/b": -0.05}),
+    (0.5, {}, [("a", 1), ("a", 0), ("b", 0), ("a", 1)], [1, 0, 0, 1], {"rae/a": 7 / 12, "rae/b": 0}),
+    (1.0, {}, [("a", 1), ("a", 1), ("b", -1)], [1, 1, -1], {"rae/a": 0, "rae/b": 0}),
+    (0.0, {}, [("a", 1), ("a", 3)], [1, 3], {"rae/a": 2}),
+    (0.95, {}, [("", 1)], [1], {"rae/baseline": 0.05}),
+]
+
+
+@pytest.mark.parametrize(("decay", "before", "played", "wanted", "after"), RAE_STEPS)
+def test_a_role_is_compared_with_what_it_earned_before(
+    decay: float, before: Memory, played: list[tuple[str, float]], wanted: list[float], after: Memory
+) -> None:
+    memory = dict(before)
+    some = [player(role, reward, number) for number, (role, reward) in enumerate(played)]
+    assert advantages(RAE(decay=decay), some, memory) == pytest.approx(wanted)
+    assert memory == pytest.approx(after)
+
+
+def test_two_parts_of_an_attempt_count_once() -> None:
+    memory: Memory = {}
+    parts = [player("a", 1.0, 0)] * 2
+    assert advantages(RAE(decay=0.5), parts, memory) == [1, 1]
+    assert memory == {"rae/a": 0.5}
+    assert RAE().credit([], memory) == []
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.1])
+def test_a_decay_is_a_share(decay: float) -> None:
+    with pytest.raises(ValueError, match="decay must be between 0 and 1"):
+        RAE(decay=decay)
+
+
+def test_metrics_and_evaluations_tell_roles_apart(game: Callable[[Task], Env]) -> None:
+    groups = play(game)[0]([Question(task=TASK, attempts=2)])
+    found = rollout_metrics(groups)
+    roles = {name: value for name, value in found.items() if name.startswith("role/")}
+    assert roles == {"role/left/reward": 1, "role/left/turns": 2, "role/right/reward": -1, "role/right/turns": 2}
+    rows = list(rollout_rows(groups, [], [], str, {}))
+    assert [row["role"] for row in rows] == ["left", "left", "right", "right"]
+    record = from_groups(groups, 2, model="m", step=0, sampling=Sampling())
+    assert [task["id"] for task in record["tasks"]] == ["t, left", "t, right"]

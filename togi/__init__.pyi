@@ -26,6 +26,7 @@ from .algorithms import (
     PLDPO as PLDPO,
     PPO as PPO,
     PRIME as PRIME,
+    RAE as RAE,
     REINFORCE_BASELINE as REINFORCE_BASELINE,
     REINFORCE_PP_BASELINE as REINFORCE_PP_BASELINE,
     RLOO as RLOO,

@@ -8,7 +8,7 @@ position. Rewards must be finite numbers: an attempt that got no score is left o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,6 +80,19 @@ def remax(reward_S: ArrayLike, greedy_S: ArrayLike) -> Array:
     where the two differ by rounding only."""
     advantage_S = _finite(reward_S) - _finite(greedy_S)
     return np.where(np.abs(advantage_S) < FLAT, 0.0, advantage_S)
+
+
+def running_means(
+    reward_S: ArrayLike, role_S: Sequence[str], before: Mapping[str, float], *, decay: float
+) -> dict[str, float]:
+    """Each role's running mean after some attempts, from those ``before`` (0 where there was none): ``decay`` of a mean
+    stays at each attempt (arXiv:2506.24119). The attempts of a step count alike, in whatever order they stand."""
+    reward_S, after = _finite(reward_S), dict(before)
+    for role in dict.fromkeys(role_S):
+        own = reward_S[[each == role for each in role_S]]
+        stays = decay ** len(own)
+        after[role] = stays * before.get(role, 0.0) + (1 - stays) * float(own.mean())
+    return after
 
 
 # What an attempt was worth to the best of k. For evaluation by pass@k: attempts that only repeat what siblings do get

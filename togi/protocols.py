@@ -206,11 +206,11 @@ class Play(Protocol):
     def chat(self) -> Texts: ...
 
     def __call__(self, questions: Sequence[Question]) -> list[Group]:
-        """The attempts at each question, scored."""
+        """The attempts at each question, scored; where its environment has several players, a group for each."""
         ...
 
     def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
-        """The attempts at each question, not scored."""
+        """The attempts at each question, those of all players, not scored."""
         ...
 
     def scored(self, asked: Sequence[Asked]) -> list[Group]:
@@ -232,6 +232,11 @@ class Sampler(Protocol):
     @property
     def rewarded(self) -> bool:
         return self.writes
+
+    @property
+    def of_players(self) -> bool:
+        """Whether it can take several groups for a task: one for each player of its environment."""
+        return False
 
     @property
     def asks(self) -> frozenset[Ability]:

@@ -32,6 +32,7 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
         return values  # recorded answers: nobody was paid, and 0 would read like a reward
     values |= reward_metrics([score for _, score in attempts])
     values |= episode_metrics([trajectory for trajectory, _ in attempts])
+    values |= role_metrics(attempts)
     # One attempt a task is compared with nothing by design: that it does not differ says nothing.
     spreads = [group_rewards(group) for group in groups if len(group.trajectories) > 1]
     spreads = [rewards for rewards in spreads if rewards.size]
@@ -50,6 +51,17 @@ def episode_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         values["completions/mean_turns"] = float(np.mean(turns))
     for name in sorted({name for trajectory in trajectories for name in trajectory.counts}):
         values[f"env/{name}"] = float(np.mean([trajectory.counts.get(name, 0.0) for trajectory in trajectories]))
+    return values
+
+
+def role_metrics(attempts: Sequence[tuple[Trajectory, Score]]) -> dict[str, float]:
+    """Reward and turns of each player, where environments have several."""
+    values: dict[str, float] = {}
+    for role in sorted({trajectory.role for trajectory, _ in attempts} - {""}):
+        own = [(trajectory, score) for trajectory, score in attempts if trajectory.role == role]
+        if given := [score.value for _, score in own if score.status == "ok"]:
+            values[f"role/{role}/reward"] = float(np.mean(given))
+        values[f"role/{role}/turns"] = float(np.mean([len(trajectory.turns) for trajectory, _ in own]))
     return values
 
 

@@ -19,6 +19,7 @@ from togi.algorithms.policy_gradient.nash_md import NashMD
 from togi.algorithms.policy_gradient.pass_at_k import PASS_AT_K_TRAINING, PassAtK
 from togi.algorithms.policy_gradient.ppo import PPO, REINFORCE_BASELINE
 from togi.algorithms.policy_gradient.prime import PRIME
+from togi.algorithms.policy_gradient.rae import RAE
 from togi.algorithms.policy_gradient.reinforce import REINFORCE_PP_BASELINE, ReinforcePP
 from togi.algorithms.policy_gradient.remax import ReMax
 from togi.algorithms.policy_gradient.rloo import RLOO
@@ -85,6 +86,7 @@ __all__ = [
     "PLDPO",
     "PPO",
     "PRIME",
+    "RAE",
     "REINFORCE_BASELINE",
     "REINFORCE_PP_BASELINE",
     "RLOO",

@@ -289,7 +289,11 @@ class Builder:
         refusal."""
         table = plan.table
         if table.constitution is None:
-            return self.env_of(table.env, (*plan.key, "env")) if plan.algorithm.sampler.writes else OneTurn
+            env = self.env_of(table.env, (*plan.key, "env")) if plan.algorithm.sampler.writes else OneTurn
+            if getattr(env, "players", ()) and not plan.algorithm.sampler.of_players:
+                why = f"{table.algorithm} cannot learn from an environment of several players: take rae, grpo or ppo"
+                self.refuse((*plan.key, "algorithm"), why)
+            return env
         if table.env is not None:
             self.refuse((*plan.key, "env"), "the constitution is what answers the model here: leave one of the two out")
         try:

@@ -33,6 +33,10 @@ class Dynamic(Sampler):
         if self.max_rounds < 1:
             raise ValueError(f"max_rounds must be at least 1, got {self.max_rounds}")
 
+    @property
+    def of_players(self) -> bool:
+        return True
+
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         kept: list[Group] = []
         played: list[Group] = []

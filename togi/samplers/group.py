@@ -40,6 +40,10 @@ class Groups(Sampler):
         if self.votes is not None and self.votes < self.n:
             raise ValueError(f"votes counts all attempts, of which {self.n} are learned from; got {self.votes}")
 
+    @property
+    def of_players(self) -> bool:
+        return True
+
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         groups = play(ask(draw(tasks, want), self.votes or self.n))
         n = self.n

@@ -39,6 +39,10 @@ class Rejection(Sampler):
         if self.reward_scale <= 0:
             raise ValueError(f"reward_scale must be above 0, got {self.reward_scale}")
 
+    @property
+    def of_players(self) -> bool:
+        return True
+
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         groups = play(ask(draw(tasks, want), self.n))
         kept, rounds = [], []

@@ -13,6 +13,7 @@ from togi.algorithms.policy_gradient.nash_md import NashMD
 from togi.algorithms.policy_gradient.pass_at_k import PASS_AT_K_TRAINING, PassAtK
 from togi.algorithms.policy_gradient.ppo import PPO, REINFORCE_BASELINE
 from togi.algorithms.policy_gradient.prime import PRIME
+from togi.algorithms.policy_gradient.rae import RAE
 from togi.algorithms.policy_gradient.reinforce import REINFORCE_PP_BASELINE, ReinforcePP
 from togi.algorithms.policy_gradient.remax import ReMax
 from togi.algorithms.policy_gradient.rloo import RLOO
@@ -30,6 +31,7 @@ POLICY_GRADIENT: Mapping[str, Algorithm] = {
     "lite_ppo": LITE_PPO,
     "gigpo": GiGPO(),
     "mt_grpo": MTGRPO(),
+    "rae": RAE(),
     "pass_at_k": PassAtK(),
     "pass_at_k_training": PASS_AT_K_TRAINING,
     "rlpr": RLPR(),

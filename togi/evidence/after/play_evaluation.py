@@ -114,7 +114,9 @@ def _task_record(group: Group) -> TaskRecord:
         message.content if len(task.prompt) == 1 else f"[{message.role}] {message.content}" for message in task.prompt
     )
     attempts = [_attempt_record(task, *pair) for pair in zip(group.trajectories, group.scores, strict=True)]
-    return TaskRecord(id=task.id, prompt=prompt, answer=task.answer, attempts=attempts)
+    role = group.trajectories[0].role if group.trajectories else ""
+    name = f"{task.id}, {role}" if role else task.id  # what a player is asked is a task of its own
+    return TaskRecord(id=name, prompt=prompt, answer=task.answer, attempts=attempts)
 
 
 def _attempt_record(task: Task, trajectory: Trajectory, score: Score) -> AttemptRecord:
