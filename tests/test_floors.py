@@ -78,6 +78,7 @@ EXTRAS = {
     "reasoning_gym",
     "scipy",
     "tensorboard",
+    "textarena",
     "trackio",
     "trl",
     "uvicorn",

@@ -4,7 +4,6 @@ knows no tokens.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -14,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from togi.envs.row_seed import seed_of
 from togi.envs.step_clock import at_most
 from togi.extras import lacking
 from togi.find_function import absolute, files_of, resolve
@@ -70,7 +70,7 @@ class _Episode(Env):
 
     def start(self) -> tuple[Message, ...]:
         with at_most(self._how.seconds):
-            observed, info = self._env.reset(seed=_seed(self._task))
+            observed, info = self._env.reset(seed=seed_of(self._task))
             shown = self._shown(observed, info)
         *before, last = self._task.prompt
         return (*before, replace(last, content=f"{last.content}\n{shown}"))
@@ -146,14 +146,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _seed(task: Task) -> int:
-    """All attempts at a task play the same game."""
-    named = task.info.get("seed")
-    if isinstance(named, int) and not isinstance(named, bool) and named >= 0:
-        return named
-    return int.from_bytes(hashlib.blake2b(task.id.encode(), digest_size=4).digest(), "big")
 
 
 def gym_env(settings: Mapping[str, Any], base: Path, seconds: float) -> GymEnv:

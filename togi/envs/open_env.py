@@ -8,6 +8,7 @@ from typing import Any
 
 from togi.envs.gym_env import GymEnv, gym_env
 from togi.envs.programs.program_env import ProgramEnv, program_env
+from togi.envs.textarena_env import TextArenaEnv, textarena_env
 from togi.envs.tool_use import ToolUse, tool_use
 from togi.envs.trl_env import TrlEnv, is_trl, trl_env
 from togi.envs.user_env import UserEnv, user_env
@@ -17,12 +18,18 @@ from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task
 
 NONE = "none"  # the first answer ends the attempt, also where the recipe has an environment
-TOOLS, GYMNASIUM, PROGRAM = "tools", "gymnasium", "program"  # what is not the user's own
-Opened = ToolUse | GymEnv | ProgramEnv | TrlEnv | UserEnv
-SpeaksFirst = GymEnv | ProgramEnv | TrlEnv | UserEnv
+TOOLS = "tools"
+Opened = ToolUse | GymEnv | TextArenaEnv | ProgramEnv | TrlEnv | UserEnv
+SpeaksFirst = GymEnv | TextArenaEnv | ProgramEnv | TrlEnv | UserEnv
 """Environments that say by themselves what the model is asked first."""
 Equips = ToolUse | TrlEnv
 """Environments that give tasks their tools."""
+SHIPPED: Mapping[str, Callable[[Mapping[str, Any], Path, float], Opened]] = {
+    "gymnasium": gym_env,
+    "textarena": textarena_env,
+    "program": program_env,
+}
+"""What is opened with its settings, the recipe's folder, and the seconds that a call may take."""
 
 
 def open_env(use: str, settings: Mapping[str, Any], base: Path, pool: Pool) -> Opened:
@@ -33,15 +40,13 @@ def open_env(use: str, settings: Mapping[str, Any], base: Path, pool: Pool) -> O
     """
     if use == TOOLS:
         return tool_use(settings, base, pool)
-    if use == GYMNASIUM:
-        return gym_env(settings, base, pool.seconds)
-    if use == PROGRAM:
-        return program_env(settings, base, pool.seconds)
+    if use in SHIPPED:
+        return SHIPPED[use](settings, base, pool.seconds)
     if use == NONE:
         raise ValueError(f'use = "{NONE}" is no environment, and takes no settings')
     if ":" not in use:
-        own = f'there are "{TOOLS}", "{GYMNASIUM}", "{PROGRAM}", "{NONE}", and your own as "file.py:Class"'
-        raise ValueError(f"{use!r} is no environment: {own}")
+        own = ", ".join(f'"{name}"' for name in (TOOLS, *SHIPPED, NONE))
+        raise ValueError(f'{use!r} is no environment: there are {own}, and your own as "file.py:Class"')
     use = absolute(use, base)
     made = resolve(use, base)
     return (trl_env if is_trl(made) else user_env)(use, made, settings, pool.seconds)

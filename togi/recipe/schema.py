@@ -176,7 +176,7 @@ class SamplingTable(Table):
 
 class EnvTable(Table):
     use: Text
-    """`tools` ([tools](tools.md)), `gymnasium`, `program`, `none`, or your own `file.py:Class` (`module:Class`)."""
+    """`tools` ([tools](tools.md)), `none`, another name ([all](environments.md#names)), or your own `file.py:Class`."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Settings of the tools, the game or the program, or further arguments of the class, by name."""
     seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0

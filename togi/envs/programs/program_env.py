@@ -58,7 +58,7 @@ class _Episode(Env):
         self._asked: Asked | None = None
         self._end: Callable[[], None] = _nothing
         self._turn = 0
-        self.conversation = ""
+        self.conversation, self.cut = "", False
         self.counts: Counter[str] = Counter(
             dict.fromkeys(("edited", "begun", "calls", "calls_unreadable", "out_of_turns"), 0)
         )
@@ -87,6 +87,7 @@ class _Episode(Env):
             return (), _reward(event.gave), True
         if self._turn == self._how.turns:
             self.counts["out_of_turns"] += 1
+            self.cut = True
             return (), 0.0, True
         return self._take(event), 0.0, False
 

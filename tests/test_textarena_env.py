@@ -1,0 +1,220 @@
+"""Games of TextArena: of a stand-in that is laid out like the package, and of the package itself where it is there."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from togi.envs.open_env import open_env
+from togi.envs.textarena_env import TextArenaEnv, listed_moves, textarena_env
+from togi.sandbox.workers.pool import Pool
+from togi.types import Message, Task
+
+REAL = importlib.util.find_spec("textarena") is not None
+TASK = Task(id="t", prompt=(Message(role="user", content="Win."),), info={"seed": 3})
+
+
+class Hundred:
+    """Players add 1 to 3 in turn, and whoever says 10 wins; where it begins is drawn from the process's generator."""
+
+    def __init__(self, goal: int = 10, listing: bool = True, pays: Any = 1) -> None:
+        self.goal, self.listing, self.pays = goal, listing, pays
+
+    def reset(self, num_players: int, seed: int) -> None:
+        assert num_players == 2
+        random.seed(seed)
+        self.at, self.player, self.rewards = random.randint(0, 3), 0, None
+        self.seen: dict[int, list[tuple[int, str, str]]] = {0: [], 1: []}
+        self.invalid = {0: False, 1: False}
+        self._tell(-1, f"At {self.at}. " + ("Available Moves: '[1]', '[2]', '[3]'" if self.listing else ""))
+
+    def _tell(self, who: int, text: str) -> None:
+        for each in self.seen.values():
+            each.append((who, text, "type"))
+
+    def get_observation(self) -> tuple[int, list[tuple[int, str, str]]]:
+        seen, self.seen[self.player] = self.seen[self.player], []
+        return self.player, seen
+
+    def step(self, action: str) -> tuple[bool, dict[str, Any]]:
+        self._tell(self.player, action)
+        other = 1 - self.player
+        if action not in ("[1]", "[2]", "[3]"):
+            self.invalid[self.player] = True
+            self.rewards = {self.player: -self.pays, other: self.pays}
+            return True, {}
+        self.at += int(action[1])
+        if self.at >= self.goal:
+            self.rewards = {self.player: self.pays, other: -1}
+            return True, {}
+        self.player = other
+        self._tell(
+            -1, f"At {self.at} ({random.random()}). " + ("Available Moves: '[1]', '[2]', '[3]'" if self.listing else "")
+        )
+        return False, {}
+
+    def close(self) -> tuple[Any, Any]:
+        return self.rewards, {player: {"invalid_move": self.invalid[player]} for player in (0, 1)}
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(name: str, **how: Any) -> Hundred:
+        if name != "Hundred-v0-raw":
+            raise ValueError(f"Environment {name} not found in registry.")
+        return Hundred(**how)
+
+    module = ModuleType("textarena")
+    module.make = make  # type: ignore[attr-defined]
+    module.__spec__ = importlib.util.spec_from_loader("textarena", None)
+    monkeypatch.setitem(sys.modules, "textarena", module)
+
+
+def made(place: Path | None = None, **settings: Any) -> TextArenaEnv:
+    return textarena_env({"id": "Hundred-v0", **settings}, place or Path(), 10.0)
+
+
+def told(text: str) -> Message:
+    return Message(role="assistant", content=text)
+
+
+def played(env: Any, moves: list[str]) -> list[Any]:
+    seen: list[Any] = [env.start()]
+    for move in moves:
+        seen.append(env.step(told(move)))
+        if seen[-1][2]:
+            break
+    return seen
+
+
+@pytest.mark.usefixtures("package")
+def test_a_game_against_chance_is_the_same_for_all_attempts() -> None:
+    env = made()
+    before = random.getstate()
+    alone = played(env(TASK), ["[1]"] * 9)
+    assert alone[0][0].content.startswith("Win.\nAt ")
+    assert "[Player 1] [" in alone[1][0][0].content, "what the other did is told, and not what the model itself did"
+    assert "[Player 0]" not in alone[1][0][0].content
+    assert alone[-1][1:] in ((1.0, True), (-1.0, True))
+    one, two = env(TASK), env(TASK)
+    side_by_side = [[each.start()] for each in (one, two)]
+    for move in range(len(alone) - 1):
+        for env_, seen in zip((one, two), side_by_side, strict=True):
+            random.seed(move)
+            seen.append(env_.step(told("[1]")))
+    assert side_by_side == [alone, alone]
+    random.setstate(before)
+    made()(TASK).start()
+    assert random.getstate() == before, "nobody else's chance is taken"
+
+
+OPPONENT = "def play(told, chance):\n    return {'wrong': 'I pass', 'text': 3}.get(%r, '[3]')\n"
+
+
+@pytest.mark.usefixtures("package")
+def test_an_opponent_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text(OPPONENT % "")
+    env = made(tmp_path, opponent="other.py:play", player=1, make={"goal": 100, "listing": False})
+    assert env.files == (tmp_path / "other.py",)
+    episode = env(TASK)
+    assert "[Player 0] [3]" in episode.start()[0].content
+    replies, *rest = episode.step(told("<think>[9]</think>\n[3]\n"))
+    assert "[Player 0] [3]" in replies[0].content
+    assert rest == [0.0, False], "a thought is no move"
+
+
+@pytest.mark.usefixtures("package")
+def test_wrong_moves_are_counted_by_who_made_them(tmp_path: Path) -> None:
+    episode = made()(TASK)
+    episode.start()
+    assert episode.step(told("I win")) == ((), -1.0, True)
+    assert episode.counts["invalid"] == 1  # type: ignore[attr-defined]
+    (tmp_path / "other.py").write_text(OPPONENT % "wrong")
+    episode = made(tmp_path, opponent="other.py:play", make={"goal": 100})(TASK)
+    episode.start()
+    assert episode.step(told("[1]")) == ((), 1.0, True)
+    assert episode.counts["opponent_invalid"] == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("package")
+def test_what_goes_wrong_in_a_game_is_told(tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text(OPPONENT % "text")
+    episode = made(tmp_path, opponent="other.py:play")(TASK)
+    episode.start()
+    with pytest.raises(ValueError, match=r"play\(\) gave 3 as a move"):
+        episode.step(told("[1]"))
+    episode = made(make={"goal": 1, "pays": "much"})(TASK)
+    episode.start()
+    with pytest.raises(ValueError, match="gave 'much' as the reward of player 0"):
+        episode.step(told("[3]"))
+
+
+@pytest.mark.usefixtures("package")
+def test_turns_run_out() -> None:
+    episode = made(turns=2, make={"goal": 1000})(TASK)
+    episode.start()
+    assert episode.step(told("[1]"))[1:] == (0.0, False)
+    assert episode.step(told("[1]"))[1:] == (0.0, True)
+    assert episode.counts["cut"] == 1  # type: ignore[attr-defined]
+    assert episode.cut  # type: ignore[attr-defined]
+
+
+WRONG = [
+    ({"id": None}, 'settings = { id = "TicTacToe-v0" }'),
+    ({"id": "Nowhere-v0"}, "cannot begin 'Nowhere-v0'"),
+    ({"make": {"size": 3}}, "cannot begin 'Hundred-v0'"),
+    ({"players": 3}, "with 3 players"),
+    ({"player": 2}, "numbered from 0"),
+    ({"player": -1}, "at least 0"),
+    ({"turns": 0}, "at least 1"),
+    ({"turns": True}, "at least 1"),
+    ({"make": {"listing": False}}, "does not list its moves"),
+    ({"opponent": "nowhere.py:play"}, "there is no file"),
+    ({"seed": 1}, "no setting of TextArena's"),
+]
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize(("settings", "why"), WRONG)
+def test_what_is_no_game_is_refused(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        made(**settings)
+
+
+def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("togi.envs.textarena_env.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="needs the textarena extra"):
+        open_env("textarena", {"id": "TicTacToe-v0"}, Path(), Pool(workers=1, seconds=1.0, memory_mb=512))
+
+
+LISTS = {
+    "Board\n\nAvailable Moves: '[0]', '[1]'": ["[0]", "[1]"],
+    "Your available actions are: '[check]', '[bet]'": ["[check]", "[bet]"],
+    "Valid moves: [a b], [c]\nthen\nValid moves: [d]": ["[d]"],
+    "For example '[4]'": [],
+    "Available moves:\n[1]": [],
+    "": [],
+}
+
+
+@pytest.mark.parametrize(("text", "moves"), LISTS.items())
+def test_moves_are_read_where_they_are_listed(text: str, moves: list[str]) -> None:
+    assert listed_moves(text) == moves
+
+
+@pytest.mark.skipif(not REAL, reason="needs the textarena extra")
+@pytest.mark.parametrize(
+    ("name", "move", "players"),
+    [("TicTacToe-v0", "[4]", 2), ("KuhnPoker-v0", "[check]", 2), ("GuessTheNumber-v0", "[7]", 1)],
+)
+def test_real_games(name: str, move: str, players: int) -> None:
+    env = textarena_env({"id": name, "players": players, "turns": 8}, Path(), 60.0)
+    games = [played(env(TASK), [move] * 8) for _ in range(2)]
+    assert games[0] == games[1]
+    assert games[0][-1][2]

@@ -1,0 +1,205 @@
+"""A game of TextArena: the model is one of its players, and one that does not learn is each of the others. It knows no
+tokens.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from togi.envs.row_seed import seed_of
+from togi.envs.step_clock import at_most
+from togi.extras import lacking
+from togi.find_function import absolute, files_of, resolve
+from togi.protocols import Env
+from togi.types import Message, Task
+
+RANDOM = "random"
+RAW = "-raw"  # the version of a game that gives what happened in pieces, and changes no action
+LISTED = re.compile(r"\b(?:available|valid|legal) (?:moves|actions)[^:\n]*:(.*)", re.IGNORECASE)
+MOVE = re.compile(r"\[[^\[\]\n]+\]")
+GAME = -1  # who speaks where it is no player
+MOST_MOVES = 1000  # of others between two of the model's
+_ONE_AT_A_TIME = threading.Lock()  # games draw from the one generator of the process
+
+Player = Callable[[str, random.Random], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextArenaEnv:
+    """Makes an episode for each task: ``textarena.make(id, **make)``, begun with the task's seed, in which the model is
+    ``player`` of ``players``.
+
+    ``opponent`` moves for all others: "random" takes one of the moves that the game lists; a function that was found by
+    its name is called with what that player was told since its last move, and a generator of random numbers. An attempt
+    has at most ``turns`` turns; no call may take longer than ``seconds``.
+    """
+
+    id: str
+    make: Mapping[str, Any] = field(default_factory=dict)
+    player: int = 0
+    players: int = 2
+    opponent: str = RANDOM
+    turns: int = 50
+    seconds: float = 60.0
+    _opponent: Player | None = field(default=None, compare=False, repr=False)
+
+    def __call__(self, task: Task) -> Env:
+        return _Episode(self, task)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return () if self.opponent == RANDOM else files_of(self.opponent)
+
+    def opened(self) -> Any:
+        import textarena
+
+        name = self.id if self.id.endswith(RAW) else self.id + RAW
+        return textarena.make(name, **self.make)
+
+
+class _Episode(Env):
+    """``counts``: whether the attempt reached the game's end or was cut, and whether a wrong move of the model's, or of
+    another player's, ended it."""
+
+    def __init__(self, how: TextArenaEnv, task: Task) -> None:
+        self._how, self._task = how, task
+        self._turn = 0
+        self._chance = random.Random(seed_of(task))
+        self._moves = random.Random(f"opponent {seed_of(task)}")
+        self._done = self.cut = False
+        self.counts: Counter[str] = Counter({"ended": 0, "cut": 0, "invalid": 0, "opponent_invalid": 0})
+        self._game: Any = None
+
+    def start(self) -> tuple[Message, ...]:
+        with self._playing():
+            self._game = self._how.opened()
+            self._game.reset(num_players=self._how.players, seed=seed_of(self._task))
+            told = self._to_the_models_turn()
+        if self._done:
+            raise ValueError(f"{self._how.id} was over before player {self._how.player} had a turn")
+        first = Message(role="user", content=told)
+        if not self._task.prompt:
+            return (first,)
+        *before, last = self._task.prompt
+        return (*before, Message(role=last.role, content=f"{last.content}\n{told}"))
+
+    def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
+        self._turn += 1
+        with self._playing():
+            self._done, _ = self._game.step(action=message.content.rpartition("</think>")[2].strip())
+            told = "" if self._done else self._to_the_models_turn()
+        if self._done:
+            return (), self._pay(), True
+        self.cut = self._turn == self._how.turns
+        self.counts["cut"] += self.cut
+        return (Message(role="user", content=told),), 0.0, self.cut
+
+    def close(self) -> None:
+        pass
+
+    def _to_the_models_turn(self) -> str:
+        """Lets the others move; what the model is told then."""
+        for _ in range(MOST_MOVES):
+            player, seen = self._game.get_observation()
+            told = "\n".join(
+                f"[Player {who}] {text}" if who != GAME else str(text) for who, text, _ in seen if who != player
+            )
+            if player == self._how.player:
+                return told
+            self._done, _ = self._game.step(action=self._others_move(told))
+            if self._done:
+                return ""
+        raise TimeoutError(f"the others made {MOST_MOVES} moves, and player {self._how.player} had no turn")
+
+    def _others_move(self, told: str) -> str:
+        if self._how._opponent is None:
+            return self._moves.choice(listed_moves(told) or [""])
+        move = self._how._opponent(told, self._moves)
+        if not isinstance(move, str):
+            raise ValueError(f"{self._how.opponent.rpartition(':')[2]}() gave {move!r:.200} as a move; wanted a text")
+        return move
+
+    def _pay(self) -> float:
+        rewards, info = self._game.close()
+        self.counts["ended"] += 1
+        for player, said in info.items():
+            kind = "invalid" if player == self._how.player else "opponent_invalid"
+            self.counts[kind] += bool(said.get("invalid_move"))
+        paid = (rewards or {}).get(self._how.player)
+        if not isinstance(paid, bool | int | float):
+            raise ValueError(f"{self._how.id} gave {paid!r:.200} as the reward of player {self._how.player}")
+        return float(paid)
+
+    @contextmanager
+    def _playing(self) -> Iterator[None]:
+        """The game draws as it would alone, and takes nobody else's chance: it uses the process's one generator."""
+        with _ONE_AT_A_TIME:
+            others = random.getstate()
+            random.setstate(self._chance.getstate())
+            try:
+                with at_most(self._how.seconds):
+                    yield
+            finally:
+                self._chance.setstate(random.getstate())
+                random.setstate(others)
+
+
+def listed_moves(told: str) -> list[str]:
+    """The moves that a game lists last, in brackets."""
+    found = LISTED.findall(told)
+    return MOVE.findall(found[-1]) if found else []
+
+
+def textarena_env(settings: Mapping[str, Any], base: Path, seconds: float) -> TextArenaEnv:
+    """Raises ValueError for a game that TextArena does not know, and settings that it does not take."""
+    if find_spec("textarena") is None:
+        raise ValueError(lacking("this environment", "textarena"))
+    wanted = [each.name for each in fields(TextArenaEnv) if not each.name.startswith("_") and each.name != "seconds"]
+    if odd := [name for name in settings if name not in wanted]:
+        raise ValueError(f"{odd[0]!r} is no setting of TextArena's: there are {', '.join(wanted)}")
+    if not isinstance(settings.get("id"), str):
+        raise ValueError('it needs the name of the game: settings = { id = "TicTacToe-v0" }')
+    for name, least in (("turns", 1), ("players", 1), ("player", 0)):
+        value = settings.get(name, least)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name} = {value!r}: wanted a whole number of at least {least}")
+    opponent = str(settings.get("opponent", RANDOM))
+    named = opponent != RANDOM
+    made = TextArenaEnv(
+        **{**settings, "opponent": absolute(opponent, base) if named else RANDOM},
+        seconds=seconds,
+        _opponent=resolve(opponent, base) if named else None,
+    )
+    if made.player >= made.players:
+        raise ValueError(f"player = {made.player}, and the {made.players} players are numbered from 0")
+    _check_opening(made)
+    return made
+
+
+def _check_opening(made: TextArenaEnv) -> None:
+    try:
+        with at_most(made.seconds):
+            others = random.getstate()
+            try:
+                game = made.opened()
+                game.reset(num_players=made.players, seed=0)
+                _, seen = game.get_observation()
+            finally:
+                random.setstate(others)
+    except Exception as error:  # TextArena's own, of many kinds
+        raise ValueError(
+            f"TextArena cannot begin {made.id!r} with {made.players} players: {type(error).__name__}: {error}"
+        ) from error
+    if made.players > 1 and made.opponent == RANDOM and not listed_moves("\n".join(text for _, text, _ in seen)):
+        raise ValueError(
+            f'{made.id} does not list its moves, so nobody can draw one: name a function, opponent = "file.py:play"'
+        )
