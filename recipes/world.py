@@ -46,7 +46,7 @@ def walk(rng: random.Random) -> dict[str, Any]:
     """A whole attempt of somebody who mostly does not look where the goal is."""
     env_says = start(rng)["prompt"]
     goal, place = (place_of(text) for text in env_says.split(":"))
-    messages = []
+    messages: list[dict[str, str]] = []
     while place != goal and len(messages) < 2 * TURNS:
         nearer = [step for step in STEPS if distance(moved(place, step), goal) < distance(place, goal)]
         step = rng.choice(nearer if rng.random() < LOOKS else list(STEPS))
@@ -70,5 +70,4 @@ def said(goal: Place, place: Place) -> str:
 
 
 def place_of(text: str) -> Place:
-    row, column = text
-    return int(row), int(column)
+    return int(text[0]), int(text[1])
