@@ -8,6 +8,7 @@ from typing import Any
 
 from togi.envs.gym_env import GymEnv, gym_env
 from togi.envs.programs.program_env import ProgramEnv, program_env
+from togi.envs.programs.verifiers_player import verifiers_env
 from togi.envs.textarena_env import TextArenaEnv, textarena_env
 from togi.envs.tool_use import ToolUse, tool_use
 from togi.envs.trl_env import TrlEnv, is_trl, trl_env
@@ -28,6 +29,7 @@ SHIPPED: Mapping[str, Callable[[Mapping[str, Any], Path, float], Opened]] = {
     "gymnasium": gym_env,
     "textarena": textarena_env,
     "program": program_env,
+    "verifiers": verifiers_env,
 }
 """What is opened with its settings, the recipe's folder, and the seconds that a call may take."""
 

@@ -104,7 +104,9 @@ class CommandProgram:
             errors="replace",
             start_new_session=True,
         )
-        threading.Thread(target=_watch, args=(process, _shown(task), session), name="program", daemon=True).start()
+        threading.Thread(
+            target=_watch, args=(process, json.dumps(row_of(task)), session), name="program", daemon=True
+        ).start()
 
         def end() -> None:
             with suppress(ProcessLookupError):  # all of them have ended
@@ -113,9 +115,11 @@ class CommandProgram:
         return end
 
 
-def _shown(task: Task) -> str:
+def row_of(task: Task) -> dict[str, Any]:
+    """A task as its row, in values that JSON has."""
     prompt = [{"role": message.role, "content": message.content} for message in task.prompt]
-    return json.dumps({**task.info, "id": task.id, "prompt": prompt, "answer": task.answer}, default=str)
+    row = {**task.info, "id": task.id, "prompt": prompt, "answer": task.answer}
+    return dict(json.loads(json.dumps(row, default=str)))
 
 
 def _watch(process: subprocess.Popen[str], task: str, session: Session) -> None:
@@ -124,7 +128,7 @@ def _watch(process: subprocess.Popen[str], task: str, session: Session) -> None:
     assert process.stderr is not None
     written, told = deque[str](maxlen=KEPT_LINES), deque[str](maxlen=KEPT_LINES)
     readers = [
-        threading.Thread(target=_read, args=pair, daemon=True)
+        threading.Thread(target=read_lines, args=pair, daemon=True)
         for pair in ((process.stdout, written), (process.stderr, told))
     ]
     for reader in readers:
@@ -143,7 +147,7 @@ def _watch(process: subprocess.Popen[str], task: str, session: Session) -> None:
         session.ended(Ended(gave=_reward(written[-1] if written else "")))
 
 
-def _read(stream: IO[str], lines: deque[str]) -> None:
+def read_lines(stream: IO[str], lines: deque[str]) -> None:
     """Keeps the last lines that are not blank; what floods is read and dropped."""
     with stream:
         while line := stream.readline(LONGEST_LINE):
