@@ -243,8 +243,8 @@ def _lesson(turn: Turn, samples: Sequence[Sample]) -> dict[str, Any]:
         if sample.weight and sample.recorded == (not turn.logp) and np.array_equal(sample.ids[:after], seen):
             mask = sample.mask[before:after]
             worth = None if sample.advantage is None else sample.advantage[before:after][mask]
-            known = worth is not None and worth.size > 0
-            return {"learned": int(mask.sum()), "advantage": float(np.mean(worth)) if known else None}
+            advantage = None if worth is None or not worth.size else float(worth.mean())
+            return {"learned": int(mask.sum()), "advantage": advantage}
     return {"learned": 0, "advantage": None}
 
 
