@@ -16,7 +16,7 @@ from togi.tools.function_tool import describe, function_tool
 from togi.tools.named_tools import open_tools
 from togi.tools.read_calls import read_calls
 from togi.tools.search import search
-from togi.tools.tool import Call, Description, Notes
+from togi.tools.tool import Call, Description, Kept
 
 PRICE = Description(
     name="price",
@@ -240,29 +240,29 @@ ASKED: list[tuple[str, Mapping[str, Any], str, bool]] = [
 def test_what_tools_say(pool: Pool, place: Path) -> None:
     named = ["shop.py:price", "shop.py:stock", "calculator", "notebook", {"use": "search", "corpus": "facts.jsonl"}]
     tools = {tool.description.name: tool for tool in open_tools(named, place, pool)}
-    notes: Notes = {}
+    kept = Kept()
     for name, arguments, text, failed in ASKED:
-        result = tools[name].call(arguments, notes)
+        result = tools[name].call(arguments, kept)
         assert (text in result.text, result.failed) == (True, failed), (name, arguments, result)
     assert {file.name for tool in tools.values() for file in tool.files} == {"shop.py", "facts.jsonl"}
 
 
 def test_paragraphs_of_a_text_can_be_searched(place: Path) -> None:
-    assert search(place / "facts.txt").call({"query": "lake"}, {}).text == "1. The Zorb lake\nis deep."
+    assert search(place / "facts.txt").call({"query": "lake"}, Kept()).text == "1. The Zorb lake\nis deep."
 
 
 def test_a_program_runs_in_a_jail_and_shows_what_it_prints(pool: Pool, place: Path) -> None:
     (tool,) = open_tools([{"use": "python", "seconds": 2}], place, pool)
-    assert tool.call({"code": "print(sum(range(10)))"}, {}).text == "45"
-    assert tool.call({"code": "print(1)\n1/0"}, {}).text == "1\nZeroDivisionError: division by zero"
-    assert tool.call({"code": "x = 1"}, {}).text == "the program printed nothing"
-    assert tool.call({}, {}).failed
+    assert tool.call({"code": "print(sum(range(10)))"}, Kept()).text == "45"
+    assert tool.call({"code": "print(1)\n1/0"}, Kept()).text == "1\nZeroDivisionError: division by zero"
+    assert tool.call({"code": "x = 1"}, Kept()).text == "the program printed nothing"
+    assert tool.call({}, Kept()).failed
 
 
 REFUSED: list[tuple[Any, str]] = [
     ([], "wanted a list"),
     ("calculator", "wanted a list"),
-    (["calculater"], "is no tool: there are calculator, python, notebook, search, mcp"),
+    (["calculater"], "is no tool: there are calculator, python, shell, notebook, search, mcp"),
     (["calculator", "calculator"], "two tools are called 'calculator'"),
     ([3], "wanted a name"),
     ([{"corpus": "facts.jsonl"}], "wanted a name"),
@@ -298,7 +298,7 @@ def test_a_function_of_a_file_is_imported_with_its_neighbours(tmp_path: Path, po
         "from prices import PRICES\ndef price(item: str) -> int:\n    'The price.'\n    return PRICES[item]\n"
     )
     tool = function_tool("shop.py:price", tmp_path, pool)
-    assert tool.call({"item": "apple"}, {}).text == "2"
+    assert tool.call({"item": "apple"}, Kept()).text == "2"
     assert [file.name for file in tool.files] == ["shop.py", "prices.py"]
 
 
@@ -338,7 +338,7 @@ def test_the_tools_of_an_mcp_server(tmp_path: Path, pool: Pool) -> None:
         ({"item": "apple"}, "2.5", False),
     ]
     for arguments, text, failed in said:
-        result = tool.call(arguments, {})
+        result = tool.call(arguments, Kept())
         assert (text in result.text, result.failed) == (True, failed), (arguments, result)
     for wrong, why in (("raise SystemExit('boom')", "boom"), ("pass", "is no server that answers")):
         with pytest.raises(ValueError, match=why):

@@ -11,14 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from togi.protocols import Env
 from togi.sandbox.workers.pool import Pool
 from togi.tools.named_tools import open_tools
 from togi.tools.read_calls import FORM, read_calls, written
-from togi.tools.tool import Call, Notes, Result, Tool
+from togi.tools.tool import Call, Kept, Result, Tool
 from togi.types import Message, Task
 
 Form = Literal["template", "plain"]
@@ -26,6 +26,7 @@ TELL = """You can call these tools:
 {tools}
 To call one, {form}. Its result comes back in <tool_response>. When you know the answer, give it without a call."""
 CUT = " … (cut)"
+FILES = "files"  # a column of rows
 WORD = re.compile(r"[^\W_]+")
 
 
@@ -62,7 +63,9 @@ class ToolUse:
         return tuple(tool.description.schema for tool in self.tools)
 
     def equipped(self, task: Task) -> Task:
-        """The task as it is asked where these tools are at hand. Raises ValueError for one that brings its own."""
+        """The task as it is asked where these tools are at hand. Raises ValueError for one that brings its own, and for
+        files that are none."""
+        files_of_row(task)
         if task.tools:
             raise ValueError(f"task {task.id} has tools of its own, and [env] gives it others: leave one of them out")
         if self.form == "template":
@@ -82,7 +85,7 @@ class ToolUse:
     def has(self, name: str) -> bool:
         return name in self._named
 
-    def answered(self, call: Call, notes: Notes) -> Result:
+    def answered(self, call: Call, kept: Kept) -> Result:
         """What the model is told of its call."""
         if call.problem:
             return Result(text=f"error: {call.problem}", failed=True)
@@ -90,7 +93,7 @@ class ToolUse:
         if tool is None:
             return Result(text=f"error: there is no tool {call.name!r:.100}: {', '.join(self._named)}", failed=True)
         assert call.arguments is not None
-        result = tool.call(call.arguments, notes)
+        result = tool.call(call.arguments, kept)
         text = f"error: {result.text}" if result.failed else result.text
         return replace(result, text=text if len(text) <= self.characters else text[: self.characters] + CUT)
 
@@ -103,7 +106,7 @@ class ToolEpisode(Env):
         self._tools, self._prompt = tools, task.prompt
         self._wanted = _words(str(task.answer)) if isinstance(task.answer, str | int | float) else ()
         self._found: list[tuple[str, ...]] = []  # what calls gave that did not fail
-        self._notes: Notes = {}
+        self._kept = Kept(files=files_of_row(task))
         self._turn = 0
         self.cut = False
         counted = ["calls", "calls_failed", "calls_unreadable", "calls_used", "out_of_turns"]
@@ -131,7 +134,7 @@ class ToolEpisode(Env):
         replies = []
         for number, call in enumerate(calls):
             if number < self._tools.calls:
-                result = self._tools.answered(call, self._notes)
+                result = self._tools.answered(call, self._kept)
             else:
                 result = Result(text=f"error: a turn has at most {self._tools.calls} calls", failed=True)
             self.counts["calls"] += 1
@@ -159,6 +162,18 @@ def _words(text: str) -> tuple[str, ...]:
 def _within(part: tuple[str, ...], whole: tuple[str, ...]) -> bool:
     """Whether some words stand in others, one after the other."""
     return bool(part) and any(whole[at : at + len(part)] == part for at in range(len(whole) - len(part) + 1))
+
+
+def files_of_row(task: Task) -> dict[str, bytes]:
+    """What lies in the folder of an attempt at its start: the texts of the row's column ``files`` by their paths."""
+    given = task.info.get(FILES) or {}
+    if not isinstance(given, Mapping) or not all(isinstance(each, str) for pair in given.items() for each in pair):
+        raise ValueError(f"task {task.id}: files should be texts by their paths; got {given!r:.200}")
+    for name in given:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name:
+            raise ValueError(f"task {task.id}: {name!r:.100} is no path of a file within a folder")
+    return {str(PurePosixPath(name)): text.encode("utf-8", "replace") for name, text in given.items()}
 
 
 def _plain(message: Message) -> Message:

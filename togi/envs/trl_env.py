@@ -18,7 +18,7 @@ from togi.find_function import files_of
 from togi.protocols import Env
 from togi.tools.call_function import call_function
 from togi.tools.function_tool import describe
-from togi.tools.tool import Description, Notes, Result
+from togi.tools.tool import Description, Kept, Result
 from togi.types import Message, Task
 
 OWN = ("reset", "get_reward")  # public methods that are no tools
@@ -35,7 +35,7 @@ class MethodTool:
     seconds: float
     files: tuple[Path, ...] = ()
 
-    def call(self, arguments: Mapping[str, Any], notes: Notes) -> Result:
+    def call(self, arguments: Mapping[str, Any], kept: Kept) -> Result:
         def waited(**given: Any) -> Any:
             with at_most(self.seconds):
                 return awaited(self.method(**given))

@@ -15,7 +15,7 @@ from pydantic import PydanticUserError
 from togi.find_function import absolute, files_of, resolve
 from togi.sandbox.workers.pool import Pool, shared_pool
 from togi.tools.call_function import arguments_of
-from togi.tools.tool import Description, Notes, Result
+from togi.tools.tool import Description, Kept, Result
 
 CALLED = "togi.tools.call_function:call_function"
 ARGUMENT = re.compile(r"\s*(?::param\s+)?\**(\w+)(?:\s*\([^)]*\))?\s*:\s*(.+)")
@@ -35,7 +35,7 @@ class FunctionTool:
     def files(self) -> tuple[Path, ...]:
         return files_of(self.reference)
 
-    def call(self, arguments: Mapping[str, Any], notes: Notes) -> Result:
+    def call(self, arguments: Mapping[str, Any], kept: Kept) -> Result:
         verdict = self.pool.call(CALLED, {"arguments": dict(arguments)}, {"function": self.reference})
         if verdict.status != "ok":
             return Result(text=f"{self.description.name} failed: {verdict.note}", failed=True)

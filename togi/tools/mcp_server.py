@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from togi.extras import lacking
-from togi.tools.tool import Description, Notes, Result
+from togi.tools.tool import Description, Kept, Result
 
 T = TypeVar("T")
 STARTING = 60.0  # seconds that a server may take to start
@@ -100,7 +100,7 @@ class ServerTool:
     description: Description
     files: tuple[Path, ...] = ()
 
-    def call(self, arguments: Mapping[str, Any], notes: Notes) -> Result:
+    def call(self, arguments: Mapping[str, Any], kept: Kept) -> Result:
         async def question(client: Any) -> Any:
             return await client.call_tool(self.description.name, dict(arguments))
 

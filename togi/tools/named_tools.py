@@ -14,6 +14,7 @@ from togi.tools.mcp_server import server_tools
 from togi.tools.notebook import Recall, Remember
 from togi.tools.python_program import PythonProgram
 from togi.tools.search import search
+from togi.tools.shell import Shell
 from togi.tools.tool import Tool
 
 CALCULATOR = "togi.tools.calculator:calculator"
@@ -29,6 +30,14 @@ def python(*, pool: Pool, seconds: float = 5.0) -> PythonProgram:
     return PythonProgram(seconds=seconds, tier=pool.asked)
 
 
+def shell(*, pool: Pool, seconds: float = 10.0) -> Shell:
+    if not 0 < seconds <= 600:
+        raise ValueError(f"shell: seconds = {seconds:g}, wanted above 0 and at most 600")
+    tool = Shell(seconds=seconds, tier=pool.asked)
+    tool.open()  # a machine without a jail is told now, and not by every call
+    return tool
+
+
 def search_in(*, base: Path, corpus: str, results: int = 3, about: str = "") -> Tool:
     return search(base / Path(corpus).expanduser(), results, about)
 
@@ -42,6 +51,7 @@ def mcp(*, base: Path, command: Sequence[str], seconds: float = 30.0) -> Sequenc
 OWN: Mapping[str, Callable[..., Tool | Sequence[Tool]]] = {
     "calculator": calculator,
     "python": python,
+    "shell": shell,
     "notebook": lambda: [Remember(), Recall()],
     "search": search_in,
     "mcp": mcp,

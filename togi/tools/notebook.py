@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from togi.tools.tool import Description, Notes, Result, argued, described
+from togi.tools.tool import Description, Kept, Result, argued, described
 
 MOST, LONGEST = 100, 10_000  # notes of an episode, characters of one
 
@@ -21,16 +21,16 @@ class Remember:
         about = "Notes a text down by a name; an earlier text of this name is replaced."
         return described("remember", about, name="What to find it by.", text="What to note down.")
 
-    def call(self, arguments: Mapping[str, Any], notes: Notes) -> Result:
+    def call(self, arguments: Mapping[str, Any], kept: Kept) -> Result:
         given = argued(self.description, arguments)
         if given.problem:
             return Result(text=given.problem, failed=True)
         name, text = given.texts["name"], given.texts["text"]
         if len(name) + len(text) > LONGEST:
             return Result(text=f"a note has at most {LONGEST:,} characters", failed=True)
-        if name not in notes and len(notes) >= MOST:
+        if name not in kept.notes and len(kept.notes) >= MOST:
             return Result(text=f"there are {MOST} notes already: replace one", failed=True)
-        notes[name] = text
+        kept.notes[name] = text
         return Result(text="noted")
 
 
@@ -42,11 +42,11 @@ class Recall:
     def description(self) -> Description:
         return described("recall", "Gives the text that was noted down by a name.", name="The name of the note.")
 
-    def call(self, arguments: Mapping[str, Any], notes: Notes) -> Result:
+    def call(self, arguments: Mapping[str, Any], kept: Kept) -> Result:
         given = argued(self.description, arguments)
         if given.problem:
             return Result(text=given.problem, failed=True)
         name = given.texts["name"]
-        if name in notes:
-            return Result(text=notes[name])
-        return Result(text=f"there is no note {name!r}; there are: {', '.join(notes) or 'none'}", failed=True)
+        if name in kept.notes:
+            return Result(text=kept.notes[name])
+        return Result(text=f"there is no note {name!r}; there are: {', '.join(kept.notes) or 'none'}", failed=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from togi.sandbox.box import AnyTier, Box, Limits, Script
 from togi.sandbox.tiers.choose_tier import open_box
-from togi.tools.tool import Description, Notes, Result, argued, described
+from togi.tools.tool import Description, Kept, Result, argued, described
 
 NAME = "python"
 
@@ -28,7 +28,7 @@ class PythonProgram:
         about = "Runs a Python program. Only what it prints is shown; nothing is kept between calls."
         return described(NAME, about, code="The program, which prints what is wanted.")
 
-    def call(self, arguments: Mapping[str, Any], notes: Notes) -> Result:
+    def call(self, arguments: Mapping[str, Any], kept: Kept) -> Result:
         given = argued(self.description, arguments)
         if given.problem:
             return Result(text=given.problem, failed=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from togi.tools.tool import Description, Notes, Result, argued, described
+from togi.tools.tool import Description, Kept, Result, argued, described
 
 WORDS = re.compile(r"\w+")
 MOST_WORDS = 64  # of a query that are looked for
@@ -35,7 +35,7 @@ class Search:
     def description(self) -> Description:
         return described("search", self.about, query="The words to look for.")
 
-    def call(self, arguments: Mapping[str, Any], notes: Notes) -> Result:
+    def call(self, arguments: Mapping[str, Any], kept: Kept) -> Result:
         given = argued(self.description, arguments)
         if given.problem:
             return Result(text=given.problem, failed=True)

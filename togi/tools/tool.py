@@ -7,8 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-Notes = dict[str, str]
-"""What an episode has noted down by name; empty at its start."""
+
+@dataclass(kw_only=True)
+class Kept:
+    """What an episode keeps between its calls: ``notes`` by name, and the ``files`` of its folder by their path, of
+    which one that ends in "/" is a folder."""
+
+    notes: dict[str, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +61,7 @@ class Tool(Protocol):
         """The files that it is made of or reads, besides Togi's own."""
         ...
 
-    def call(self, arguments: Mapping[str, Any], notes: Notes) -> Result: ...
+    def call(self, arguments: Mapping[str, Any], kept: Kept) -> Result: ...
 
 
 def described(name: str, text: str, /, **texts: str) -> Description:

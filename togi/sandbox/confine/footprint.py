@@ -32,8 +32,8 @@ def _descendants(process: int) -> list[int]:
     found: list[int] = []
     waiting = [process]
     while waiting:
-        for path in PROC.glob(f"{waiting.pop()}/task/*/children"):
-            with suppress(OSError):
+        with suppress(OSError):  # it may end while it is looked at
+            for path in PROC.glob(f"{waiting.pop()}/task/*/children"):
                 children = [int(word) for word in path.read_text(encoding="ascii").split()]
                 found += children
                 waiting += children

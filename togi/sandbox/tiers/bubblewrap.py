@@ -28,23 +28,35 @@ PYTHON = "/python"
 NOBODY = 65534
 USERS = 0x5000_0000  # the first of the users that programs become, where this machine has so many
 OWN_USERS = 64  # of one process of Togi
+DEVICES = ("/dev/null", "/dev/urandom")
+COMMANDS = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives")))
+"""Where a system has its programs and what they need."""
 _started = count()
 INSTALL = "install bubblewrap (Debian: apt install bubblewrap)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bubblewrap:
-    """A box of namespaces. ``folder`` holds the compiled harness, ``workers`` programs run side by side."""
+    """A box of namespaces. ``folder`` holds the compiled harness, ``workers`` programs run side by side. With
+    ``commands`` the system's own are there to be read and started."""
 
     folder: Path
     workers: int
+    commands: bool = False
     tier: Tier = field(default="bubblewrap", init=False)
 
     def run(self, programs: Sequence[Calls | Script], limits: Limits) -> list[Ran]:
         def one(program: Calls | Script) -> Ran:
             def start(job_fd: int, reply_fd: int, filter_fd: int) -> Sequence[str]:
                 inside = ["/python/bin/python3", "-E", "-s", "-S", "-X", "utf8", "/box/harness.pyc"]
-                wall = [*jail(filter_fd), *python(), "--ro-bind", str(self.folder), "/box", *scratch(limits.file_mb)]
+                wall = [
+                    *jail(filter_fd),
+                    *python(commands=self.commands),
+                    "--ro-bind",
+                    str(self.folder),
+                    "/box",
+                    *scratch(limits.file_mb),
+                ]
                 return [*wall, "--", *inside, str(job_fd), str(reply_fd)]
 
             most = {"RLIMIT_NPROC": limits.processes}
@@ -89,8 +101,9 @@ def scratch(megabytes: int, place: str = "/tmp") -> list[str]:
     return ["--perms", "1777", "--size", size, "--tmpfs", place, "--chdir", place, "--remount-ro", "/"]
 
 
-def python() -> list[str]:
-    """The base interpreter and its standard library at a neutral place, the loader, and two devices."""
+def python(*, commands: bool = False) -> list[str]:
+    """The base interpreter and its standard library at a neutral place, the loader or all ``commands``, and two
+    devices."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     library = Path(sysconfig.get_path("stdlib"))
     inside = f"{PYTHON}/{sys.platlibdir}/{version}"
@@ -103,19 +116,38 @@ def python() -> list[str]:
     shared = shared_python()
     if shared is not None:
         binds += ["--ro-bind", str(shared), f"{PYTHON}/lib/{shared.name}"]
-    return [*binds, "--setenv", "LD_LIBRARY_PATH", f"/box/{LIBRARIES}:{PYTHON}/lib", *_system()]
+    return [
+        *binds,
+        "--setenv",
+        "LD_LIBRARY_PATH",
+        f"/box/{LIBRARIES}:{PYTHON}/lib",
+        *(_commands() if commands else _loader()),
+        *_devices(),
+    ]
 
 
-def _system() -> list[str]:
-    """The loader and two devices."""
-    binds = ["--dir", "/dev"]
-    place = loader()
-    if place is not None:
-        binds += [word for folder in reversed(place.parents) for word in ("--dir", str(folder))]
-        binds += ["--ro-bind", str(place.resolve()), str(place)]
-    for device in ("/dev/null", "/dev/urandom"):
-        binds += ["--dev-bind", device, device]
+def _commands() -> list[str]:
+    """The system's programs and their libraries where they are outside, to read."""
+    binds: list[str] = []
+    for place in COMMANDS:
+        if place.is_symlink():
+            binds += ["--symlink", str(place.readlink()), str(place)]
+        elif place.is_dir():
+            folders = [word for folder in reversed(place.parents) for word in ("--dir", str(folder))]
+            binds += [*folders, "--ro-bind", str(place), str(place)]
     return binds
+
+
+def _loader() -> list[str]:
+    place = loader()
+    if place is None:
+        return []
+    folders = [word for folder in reversed(place.parents) for word in ("--dir", str(folder))]
+    return [*folders, "--ro-bind", str(place.resolve()), str(place)]
+
+
+def _devices() -> list[str]:
+    return ["--dir", "/dev", *(word for device in DEVICES for word in ("--dev-bind", device, device))]
 
 
 def worker_jail(folder: Path, readable: Sequence[Path], megabytes: int, filter_fd: int) -> list[str]:
@@ -130,7 +162,7 @@ def worker_jail(folder: Path, readable: Sequence[Path], megabytes: int, filter_f
     parents = [parent for place in [*kept, folder] for parent in reversed(place.parents)]
     inside = [word for parent in dict.fromkeys(parents) for word in ("--dir", str(parent))]
     inside += [word for place in kept for word in ("--ro-bind", str(place), str(place))]
-    return [*jail(filter_fd), *inside, *_system(), *scratch(megabytes, str(folder)), "--"]
+    return [*jail(filter_fd), *inside, *_loader(), *_devices(), *scratch(megabytes, str(folder)), "--"]
 
 
 def _python_here() -> list[Path]:

@@ -24,11 +24,12 @@ from togi.sandbox.tiers.plain_process import Process
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
 
-def open_box(tier: AnyTier = "auto", workers: int | None = None) -> Box:
+def open_box(tier: AnyTier = "auto", workers: int | None = None, *, commands: bool = False) -> Box:
     """A box of this tier; "auto" takes the strongest that holds here, never "process".
 
-    ``workers`` programs run side by side, as many as there are cores when it is None. Raises ValueError when the tier
-    does not hold here, with what to install.
+    ``workers`` programs run side by side, as many as there are cores when it is None. With ``commands`` a program can
+    start those of this system, such as a shell. Raises ValueError when the tier does not hold here, with what to
+    install.
     """
     workers = cores() if workers is None else workers
     if workers < 1:
@@ -39,9 +40,9 @@ def open_box(tier: AnyTier = "auto", workers: int | None = None) -> Box:
     if not wanted:
         raise ValueError(f'"{tier}" is no tier; there are auto, {", ".join(TIERS)}')
     for each in wanted:
-        if not why_not(each):
-            return _OPENERS[each](workers)
-    reasons = "; ".join(f"{each}: {why_not(each)}" for each in wanted)
+        if not why_not(each, commands):
+            return _OPENERS[each](workers, commands)
+    reasons = "; ".join(f"{each}: {why_not(each, commands)}" for each in wanted)
     raise ValueError(
         f"nothing on this machine can keep a program in ({reasons}). Install one of them, or run without a jail by "
         'asking for the tier "process", which keeps nothing in'
@@ -54,14 +55,20 @@ def available() -> list[tuple[Tier, str]]:
 
 
 @cache
-def why_not(tier: Tier) -> str:
-    """Why this tier does not hold here; empty when it does. Probed once a process."""
+def why_not(tier: Tier, commands: bool = False) -> str:
+    """Why this tier does not hold here, with the system's commands or without; empty when it does. Probed once a
+    process."""
     reason = _MISSING[tier]()
     if reason:
         return reason
+    if commands and tier == "subset":
+        return "it interprets Python alone, and starts no command"
+    if commands and tier == "landlock" and os.geteuid() == 0:
+        return "where Togi runs as root, a command cannot use the folder that it is started in"
     try:
+        box = _OPENERS[tier](1, commands)
         # The interpreter of a subset has no modules to try to get out with: what runs there is kept in.
-        return escapes(_OPENERS[tier](1)) if tier != "subset" else interprets(_OPENERS[tier](1))
+        return escapes(box) if tier != "subset" else interprets(box)
     except (OSError, ValueError) as error:
         return f"it does not start: {error}"
 
@@ -81,10 +88,12 @@ def _harness() -> Path:
     return folder
 
 
-_OPENERS: dict[Tier, Callable[[int], Box]] = {
-    "bubblewrap": lambda workers: bubblewrap.Bubblewrap(folder=_harness(), workers=workers),
-    "landlock": lambda workers: landlock.Landlock(folder=_harness(), workers=workers),
-    "subset": lambda workers: subset.Subset(workers=workers),
+_OPENERS: dict[Tier, Callable[[int, bool], Box]] = {
+    "bubblewrap": lambda workers, commands: bubblewrap.Bubblewrap(
+        folder=_harness(), workers=workers, commands=commands
+    ),
+    "landlock": lambda workers, commands: landlock.Landlock(folder=_harness(), workers=workers, commands=commands),
+    "subset": lambda workers, _: subset.Subset(workers=workers),
 }
 _MISSING: dict[Tier, Callable[[], str]] = {
     "bubblewrap": bubblewrap.missing,

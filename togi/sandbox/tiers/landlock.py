@@ -24,7 +24,7 @@ from togi.sandbox.box import Calls, Limits, Ran, Script, Tier
 from togi.sandbox.confine import seccomp
 from togi.sandbox.confine.libraries import interpreter, loader, shared_python
 from togi.sandbox.confine.scratch import remove
-from togi.sandbox.tiers.bubblewrap import fresh_user
+from togi.sandbox.tiers.bubblewrap import COMMANDS, DEVICES, fresh_user
 from togi.sandbox.tiers.child_process import LIBRARIES, Place, follow, write_job
 from togi.sandbox.tiers.side_by_side import side_by_side
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from sandlock.sandbox import Process
 
 INSTALL = install("sandbox")
-DEVICES = ("/dev/null", "/dev/urandom")
 
 
 def missing() -> str:
@@ -52,10 +51,12 @@ def missing() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Landlock:
-    """A box of rules about files, network and system calls. ``folder`` holds the compiled harness."""
+    """A box of rules about files, network and system calls. ``folder`` holds the compiled harness. With ``commands``
+    the system's own can be read and started."""
 
     folder: Path
     workers: int
+    commands: bool = False
     tier: Tier = field(default="landlock", init=False)
 
     def run(self, programs: Sequence[Calls | Script], limits: Limits) -> list[Ran]:
@@ -85,29 +86,30 @@ class Landlock:
         reply_fd = os.open(reply, os.O_RDONLY | os.O_NONBLOCK)
         try:
             began = time.monotonic()
-            child = _Confined(_start(self.folder, scratch, limits, [str(job), str(reply)]))
+            child = _Confined(_start(self, scratch, limits, [str(job), str(reply)]))
             return follow(program, limits, child, reply_fd, began)
         finally:
             os.close(reply_fd)
 
 
-def _start(harness: Path, scratch: Path, limits: Limits, arguments: list[str]) -> Process:
+def _start(box: Landlock, scratch: Path, limits: Limits, arguments: list[str]) -> Process:
     from sandlock import Sandbox
     from sandlock.sandbox import StdioMode
 
-    needed = [harness, interpreter(), Path(sysconfig.get_path("stdlib")), shared_python(), loader()]
+    needed = [box.folder, interpreter(), Path(sysconfig.get_path("stdlib")), shared_python(), loader()]
+    needed += [place for place in COMMANDS if place.is_dir()] if box.commands else []
     readable = [*DEVICES, *(str(path.resolve()) for path in needed if path is not None)]
     jail = Sandbox(
         fs_readable=readable,
-        fs_writable=[str(scratch)],
+        fs_writable=[str(scratch), *(["/dev/null"] if box.commands else [])],  # where shells put what nobody reads
         max_memory=limits.memory_mb * 2**20,
         max_processes=limits.processes,
         clean_env=True,
-        env={"TMPDIR": str(scratch), "LD_LIBRARY_PATH": str(harness / LIBRARIES)},
+        env={"TMPDIR": str(scratch), "LD_LIBRARY_PATH": str(box.folder / LIBRARIES)},
         cwd=str(scratch),
         no_coredump=True,
     )
-    command = [str(interpreter()), "-E", "-s", "-S", "-X", "utf8", str(harness / "harness.pyc"), *arguments]
+    command = [str(interpreter()), "-E", "-s", "-S", "-X", "utf8", str(box.folder / "harness.pyc"), *arguments]
     return jail.popen(command, stdin=StdioMode.NULL, stdout=StdioMode.PIPED, stderr=StdioMode.PIPED)
 
 
