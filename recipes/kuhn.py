@@ -17,7 +17,6 @@ from typing import Any
 
 RANKS = "jqk"
 OVER = {"pp": 1, "bb": 2, "pbb": 2, "bp": 1, "pbp": 1}  # what is won there
-PLAYERS = ("first", "second")
 Strategy = Mapping[tuple[str, str], float]
 """How likely a player bets with a card after what was done: the actions of both, so that it says whose turn it is."""
 
@@ -28,46 +27,42 @@ EQUILIBRIUM: Strategy = {
 
 
 class Kuhn:
-    """A game, whose players are paid the chips that they win. A message that is no action is a pass, and counted. With
-    ``against = "equilibrium"`` the row's ``seat`` is the model's, and best play has the other one."""
+    """A game, whose players are paid the chips that they win. A message that is no action is a pass, and counted."""
 
-    players = PLAYERS
+    players = ("first", "second")
 
-    def __init__(self, task: Any, against: str = "") -> None:
+    def __init__(self, task: Any) -> None:
         self.cards, self.done, self.counts = task.info["deal"], "", {"unreadable": 0, "bets": 0}
-        self.seat = task.info["seat"] if against else ""
-        self.luck = random.Random(task.info["luck"])
 
     @property
     def player(self) -> str:
-        return PLAYERS[len(self.done) % 2]
+        return self.players[len(self.done) % 2]
 
     def start(self) -> dict[str, str]:
-        self._opponent()
-        return {self.player: view(self._card(), self.done)}
+        return {self.player: self._view()}
 
     def step(self, message: Any) -> tuple[dict[str, str], dict[str, float], bool]:
         self.counts["unreadable"] += message.content not in ("b", "p")
         self.counts["bets"] += message.content == "b"
         self.done += "b" if message.content == "b" else "p"
-        self._opponent()
         if self.done in OVER:
             won = first_wins(self.cards, self.done)
             return {}, {"first": won, "second": -won}, True
-        return {self.player: view(self._card(), self.done)}, {}, False
+        return {self.player: self._view()}, {}, False
 
-    def _card(self) -> str:
-        return str(self.cards[len(self.done) % 2])
+    def _view(self) -> str:
+        return view(self.cards[len(self.done) % 2], self.done)
 
-    def _opponent(self) -> None:
-        while self.seat and self.player != self.seat and self.done not in OVER:
-            self.done += "b" if self.luck.random() < EQUILIBRIUM[self._card(), self.done] else "p"
+
+def best_play(told: str, chance: random.Random) -> str:
+    """A player whom nobody can beat in the long run."""
+    card, done = told.split(":")
+    return "b" if chance.random() < EQUILIBRIUM[card, done] else "p"
 
 
 def deal(rng: random.Random) -> dict[str, Any]:
-    """A hand: its number, which nobody is told, the cards, and, for play against an opponent, the seat and its luck."""
-    number, cards = rng.randrange(10**6), rng.sample(RANKS, 2)
-    return {"prompt": str(number), "deal": "".join(cards), "seat": rng.choice(PLAYERS), "luck": number}
+    """A hand: its number, which nobody is told, and the cards."""
+    return {"prompt": str(rng.randrange(10**6)), "deal": "".join(rng.sample(RANKS, 2))}
 
 
 def view(card: str, done: str) -> str:

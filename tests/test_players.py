@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from test_rollout import Dice, Letters
 
 from togi.algorithms import RAE
 from togi.batch import samples
-from togi.envs.open_env import open_env, opening
+from togi.envs.open_env import against, open_env, opening
 from togi.episode import Episode
 from togi.evidence.after.play_evaluation import from_groups
 from togi.protocols import Env
@@ -202,6 +203,86 @@ def test_a_game_opens_with_what_its_first_player_is_told(game: Callable[[Task], 
 def test_attempts_are_told_apart_by_role() -> None:
     roles = [Trajectory(turns=(), stop="eos", role=role) for role in "abab"]
     assert [[each.role for each in group] for group in by_role(roles)] == [["a", "a"], ["b", "b"]]
+
+
+ECHO = """
+def echo(told, chance): return told.upper()
+def roll(told, chance): return str(chance.randrange(1000))
+def odd(told, chance): return 3
+def blind(told): return ""
+"""
+
+
+def with_others(tmp_path: Path, move: str, code: str = GAME) -> Callable[[Task], Env]:
+    (tmp_path / "game.py").write_text(code + ECHO)
+    return against(open_env("game.py:Game", {}, tmp_path, Pool(workers=1)), f"game.py:{move}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mine", "heard", "last", "paid"),
+    [
+        ("left", ["you are left", "right said YOU ARE RIGHT\nLEFT SAID 10"], "over", 1.0),
+        ("right", ["you are rightleft said YOU ARE LEFT", "left said RIGHT SAID 10"], "over", -1.0),
+    ],
+)
+def test_others_play_all_but_one(tmp_path: Path, mine: str, heard: list[str], last: str, paid: float) -> None:
+    env = with_others(tmp_path, "echo")(replace(TASK, info={"player": mine}))
+    found = ["".join(message.content for message in env.start())]  # type: ignore[union-attr]
+    for number in (10, 11):
+        told, reward, done = env.step(Message(role="assistant", content=str(number)))
+        found.append("".join(message.content for message in told))  # type: ignore[union-attr]
+    assert (found, reward, done) == ([*heard, last], paid, True)
+    assert env.player == mine  # type: ignore[attr-defined]
+
+
+def test_the_model_has_one_role_and_others_the_same_luck_for_every_attempt(tmp_path: Path) -> None:
+    make = with_others(tmp_path, "roll")
+    groups = play(make)[0]([Question(task=replace(TASK, id=name), attempts=2) for name in "abcdefgh"])
+    assert len(groups) == 8
+    assert {group.trajectories[0].role for group in groups} == {"left", "right"}
+    for group in groups:
+        one, other = group.trajectories
+        assert one.role == other.role
+        assert one.turns[0].replies[:1] == other.turns[0].replies[:1] or one.turns[0].text != other.turns[0].text
+    assert make.files == (tmp_path / "game.py",) * 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("move", "words"),
+    [
+        ("odd", r"odd\(\) gave 3; wanted a text, right's move"),
+        ("echo", "wants to be the player 'up'; there are 'left'"),
+    ],
+)
+def test_others_that_make_no_sense_are_told(tmp_path: Path, move: str, words: str) -> None:
+    info = {"player": "up" if move == "echo" else "left"}
+    make = with_others(tmp_path, move)
+    (group,) = play(make)[0]([Question(task=replace(TASK, info=info))])
+    assert re.search(words, str(group.trajectories[0].error))
+
+
+def test_a_game_of_others_alone_is_told(tmp_path: Path) -> None:
+    alone = GAME.replace('"right" if self.player == "left" else "left"', '"left"')
+    env = with_others(tmp_path, "echo", alone)(replace(TASK, info={"player": "right"}))
+    with pytest.raises(ValueError, match="the game was over before right could act"):
+        env.start()
+    endless = alone.replace("== 4", "== 4000")
+    env = with_others(tmp_path, "echo", endless)(replace(TASK, info={"player": "right"}))
+    with pytest.raises(ValueError, match="1000 moves"):
+        env.start()
+
+
+@pytest.mark.parametrize(
+    ("code", "move", "words"),
+    [
+        (GAME, "blind", r"cannot be called as blind\(told, chance\)"),
+        (GAME, "nobody", 'has no function "nobody"'),
+        (GAME.replace("players =", "some ="), "echo", "has nobody to play"),
+    ],
+)
+def test_others_that_cannot_play_are_refused(tmp_path: Path, code: str, move: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        with_others(tmp_path, move, code)
 
 
 def player(role: str, reward: float, number: int) -> Sample:

@@ -60,6 +60,11 @@ class Once:
 
 class Often(Once):
     def __init__(self, task, most=2): ...
+
+class Two(Once):
+    players = ("one", "other")
+
+def moves(told, chance): return ""
 """
 
 OWN = """\
@@ -370,11 +375,14 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "engine.batch_size": ([], "engine.batch_size=3"),
     "env.use": ([], "env.use=envs.py:Once"),
     "env.settings": (["env.use=envs.py:Often"], "env.settings.most=3"),
+    "env.others": (["env.use=envs.py:Two"], "env.others=envs.py:moves"),
     "env.seconds": (["env.use=envs.py:Once"], "env.seconds=3"),
     "stage.env.use": ([], "stage.hone.env.use=envs.py:Once"),
+    "stage.env.others": (["stage.hone.env.use=envs.py:Two"], "stage.hone.env.others=envs.py:moves"),
     "stage.env.seconds": (["stage.hone.env.use=envs.py:Once"], "stage.hone.env.seconds=3"),
     "stage.env.settings": (["stage.hone.env.use=envs.py:Often"], "stage.hone.env.settings.most=3"),
     "evaluation.env.use": ([], "evaluation.env.use=envs.py:Once"),
+    "evaluation.env.others": (["evaluation.env.use=envs.py:Two"], "evaluation.env.others=envs.py:moves"),
     "evaluation.env.seconds": (["evaluation.env.use=envs.py:Once"], "evaluation.env.seconds=3"),
     "evaluation.env.settings": (["evaluation.env.use=envs.py:Often"], "evaluation.env.settings.most=3"),
     "env.turns": (["env.use=envs.py:Once"], "env.turns=3"),
@@ -512,6 +520,9 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
         (["stage.hone.algorithm=missing.py:X"], "there is no file"),
         (["env.use=envs.py:Never"], "env.use: "),
         (["env={use = 'none', settings = {most = 3}}"], "is no environment, and takes no settings"),
+        (["env.use=envs.py:Once", "env.others=envs.py:moves"], "env.others: "),
+        (["env.use=envs.py:Two", "env.others=envs.py:move"], 'did you mean "moves"?'),
+        (["env.use=envs.py:Two", "stage.hone.algorithm=remax"], "remax cannot learn from an environment of several"),
         (["env.use=envs.py:Once", "env.settings.most=3"], "cannot be called as Once(task, most=…)"),
         ([*REVISED, "stage.hone.env={use = 'envs.py:Once'}"], "the constitution is what answers the model here"),
         (["stage.hone.algorithm=grop"], "no algorithm 'grop'; did you mean 'grpo'?"),

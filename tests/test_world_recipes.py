@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from test_train import At, Power, contents, fall
 
-from togi.envs.open_env import open_env
+from togi.envs.open_env import against, open_env
 from togi.find_function import imported
 from togi.protocols import Env
 from togi.recipe import load_recipe
@@ -77,7 +77,7 @@ HANDS: list[tuple[str, str, int]] = [
 
 @pytest.mark.parametrize(("cards", "done", "won"), HANDS)
 def test_a_hand_of_poker(cards: str, done: str, won: int) -> None:
-    env = opened("kuhn.py:Kuhn", "7", deal=cards, luck=7, seat="first")
+    env = opened("kuhn.py:Kuhn", "7", deal=cards)
     found = played(env, done)
     said = [card + ":" + "".join(done.replace("x", "p").split())[:acts] for acts, card in enumerate((cards * 2)[:-1])]
     assert [heard for heard, _, _ in found[:-1]] == [
@@ -105,12 +105,18 @@ def test_best_play_is_worth_an_eighteenth_to_the_second() -> None:
     assert kuhn.value(kuhn.EQUILIBRIUM) == pytest.approx(-1 / 18)
 
 
-def test_the_opponent_plays_the_other_seat_by_the_luck_of_the_row() -> None:
+def test_best_play_has_the_other_seat() -> None:
+    """Whoever always passes loses a chip to it wherever it bets, and else shows the cards."""
+    game = open_env("kuhn.py:Kuhn", {}, RECIPES, Pool(workers=1))
+    make = against(game, "kuhn.py:best_play", RECIPES)
     for number in range(40):
-        row = {name: value for name, value in kuhn.deal(Random(number)).items() if name != "prompt"}
-        games = [played(opened("kuhn.py:Kuhn", "7", {"against": "equilibrium"}, **row), "p p") for _ in range(2)]
-        assert games[0] == games[1]
-        assert {name for said, _, _ in games[0] for name in said} == {row["seat"]}
+        row = kuhn.deal(Random(number))
+        task = Task(id=str(number), prompt=(Message(role="user", content=row["prompt"]),), info={"deal": row["deal"]})
+        first, second = (played(make(task), "p p") for _ in range(2))
+        assert first == second
+        seat = make(task).player  # type: ignore[attr-defined]
+        card = row["deal"][("first", "second").index(seat)]
+        assert first[0][0] in ({"first": [f"{card}:"], "second": [f"{card}:b", f"{card}:p"]}[seat])
 
 
 @pytest.mark.parametrize(

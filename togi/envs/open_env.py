@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from togi.envs.gym_env import GymEnv, gym_env
+from togi.envs.other_players import OtherPlayers
 from togi.envs.programs.program_env import ProgramEnv, program_env
 from togi.envs.programs.verifiers_player import verifiers_env
 from togi.envs.textarena_env import TextArenaEnv, textarena_env
@@ -20,8 +22,8 @@ from togi.types import Message, Task
 
 NONE = "none"  # the first answer ends the attempt, also where the recipe has an environment
 TOOLS = "tools"
-Opened = ToolUse | GymEnv | TextArenaEnv | ProgramEnv | TrlEnv | UserEnv
-SpeaksFirst = GymEnv | TextArenaEnv | ProgramEnv | TrlEnv | UserEnv
+Opened = ToolUse | GymEnv | TextArenaEnv | ProgramEnv | TrlEnv | UserEnv | OtherPlayers
+SpeaksFirst = GymEnv | TextArenaEnv | ProgramEnv | TrlEnv | UserEnv | OtherPlayers
 """Environments that say by themselves what the model is asked first."""
 Equips = ToolUse | TrlEnv
 """Environments that give tasks their tools."""
@@ -52,6 +54,20 @@ def open_env(use: str, settings: Mapping[str, Any], base: Path, pool: Pool) -> O
     use = absolute(use, base)
     made = resolve(use, base)
     return (trl_env if is_trl(made) else user_env)(use, made, settings, pool.seconds)
+
+
+def against(game: Opened, others: str, base: Path) -> OtherPlayers:
+    """The game with somebody for all players but one. Raises ValueError where it has one player, and for a name, a file
+    or a function that is not there."""
+    if not isinstance(game, UserEnv) or not game.players:
+        raise ValueError(f'"{others}" has nobody to play: this environment has one player, and says no `players`')
+    others = absolute(others, base)
+    move = resolve(others, base)
+    try:
+        inspect.signature(move).bind("", None)
+    except TypeError as error:
+        raise ValueError(f'"{others}" cannot be called as {move.__name__}(told, chance): {error}') from error
+    return OtherPlayers(game=game, others=others, move=move)
 
 
 def opening(make: Callable[[Task], Env], task: Task) -> tuple[Message, ...]:

@@ -14,7 +14,7 @@ from togi.data import Prompting, Tasks, load_tasks, mixed, with_shuffled_answers
 from togi.engines.engine_choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
-from togi.envs.open_env import NONE, Equips, open_env
+from togi.envs.open_env import NONE, Equips, against, open_env
 from togi.extras import lacking
 from togi.find_function import absolute
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
@@ -308,14 +308,16 @@ class Builder:
         table, key = (own, own_key) if own else (self.recipe.env, ("env",))
         if table is None or (table.use == NONE and not table.settings):
             return OneTurn
-        name = table.model_dump_json()
+        name, at = table.model_dump_json(), "use"
         try:
             if name not in self.envs:
                 grading = self.recipe.grading
                 pool = Pool(workers=1, seconds=table.seconds, memory_mb=grading.memory_mb, tier=grading.tier)
-                self.envs[name] = open_env(table.use, table.settings, self.reading.base, pool)
+                env = open_env(table.use, table.settings, self.reading.base, pool)
+                at = "others"
+                self.envs[name] = against(env, table.others, self.reading.base) if table.others else env
         except ValueError as error:
-            self.refuse((*key, "use"), str(error))
+            self.refuse((*key, at), str(error))
             return None
         return self.envs[name]
 

@@ -179,6 +179,8 @@ class EnvTable(Table):
     """`tools` ([tools](tools.md)), `none`, another name ([all](environments.md#names)), or your own `file.py:Class`."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Settings of the tools, the game or the program, or further arguments of the class, by name."""
+    others: Text | None = None
+    """Of several players all but one: `file.py:function` of yours ([players](environments.md#several-players))."""
     seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Wall clock of one call of its methods, or of one tool; a method that runs over raises TimeoutError there."""
     turns: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
