@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from togi.askers.asker import Reply, Request
 from togi.rewards.judge import judge_prompts as prompts
 from togi.rewards.judge.grade import OpenGrade, judge
 from togi.rewards.judge.preference import OpenPreference, preference
-from togi.rewards.judge.verdict import JudgeQuestion, Reply
 from togi.types import Message, Task, Trajectory, Turn
 
 TASK = Task(id="t", prompt=(Message(role="user", content="What is 3 + 4?"),), answer="7")
@@ -22,9 +22,9 @@ class Scripted:
     """Replies by a function of the question's text; keeps what it was asked."""
 
     def __init__(self, reply: Callable[[str], Reply]) -> None:
-        self.reply, self.calls, self.asked = reply, 0, list[JudgeQuestion]()
+        self.reply, self.calls, self.asked = reply, 0, list[Request]()
 
-    def ask(self, questions: Sequence[JudgeQuestion]) -> list[Reply]:
+    def ask(self, questions: Sequence[Request]) -> list[Reply]:
         self.calls += 1
         self.asked += questions
         return [self.reply(question.messages[0].content) for question in questions]

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from test_experiment_runs import planned, run
 
+from togi.askers.asker import Reply
+from togi.askers.reply_cache import ReplyCache, Spent, spent_in
 from togi.energy import Counter, Found, Meter
 from togi.experiment import conduct as conducting
 from togi.experiment.account import account
@@ -25,8 +27,6 @@ from togi.experiment.outcome_told import spent
 from togi.experiment.spending import Spending
 from togi.interrupt import Interrupted
 from togi.report.experiment_page import page
-from togi.rewards.judge.reply_cache import ReplyCache, Spent, spent_in
-from togi.rewards.judge.verdict import Reply
 from togi.run_folder.files import RunFolder
 from togi.run_folder.integrity import Chain, read_chain
 

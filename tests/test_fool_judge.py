@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from judge_doubles import TASK, Scripted, compared, graded, sides, soft
 
+from togi.askers.asker import Reply
 from togi.rewards.judge.fool_judge import ATTACKS, attack
-from togi.rewards.judge.verdict import Reply
 
 
 def answer(text: str) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from test_preference_recipes import small_model
 
+from togi.askers.asker import AskerWarning
 from togi.evidence.after.verifier_rates import read_verification
 from togi.evidence.read_run import read_run
 from togi.recipe import RecipeError, load_recipe
 from togi.report import render
-from togi.rewards.judge import JudgeWarning
 from togi.run import Run, Silent
 from togi.train import train
 
@@ -50,7 +50,7 @@ def test_the_recipe_runs_from_end_to_end(tmp_path: Path) -> None:
     overrides += [f"stage.{name}.held_out=0.3" for name in ("verifier", "hardened")]
     run = replace(build(*overrides), folder=tmp_path / "run")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", JudgeWarning)  # a random model was never going to answer "Yes" or "No"
+        warnings.simplefilter("ignore", AskerWarning)  # a random model was never going to answer "Yes" or "No"
         train(run, Silent())
     found = [read_verification(run.folder / "verification" / f"{name}.json") for name in ("verifier", "hardened")]
     assert [record["reason"] for record in found] == [True, False]

@@ -12,6 +12,7 @@ from judge_doubles import TASK, Scripted, attempts
 from judge_server import good, said as told, serving
 from tiny_text import byte_level, tiny_llama
 
+from togi.askers.asker import Reply
 from togi.engines.native import NativeEngine
 from togi.evidence.before.preference_doctor import judge_findings
 from togi.models.load_model import Loaded
@@ -20,8 +21,7 @@ from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import genrm, judge, judge_prompts as prompts
 from togi.rewards.judge.fool_judge import ATTACKS, attack
 from togi.rewards.judge.genrm import OpenVerification
-from togi.rewards.judge.local_judge import policy_judge
-from togi.rewards.judge.verdict import Reply
+from togi.rewards.judge.judging_model import policy_judge
 from togi.tokenization import Chat
 
 pytestmark = pytest.mark.filterwarnings("ignore:the judge hardly ever answers")

@@ -11,19 +11,19 @@ import torch
 from judge_doubles import TASK, attempts
 from tiny_text import byte_level, tiny_folder, tiny_llama
 
+from togi.askers.asker import AskerWarning, Request
+from togi.askers.local_model import LocalModel, exclusive, open_model
 from togi.engines.native import NativeEngine
 from togi.models.load_model import Loaded
 from togi.protocols import Engine, Policy
 from togi.rewards.algebra import Surroundings
-from togi.rewards.judge import JudgeWarning, judge, preference
-from togi.rewards.judge.local_judge import LocalJudge, exclusive, open_judge
-from togi.rewards.judge.verdict import JudgeQuestion
+from togi.rewards.judge import judge, preference
 from togi.tokenization import Chat
 from togi.types import Message, Prompt, Sampling, Turn
 
 PAIR = ("1", "2")
 RATINGS = tuple(str(i) for i in range(1, 11))
-pytestmark = pytest.mark.filterwarnings("ignore:the judge hardly ever answers")
+pytestmark = pytest.mark.filterwarnings("ignore:the model hardly ever answers")
 
 
 @pytest.fixture
@@ -37,16 +37,14 @@ def at(tmp_path: Path) -> Surroundings:
     )
 
 
-def asker(at: Surroundings) -> LocalJudge:
+def asker(at: Surroundings) -> LocalModel:
     assert isinstance(at.engine, NativeEngine)
-    return LocalJudge(at.engine.model, at.engine, at.chat, at.engine.context)
+    return LocalModel(at.engine.model, at.engine, at.chat, at.engine.context)
 
 
-def question(
-    text: str, options: tuple[str, ...] = ("1", "2"), *, reason: bool = False, tokens: bool = True
-) -> JudgeQuestion:
+def question(text: str, options: tuple[str, ...] = ("1", "2"), *, reason: bool = False, tokens: bool = True) -> Request:
     message = Message(role="user", content=text)
-    return JudgeQuestion(messages=(message,), options=options, reason=reason, tokens=tokens, max_tokens=6)
+    return Request(messages=(message,), options=options, reason=reason, tokens=tokens, max_tokens=6)
 
 
 def plain(at: Surroundings, context: Sequence[int], text: str) -> float:
@@ -100,7 +98,7 @@ def test_text_verdicts_are_what_the_model_writes(at: Surroundings) -> None:
 def test_a_question_that_does_not_fit_is_an_error_and_the_others_go_on(at: Surroundings) -> None:
     replies = asker(at).ask([question("x " * 300), question("Which?")])
     assert [reply.status for reply in replies] == ["error", "ok"]
-    assert "no room in the judge's context of 256" in replies[0].note
+    assert "no room in the model's context of 256" in replies[0].note
 
 
 class Words:
@@ -143,8 +141,8 @@ def test_the_policy_judges_with_the_weights_it_has(at: Surroundings) -> None:
 
 def test_another_model_is_opened_once(at: Surroundings, tmp_path: Path) -> None:
     source = str(tiny_folder(tmp_path / "judge"))
-    one = open_judge(source, at)
-    assert open_judge(source, at) is one
+    one = open_model(source, at.dtype, at.device)
+    assert open_model(source, at.dtype, at.device) is one
     (tmp_path / "grade.txt").write_text("{rubric}\n{answer}")
     spec = judge("Is it short?", model=source, scale=5, template="grade.txt", base=tmp_path)
     grades = spec.opened(at)(TASK, attempts("a", "b"))
@@ -158,7 +156,7 @@ def test_a_judge_that_was_not_going_to_answer_is_named(at: Surroundings) -> None
             at.chat.tokenizer.encode("1") + at.chat.tokenizer.encode("2")
         ] *= 0
         at.engine.model.get_output_embeddings().weight *= 5
-    with pytest.warns(JudgeWarning, match="hardly ever answers in the form"):
+    with pytest.warns(AskerWarning, match="hardly ever answers in the form"):
         asker(at).ask([question("Which?")])
 
 

@@ -14,12 +14,13 @@ from judge_doubles import TASK, Scripted, attempts, compared, graded, sides, sof
 from judge_server import fails, good, said, serving
 from tiny_text import byte_level, tiny_llama
 
+from togi.askers.asker import AskerWarning, Reply
 from togi.engines.native import NativeEngine
 from togi.rewards import form, gate, parse_reward, part_names
 from togi.rewards.algebra import Surroundings
-from togi.rewards.judge import Judge, JudgeOutage, JudgeWarning, judge, preference
+from togi.rewards.judge import Judge, JudgeOutage, judge, preference
 from togi.rewards.judge.outage import ENOUGH, Losses
-from togi.rewards.judge.verdict import Reply, Verdict
+from togi.rewards.judge.verdict import Verdict
 from togi.tokenization import Chat
 
 
@@ -118,7 +119,7 @@ def test_many_tasks_are_one_call_and_equal_one_by_one() -> None:
 def test_a_missing_verdict_is_never_a_zero() -> None:
     lost = Reply(status="timeout", note="late")
     grades = graded(Scripted(lambda text: lost if "> b" in text else Reply(text="5")))
-    with pytest.warns(JudgeWarning):
+    with pytest.warns(AskerWarning):
         scores = [grades(TASK, attempts("a", "b")), *(grades(TASK, attempts("a")) for _ in range(ENOUGH - 2))][0]
     assert [score.status for score in scores] == ["ok", "timeout"]
     assert math.isnan(scores[1].value)

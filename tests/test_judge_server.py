@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from judge_server import Fake, fails, good, raw, said, serving
 
-from togi.rewards.judge.openai_client import Fault, Patience, Server
-from togi.rewards.judge.outage import JudgeWarning
-from togi.rewards.judge.reply_cache import ReplyCache, Spent
-from togi.rewards.judge.server_judge import SILENT, Cap, Endpoint, Position, read_answer, verdict_logp
-from togi.rewards.judge.verdict import JudgeQuestion, Reply, read as verdict_of
+from togi.askers.asker import AskerWarning, Reply, Request
+from togi.askers.openai_client import Fault, Patience, Server
+from togi.askers.reply_cache import ReplyCache, Spent
+from togi.askers.server_model import SILENT, Cap, Endpoint, Position, read_answer, verdict_logp
+from togi.rewards.judge.verdict import read as verdict_of
 from togi.types import Message
 
 QUICK = Patience(attempts=2, seconds=1.0, total_seconds=2.0, backoff=0.001)
@@ -28,8 +28,8 @@ RATINGS = tuple(str(i) for i in range(1, 11))
 SOFT = good(said("1", {"1": 0.7, "2": 0.3}))
 
 
-def question(number: int = 0, *, options: tuple[str, ...] = PAIR, tokens: bool = True) -> JudgeQuestion:
-    return JudgeQuestion(messages=(Message(role="user", content=f"question {number}"),), options=options, tokens=tokens)
+def question(number: int = 0, *, options: tuple[str, ...] = PAIR, tokens: bool = True) -> Request:
+    return Request(messages=(Message(role="user", content=f"question {number}"),), options=options, tokens=tokens)
 
 
 def endpoint(fake: Fake, folder: Path, cap: Cap | None = None, concurrency: int = 4, key_env: str = "") -> Endpoint:
@@ -95,7 +95,7 @@ def _body(content: str = '"1"', logprob: str = "-0.1", usage: str = '{"prompt_to
     ],
     ids=range(39),
 )
-@pytest.mark.filterwarnings("ignore::togi.rewards.judge.outage.JudgeWarning")
+@pytest.mark.filterwarnings("ignore::togi.rewards.judge.outage.AskerWarning")
 def test_whatever_a_server_sends_is_a_status(body: bytes, status: str, tmp_path: Path) -> None:
     with serving(raw(body)) as fake:
         judge = endpoint(fake, tmp_path)
@@ -181,7 +181,7 @@ def test_the_key_is_not_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_server_without_probabilities_is_read_by_its_text(tmp_path: Path) -> None:
     with serving(good(said("2"))) as fake:
         judge = endpoint(fake, tmp_path)
-        with pytest.warns(JudgeWarning, match="gives no usable log-probabilities"):
+        with pytest.warns(AskerWarning, match="gives no usable log-probabilities"):
             (reply,) = judge.ask([question()])
         assert (reply.text, reply.logp) == ("2", {})
 
@@ -269,7 +269,7 @@ def test_ten_is_not_one() -> None:
 def test_a_broken_cache_is_moved_aside_loudly(tmp_path: Path) -> None:
     path = tmp_path / "judge.sqlite"
     path.write_bytes(b"this is no database at all, but long enough to be looked at" * 100)
-    with pytest.warns(JudgeWarning, match=r"moved to judge\.sqlite\.broken-1"):
+    with pytest.warns(AskerWarning, match=r"moved to judge\.sqlite\.broken-1"):
         cache = ReplyCache(path)
     cache.put("k", "j", Reply(text="1", logp={"1": -0.5}, prompt_tokens=3, completion_tokens=1))
     assert cache.get("k") == Reply(text="1", logp={"1": -0.5}, prompt_tokens=3, completion_tokens=1)
@@ -278,7 +278,7 @@ def test_a_broken_cache_is_moved_aside_loudly(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100] + b"\xff" * 4000)
     for wal in ("-wal", "-shm"):
         path.with_name(path.name + wal).unlink(missing_ok=True)
-    with pytest.warns(JudgeWarning, match=r"broken-2"):
+    with pytest.warns(AskerWarning, match=r"broken-2"):
         assert ReplyCache(path).get("k") is None
 
 
@@ -287,7 +287,7 @@ def test_a_table_of_another_shape_is_moved_aside(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE replies (key TEXT)")
     connection.close()
-    with pytest.warns(JudgeWarning, match="broken-1"):
+    with pytest.warns(AskerWarning, match="broken-1"):
         assert ReplyCache(path).judges() == []
 
 

@@ -9,8 +9,8 @@ import re
 import pytest
 
 from togi.rewards.judge.verdict import (
-    JudgeQuestion,
     Reply,
+    Request,
     centred,
     clamped,
     debiased,
@@ -24,7 +24,7 @@ from togi.types import Message
 
 PAIR = ("1", "2")
 RATINGS = tuple(str(i) for i in range(1, 11))
-ASK = JudgeQuestion(messages=(Message(role="user", content="?"),), options=PAIR)
+ASK = Request(messages=(Message(role="user", content="?"),), options=PAIR)
 
 
 def test_soft_label_is_the_mean_over_both_orders() -> None:
@@ -139,6 +139,6 @@ def test_a_reply_is_read_by_its_probabilities_then_by_its_text() -> None:
     assert read(ASK, Reply(text="1")).probability == {"1": 1.0, "2": 0.0}
     assert read(ASK, Reply(text="Sorry, no.")).status == "unparseable"
     assert read(ASK, Reply(status="timeout", note="late")).note == "late"
-    reasons = JudgeQuestion(messages=ASK.messages, options=PAIR, reason=True)
+    reasons = Request(messages=ASK.messages, options=PAIR, reason=True)
     # Cut off: what looks like a verdict may be a quotation on the way to one.
     assert read(reasons, Reply(text="so\nVerdict: 1", cut=True)).status == "unparseable"

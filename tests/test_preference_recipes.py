@@ -19,11 +19,11 @@ import torch
 from tiny_text import byte_level
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from togi.askers.asker import AskerWarning, Reply, Request
 from togi.recipe import load_recipe
-from togi.rewards.judge import JudgeWarning, judge
+from togi.rewards.judge import judge
 from togi.rewards.judge.grade import OpenGrade
 from togi.rewards.judge.judge_prompts import RUBRIC
-from togi.rewards.judge.verdict import JudgeQuestion, Reply
 from togi.run import Run, Silent
 from togi.train import train
 from togi.types import Message, Task, Trajectory, Turn
@@ -217,7 +217,7 @@ class Recorder:
     def __init__(self) -> None:
         self.prompts: list[str] = []
 
-    def ask(self, questions: Sequence[JudgeQuestion]) -> list[Reply]:
+    def ask(self, questions: Sequence[Request]) -> list[Reply]:
         self.prompts += [question.messages[-1].content for question in questions]
         return [Reply(text="Yes") for _ in questions]
 
@@ -237,7 +237,7 @@ def test_a_recipe_runs_from_end_to_end(name: str, tmp_path: Path) -> None:
             overrides += [f"stage.{number}.data.size=16"] * made + [f"stage.{number}.held_out=0.3"] * held_out
     run = replace(build(name, *overrides), folder=tmp_path / "run")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", JudgeWarning)  # a random model was never going to answer "Yes" or "No"
+        warnings.simplefilter("ignore", AskerWarning)  # a random model was never going to answer "Yes" or "No"
         train(run, Silent())
     for stage in run.stages:
         if stage.algorithm.trains == "policy" and stage.measured:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from judge_doubles import TASK, Scripted, attempts
 
+from togi.askers.asker import Reply
 from togi.rewards import parse_reward
 from togi.rewards.judge import judge_prompts as prompts, rubric
 from togi.rewards.judge.rubric import Criterion, OpenRubric, criteria_of, read_criteria
-from togi.rewards.judge.verdict import Reply
 
 CRITERIA = (Criterion(name="right", text="It is right.", weight=3.0), Criterion(name="brief", text="It is brief."))
 

@@ -11,6 +11,7 @@ from judge_doubles import Scripted
 from tiny_text import byte_level
 
 from togi.algorithms.scorers.genrm import KEYS, Chains, Verdicts
+from togi.askers.asker import Reply
 from togi.evidence.after.measure_reward import measure_verifier, reader
 from togi.evidence.after.verifier_rates import (
     LISTED,
@@ -29,7 +30,6 @@ from togi.report import render
 from togi.report.verifiers_section import verifiers_view
 from togi.rewards import form, gate, number
 from togi.rewards.judge.fool_judge import ATTACKS
-from togi.rewards.judge.verdict import Reply
 from togi.tokenization import Chat
 from togi.types import Message, Task
 

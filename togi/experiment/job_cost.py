@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from togi.askers.reply_cache import Spent, spent_in, spent_together
 from togi.experiment.expected_cost import STARTING
 from togi.experiment.ledger import Ended
-from togi.rewards.judge.reply_cache import CACHE, Spent, spent_in, spent_together
+from togi.rewards.judge.who_is_asked import CACHE
 from togi.run_folder.adopt_stages import ADOPTED
 from togi.run_folder.files import read_lines
 from togi.run_folder.integrity import read_chain

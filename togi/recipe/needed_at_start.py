@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from togi.askers.openai_client import key_of
 from togi.recipe.errors import RecipeError
 from togi.rewards.algebra import leaves_of
 from togi.rewards.judge import Judge
-from togi.rewards.judge.openai_client import key_of
 from togi.run import Run
 
 

@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from togi.askers.openai_client import is_local, key_of
 from togi.extras import lacking
-from togi.rewards.judge.openai_client import is_local, key_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

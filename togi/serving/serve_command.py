@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.text import Text
 
 from togi.chat_protocol.http_door import uvicorn_config
+from togi.askers.openai_client import is_local
 from togi.engines.engine_choice import EngineChoice
 from togi.engines.open_engine import check_engine, open_engine
 from togi.harmless_text import visible
 from togi.models.arithmetic_rate import DtypeChoice, compute_dtype
 from togi.models.device import called, find_device
 from togi.models.load_model import Loaded, load_model
-from togi.rewards.judge.openai_client import is_local
 from togi.serving.address import Address
 from togi.serving.answer_queue import AnswerQueue
 from togi.serving.endpoint import Endpoint, Served

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field, replace
 from togi import losses
 from togi.advantages import token_mean
 from togi.algorithms.policy_gradient.base import mean
+from togi.askers.asker import MARK
 from togi.batch import trajectories
 from togi.protocols import Algorithm, Play, Sampler
 from togi.rewards.judge.judge_prompts import VERIFY, verification_prompt
-from togi.rewards.judge.verdict import MARK, YES_NO, read_text
+from togi.rewards.judge.verdict import YES_NO, read_text
 from togi.samplers.group import ask, draw, recorded
 from togi.types import (
     CUT,

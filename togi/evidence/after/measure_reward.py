@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from togi.algorithms.scorers.genrm import KEYS, Labelled
+from togi.askers.asker import Asker
 from togi.batch import answers, samples as group_samples
 from togi.evidence.after.measured_pairs_file import SKIPS, PairRecord, PairsRecord, Scale
 from togi.evidence.after.verifier_rates import KeyRecord, VerificationRecord, VerifiedAttempt, VerifiedTask
@@ -22,7 +23,6 @@ from togi.records import completion_tokens
 from togi.rewards import Composable, Verifier, genrm
 from togi.rewards.judge.fool_judge import ATTACKS, posed
 from togi.rewards.judge.genrm import OpenVerification
-from togi.rewards.judge.verdict import Asker
 from togi.rollout import score
 from togi.tokenization import Chat
 from togi.types import Group, Score, Task, Trajectory

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
+from togi.askers.local_model import LocalModel
 from togi.batch import answers, samples
 from togi.evidence.after.measure_process_model import measure_steps, said, write_steps
 from togi.evidence.after.measure_reward import measure_reward_model, measure_verifier, reader
 from togi.evidence.after.measured_pairs_file import write_pairs
 from togi.evidence.after.verifier_rates import write_verification
 from togi.models.scalar_heads import load_scalar
-from togi.rewards.judge.local_judge import LocalJudge
 from togi.run import Run, Watch
 from togi.stage_state import Workshop
 
@@ -54,7 +54,7 @@ def _verifier(run: Run, work: Workshop, step: int) -> Path:
     paid = {each.name: each.reward for each in run.stages}
     record = measure_verifier(
         stage.algorithm.sampler,
-        LocalJudge(engine.model, engine, work.chat, engine.context),
+        LocalModel(engine.model, engine, work.chat, engine.context),
         work.chat,
         work.held_out,
         reader(paid[stage.collected.stage] if stage.collected else None),

@@ -3,8 +3,8 @@
 from togi.rewards.judge.base import Judge
 from togi.rewards.judge.genrm import genrm
 from togi.rewards.judge.grade import judge
-from togi.rewards.judge.outage import JudgeOutage, JudgeWarning, judge_warnings_to
+from togi.rewards.judge.outage import JudgeOutage, judge_warnings_to
 from togi.rewards.judge.preference import preference
 from togi.rewards.judge.rubric import rubric
 
-__all__ = ["Judge", "JudgeOutage", "JudgeWarning", "genrm", "judge", "judge_warnings_to", "preference", "rubric"]
+__all__ = ["Judge", "JudgeOutage", "genrm", "judge", "judge_warnings_to", "preference", "rubric"]

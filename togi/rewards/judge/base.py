@@ -15,11 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from togi.askers.asker import Asker, Request
 from togi.protocols import Asked
 from togi.rewards.algebra import Leaf
 from togi.rewards.judge import judge_prompts as prompts
 from togi.rewards.judge.outage import Losses
-from togi.rewards.judge.verdict import Asker, JudgeQuestion, Verdict, read
+from togi.rewards.judge.verdict import Verdict, read
 from togi.rewards.judge.who_is_asked import WhoIsAsked
 from togi.types import Message, Score, Task, Trajectory
 
@@ -69,8 +70,8 @@ class Judge(WhoIsAsked):
 
         return open_asker(self, at)
 
-    def question(self, messages: tuple[Message, ...], options: tuple[str, ...]) -> JudgeQuestion:
-        return JudgeQuestion(
+    def question(self, messages: tuple[Message, ...], options: tuple[str, ...]) -> Request:
+        return Request(
             messages=messages,
             options=options,
             tokens=self.verdict == "tokens",
@@ -146,7 +147,7 @@ class Opened(Leaf):
         ]
 
     @abstractmethod
-    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[JudgeQuestion]: ...
+    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[Request]: ...
 
     @abstractmethod
     def _scores(self, task: Task, trajectories: Sequence[Trajectory], verdicts: Sequence[Verdict]) -> list[Score]: ...

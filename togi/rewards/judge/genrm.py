@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from togi.askers.asker import Asker, Request
 from togi.rewards.judge import judge_prompts as prompts
 from togi.rewards.judge.base import Judge, Opened, critique
-from togi.rewards.judge.verdict import YES_NO, Asker, JudgeQuestion, Verdict
+from togi.rewards.judge.verdict import YES_NO, Verdict
 from togi.types import Message, Score, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class genrm(Judge):
         template = prompts.read_template(self.base / self.template, ("answer",)) if self.template else prompts.VERIFY
         return OpenVerification(self, self.asker(at), template)
 
-    def question(self, messages: tuple[Message, ...], options: tuple[str, ...]) -> JudgeQuestion:
+    def question(self, messages: tuple[Message, ...], options: tuple[str, ...]) -> Request:
         asked = super().question(messages, options)
         return replace(asked, renormalised=self.renormalised, temperature=self.temperature if self.votes > 1 else 0.0)
 
@@ -59,7 +60,7 @@ class OpenVerification(Opened):
         super().__init__(spec, asker)
         self._votes, self._reason, self._template = spec.votes, spec.reason, template
 
-    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[JudgeQuestion]:
+    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[Request]:
         for trajectory in trajectories:
             prompt = prompts.verification_prompt(task, trajectory, reason=self._reason, template=self._template)
             question = self._spec.question(prompt, YES_NO)

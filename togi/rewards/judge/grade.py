@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from togi.askers.asker import Asker, Request
 from togi.rewards.judge import judge_prompts as prompts
 from togi.rewards.judge.base import Opened, Ruled, critique, drawn
-from togi.rewards.judge.verdict import YES_NO, Asker, JudgeQuestion, Verdict, centred, expected_rating
+from togi.rewards.judge.verdict import YES_NO, Verdict, centred, expected_rating
 from togi.types import Score, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class OpenGrade(Opened):
             prompts.yes_no_ending(reason=reason) if spec.yes_no else prompts.rating_ending(spec.scale, reason=reason)
         )
 
-    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[JudgeQuestion]:
+    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[Request]:
         criteria = drawn(self._criteria, self._draws, task, trajectories)
         for trajectory in trajectories:
             for criterion in criteria:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from togi.rewards.judge.verdict import MARK
+from togi.askers.asker import MARK
 from togi.types import Message, Task, Trajectory
 
 RUBRIC = "How well the answer does what was asked: it is right, complete, clear, and no longer than it needs to be."

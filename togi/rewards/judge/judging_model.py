@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from togi.askers.asker import Asker
+from togi.askers.local_model import LocalModel, open_model
+from togi.askers.open_asker import open_server
 from togi.models.bundled import BUNDLED
+from togi.protocols import LocalEngine
 from togi.rewards.algebra import NotTrainedYet, Surroundings
-from togi.rewards.judge.local_judge import open_judge, policy_judge
-from togi.rewards.judge.openai_client import Patience, Server
-from togi.rewards.judge.reply_cache import CACHE, ReplyCache
-from togi.rewards.judge.server_judge import Cap, Endpoint
-from togi.rewards.judge.verdict import Asker
-from togi.rewards.judge.who_is_asked import WhoIsAsked
+from togi.rewards.judge.who_is_asked import CACHE, WhoIsAsked
 
 
 def open_asker(who: WhoIsAsked, at: Surroundings) -> Asker:
     """Raises ValueError for an address or key that cannot be used, and for a model that cannot be loaded; NotTrainedYet
     for a stage of the run that has no model yet."""
-    if not who.base_url:
-        return policy_judge(at) if who.model == "policy" else open_judge(_source(who.model, at.folder), at)
-    server = Server(
-        who.base_url,
-        key_env=who.key_env,
-        patience=Patience(seconds=who.seconds, total_seconds=3 * who.seconds),
-    )
-    cap = Cap(
-        tokens=who.most_tokens or None,
-        money=who.most_money or None,
-        input_price=who.input_price,
-        output_price=who.output_price,
-    )
-    cache = ReplyCache(at.folder / CACHE)
-    return Endpoint(server, who.base_url, who.model, cache, cap=cap, concurrency=who.concurrency)
+    if who.base_url:
+        return open_server(who, at.folder / CACHE)
+    if who.model == "policy":
+        return policy_judge(at)
+    return open_model(_source(who.model, at.folder), at.dtype, at.device)
+
+
+def policy_judge(at: Surroundings) -> LocalModel:
+    """The policy as its own judge, with the weights it has when it is asked."""
+    if isinstance(at.engine, LocalEngine):
+        return LocalModel(at.engine.model, at.engine, at.chat, at.engine.context)
+    return LocalModel(None, at.engine, at.chat, 1 << 30)
 
 
 def _source(name: str, folder: Path) -> str:

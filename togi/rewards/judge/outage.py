@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+from togi.askers.asker import AskerWarning
 from togi.rewards.judge.verdict import Verdict
 
 WARN = 0.05
@@ -22,10 +23,6 @@ PAUSE = 0.20
 
 ENOUGH = 20
 """Questions that a share is measured over at least; small calls are added up until then."""
-
-
-class JudgeWarning(UserWarning):
-    """Something about a judge that the reader of a run should know."""
 
 
 class JudgeOutage(ValueError):
@@ -41,7 +38,7 @@ class Losses:
         self._lost: Counter[str] = Counter()
 
     def add(self, verdicts: Sequence[Verdict]) -> None:
-        """Count the verdicts of one call. Raises JudgeOutage, warns with JudgeWarning."""
+        """Count the verdicts of one call. Raises JudgeOutage, warns with AskerWarning."""
         missing = [f"{verdict.status}: {verdict.note}" for verdict in verdicts if verdict.status != "ok"]
         self._asked += len(verdicts)
         self._lost.update(missing)
@@ -61,7 +58,7 @@ class Losses:
                 "Mend what is named, and run the same command again: it goes on from the last checkpoint, and "
                 "answers that a server gave are not asked for again."
             )
-        warnings.warn(f"{said}. They are left out, not scored 0.", JudgeWarning, stacklevel=2)
+        warnings.warn(f"{said}. They are left out, not scored 0.", AskerWarning, stacklevel=2)
 
 
 @contextmanager
@@ -78,11 +75,11 @@ def judge_warnings_to(note: Callable[[str], None]) -> Iterator[None]:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            if issubclass(category, JudgeWarning):
+            if issubclass(category, AskerWarning):
                 note(f"warning: {message}")
             else:
                 others(message, category, filename, lineno, file, line)
 
-        warnings.simplefilter("always", JudgeWarning)
+        warnings.simplefilter("always", AskerWarning)
         warnings.showwarning = show
         yield

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from togi.askers.asker import Asker, Request
 from togi.rewards.judge import judge_prompts as prompts
 from togi.rewards.judge.base import Opened, Ruled, critique, drawn
-from togi.rewards.judge.verdict import Asker, JudgeQuestion, Verdict, clamped, debiased, flipped
+from togi.rewards.judge.verdict import Verdict, clamped, debiased, flipped
 from togi.types import Score, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class OpenPreference(Opened):
         self._opponents, self._clamp = spec.opponents, spec.clamp
         self._ending = prompts.pair_ending(reason=spec.reason)
 
-    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[JudgeQuestion]:
+    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[Request]:
         criteria = drawn(self._criteria, self._draws, task, trajectories)
         for a, b in self._asked(trajectories):
             for criterion in criteria:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from togi.askers.asker import Asker, Request
 from togi.rewards.judge import judge_prompts as prompts
 from togi.rewards.judge.base import Judge, Opened, critique
-from togi.rewards.judge.verdict import Asker, JudgeQuestion, Verdict
+from togi.rewards.judge.verdict import Verdict
 from togi.types import Score, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class OpenRubric(Opened):
             raise ValueError(f'{self.name}: task {task.id} has no column "{self._column}" with its criteria')
         return criteria_of(task.info[self._column], f"{self.name}: task {task.id}, column {self._column}")
 
-    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[JudgeQuestion]:
+    def _questions(self, task: Task, trajectories: Sequence[Trajectory]) -> Iterator[Request]:
         criteria = self.criteria(task)
         for trajectory in trajectories:
             for one in criteria:

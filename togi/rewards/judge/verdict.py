@@ -1,4 +1,4 @@
-"""Questions to a judge, its replies, and what a reply says. Knows neither who is asked nor what the verdict pays.
+"""What a judge's reply says. Knows neither who is asked nor what the verdict pays.
 
 A reply is read strictly: a text that names no verdict, two verdicts, or one that was not on offer says nothing, and
 nothing is what it counts for.
@@ -10,65 +10,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from togi.types import Message, Status
+from togi.askers.asker import MARK, Reply, Request
+from togi.types import Status
 
 YES_NO = ("Yes", "No")
-
-MARK = "Verdict:"
-"""What stands before the verdict when reasons come first, at the start of the last line."""
-
-LIKELY = 0.5
-"""The share of a server's next token that must be verdicts, before their probabilities are taken for one."""
 
 _BEFORE, _AFTER = "*_\"'`([{ \t", "*_\"'`)]}.! \t"
 _LINE = re.compile(r"verdict[*_]*\s*:(.*)", re.IGNORECASE)
 _LABEL = re.compile(r"(?:the )?(?:answer|rating|score|verdict)(?: is)?\s*:?\s+", re.IGNORECASE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeQuestion:
-    """What a judge is asked, and the verdicts it may give.
-
-    With ``tokens`` the probability of each verdict is wanted, else the text decides: ``renormalised`` over the
-    verdicts, or as they are among all tokens. With ``reason`` the judge writes its reasons first. At a ``temperature``
-    above 0 these are sampled, and each ``vote`` is another draw; the same question is always drawn alike.
-    """
-
-    messages: tuple[Message, ...]
-    options: tuple[str, ...]
-    tokens: bool = True
-    reason: bool = False
-    max_tokens: int = 16
-    renormalised: bool = True
-    temperature: float = 0.0
-    vote: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What a judge answered. ``logp`` has the log-probabilities of verdicts, and is empty when only ``text`` is known.
-
-    A status other than ``ok`` means that there is no answer, and ``note`` says why. ``cut`` is true for a text that
-    ran into its token limit.
-    """
-
-    text: str = ""
-    logp: Mapping[str, float] = field(default_factory=dict)
-    cut: bool = False
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    status: Status = "ok"
-    note: str = ""
-
-
-class Asker(Protocol):
-    """Somebody who can be asked: a model in this process, or a server."""
-
-    def ask(self, questions: Sequence[JudgeQuestion]) -> list[Reply]:
-        """One reply a question. What goes wrong with a question is its reply's status, never an exception."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +32,7 @@ class Verdict:
     reasons: str = ""
 
 
-def read(question: JudgeQuestion, reply: Reply) -> Verdict:
+def read(question: Request, reply: Reply) -> Verdict:
     """The verdict of a reply: by its tokens' probabilities where they are known, else by its text."""
     if reply.status != "ok":
         return Verdict(status=reply.status, note=reply.note)

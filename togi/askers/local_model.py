@@ -1,4 +1,4 @@
-"""A model in this process as judge: the policy itself or another one. It knows no HTTP, and keeps nothing on disk.
+"""A model in this process that is asked. It knows no HTTP, and keeps nothing on disk.
 
 The probability of a verdict is computed exactly: that the answer begins with it, and with no longer one ("10" is not
 counted as "1"). All questions of a call go through the model together, and the verdicts of one share its prompt.
@@ -17,15 +17,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from togi.askers.asker import MARK, AskerWarning, Reply, Request
 from togi.batch import collate
 from togi.engines.open_engine import open_engine
 from togi.models.load_model import load_model
 from togi.models.microbatch import microbatches
 from togi.models.packing import PackedModel
-from togi.protocols import Engine, LocalEngine
-from togi.rewards.algebra import Surroundings
-from togi.rewards.judge.outage import JudgeWarning
-from togi.rewards.judge.verdict import MARK, JudgeQuestion, Reply
+from togi.protocols import Engine
 from togi.tokenization import Chat
 from togi.types import CUT, Ids, Prompt, Sample, Sampling, Turn
 
@@ -35,18 +33,18 @@ TOKENS = 2400
 FAINT = 0.01
 """Said once when all verdicts together are less likely than this: the model was not going to answer in the form."""
 
-_OPEN: WeakValueDictionary[tuple[str, torch.dtype, str], LocalJudge] = WeakValueDictionary()
+_OPEN: WeakValueDictionary[tuple[str, torch.dtype, str], LocalModel] = WeakValueDictionary()
 
 
-class LocalJudge:
-    """A model as judge. Without ``model`` it only writes: verdicts by probability are then refused."""
+class LocalModel:
+    """A model that is asked. Without ``model`` it only writes: verdicts by probability are then refused."""
 
     def __init__(self, model: PreTrainedModel | None, engine: Engine, chat: Chat, context: int) -> None:
         self._packed = None if model is None else PackedModel(model)
         self._engine, self._chat, self._context = engine, chat, context
         self._told = False
 
-    def ask(self, questions: Sequence[JudgeQuestion]) -> list[Reply]:
+    def ask(self, questions: Sequence[Request]) -> list[Reply]:
         prompts = [self._chat.prompt(question.messages) for question in questions]
         replies: list[Reply | None] = [self._too_long(q, ids) for q, ids in zip(questions, prompts, strict=True)]
         open_ = [i for i, reply in enumerate(replies) if reply is None]
@@ -70,14 +68,14 @@ class LocalJudge:
         self._tell([reply for reply in answers if reply.status == "ok"])
         return [reply for reply in replies if reply is not None]
 
-    def _too_long(self, question: JudgeQuestion, prompt: Ids) -> Reply | None:
+    def _too_long(self, question: Request, prompt: Ids) -> Reply | None:
         room = question.max_tokens if question.reason or not question.tokens else 4
         if len(prompt) + room <= self._context:
             return None
-        note = f"a question of {len(prompt)} tokens leaves no room in the judge's context of {self._context}"
+        note = f"a question of {len(prompt)} tokens leaves no room in the model's context of {self._context}"
         return Reply(status="error", note=note)
 
-    def _write(self, questions: Sequence[JudgeQuestion], prompts: Sequence[Ids]) -> list[Turn]:
+    def _write(self, questions: Sequence[Request], prompts: Sequence[Ids]) -> list[Turn]:
         """What the model writes; reasons end where the verdict would follow."""
         turns: dict[int, Turn] = {}
         kinds: dict[tuple[int, bool, float], dict[Ids, list[int]]] = {}
@@ -121,7 +119,7 @@ class LocalJudge:
         for each, (names, context, _) in zip(options, wanted, strict=True):
             exact = exclusive(each, [next(following) for _ in each])
             if not any(map(math.isfinite, exact)):
-                replies.append(Reply(status="error", note="the judge's log-probabilities are not finite"))
+                replies.append(Reply(status="error", note="the model's log-probabilities are not finite"))
                 continue
             kept = {name: value for name, value in zip(names, exact, strict=True) if value > -math.inf}
             replies.append(Reply(logp=kept, prompt_tokens=len(context), completion_tokens=1))
@@ -138,29 +136,21 @@ class LocalJudge:
         if share < FAINT:
             self._told = True
             warnings.warn(
-                f"the judge hardly ever answers in the form it is asked for (all verdicts together have a probability "
+                f"the model hardly ever answers in the form it is asked for (all verdicts together have a probability "
                 f"of {share:.1%}): what it prefers among them may say little.",
-                JudgeWarning,
+                AskerWarning,
                 stacklevel=3,
             )
 
 
-def policy_judge(at: Surroundings) -> LocalJudge:
-    """The policy as its own judge, with the weights it has when it is asked."""
-    if isinstance(at.engine, LocalEngine):
-        return LocalJudge(at.engine.model, at.engine, at.chat, at.engine.context)
-    return LocalJudge(None, at.engine, at.chat, 1 << 30)
-
-
-def open_judge(source: str, at: Surroundings) -> LocalJudge:
-    """Another model as judge, in the policy's arithmetic and on its device; one that is open already is not opened
-    again."""
-    found = _OPEN.get((source, at.dtype, at.device))
+def open_model(source: str, dtype: torch.dtype, device: str) -> LocalModel:
+    """A model of this machine; one that is open already is not opened again."""
+    found = _OPEN.get((source, dtype, device))
     if found is None:
-        loaded = load_model(source, dtype=at.dtype, device=at.device)
+        loaded = load_model(source, dtype=dtype, device=device)
         engine = open_engine(loaded)
-        found = LocalJudge(loaded.model, engine, Chat(loaded.tokenizer, loaded.eos_ids), engine.context)
-        _OPEN[source, at.dtype, at.device] = found
+        found = LocalModel(loaded.model, engine, Chat(loaded.tokenizer, loaded.eos_ids), engine.context)
+        _OPEN[source, dtype, device] = found
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from judge_server import Handle, drip, fails, good, hang, raw, reset, said, serving
 
-from togi.rewards.judge.openai_client import Fault, Patience, Server, is_local
+from togi.askers.openai_client import Fault, Patience, Server, is_local
 
 QUICK = Patience(attempts=3, seconds=0.3, total_seconds=3.0, backoff=0.001)
 KEY = "sk-canary-0123456789"

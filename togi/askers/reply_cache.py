@@ -16,11 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from togi.rewards.judge.outage import JudgeWarning
-from togi.rewards.judge.verdict import Reply
-
-CACHE = "judge.sqlite"
-"""The file in a run's folder that holds every reply of a server."""
+from togi.askers.asker import AskerWarning, Reply
 
 _TABLE = """CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, judge TEXT NOT NULL, text TEXT NOT NULL, logp TEXT NOT NULL, cut INTEGER NOT NULL,
@@ -43,7 +39,7 @@ class Spent:
 class ReplyCache:
     """The replies in the file ``path``, which is made when it is not there.
 
-    A file that SQLite finds broken is moved aside, with a JudgeWarning; a row that makes no sense counts as not there.
+    A file that SQLite finds broken is moved aside, with a AskerWarning; a row that makes no sense counts as not there.
     Raises ValueError when the file cannot be used (another process holds it, the disk is full).
     """
 
@@ -98,7 +94,7 @@ class ReplyCache:
                     raise self._unusable(error) from error
             if again:
                 self._move_aside()
-        raise ValueError(f"the judge's cache {self.path} is broken, and a new one in its place is broken too")
+        raise ValueError(f"the cache of replies {self.path} is broken, and a new one in its place is broken too")
 
     def _do(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         with self._lock:
@@ -120,14 +116,14 @@ class ReplyCache:
             if part.exists():
                 part.rename(aside.with_name(aside.name + suffix))
         warnings.warn(
-            f"the judge's cache {self.path} is broken: it was moved to {aside.name}, and a new one begun. Replies are "
-            "asked for again, and what was spent before is no longer counted against the cap.",
-            JudgeWarning,
+            f"the cache of replies {self.path} is broken: it was moved to {aside.name}, and a new one begun. "
+            "Replies are asked for again, and what was spent before is no longer counted against the cap.",
+            AskerWarning,
             stacklevel=4,
         )
 
     def _unusable(self, error: sqlite3.DatabaseError) -> ValueError:
-        return ValueError(f"the judge's cache {self.path} cannot be used: {error}")
+        return ValueError(f"the cache of replies {self.path} cannot be used: {error}")
 
 
 def spent_in(path: Path) -> Spent:

@@ -1,4 +1,4 @@
-"""A server as judge: many questions at once, each asked once ever, and never beyond the cap. Knows no prompt wording.
+"""A model at a server: many questions at once, each asked once ever, and never beyond the cap. Knows no prompt wording.
 
 Where the server gives log-probabilities, the verdict is read from them at the place where it stands; else its text is.
 """
@@ -16,10 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from togi.rewards.judge.openai_client import Fault, Server
-from togi.rewards.judge.outage import JudgeWarning
-from togi.rewards.judge.reply_cache import ReplyCache, Spent
-from togi.rewards.judge.verdict import LIKELY, MARK, JudgeQuestion, Reply
+from togi.askers.asker import LIKELY, MARK, AskerWarning, Reply, Request
+from togi.askers.openai_client import Fault, Server
+from togi.askers.reply_cache import ReplyCache, Spent
 
 MOST_LIKELY = 20
 """``top_logprobs``: as many as the protocol allows, since ten ratings must find room among them."""
@@ -40,7 +39,7 @@ _UNSURE = 0.01  # a probability that may be given to the wrong one of "1" and "1
 
 @dataclass(frozen=True, kw_only=True)
 class Cap:
-    """The most a judge may use, counted over the life of its cache: ``tokens`` in all, or ``money``.
+    """The most that may be used, counted over the life of its cache: ``tokens`` in all, or ``money``.
 
     Prices are money for a million tokens, of the prompt and of the completion. None is no cap. What is under way when
     a cap is reached is finished, so it may be passed by one question for each that is asked at the same time.
@@ -58,9 +57,9 @@ class Cap:
         """What to say once a cap is reached."""
         tokens = spent.prompt_tokens + spent.completion_tokens
         if self.tokens is not None and tokens >= self.tokens:
-            return f"the judge's cap of {self.tokens} tokens is reached ({tokens} used)"
+            return f"the cap of {self.tokens} tokens is reached ({tokens} used)"
         if self.money is not None and self.cost(spent) >= self.money:
-            return f"the judge's cap of {self.money:g} is reached ({self.cost(spent):.4g} spent)"
+            return f"the cap of {self.money:g} is reached ({self.cost(spent):.4g} spent)"
         return None
 
 
@@ -81,7 +80,7 @@ class Endpoint:
 
     @property
     def spent(self) -> Spent:
-        """What this judge used, in this run and before."""
+        """What this model used, in this run and before."""
         return self._cache.spent(self._judge)
 
     @property
@@ -89,10 +88,10 @@ class Endpoint:
         """The money of ``spent``, at the cap's prices."""
         return self._cap.cost(self.spent)
 
-    def ask(self, questions: Sequence[JudgeQuestion]) -> list[Reply]:
+    def ask(self, questions: Sequence[Request]) -> list[Reply]:
         keys = [self._key(question) for question in questions]
         replies: dict[str, Reply] = {}
-        missing: dict[str, JudgeQuestion] = {}
+        missing: dict[str, Request] = {}
         for key, question in zip(keys, questions, strict=True):
             if key in replies or key in missing:
                 continue
@@ -107,11 +106,11 @@ class Endpoint:
         self._tell(questions, found)
         return found
 
-    def _ask(self, missing: Mapping[str, JudgeQuestion]) -> dict[str, Reply]:
+    def _ask(self, missing: Mapping[str, Request]) -> dict[str, Reply]:
         if not missing:
             return {}
         self._spent, self._failed = self.spent, 0
-        pool = ThreadPoolExecutor(min(self._concurrency, len(missing)), thread_name_prefix="judge")
+        pool = ThreadPoolExecutor(min(self._concurrency, len(missing)), thread_name_prefix="asking")
         try:
             return dict(zip(missing, pool.map(self._one, missing.keys(), missing.values()), strict=True))
         except BaseException:
@@ -122,7 +121,7 @@ class Endpoint:
             pool.shutdown(wait=True, cancel_futures=True)
             self._server.stopped.clear()
 
-    def _one(self, key: str, question: JudgeQuestion) -> Reply:
+    def _one(self, key: str, question: Request) -> Reply:
         with self._lock:
             reached, failed = self._cap.reached(self._spent), self._failed
         if reached:
@@ -146,7 +145,7 @@ class Endpoint:
             )
         return reply
 
-    def _payload(self, question: JudgeQuestion) -> dict[str, Any]:
+    def _payload(self, question: Request) -> dict[str, Any]:
         payload: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": message.role, "content": message.content} for message in question.messages],
@@ -157,11 +156,11 @@ class Endpoint:
             payload["seed"] = question.vote
         return payload | ({"logprobs": True, "top_logprobs": MOST_LIKELY} if question.tokens else {})
 
-    def _key(self, question: JudgeQuestion) -> str:
+    def _key(self, question: Request) -> str:
         whole = [_SCHEMA, self._judge, self._payload(question), question.options, question.reason]
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
-    def _tell(self, questions: Sequence[JudgeQuestion], replies: Sequence[Reply]) -> None:
+    def _tell(self, questions: Sequence[Request], replies: Sequence[Reply]) -> None:
         """Say once that probabilities were wanted and are not there: all verdicts are then all or nothing."""
         pairs = [(q, r) for q, r in zip(questions, replies, strict=True) if q.tokens and r.status == "ok"]
         if self._told or not pairs or any(reply.logp for _, reply in pairs):
@@ -170,12 +169,12 @@ class Endpoint:
         warnings.warn(
             f"{self._judge} gives no usable log-probabilities: verdicts are read from its text, as with "
             'verdict="text", and are all or nothing.',
-            JudgeWarning,
+            AskerWarning,
             stacklevel=3,
         )
 
 
-def read_answer(answer: Any, question: JudgeQuestion) -> Reply:
+def read_answer(answer: Any, question: Request) -> Reply:
     """A chat completion as a reply. Raises Fault when it is none; a refusal is a reply without text."""
     try:
         choice = answer["choices"][0]
@@ -245,7 +244,7 @@ def _positions(logprobs: Any) -> list[Position]:
     return found
 
 
-def verdict_logp(positions: Sequence[Position], question: JudgeQuestion) -> dict[str, float]:
+def verdict_logp(positions: Sequence[Position], question: Request) -> dict[str, float]:
     """The log-probability of each option where the verdict stands; none when it cannot be told.
 
     That place is after the last ``Verdict:`` with reasons, and the first token that is not white space without. "10"
