@@ -56,6 +56,8 @@ FLOORS = {
     "progress": 6,
     "terminal_chat": 6,
     "serving": 6,
+    "transcript": 6,
+    "reward_design": 6,
     "report": 7,
     "demo": 7,
     "cli": 8,

@@ -1,0 +1,161 @@
+"""The folder of a reward design: what was decided, every candidate, every agent that was trained. It trains nothing.
+
+Each file is written whole and vouched for by an event, so that a run which is killed anywhere goes on from what is
+there: nobody is asked again, and no agent is trained twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file, save
+
+from togi.find_function import files_of
+from togi.reward_design.design import Candidate, Check, Design, Trained
+from togi.reward_design.environment import is_function
+from togi.run_folder.files import FolderError, RunFolder, dumps, file_mark, write_text
+from togi.run_folder.integrity import Vouched, chain_faults, file_faults, read_chain, vouched
+from togi.run_folder.manifest import recipe_changes
+
+DESIGN, CANDIDATES, TRAININGS, FINAL, GENERATIONS = "design.json", "candidates", "trainings", "final", "generations"
+REPLIES, REWARD, CARD = "replies.jsonl", "reward.py", "reward.md"
+MAY_CHANGE = ("train.workers", "train.seconds", "writer.concurrency", "writer.seconds", "writer.most_", "recorded")
+"""What decides nothing of the result, and may be otherwise when a design goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """What a generation was asked: the candidates that each question was written from, and a person's comment."""
+
+    number: int
+    parents: tuple[str, ...]
+    comment: str
+
+
+class Archive:
+    """The folder of one design. Reading needs no lock; writing goes through ``folder``, held by one process."""
+
+    def __init__(self, path: Path, folder: RunFolder | None = None) -> None:
+        self.path, self._folder = path, folder
+
+    def decide(self, design: Design) -> None:
+        """Write down what is decided, or make sure that it is what was decided. Raises FolderError."""
+        assert self._folder is not None
+        now = json.loads(json.dumps(plan_of(design)))
+        chain = read_chain(self.path)
+        if not chain.events:
+            mark = write_text(self.path / DESIGN, json.dumps(now, indent=1))
+            self._folder.event("designed", files={DESIGN: mark})
+            return
+        faults = [*chain_faults(self.path, chain), *file_faults(self.path, _own(vouched(chain.events)))]
+        if faults:
+            raise FolderError(
+                f"{self.path} is not as it was written: {faults[0]}. Put it back, or name another folder with --folder"
+            )
+        before = self.plan()
+        changes = [
+            change
+            for change in recipe_changes(before, now)
+            if not any(change.removeprefix("tables.").startswith(key) for key in MAY_CHANGE)
+        ]
+        if changes:
+            listing = "\n  ".join(changes)
+            raise FolderError(
+                f"{self.path} was decided otherwise when it began:\n  {listing}\nUndo the change, or name another "
+                "folder with --folder"
+            )
+
+    def plan(self) -> dict[str, Any]:
+        """What was decided. Raises FolderError for a folder that holds no design."""
+        return self._read(self.path / DESIGN)
+
+    def add_generation(self, generation: Generation) -> None:
+        self._write(f"{GENERATIONS}/{generation.number}.json", asdict(generation), "asked")
+
+    def generation(self, number: int) -> Generation | None:
+        path = self.path / GENERATIONS / f"{number}.json"
+        if not path.is_file():
+            return None
+        row = self._read(path)
+        return Generation(number=int(row["number"]), parents=tuple(row["parents"]), comment=str(row["comment"]))
+
+    def add(self, candidate: Candidate) -> None:
+        self._write(f"{CANDIDATES}/{candidate.name}.json", asdict(candidate), "written")
+
+    def candidates(self) -> dict[str, Candidate]:
+        """Every candidate by its name, in the order of their names."""
+        found = {}
+        for path in sorted((self.path / CANDIDATES).glob("*.json")):
+            row = self._read(path)
+            found[row["name"]] = Candidate(**row)
+        return found
+
+    def add_trained(self, trained: Trained, weights: Mapping[str, Any], *, final: bool) -> None:
+        """Keep what an agent showed, and of the last ones their weights."""
+        name = f"{FINAL if final else TRAININGS}/{trained.candidate}-{trained.seed}"
+        assert self._folder is not None
+        if final and weights:
+            path = self.path / f"{name}.safetensors"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(save(dict(weights)))
+        self._write(f"{name}.json", asdict(trained), "trained")
+
+    def trained(self, *, final: bool) -> dict[tuple[str, int], Trained]:
+        """Every agent by its candidate and number."""
+        found = {}
+        for path in sorted((self.path / (FINAL if final else TRAININGS)).glob("*.json")):
+            row = self._read(path)
+            checks = tuple(Check(**{**each, "fitness": tuple(each["fitness"])}) for each in row["checks"])
+            found[row["candidate"], int(row["seed"])] = Trained(**{**row, "checks": checks})
+        return found
+
+    def weights(self, candidate: str, seed: int) -> dict[str, Any]:
+        """Those of a last agent; none where it could not be trained."""
+        path = self.path / FINAL / f"{candidate}-{seed}.safetensors"
+        return dict(load_file(path)) if path.is_file() else {}
+
+    def add_text(self, name: str, text: str, kind: str) -> Path:
+        assert self._folder is not None
+        self._folder.event(kind, files={name: write_text(self.path / name, text)})
+        return self.path / name
+
+    def _write(self, name: str, row: Mapping[str, Any], kind: str) -> None:
+        self.add_text(name, dumps(row) + "\n", kind)
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            row = json.loads(path.read_bytes())
+            if not isinstance(row, dict):
+                raise ValueError("a JSON object was wanted")
+        except (OSError, ValueError, RecursionError) as error:
+            raise FolderError(
+                f"{self.path}: no whole reward design, since {path.name} cannot be read ({error})"
+            ) from error
+        return row
+
+
+def is_design(folder: Path) -> bool:
+    return (folder / DESIGN).is_file()
+
+
+def _own(known: Vouched) -> Vouched:
+    return Vouched(files={path: told for path, told in known.files.items() if not path.endswith(".html")})
+
+
+def plan_of(design: Design) -> dict[str, Any]:
+    """All that decides what comes out, with the digests of the user's files."""
+    functions = [design.fitness, *([design.environment] if is_function(design.environment) else [])]
+    return {
+        "name": design.name,
+        "tables": design.file.model_dump(mode="json"),
+        "described": design.described,
+        "observation": design.observation,
+        "action": design.action,
+        "prompts": dict(design.prompts),
+        "human": design.human,
+        "files": {path.name: file_mark(path) for reference in functions for path in files_of(reference)},
+    }

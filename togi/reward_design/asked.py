@@ -1,0 +1,97 @@
+"""What the writer is asked, made from text files that a user can copy and change. It asks nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Formatter
+
+from togi.askers.asker import Reply, Request
+from togi.reward_design.design import Design
+from togi.types import Message
+
+PROMPTS = Path(__file__).with_name("prompts")
+FIELDS: Mapping[str, frozenset[str]] = {
+    "system": frozenset(),
+    "task": frozenset({"task", "environment", "observation", "action", "info"}),
+    "reflection": frozenset({"program", "checks", "curves", "findings", "comment"}),
+    "failure": frozenset({"program", "fault", "comment"}),
+}
+"""The prompts, and what may stand in braces in each."""
+FENCE = re.compile(r"^ *```[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+OPEN_FENCE = re.compile(r"^ *```[^\n]*\n(.*)\Z", re.DOTALL | re.MULTILINE)
+FUNCTION = re.compile(r"^def +compute_reward\b", re.MULTILINE)
+
+
+def read_prompts(folder: Path | None) -> dict[str, str]:
+    """The prompts by name, those in ``folder`` before Togi's own. Raises ValueError for one that cannot be filled."""
+    if folder is not None and not folder.is_dir():
+        raise ValueError(f"writer.prompts: there is no folder {folder}; Togi's own prompts are in {PROMPTS}")
+    found = {}
+    for name, known in FIELDS.items():
+        own = folder / f"{name}.txt" if folder is not None else PROMPTS / f"{name}.txt"
+        path = own if own.is_file() else PROMPTS / f"{name}.txt"
+        text = path.read_text(encoding="utf-8")
+        try:
+            fields = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; a brace that is meant as one is written twice") from error
+        if unknown := sorted(fields - known):
+            allowed = ", ".join(f"{{{field}}}" for field in sorted(known)) or "none"
+            raise ValueError(f"{path}: {{{unknown[0]}}} cannot be filled in; there are {allowed}")
+        found[name] = text.strip()
+    return found
+
+
+def first_question(design: Design) -> tuple[Message, ...]:
+    """What is asked before anything is known."""
+    names = design.file.design.info
+    info = f"a dictionary with the numbers {', '.join(names)}" if names else "an empty dictionary"
+    text = design.prompts["task"].format(
+        task=design.file.design.task,
+        environment=design.described,
+        observation=design.observation,
+        action=design.action,
+        info=info,
+    )
+    return Message(role="system", content=design.prompts["system"]), Message(role="user", content=text)
+
+
+def next_question(design: Design, name: str, fields: Mapping[str, str], comment: str) -> tuple[Message, ...]:
+    """The first question with what was found since. The better program stands in the question and not in the writer's
+    mouth, so that each parent is one message whoever wrote it."""
+    said = f"A person who looked at this says:\n{comment.strip()}\n\n" if comment.strip() else ""
+    system, first = first_question(design)
+    text = design.prompts[name].format(**fields, comment=said)
+    return system, Message(role="user", content=f"{first.content}\n\n{text}")
+
+
+def requests(design: Design, questions: Sequence[tuple[Message, ...]], first: int) -> list[Request]:
+    """One request a question, each a draw of its own from number ``first`` on."""
+    writer = design.file.writer
+    return [
+        Request(
+            messages=messages,
+            tokens=False,
+            max_tokens=writer.max_tokens,
+            temperature=writer.temperature,
+            vote=first + number,
+        )
+        for number, messages in enumerate(questions)
+    ]
+
+
+def program_of(reply: Reply) -> tuple[str, str]:
+    """The program in a reply, and a fault: one of them is empty. The last code block that defines the function counts,
+    whole: with what stands before the function, which it may need."""
+    if reply.status != "ok":
+        return "", f"no answer: {reply.note or reply.status}"
+    blocks = FENCE.findall(reply.text) + OPEN_FENCE.findall(FENCE.sub("", reply.text))
+    found = [block for block in blocks if FUNCTION.search(block)] or [
+        text for text in (reply.text,) if FUNCTION.search(text) and "```" not in text
+    ]
+    if found:
+        return found[-1].strip() + "\n", ""
+    cut = " before it was cut off" if reply.cut else ""
+    return "", f"the answer has no code block with a function compute_reward{cut}"

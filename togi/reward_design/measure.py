@@ -1,0 +1,278 @@
+"""Sends programs and trainings into the jail, and plays outside what comes out. It keeps nothing and chooses nothing.
+
+An agent's fitness is made here, of episodes that are played here: a program can change it only by what its agent does.
+Each thread of a design has a workplace of its own, so that agents are trained side by side and each is done when it is.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from togi.find_function import resolve
+from togi.reward_design.agent import Player
+from togi.reward_design.design import Candidate, Check, Design, Trained
+from togi.reward_design.environment import is_function, open_environment
+from togi.reward_design.episodes import Episode, told
+from togi.reward_design.packed import pack, unpack
+from togi.reward_design.paid_environment import episode_of
+from togi.sandbox.box import AnyTier
+from togi.sandbox.workers.pool import Pool, Verdict
+
+JAILED = "togi.reward_design.jailed"
+TRIED = 300  # steps of random play that a program is tried on
+TRY_SECONDS, PAY_SECONDS, TRY_MB = 20.0, 120.0, 512
+SEEDS = 100_000  # of one design, for agents and episodes
+FINAL, PLAYED = 10_000, 20_000  # where the seeds of the last agents begin, and those of episodes
+Weights = Mapping[str, Any]
+
+
+def agent_seed(design: Design, number: int, *, final: bool) -> int:
+    """The seed of an agent; those of the last agents are none that was chosen by."""
+    return design.file.search.seed * SEEDS + FINAL * final + number
+
+
+def episode_seeds(design: Design, count: int, *, final: bool) -> list[int]:
+    return [design.file.search.seed * SEEDS + PLAYED + FINAL * final + number for number in range(count)]
+
+
+class Workplace:
+    """The jails of one thread: one for what takes moments, one for training. Raises ValueError where there is none."""
+
+    def __init__(self, design: Design, tier: AnyTier = "auto") -> None:
+        train = design.file.train
+        self.design = design
+        self._short = Pool(workers=1, seconds=PAY_SECONDS, memory_mb=TRY_MB, tier=tier)
+        self._long = Pool(workers=1, seconds=train.seconds, memory_mb=train.memory_mb, tier=tier)
+        self._short.refuse_foreign_code("a reward design")
+        self._fitness = resolve(design.fitness, Path())
+        self._player: Player | None = None
+
+    def close(self) -> None:
+        self._short.close()
+        self._long.close()
+
+    def fault(self, program: str, transitions: Mapping[str, Any]) -> str:
+        """What is wrong with a program when it is tried; empty where nothing is."""
+        self._short.seconds = TRY_SECONDS
+        return _said(
+            self._short.call(f"{JAILED}:try_out", {"program": program, "transitions": transitions}, fresh=True)
+        )
+
+    def trained(self, candidate: Candidate, number: int, *, final: bool) -> tuple[Trained, Weights]:
+        """An agent that was trained with a candidate's reward and measured, and its last weights."""
+        design, began = self.design, time.monotonic()
+        seed = agent_seed(design, number, final=final)
+        verdict = self._train(candidate, seed)
+        try:
+            if fault := _said(verdict):
+                raise ValueError(fault)
+            episodes = design.file.final.episodes if final else design.file.search.episodes
+            agents = [(int(each["steps"]), _weights(each["weights"])) for each in verdict.value["agents"]]
+            checks, played = [], []
+            for steps, weights in agents[-1:] if final else agents:
+                played = self.played(weights, episode_seeds(design, episodes, final=final))
+                checks.append(self._check(candidate, steps, played))
+        except ValueError as error:
+            seconds = time.monotonic() - began
+            return Trained(candidate=candidate.name, seed=number, seconds=seconds, fault=str(error)), {}
+        return Trained(
+            candidate=candidate.name,
+            seed=number,
+            checks=tuple(checks),
+            human=self._agreement(candidate, played),
+            seconds=time.monotonic() - began,
+        ), agents[-1][1]
+
+    def _train(self, candidate: Candidate, seed: int) -> Verdict:
+        design, train = self.design, self.design.file.train
+        functions = {"make": design.environment} if is_function(design.environment) else {}
+        functions |= {"fitness": design.fitness} if candidate.kind == "sparse" else {}
+        arguments = {
+            "program": candidate.program,
+            "environment": design.environment,
+            "info": list(design.file.design.info),
+            "algorithm": train.algorithm,
+            "settings": dict(train.settings),
+            "environments": train.environments,
+            "steps": train.steps,
+            "checks": train.checks,
+            "seed": seed,
+        }
+        warm = {**arguments, "program": None, "environments": 1, "steps": 0}
+        (verdict,) = self._long.call_many(f"{JAILED}:train", [arguments], functions, fresh=True, warm=[warm])
+        return verdict
+
+    def played(self, weights: Weights, seeds: Sequence[int]) -> list[Episode]:
+        """Episodes of an agent, one a seed. Raises ValueError for weights that are no agent's."""
+        if self._player is None:
+            train = self.design.file.train
+            self._player = Player(train.algorithm, train.settings, lambda: open_environment(self.design.environment))
+        self._player.become(weights)
+        return play(self._player.act, lambda: open_environment(self.design.environment), seeds)
+
+    def _check(self, candidate: Candidate, steps: int, played: Sequence[Episode]) -> Check:
+        rewards, parts = self._paid(candidate, played)
+        return Check(
+            steps=steps,
+            fitness=tuple(self.fitness(episode) for episode in played),
+            proxy=float(np.mean([each.sum() for each in rewards])),
+            parts=parts,
+            length=float(np.mean([episode.length for episode in played])),
+        )
+
+    def fitness(self, episode: Episode) -> float:
+        """Raises ValueError for one that is no number from 0 to 1."""
+        try:
+            value = float(self._fitness(episode))
+        except Exception as error:
+            raise FitnessError(f"{self.design.fitness} raised {type(error).__name__}: {error}") from error
+        if not 0 <= value <= 1:
+            raise FitnessError(f"{self.design.fitness} gave {value}, and a number from 0 to 1 is wanted")
+        return value
+
+    def _paid(self, candidate: Candidate, played: Sequence[Episode]) -> tuple[list[Any], dict[str, float]]:
+        """What episodes are paid by a candidate's reward, a step at a time, and the mean sums of its parts."""
+        if candidate.kind == "own":
+            return [episode.rewards for episode in played], {}
+        if candidate.program is None:
+            return [np.array([self.fitness(episode)]) for episode in played], {}
+        return self._pay(candidate.program, played)
+
+    def _pay(self, program: str, played: Sequence[Episode]) -> tuple[list[Any], dict[str, float]]:
+        lengths = [episode.length for episode in played]
+        self._short.seconds = PAY_SECONDS
+        steps = transitions(played, self.design.file.design.info)
+        arguments = {"program": program, "transitions": steps, "lengths": lengths}
+        verdict = self._short.call(f"{JAILED}:pay", arguments, fresh=True)
+        if fault := _said(verdict):
+            raise ValueError(fault)
+        rewards, sums = unpack(verdict.value["rewards"]), unpack(verdict.value["sums"])
+        names = [str(name) for name in verdict.value["names"]]
+        if rewards.shape != (sum(lengths),) or sums.shape != (len(lengths), len(names)):
+            raise ValueError("something other than rewards came out of the jail")
+        means = dict(zip(names, sums.mean(0).tolist(), strict=True))
+        return np.split(rewards, np.cumsum(lengths)[:-1]), means
+
+    def _agreement(self, candidate: Candidate, played: Sequence[Episode]) -> float | None:
+        """The correlation of a candidate's reward with the human one, over steps; None where one is constant."""
+        human = self.design.human
+        if human is None or candidate.program is None or not played:
+            return None
+        try:
+            one, other = (np.concatenate(self._pay(each, played)[0]) for each in (candidate.program, human))
+        except ValueError:
+            return None
+        if min(len(one), float(np.ptp(one)), float(np.ptp(other))) <= 0:
+            return None
+        found = float(np.corrcoef(one, other)[0, 1])
+        return found if math.isfinite(found) else None
+
+
+class FitnessError(RuntimeError):
+    """The user's own fitness is at fault, and no candidate: the design stops."""
+
+
+def play(act: Callable[[Any], Any], opened: Callable[[], Any], seeds: Sequence[int]) -> list[Episode]:
+    """Episodes side by side, one a seed, each in an environment of its own; ``act`` maps what they see to actions."""
+    environments = [opened() for _ in seeds]
+    try:
+        seen = [[np.array(each.reset(seed=seed)[0])] for each, seed in zip(environments, seeds, strict=True)]
+        did: list[list[tuple[Any, float, Mapping[str, Any]]]] = [[] for _ in seeds]
+        ended = [False] * len(seeds)
+        going = list(range(len(seeds)))
+        while going:
+            actions = act(np.array([seen[i][-1] for i in going]))
+            left = []
+            for i, action in zip(going, actions, strict=True):
+                after, own, terminated, truncated, info = environments[i].step(action)
+                seen[i].append(np.array(after))
+                did[i].append((np.array(action), float(own), dict(info)))
+                ended[i] = bool(terminated)
+                if not (terminated or truncated):
+                    left.append(i)
+            going = left
+    finally:
+        for each in environments:
+            each.close()
+    return [episode_of(*each) for each in zip(seen, did, ended, strict=True)]
+
+
+def random_play(design: Design) -> list[Episode]:
+    """Some steps of an agent that does anything, for programs to be tried on."""
+    space = open_environment(design.environment)
+    space.action_space.seed(design.file.search.seed)
+    episodes: list[Episode] = []
+    seed = design.file.search.seed * SEEDS
+    while sum(episode.length for episode in episodes) < TRIED and len(episodes) < TRIED:
+        episodes += play(
+            lambda seen: [space.action_space.sample() for _ in seen],
+            lambda: open_environment(design.environment),
+            [seed],
+        )
+        seed += 1
+    space.close()
+    return episodes
+
+
+def transitions(played: Sequence[Episode], names: tuple[str, ...]) -> dict[str, Any]:
+    """The steps of episodes as the jail reads them."""
+    info = [[told(each, names)[name] for name in names] for episode in played for each in episode.infos]
+    return {
+        "before": pack(np.concatenate([episode.observations[:-1] for episode in played])),
+        "actions": pack(np.concatenate([episode.actions for episode in played])),
+        "after": pack(np.concatenate([episode.observations[1:] for episode in played])),
+        "info": pack(np.array(info, np.float64).reshape(len(info), len(names))),
+        "names": list(names),
+    }
+
+
+def side_by_side(
+    design: Design, jobs: Sequence[tuple[Candidate, int, bool]], workers: int, tier: AnyTier = "auto"
+) -> Iterator[tuple[tuple[Candidate, int, bool], Trained, Weights]]:
+    """Train agents (candidate, number, final) in ``workers`` threads; each is given as soon as it is done."""
+    places: list[Workplace] = []
+    own = threading.local()
+
+    def one(job: tuple[Candidate, int, bool]) -> tuple[Trained, Weights]:
+        if not hasattr(own, "place"):
+            own.place = Workplace(design, tier)
+            places.append(own.place)
+        candidate, number, final = job
+        trained: tuple[Trained, Weights] = own.place.trained(candidate, number, final=final)
+        return trained
+
+    pool = ThreadPoolExecutor(max(1, min(workers, len(jobs))), thread_name_prefix="training")
+    try:
+        running = {pool.submit(one, job): job for job in jobs}
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                job = running.pop(future)
+                yield job, *future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for place in places:
+            place.close()
+        pool.shutdown(wait=True)
+
+
+def _weights(packed: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(name): unpack(value) for name, value in packed.items()}
+
+
+def _said(verdict: Verdict) -> str:
+    """What a call in the jail says is wrong."""
+    if verdict.status != "ok":
+        return {"timeout": "it took too long: ", "memory": "it needs too much memory: "}.get(verdict.status, "") + (
+            verdict.note or verdict.status
+        )
+    fault = verdict.value.get("fault") if isinstance(verdict.value, dict) else None
+    return fault if isinstance(fault, str) else "something other than a result came out of the jail"

@@ -1,0 +1,39 @@
+"""Reward programs that chance writes: what a search finds without a model. Each sums one to three simple parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from togi.reward_design.episodes import Episode
+
+PROGRAM = """def compute_reward(obs, action, next_obs, info):
+    parts = {{
+{parts}
+    }}
+    return sum(parts.values()), parts
+"""
+
+
+def random_programs(played: Sequence[Episode], count: int, seed: int) -> list[str]:
+    """``count`` programs. Each part is scaled so that it varies by about 1 in ``played``, so none hides the others."""
+    rng = np.random.default_rng([seed, 0x72616E64])
+    before = np.concatenate([episode.observations[:-1] for episode in played])
+    after = np.concatenate([episode.observations[1:] for episode in played])
+    values = {
+        **{f"next_obs[{i}]": after[:, i] for i in range(after.shape[1])},
+        **{f"abs(next_obs[{i}])": np.abs(after[:, i]) for i in range(after.shape[1])},
+        **{f"next_obs[{i}] - obs[{i}]": after[:, i] - before[:, i] for i in range(after.shape[1])},
+        **{f"next_obs[{i}] ** 2 - obs[{i}] ** 2": after[:, i] ** 2 - before[:, i] ** 2 for i in range(after.shape[1])},
+    }
+    usable = {text: spread for text, value in values.items() if (spread := float(np.std(value))) > 0}
+    made = []
+    for _ in range(count):
+        texts = rng.choice(sorted(usable), size=min(len(usable), int(rng.integers(1, 4))), replace=False)
+        lines = [
+            f'        "part_{number}": {rng.normal() / usable[text]:.4g} * ({text}),'
+            for number, text in enumerate(map(str, texts), start=1)
+        ]
+        made.append(PROGRAM.format(parts="\n".join(lines)))
+    return made

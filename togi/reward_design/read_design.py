@@ -1,0 +1,153 @@
+"""Reads the file of a reward design, finds what it names, and refuses what cannot be, before anything is asked or
+trained. It asks nobody and trains nothing."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from togi.askers.who_is_asked import Who
+from togi.find_function import absolute
+from togi.recipe.errors import explain
+from togi.recipe.key_lines import LONGEST, Unreadable, statements
+from togi.reward_design import environment as env
+from togi.reward_design.asked import read_prompts
+from togi.reward_design.design import Design
+from togi.reward_design.schema import DesignFile
+from togi.reward_design.static_check import fault_of
+
+
+class DesignError(ValueError):
+    """The file cannot be used as it is; the message says what to do."""
+
+
+def read_design(path: Path, changes: Sequence[str] = ()) -> Design:
+    """The design in a file, with ``KEY=VALUE`` changes. Raises DesignError."""
+    values = _values(path)
+    try:
+        for change in changes:
+            _change(values, change)
+        file = DesignFile.model_validate(values)
+    except ValidationError as error:
+        raise DesignError("\n".join(dict.fromkeys(f"{path}: {line}" for line in _told(error)))) from None
+    try:
+        return _found(file, path)
+    except DesignError:
+        raise
+    except ValueError as error:
+        raise DesignError(f"{path}: {error}") from error
+
+
+def _values(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as opened:
+            text = opened.read(4 * LONGEST + 1).decode("utf-8-sig")
+        if len(text) > LONGEST:
+            raise DesignError(f"{path}: more than {LONGEST:,} characters: long texts are files of their own")
+        for _ in statements(text):  # what the parser would not end on is refused before it
+            pass
+        values = tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise DesignError(f"{path}: no such file") from error
+    except DesignError:
+        raise
+    except Unreadable as error:
+        raise DesignError(f"{path}:{error.line}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise DesignError(f"{path}: cannot be read: {error}") from error
+    if "design" not in values and {"model", "stage", "experiment"} & values.keys():
+        command = "experiment" if "experiment" in values else "train"
+        raise DesignError(f"{path}: this is no reward design: togi {command} {path} runs it")
+    return values
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    table, dot, name = key.strip().partition(".")
+    if not equals or not dot or not name:
+        raise DesignError(f'"{change}": a change is written TABLE.KEY=VALUE, as in search.candidates=4')
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    place = values.setdefault(table, {})
+    *tables, last = name.split(".")
+    for each in tables:
+        place = place.setdefault(each, {})
+    if not isinstance(place, dict):
+        raise DesignError(f'"{change}": {table} is no table')
+    place[last] = value
+
+
+def _told(error: ValidationError) -> Iterator[str]:
+    for each in error.errors():
+        key = ".".join(str(part) for part in each["loc"])
+        yield f"{key}: is needed and not there" if each["type"] == "missing" else f"{key}: {explain(each)[1]}"
+
+
+def _found(file: DesignFile, path: Path) -> Design:
+    """The design with everything that its file names. Raises ValueError."""
+    base, writer, design = path.parent, file.writer, file.design
+    env.check_extra()
+    who(file).check("writer")
+    recorded = _file(base, "writer.recorded", writer.recorded)
+    prompts = read_prompts(None if writer.prompts is None else base / writer.prompts)
+    human = _file(base, "compare.human", file.compare.human)
+    program = None if human is None else human.read_text(encoding="utf-8")
+    if program is not None and (fault := fault_of(program)):
+        raise DesignError(f"{human}: {fault}. A person's reward goes the same way as a model's")
+    environment = absolute(design.environment, base) if env.is_function(design.environment) else design.environment
+    opened = env.open_environment(environment)
+    try:
+        if file.train.algorithm == "sac" and hasattr(opened.action_space, "n"):
+            raise DesignError(f'{path}: SAC is for actions that are numbers, and {environment} has choices: use "ppo"')
+        told = _file(base, "design.described", design.described)
+        described = env.described(opened) if told is None else told.read_text(encoding="utf-8")
+        if not described.strip():
+            raise DesignError(
+                f"{path}: the docstring of {environment} does not say what is observed: write it to a text file and "
+                'name that as design.described = "FILE"'
+            )
+        return Design(
+            name=design.name or path.stem,
+            file=file,
+            environment=environment,
+            fitness=absolute(design.fitness, base),
+            described=described.strip(),
+            observation=env.observation_told(opened),
+            action=env.action_told(opened),
+            prompts=prompts,
+            human=program,
+            recorded=recorded,
+        )
+    finally:
+        opened.close()
+
+
+def who(file: DesignFile) -> Who:
+    """Whom the design asks."""
+    writer = file.writer
+    return Who(
+        model=writer.model,
+        base_url=writer.base_url,
+        key_env=writer.key_env,
+        concurrency=writer.concurrency,
+        seconds=writer.seconds,
+        most_tokens=writer.most_tokens,
+        most_money=writer.most_money,
+        input_price=writer.input_price,
+        output_price=writer.output_price,
+    )
+
+
+def _file(base: Path, key: str, name: str | None) -> Path | None:
+    if name is None:
+        return None
+    path = (base / name).resolve()
+    if not path.is_file():
+        raise DesignError(f"{key}: there is no file {path}")
+    return path

@@ -1,0 +1,130 @@
+"""Runs a reward design in its folder: the command's work. It decides nothing of the search."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from togi.askers.asker import Asker
+from togi.reward_design.archive import CARD, REPLIES, REWARD, Archive
+from togi.reward_design.design import Design
+from togi.reward_design.read_design import who
+from togi.reward_design.search import COMMENTS, Search
+from togi.reward_design.told import (
+    HEADS,
+    NAMES,
+    Outcome,
+    answer,
+    candidate_rows,
+    claim,
+    counted,
+    interval,
+    read_outcome,
+    share,
+)
+from togi.run_folder.files import RunFolder
+from togi.sandbox.box import AnyTier
+from togi.transcript import Recorded, Transcript, read_transcript
+
+Tell = Callable[[str], None]
+CACHE = "replies.sqlite"
+"""The file in a design's folder that holds every reply of a server."""
+
+
+def run_design(
+    design: Design, folder: Path, *, tell: Tell = print, one_generation: bool = False, tier: AnyTier = "auto"
+) -> Outcome:
+    """Do what is left of a design, and give what it shows. Raises ValueError."""
+    with RunFolder(folder) as held:
+        archive = Archive(folder, held)
+        archive.decide(design)
+        model, open_writer = writer(design, folder)
+        search = Search(design, archive, Transcript(folder / REPLIES, open_writer, model=model), tell, tier)
+        done = search.run(one_generation=one_generation)
+        outcome = read_outcome(archive)
+        if done and outcome.best is not None:
+            archive.add_text(REWARD, reward_file(outcome), "exported")
+            archive.add_text(CARD, card(outcome), "exported")
+        if not done:
+            tell(f"Stopped after a generation. Write what you think to {folder / COMMENTS}; the same command goes on")
+        return outcome
+
+
+def writer(design: Design, folder: Path) -> tuple[str, Callable[[], Asker]]:
+    """Who writes, and how to reach them: a recording, a server, or a model of this machine."""
+    settings = design.file.writer
+    if design.recorded is not None:
+        path = design.recorded
+        known = {(line.model, line.day) for line in read_transcript(path)}
+        told = ", ".join(f"{model}, recorded {day}" for model, day in sorted(known))
+        return told, lambda: Recorded(path)
+    if settings.base_url:
+
+        def at_server() -> Asker:
+            from togi.askers.open_asker import open_server
+
+            return open_server(who(design.file), folder / CACHE)
+
+        return f"{settings.model} at {settings.base_url}", at_server
+
+    def here() -> Asker:
+        from togi.askers.local_model import open_model
+        from togi.models.arithmetic_rate import compute_dtype
+        from togi.models.device import find_device
+
+        device = find_device("auto")
+        return open_model(settings.model, compute_dtype("auto", device), str(device))
+
+    return settings.model, here
+
+
+def reward_file(outcome: Outcome) -> str:
+    """The best program as a Python file of its own."""
+    best = outcome.best
+    assert best is not None
+    assert best.candidate.program is not None
+    lines = [f"A reward for: {_task(outcome)}", "", answer(outcome), "", f"Its card is {CARD}, beside this file."]
+    quoted = "\n".join(f"# {line}".rstrip() for line in "\n".join(lines).splitlines())
+    return f"{quoted}\n\n{best.candidate.program}"
+
+
+def card(outcome: Outcome) -> str:
+    """What is known of the best program, as Markdown."""
+    best = outcome.best
+    assert best is not None
+    numbers = [
+        f"| {NAMES[arm.kind]} | {share(arm.fitness.point)}{interval(arm)} | {claim(arm) if arm.difference else ''} |"
+        for arm in outcome.arms
+    ]
+    (row,) = (cells for _, cells in candidate_rows([best]))
+    about = [f"- {head or 'state'}: {cell}" for head, cell in zip(HEADS, row, strict=True) if cell]
+    return "\n".join(
+        [
+            f"# The reward of {outcome.name}",
+            "",
+            f"Task: {_task(outcome)}",
+            "",
+            answer(outcome),
+            "",
+            "| reward | fitness of new agents | the written one against it |",
+            "|---|---|---|",
+            *numbers,
+            "",
+            f"The program is candidate {best.candidate.name}, of generation {best.candidate.generation}.",
+            "",
+            *about,
+            "",
+            *(f"{line}\n" for line in counted(outcome)),
+            "The fitness is measured outside of the training, by playing the agents; no program sees it. The program "
+            "was chosen by the fitness of other agents than those above. Use it only for what resembles this environment "
+            "and look at what the agent does.",
+            "",
+        ]
+    )
+
+
+def _task(outcome: Outcome) -> str:
+    tables = outcome.plan["tables"]
+    assert isinstance(tables, dict)
+    return re.sub(r"\s+", " ", str(tables["design"]["task"]))

@@ -1,0 +1,164 @@
+"""What models were asked and answered, kept as JSON lines: nothing is asked twice, and a run can be played
+from a recording.
+
+It knows neither who answers nor what for. A line holds the whole question and the whole reply, so that a person can
+read it and a program can answer from it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from togi.askers.asker import Asker, Reply, Request
+from togi.run_folder.files import digest, dumps, read_lines
+from togi.types import Message, Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One question with its reply: ``model`` and ``day`` say whose it is, ``asked`` is the digest of the question."""
+
+    model: str
+    day: str
+    asked: str
+    request: Request
+    reply: Reply
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What the replies of a transcript took: ``lost`` is how many questions had none."""
+
+    replies: int
+    lost: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Transcript:
+    """Asks what the file ``path`` does not answer yet, and writes it down. ``open_asker`` is called for the first
+    question that is really asked: a run that finds all its answers loads no model."""
+
+    def __init__(self, path: Path, open_asker: Callable[[], Asker], *, model: str) -> None:
+        self._path, self._open, self._model = path, open_asker, model
+        self._asker: Asker | None = None
+        self._known = {line.asked: line.reply for line in read_transcript(path) if line.reply.status == "ok"}
+
+    def ask(self, questions: Sequence[Request]) -> list[Reply]:
+        missing = [question for question in questions if _digest(question) not in self._known]
+        answered: dict[str, Reply] = {}
+        if missing:
+            self._asker = self._asker or self._open()
+            for question, reply in zip(missing, self._asker.ask(missing), strict=True):
+                answered[_digest(question)] = reply
+                self._write(question, reply)
+        self._known |= {asked: reply for asked, reply in answered.items() if reply.status == "ok"}
+        return [self._known.get(asked) or answered[asked] for asked in map(_digest, questions)]
+
+    def _write(self, question: Request, reply: Reply) -> None:
+        """Add a line; one that a kill cut off before it goes."""
+        line = {"model": self._model, "day": time.strftime("%Y-%m-%d", time.gmtime()), "asked": _digest(question)}
+        whole = line | {"request": _plain(question), "reply": {**asdict(reply), "logp": dict(reply.logp)}}
+        data = (dumps(whole) + "\n").encode()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a+b") as file:
+            file.seek(0)
+            kept = file.read().rpartition(b"\n")
+            file.truncate(len(kept[0]) + len(kept[1]))
+            file.write(data)
+
+
+class Recorded:
+    """Answers from a transcript that was kept of another run.
+
+    A question that stands in it has the reply that it had. Another one, as a prompt with numbers that came out
+    otherwise here, has the next reply that is left of the same ``vote``; ``otherwise`` counts these.
+    """
+
+    def __init__(self, path: Path) -> None:
+        lines = [line for line in read_transcript(path) if line.reply.status == "ok"]
+        if not lines:
+            raise ValueError(f"{path}: a transcript with at least one reply is wanted, and this has none")
+        self.path, self.otherwise = path, 0
+        self._by_question = {line.asked: line.reply for line in lines}
+        self._left: dict[int, list[Line]] = defaultdict(list)
+        for line in lines:
+            self._left[line.request.vote].append(line)
+
+    def ask(self, questions: Sequence[Request]) -> list[Reply]:
+        known = {_digest(question) for question in questions} & self._by_question.keys()
+        for vote, lines in self._left.items():
+            self._left[vote] = [line for line in lines if line.asked not in known]
+        return [self._by_question.get(_digest(question)) or self._next(question.vote) for question in questions]
+
+    def _next(self, vote: int) -> Reply:
+        if not self._left[vote]:
+            return Reply(status="abstain", note=f"{self.path} holds no further reply of draw {vote}")
+        self.otherwise += 1
+        return self._left[vote].pop(0).reply
+
+
+def read_transcript(path: Path) -> list[Line]:
+    """The lines of a transcript; none where there is no file. Raises ValueError for what is none."""
+    found = []
+    for number, row in enumerate(read_lines(path), start=1):
+        try:
+            found.append(_line(row))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            said = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{path}, line {number}: not a question with its reply ({said})") from error
+    return found
+
+
+def account(lines: Sequence[Line]) -> Account:
+    good = [line.reply for line in lines if line.reply.status == "ok"]
+    return Account(
+        replies=len(good),
+        lost=len(lines) - len(good),
+        prompt_tokens=sum(reply.prompt_tokens for reply in good),
+        completion_tokens=sum(reply.completion_tokens for reply in good),
+    )
+
+
+def _line(row: dict[str, Any]) -> Line:
+    request, reply = row["request"], row["reply"]
+    status: Status = reply["status"]
+    asked = Request(
+        messages=tuple(Message(role=each["role"], content=str(each["content"])) for each in request["messages"]),
+        options=tuple(request["options"]),
+        tokens=bool(request["tokens"]),
+        reason=bool(request["reason"]),
+        max_tokens=int(request["max_tokens"]),
+        renormalised=bool(request["renormalised"]),
+        temperature=float(request["temperature"]),
+        vote=int(request["vote"]),
+    )
+    return Line(
+        model=str(row["model"]),
+        day=str(row["day"]),
+        asked=_digest(asked),
+        request=asked,
+        reply=Reply(
+            text=str(reply["text"]),
+            logp={str(name): float(value) for name, value in reply["logp"].items()},
+            cut=bool(reply["cut"]),
+            prompt_tokens=int(reply["prompt_tokens"]),
+            completion_tokens=int(reply["completion_tokens"]),
+            status=status,
+            note=str(reply["note"]),
+        ),
+    )
+
+
+def _digest(question: Request) -> str:
+    return digest(_plain(question))
+
+
+def _plain(question: Request) -> dict[str, Any]:
+    messages = [{"role": message.role, "content": message.content} for message in question.messages]
+    return {**asdict(question), "messages": messages}
