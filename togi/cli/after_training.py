@@ -43,7 +43,7 @@ def evaluate(
 
 
 @app.command(sort_key=6)
-def report(run: Annotated[Path, Parameter(help="Run folder, or that of an experiment.")]) -> None:
+def report(run: Annotated[Path, Parameter(help="Run folder, or that of an experiment or a reward design.")]) -> None:
     """One self-contained HTML page: what was trained, whether it worked, and how sure that is."""
     from togi.experiment.ledger import is_experiment
 
@@ -51,6 +51,13 @@ def report(run: Annotated[Path, Parameter(help="Run folder, or that of an experi
         from togi.report.experiment_page import write_experiment_report
 
         say(str(write_experiment_report(run)))
+        return
+    from togi.reward_design.archive import is_design
+
+    if is_design(run):
+        from togi.report.reward_design_page import write_design_report
+
+        say(str(write_design_report(run)))
         return
     from togi.report import write_report
 

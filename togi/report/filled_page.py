@@ -16,12 +16,14 @@ from togi.harmless_text import visible
 HERE = Path(__file__).parent
 
 
-def page_of(template: str, values: Mapping[str, Any]) -> str:
-    """The page as text. Every value is escaped, and what could act on a reader's screen is shown instead."""
+def page_of(template: str, values: Mapping[str, Any], *, pictures: bool = False) -> str:
+    """The page as text. Every value is escaped, and what could act on a reader's screen is shown instead. With
+    ``pictures`` it may hold some, each within the page."""
     style = (HERE / "page.css").read_text(encoding="utf-8")
     # The policy allows this one style sheet by its hash and nothing else, so text that escaped would still be inert.
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    images = "; img-src data:" if pictures else ""
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'{images}; base-uri 'none'; form-action 'none'"
     page = templates().get_template(template).render(style=Markup(style), policy=policy, **values)
     return page + "\n"
 

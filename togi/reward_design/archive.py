@@ -22,7 +22,7 @@ from togi.run_folder.integrity import Vouched, chain_faults, file_faults, read_c
 from togi.run_folder.manifest import recipe_changes
 
 DESIGN, CANDIDATES, TRAININGS, FINAL, GENERATIONS = "design.json", "candidates", "trainings", "final", "generations"
-REPLIES, REWARD, CARD = "replies.jsonl", "reward.py", "reward.md"
+REPLIES, REWARD, CARD, FRAMES = "replies.jsonl", "reward.py", "reward.md", "frames"
 MAY_CHANGE = ("train.workers", "train.seconds", "writer.concurrency", "writer.seconds", "writer.most_", "recorded")
 """What decides nothing of the result, and may be otherwise when a design goes on."""
 
@@ -97,11 +97,8 @@ class Archive:
     def add_trained(self, trained: Trained, weights: Mapping[str, Any], *, final: bool) -> None:
         """Keep what an agent showed, and of the last ones their weights."""
         name = f"{FINAL if final else TRAININGS}/{trained.candidate}-{trained.seed}"
-        assert self._folder is not None
         if final and weights:
-            path = self.path / f"{name}.safetensors"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(save(dict(weights)))
+            self.add_bytes(f"{name}.safetensors", save(dict(weights)), "kept")
         self._write(f"{name}.json", asdict(trained), "trained")
 
     def trained(self, *, final: bool) -> dict[tuple[str, int], Trained]:
@@ -122,6 +119,13 @@ class Archive:
         assert self._folder is not None
         self._folder.event(kind, files={name: write_text(self.path / name, text)})
         return self.path / name
+
+    def add_bytes(self, name: str, content: bytes, kind: str) -> None:
+        assert self._folder is not None
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        self._folder.event(kind, files={name: file_mark(path)})
 
     def _write(self, name: str, row: Mapping[str, Any], kind: str) -> None:
         self.add_text(name, dumps(row) + "\n", kind)

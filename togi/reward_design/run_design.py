@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from togi.askers.asker import Asker
-from togi.reward_design.archive import CARD, REPLIES, REWARD, Archive
+from togi.reward_design.archive import CARD, FRAMES, REPLIES, REWARD, Archive
 from togi.reward_design.design import Design
+from togi.reward_design.frames import keep_frames
 from togi.reward_design.read_design import who
 from togi.reward_design.search import COMMENTS, Search
 from togi.reward_design.told import (
@@ -46,6 +47,8 @@ def run_design(
         if done and outcome.best is not None:
             archive.add_text(REWARD, reward_file(outcome), "exported")
             archive.add_text(CARD, card(outcome), "exported")
+            if not (folder / FRAMES).exists() and (why := keep_frames(design, archive, outcome.best.candidate.name, 0)):
+                tell(f"no pictures: {why}")
         if not done:
             tell(f"Stopped after a generation. Write what you think to {folder / COMMENTS}; the same command goes on")
         return outcome
@@ -117,8 +120,8 @@ def card(outcome: Outcome) -> str:
             "",
             *(f"{line}\n" for line in counted(outcome)),
             "The fitness is measured outside of the training, by playing the agents; no program sees it. The program "
-            "was chosen by the fitness of other agents than those above. Use it only for what resembles this environment "
-            "and look at what the agent does.",
+            "was chosen by the fitness of other agents than those above. Use it only for what resembles this "
+            "environment, and look at what the agent does.",
             "",
         ]
     )

@@ -96,7 +96,9 @@ def surely(arm: Arm) -> bool:
 def claim(arm: Arm) -> str:
     """What the difference of the first arm from another one says."""
     if arm.difference is None or math.isnan(arm.p):
-        return "one seed shows no spread"
+        return (
+            "the same in every episode" if arm.difference and arm.difference.seeds > 1 else "one seed shows no spread"
+        )
     if surely(arm):
         return f"the written one is {'better' if arm.difference.point > 0 else 'worse'} (p = {arm.p:.2g})"
     within = arm.difference.p_within <= 0.05

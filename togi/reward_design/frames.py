@@ -1,0 +1,71 @@
+"""Pictures of an agent at work, where its environment draws itself. It judges nothing."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+
+from togi.reward_design.agent import Player
+from togi.reward_design.archive import FRAMES, Archive
+from togi.reward_design.design import Design
+from togi.reward_design.environment import is_function, open_environment
+from togi.reward_design.measure import FINAL, PLAYED, SEEDS
+
+PICTURES, WIDE = 8, 240  # how many, and how many pixels each
+
+
+def keep_frames(design: Design, archive: Archive, candidate: str, seed: int) -> str:
+    """Play one episode of a last agent and keep pictures of it; why there are none, where there are none."""
+    weights = archive.weights(candidate, seed)
+    if not weights:
+        return "the agent could not be trained"
+    if is_function(design.environment):
+        return "an environment of a function of your own is not drawn"
+    train = design.file.train
+    try:
+        drawn = open_environment(design.environment, render_mode="rgb_array")
+        player = Player(train.algorithm, train.settings, lambda: open_environment(design.environment))
+        player.become(weights)
+        frames = _episode(player, drawn, design.file.search.seed * SEEDS + PLAYED + FINAL)
+        drawn.close()
+    except Exception as error:  # of a library that draws, or of the screen that it wants
+        return f"{design.environment} cannot be drawn here: {type(error).__name__}: {error}"
+    for step, frame in frames:
+        archive.add_bytes(f"{FRAMES}/{step:05d}.png", png(smaller(frame)), "drawn")
+    return ""
+
+
+def _episode(player: Player, environment: Any, seed: int) -> list[tuple[int, Any]]:
+    """Frames at even distances over an episode, its first and its last among them."""
+    seen, _ = environment.reset(seed=seed)
+    frames = [environment.render()]
+    ended = False
+    while not ended:
+        action = player.act(np.array(seen)[None])[0]
+        seen, _, terminated, truncated, _ = environment.step(action)
+        frames.append(environment.render())
+        ended = terminated or truncated
+    steps = sorted({round(at) for at in np.linspace(0, len(frames) - 1, PICTURES)})
+    return [(step, np.asarray(frames[step])) for step in steps]
+
+
+def smaller(frame: Any) -> Any:
+    """The frame with the mean of each block of pixels for one, about as wide as wanted."""
+    block = max(1, frame.shape[1] // WIDE)
+    high, wide = frame.shape[0] // block * block, frame.shape[1] // block * block
+    cells = frame[:high, :wide, :3].reshape(high // block, block, wide // block, block, 3)
+    return cells.mean((1, 3)).astype(np.uint8)
+
+
+def png(pixels: Any) -> bytes:
+    """Pixels [high, wide, 3] as a PNG file."""
+    high, wide, _ = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", wide, high, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    )
