@@ -7,6 +7,7 @@ read it and a program can answer from it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ class Transcript:
     def __init__(self, path: Path, open_asker: Callable[[], Asker], *, model: str) -> None:
         self._path, self._open, self._model = path, open_asker, model
         self._asker: Asker | None = None
+        _mend(path)
         self._known = {line.asked: line.reply for line in read_transcript(path) if line.reply.status == "ok"}
 
     def ask(self, questions: Sequence[Request]) -> list[Reply]:
@@ -61,15 +63,11 @@ class Transcript:
         return [self._known.get(asked) or answered[asked] for asked in map(_digest, questions)]
 
     def _write(self, question: Request, reply: Reply) -> None:
-        """Add a line; one that a kill cut off before it goes."""
         line = {"model": self._model, "day": time.strftime("%Y-%m-%d", time.gmtime()), "asked": _digest(question)}
         whole = line | {"request": _plain(question), "reply": {**asdict(reply), "logp": dict(reply.logp)}}
         data = (dumps(whole) + "\n").encode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a+b") as file:
-            file.seek(0)
-            kept = file.read().rpartition(b"\n")
-            file.truncate(len(kept[0]) + len(kept[1]))
+        with self._path.open("ab") as file:
             file.write(data)
 
 
@@ -123,6 +121,14 @@ def account(lines: Sequence[Line]) -> Account:
         prompt_tokens=sum(reply.prompt_tokens for reply in good),
         completion_tokens=sum(reply.completion_tokens for reply in good),
     )
+
+
+def _mend(path: Path) -> None:
+    """Take off a line that a kill cut off, so that the next begins on its own."""
+    if path.is_file():
+        whole, newline, cut = path.read_bytes().rpartition(b"\n")
+        if cut:
+            os.truncate(path, len(whole) + len(newline))
 
 
 def _line(row: dict[str, Any]) -> Line:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import difflib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ from togi.reward_design.told import (
 from togi.run_folder.files import write_text
 from togi.run_folder.integrity import read_chain
 from togi.short_values import text
+from togi.statistics import Interval
 
 PARTS = len(TINTS)
 
@@ -113,14 +115,25 @@ def _differences(outcome: Outcome) -> Forest | None:
         Difference(
             name=text(NAMES[arm.kind]),
             tint=TINTS[1],
-            interval=arm.difference,
-            single=f"{100 * arm.difference.point:+.0f} points",
+            interval=_within(arm.difference),
+            single=points(arm.difference.point),
             claim=claim(arm),
         )
         for arm in outcome.arms
         if arm.difference is not None
     ]
-    return forest("Fitness with the written reward less that with", found, share)
+    return forest("Fitness with the written reward less that with", found, points)
+
+
+def points(value: float, digits: int = 3) -> str:
+    return f"{100 * value:+.0f} points"
+
+
+def _within(one: Interval) -> Interval:
+    """Cut off where no difference of two fitnesses can be."""
+    if math.isnan(one.low):
+        return one
+    return Interval(point=one.point, low=max(-1.0, one.low), high=min(1.0, one.high), level=one.level)
 
 
 def _generations(outcome: Outcome) -> Iterator[tuple[str, list[tuple[str, list[str]]]]]:

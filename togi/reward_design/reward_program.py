@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from togi.reward_design.static_check import BUILTINS, FUNCTION, LINALG, MATH, NUMPY, TYPING
+from togi.reward_design.static_check import AT_HAND, BUILTINS, FUNCTION, LINALG, MATH, NUMPY, TYPING
 
 FILE = "reward.py"
 MOST_PARTS, LONGEST_NAME = 20, 60
@@ -30,6 +30,7 @@ class RewardProgram:
 
     def __init__(self, source: str) -> None:
         names: dict[str, Any] = {"__builtins__": _builtins(), "__name__": "reward"}
+        names |= {name: _MODULES[module] for name, module in AT_HAND.items()}
         try:
             exec(compile(source, FILE, "exec"), names)
         except Exception as error:

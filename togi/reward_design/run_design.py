@@ -101,7 +101,7 @@ def card(outcome: Outcome) -> str:
         for arm in outcome.arms
     ]
     (row,) = (cells for _, cells in candidate_rows([best]))
-    about = [f"- {head or 'state'}: {cell}" for head, cell in zip(HEADS, row, strict=True) if cell]
+    about = [f"- {head}: {cell}" for head, cell in zip(HEADS, row, strict=True) if cell]
     return "\n".join(
         [
             f"# The reward of {outcome.name}",

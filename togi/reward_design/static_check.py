@@ -44,6 +44,8 @@ TYPING = _words(
     """
 )
 MODULES = {"math": MATH, "numpy": NUMPY | {"linalg", "ndarray"}, "numpy.linalg": LINALG, "typing": TYPING}
+AT_HAND = {"math": "math", "np": "numpy"}
+"""Names that stand for modules also where a program forgot to import them."""
 METHODS = _words(
     """
     all any append argmax argmin astype clip copy cumsum dot dtype extend flatten get index insert item items keys
@@ -130,7 +132,7 @@ def _imported(node: ast.ImportFrom) -> str:
 
 def _names(tree: ast.Module) -> str:
     """Names that nothing binds: they would be found only when they are reached."""
-    bound = set(BUILTINS)
+    bound = {*BUILTINS, *AT_HAND}
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.arg(arg=name):
@@ -141,8 +143,7 @@ def _names(tree: ast.Module) -> str:
                 bound.add(name)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id not in bound:
-            offered = " (write import numpy as np)" if node.id == "np" else ""
-            return f"line {node.lineno}: there is no {node.id}{offered}"
+            return f"line {node.lineno}: there is no {node.id}"
     return ""
 
 

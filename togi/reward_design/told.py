@@ -164,7 +164,7 @@ def candidate_rows(found: Sequence[Standing]) -> list[tuple[str, list[str]]]:
     ]
 
 
-HEADS = ("fitness", "reward, first to last", "gap", "with human", "from", "")
+HEADS = ("fitness", "reward, first to last", "gap", "with human", "from", "state")
 
 
 def state_told(each: Standing) -> str:
