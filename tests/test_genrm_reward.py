@@ -24,7 +24,7 @@ from togi.rewards.judge.genrm import OpenVerification
 from togi.rewards.judge.judging_model import policy_judge
 from togi.tokenization import Chat
 
-pytestmark = pytest.mark.filterwarnings("ignore:the judge hardly ever answers")
+pytestmark = pytest.mark.filterwarnings("ignore:the model hardly ever answers")
 KNOWN = Reply(logp={"Yes": -0.5, "No": -1.2})
 
 

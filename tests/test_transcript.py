@@ -68,13 +68,13 @@ def test_a_recording_answers(tmp_path: Path) -> None:
     path = tmp_path / "replies.jsonl"
     own = Transcript(path, Counting, model="m")
     own.ask([question("a", 0), question("a", 1)])
-    own.ask([question("then 0.5", 0), question("then 0.5", 1)])
+    own.ask([question("a", 2), question("then 0.5", 0), question("then 0.5", 1)])
     recorded = Recorded(path)
     assert [reply.text for reply in recorded.ask([question("a", 0), question("a", 1)])] == ["1", "2"]
-    assert [reply.text for reply in recorded.ask([question("then 0.7", 1), question("then 0.7", 0)])] == ["4", "3"]
+    assert [reply.text for reply in recorded.ask([question("then 0.7", 8), question("then 0.7", 9)])] == ["4", "5"]
     assert recorded.otherwise == 2
-    (none,) = recorded.ask([question("then what?", 0)])
-    assert none.status == "abstain"
+    assert recorded.ask([question("then what?")])[0].status == "abstain"
+    assert recorded.ask([question("a", 2)])[0].text == "3"
 
 
 @pytest.mark.parametrize("line", ["{}", '{"model": 1}', '{"request": [], "reply": {}, "model": "m", "day": "d"}'])

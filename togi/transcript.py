@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,31 +73,33 @@ class Transcript:
 class Recorded:
     """Answers from a transcript that was kept of another run.
 
-    A question that stands in it has the reply that it had. Another one, as a prompt with numbers that came out
-    otherwise here, has the next reply that is left of the same ``vote``; ``otherwise`` counts these.
+    A question that stands in it has the reply that it had. Another one, with numbers that came out
+    otherwise here, has the next reply that is left; replies to what is asked here word for word are left for that.
+    ``otherwise`` counts the replies that were given to other questions.
     """
 
     def __init__(self, path: Path) -> None:
-        lines = [line for line in read_transcript(path) if line.reply.status == "ok"]
-        if not lines:
+        self._left = {line.asked: line for line in read_transcript(path) if line.reply.status == "ok"}
+        if not self._left:
             raise ValueError(f"{path}: a transcript with at least one reply is wanted, and this has none")
         self.path, self.otherwise = path, 0
-        self._by_question = {line.asked: line.reply for line in lines}
-        self._left: dict[int, list[Line]] = defaultdict(list)
-        for line in lines:
-            self._left[line.request.vote].append(line)
+        self._known = dict(self._left)
+        self._worded: set[str] = set()
 
     def ask(self, questions: Sequence[Request]) -> list[Reply]:
-        known = {_digest(question) for question in questions} & self._by_question.keys()
-        for vote, lines in self._left.items():
-            self._left[vote] = [line for line in lines if line.asked not in known]
-        return [self._by_question.get(_digest(question)) or self._next(question.vote) for question in questions]
+        self._worded |= {digest(_worded(question)) for question in questions}
+        for question in questions:
+            self._left.pop(_digest(question), None)
+        return [self._answer(question) for question in questions]
 
-    def _next(self, vote: int) -> Reply:
-        if not self._left[vote]:
-            return Reply(status="abstain", note=f"{self.path} holds no further reply of draw {vote}")
+    def _answer(self, question: Request) -> Reply:
+        if line := self._known.get(_digest(question)):
+            return line.reply
+        free = (line for line in self._left.values() if digest(_worded(line.request)) not in self._worded)
+        if (line := next(free, None)) is None:
+            return Reply(status="abstain", note=f"{self.path} holds no further reply")
         self.otherwise += 1
-        return self._left[vote].pop(0).reply
+        return self._left.pop(line.asked).reply
 
 
 def read_transcript(path: Path) -> list[Line]:
@@ -166,5 +167,8 @@ def _digest(question: Request) -> str:
 
 
 def _plain(question: Request) -> dict[str, Any]:
-    messages = [{"role": message.role, "content": message.content} for message in question.messages]
-    return {**asdict(question), "messages": messages}
+    return {**asdict(question), "messages": _worded(question)}
+
+
+def _worded(question: Request) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in question.messages]

@@ -16,7 +16,7 @@ from typing import Any
 
 from togi.chat_protocol.read_request import Refusal
 from togi.chat_protocol.replies import as_json, error_body
-from togi.rewards.judge.openai_client import is_local
+from togi.askers.openai_client import is_local
 
 LARGEST_BODY = 1 << 20
 BODY_SECONDS = 30.0

@@ -32,8 +32,7 @@ def eureka(
     from togi.reward_design.run_design import run_design
 
     place = folder or Path("runs") / design.name
-    tier = "process" if unsafe else "auto"
-    outcome = run_design(design, place, tell=say, one_generation=one_generation, tier=tier)
+    outcome = run_design(design, place, tell=say, one_generation=one_generation, tier="process" if unsafe else "auto")
     for line in [answer(outcome), *counted(outcome)]:
         say(line)
     say(f"The design is in {place}. Next: togi report {place}")

@@ -59,7 +59,7 @@ class Standing:
         if len(self.checks) < 2 or self.candidate.kind in ("own", "sparse"):
             return False
         first, last = self.checks[0], self.checks[-1]
-        return last.proxy > first.proxy and np.mean(last.fitness) <= np.mean(first.fitness) < 1
+        return last.proxy > first.proxy and bool(np.mean(last.fitness) <= np.mean(first.fitness) < 1)
 
     @property
     def gap(self) -> float | None:

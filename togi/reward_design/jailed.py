@@ -34,7 +34,9 @@ def try_out(program: str, transitions: Mapping[str, Any]) -> dict[str, Any]:
             "fault": "it pays otherwise for the same step when it is asked again: a reward keeps nothing between calls"
         }
     if len(set(forwards)) == 1:
-        return {"fault": f"it pays {forwards[0]:g} for every step, whatever is seen and done: it teaches nothing"}
+        return {
+            "fault": f"it pays {forwards[0]:g} for every step of an agent that acts at random: nothing can be learned"
+        }
     return {"fault": ""}
 
 

@@ -71,7 +71,9 @@ class Search:
         if worked:
             generation = self.archive.generation(number) or self._begin(number)
             questions = [self._question(parent, generation.comment) for parent in generation.parents]
-            self._write(names, "written", number, questions, generation.parents, first=0)
+            # A question may be one of an earlier generation word for word, and its answers must be others.
+            first = (number - 1) * search.candidates * search.generations
+            self._write(names, "written", number, questions, generation.parents, first=first)
         return self._train(names, keep=search.parents) or worked
 
     def _begin(self, number: int) -> Generation:
@@ -176,17 +178,19 @@ class Search:
             names = [f"r-{place:02d}" for place in range(1, total + 1)]
             missing = [name for name in names if name not in known]
             place = Workplace(self.design, self._tier) if missing else None
-            for name, program in zip(names, random_programs(self._random_play, total, file.search.seed), strict=True):
+            made = random_programs(self._random_play, total, file.search.seed)
+            for name, written in zip(names, made, strict=True):
                 if place is not None and name in missing:
-                    self._keep(Candidate(name=name, kind="random", generation=0, program=program), place)
+                    self._keep(Candidate(name=name, kind="random", generation=0, program=written), place)
             if place is not None:
                 place.close()
             self._train(names, keep=1)
-        for kind, wanted, program in (
+        others: list[tuple[Kind, bool, str | None]] = [
             ("own", file.compare.own, None),
             ("human", self.design.human is not None, self.design.human),
             ("sparse", file.compare.sparse, None),
-        ):
+        ]
+        for kind, wanted, program in others:
             if wanted and kind not in known:
                 self.archive.add(Candidate(name=kind, kind=kind, generation=0, program=program))
 
