@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from contextlib import suppress
 from typing import Any
 
+from togi.askers.openai_client import is_local
 from togi.chat_protocol.read_request import Refusal
 from togi.chat_protocol.replies import as_json, error_body
-from togi.askers.openai_client import is_local
 
 LARGEST_BODY = 1 << 20
 BODY_SECONDS = 30.0

@@ -43,6 +43,10 @@ def episode_seeds(design: Design, count: int, *, final: bool) -> list[int]:
     return [design.file.search.seed * SEEDS + PLAYED + FINAL * final + number for number in range(count)]
 
 
+class NoCandidatesFault(ValueError):
+    """The fitness, the environment or the jail is at fault, and no candidate: the design stops."""
+
+
 class Workplace:
     """The jails of one thread: one for what takes moments, one for training. Raises ValueError where there is none."""
 
@@ -54,6 +58,13 @@ class Workplace:
         self._short.refuse_foreign_code("a reward design")
         self._fitness = resolve(design.fitness, Path())
         self._player: Player | None = None
+
+    def check(self, played: Sequence[Episode]) -> None:
+        """Raise ValueError for settings that no agent takes and a fitness that gives no number, before anybody is asked
+        or trained."""
+        self._open_player()
+        for episode in played:
+            self.fitness(episode)
 
     def close(self) -> None:
         self._short.close()
@@ -80,6 +91,8 @@ class Workplace:
             for steps, weights in agents[-1:] if final else agents:
                 played = self.played(weights, episode_seeds(design, episodes, final=final))
                 checks.append(self._check(candidate, steps, played))
+        except NoCandidatesFault:
+            raise
         except ValueError as error:
             seconds = time.monotonic() - began
             return Trained(candidate=candidate.name, seed=number, seconds=seconds, fault=str(error)), {}
@@ -112,11 +125,15 @@ class Workplace:
 
     def played(self, weights: Weights, seeds: Sequence[int]) -> list[Episode]:
         """Episodes of an agent, one a seed. Raises ValueError for weights that are no agent's."""
+        player = self._open_player()
+        player.become(weights)
+        return play(player.act, lambda: open_environment(self.design.environment), seeds)
+
+    def _open_player(self) -> Player:
         if self._player is None:
             train = self.design.file.train
             self._player = Player(train.algorithm, train.settings, lambda: open_environment(self.design.environment))
-        self._player.become(weights)
-        return play(self._player.act, lambda: open_environment(self.design.environment), seeds)
+        return self._player
 
     def _check(self, candidate: Candidate, steps: int, played: Sequence[Episode]) -> Check:
         rewards, parts = self._paid(candidate, played)
@@ -133,9 +150,9 @@ class Workplace:
         try:
             value = float(self._fitness(episode))
         except Exception as error:
-            raise FitnessError(f"{self.design.fitness} raised {type(error).__name__}: {error}") from error
+            raise NoCandidatesFault(f"{self.design.fitness} raised {type(error).__name__}: {error}") from error
         if not 0 <= value <= 1:
-            raise FitnessError(f"{self.design.fitness} gave {value}, and a number from 0 to 1 is wanted")
+            raise NoCandidatesFault(f"{self.design.fitness} gave {value}, and a number from 0 to 1 is wanted")
         return value
 
     def _paid(self, candidate: Candidate, played: Sequence[Episode]) -> tuple[list[Any], dict[str, float]]:
@@ -174,10 +191,6 @@ class Workplace:
             return None
         found = float(np.corrcoef(one, other)[0, 1])
         return found if math.isfinite(found) else None
-
-
-class FitnessError(RuntimeError):
-    """The user's own fitness is at fault, and no candidate: the design stops."""
 
 
 def play(act: Callable[[Any], Any], opened: Callable[[], Any], seeds: Sequence[int]) -> list[Episode]:
@@ -269,7 +282,9 @@ def _weights(packed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _said(verdict: Verdict) -> str:
-    """What a call in the jail says is wrong."""
+    """What a call in the jail says is wrong. Raises NoCandidatesFault where it was not made."""
+    if verdict.status == "error" and verdict.note.startswith(("cannot load", "did not load")):
+        raise NoCandidatesFault(f"the jail does not start: {verdict.note}")
     if verdict.status != "ok":
         return {"timeout": "it took too long: ", "memory": "it needs too much memory: "}.get(verdict.status, "") + (
             verdict.note or verdict.status

@@ -43,6 +43,9 @@ class Search:
         """Search, compare and measure anew; whether all is done. With ``one_generation`` it stops after the next
         generation that was not done yet, for a person to look and comment."""
         search = self.design.file.search
+        place = Workplace(self.design, self._tier)
+        place.check(self._random_play)
+        place.close()
         for number in range(1, search.generations + 1):
             worked = self._generation(number)
             if worked and one_generation and number < search.generations:

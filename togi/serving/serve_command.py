@@ -12,8 +12,8 @@ from types import FrameType
 from rich.console import Console
 from rich.text import Text
 
-from togi.chat_protocol.http_door import uvicorn_config
 from togi.askers.openai_client import is_local
+from togi.chat_protocol.http_door import uvicorn_config
 from togi.engines.engine_choice import EngineChoice
 from togi.engines.open_engine import check_engine, open_engine
 from togi.harmless_text import visible
