@@ -39,6 +39,8 @@ FLOORS = {
     "askers": 3,
     "rewards": 3,
     "episode": 3,
+    "episode_answers": 3,
+    "rounds": 3,
     "rollout": 3,
     "samplers": 3,
     "algorithms": 4,

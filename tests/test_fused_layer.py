@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason
 
 def fused(model: PreTrainedModel) -> list[nn.Module]:
     """The decoder layers that have a forward of their own while the model's layers are open."""
-    with _sampling_mode(model), FusedLayers(model).open(8):
+    with torch.inference_mode(), _sampling_mode(model), FusedLayers(model).open(8):
         layers = [layer for layer in model.modules() if "forward" in vars(layer) and type(layer) is not nn.Linear]
     assert not any("forward" in vars(layer) for layer in model.modules())
     return layers
@@ -35,7 +35,7 @@ def decoded(model: PreTrainedModel, prompt: Tensor, token: Tensor) -> Tensor:
     cache.begin_prefill([len(prompt)])
     model(input_ids=prompt[None], position_ids=torch.arange(len(prompt))[None], use_cache=False, kv_cache=cache)
     cache.place(cache.end_prefill()[0], range(len(token)), shared=False)
-    cache.begin_decode(np.full(len(token), len(prompt)), torch.device("cpu"))
+    cache.begin_decode(np.arange(len(token)), np.full(len(token), len(prompt)), torch.device("cpu"))
     given = {"input_ids": token[:, None], "position_ids": torch.full((len(token), 1), len(prompt))}
     logits: Tensor = model(**given, use_cache=False, kv_cache=cache).logits
     return logits
@@ -50,7 +50,7 @@ def test_the_usual_layer_is_fused_and_gives_the_same(make: object) -> None:
                 p.normal_()
     layers = FusedLayers(model)
     prompt, token = torch.arange(5, 14), torch.arange(20, 26)
-    with _sampling_mode(model):
+    with torch.inference_mode(), _sampling_mode(model):
         own = decoded(model, prompt, token)
         with layers.open(6):
             assert sum("forward" in vars(layer) for layer in model.model.layers) == len(model.model.layers)
@@ -63,7 +63,7 @@ def test_weights_are_packed_again_at_every_opening() -> None:
     model = tiny_model(dtype=torch.bfloat16)
     layers = FusedLayers(model)
     prompt, token = torch.arange(5, 14), torch.arange(20, 26)
-    with _sampling_mode(model):
+    with torch.inference_mode(), _sampling_mode(model):
         with layers.open(6):
             decoded(model, prompt, token)
         with torch.no_grad():

@@ -186,7 +186,7 @@ def test_prompts_of_one_attempt_and_of_several_go_together(tiny: PreTrainedModel
 def test_attempts_at_one_prompt_share_its_keys(tiny: PreTrainedModel) -> None:
     def decoded(*, shared: bool) -> tuple[torch.Tensor, int]:
         cache = KeyValueCache(3, 6, 256)
-        with _sampling_mode(tiny):
+        with torch.inference_mode(), _sampling_mode(tiny):
             for number, length in enumerate((50, 7)):
                 prompt = torch.tensor(prompts_of(length)[0].ids)
                 cache.begin_prefill([length])
@@ -196,7 +196,7 @@ def test_attempts_at_one_prompt_share_its_keys(tiny: PreTrainedModel) -> None:
                 cache.place(prefix, rows[:2], shared=shared)
                 cache.place(prefix, rows[2:], shared=shared)
             position = np.repeat((50, 7), 3)
-            cache.begin_decode(position, torch.device("cpu"))
+            cache.begin_decode(np.arange(len(position)), position, torch.device("cpu"))
             given = {"input_ids": torch.arange(6)[:, None], "position_ids": torch.from_numpy(position)[:, None]}
             return tiny(**given, use_cache=False, kv_cache=cache).logits, cache.capacity
 

@@ -145,6 +145,7 @@ from .tokenization import (
 )
 from .types import (
     Batch as Batch,
+    Beside as Beside,
     Group as Group,
     Limits as Limits,
     Loss as Loss,

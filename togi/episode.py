@@ -58,8 +58,8 @@ class View:
 @dataclass
 class Episode:
     """One attempt at a question. ``player`` is to act next, in that ``conversation`` of its own, and ``mover`` acted
-    last. ``stop`` is set when it is over; ``said`` holds all messages of all players in order, and ``raised`` is what
-    the environment raised at the last of them."""
+    last, whose turn ``stopped`` so. ``stop`` is set when it is over; ``said`` holds all messages of all players in
+    order, and ``raised`` is what the environment raised at the last of them."""
 
     question: Question
     attempt: int
@@ -67,6 +67,7 @@ class Episode:
     env: Env | None = None
     player: str = ""
     mover: str = ""
+    stopped: Stop = "eos"
     conversation: str = ""
     views: dict[str, View] = field(default_factory=dict)
     said: list[Said] = field(default_factory=list)
@@ -96,6 +97,7 @@ class Episode:
         return self.views[self.player]
 
     def start(self, make: Callable[[Task], Env]) -> None:
+        """Make the environment, and hear what it says first."""
         try:
             self.env = make(self.question.task)
             self._listen(self.env.start())
@@ -104,14 +106,29 @@ class Episode:
 
     def act(self, turn: Turn) -> None:
         """Hand the turn of the player who is to act to the environment, and note how the episode goes on."""
-        assert self.env is not None
-        self.mover = self.player
+        message = self.speak(turn)
+        if message is not None:
+            assert self.env is not None
+            step = self.env.step
+            self.hear(lambda: step(message))
+
+    def speak(self, turn: Turn) -> Message | None:
+        """Note the turn of the player who is to act; the message that the environment is to answer."""
+        self.mover, self.stopped = self.player, turn.stop
         self.view.take(turn, self.conversation)
         self.said.append((turn.text, ()))
         try:
             self.view.name_state(str(getattr(self.env, "state_key", "")))
-            replies, reward, done = self.env.step(Message(role="assistant", content=turn.text))
-            self.said[-1] = (turn.text, all_of(replies))
+        except Exception as problem:
+            self.fail(problem)
+            return None
+        return Message(role="assistant", content=turn.text)
+
+    def hear(self, answer: Callable[[], tuple[Heard, float | Mapping[str, float], bool]]) -> None:
+        """Note how the episode goes on after what the environment answers; ``answer`` gives that, or raises."""
+        try:
+            replies, reward, done = answer()
+            self.said[-1] = (self.said[-1][0], all_of(replies))
             for player, earned in (reward if isinstance(reward, Mapping) else {self.player: reward}).items():
                 self._of(player).pay(float(earned))
             self._listen(replies, done=done)
@@ -120,7 +137,7 @@ class Episode:
             self.fail(problem)
             return
         if done:
-            self.end("turns" if cut else turn.stop)
+            self.end("turns" if cut else self.stopped)
         elif self.left == 0:
             self.end("tokens")
         elif len(self.said) == self.limits.turns:
@@ -145,9 +162,12 @@ class Episode:
             finally:
                 self.env.close()
         except Exception as problem:
-            if not isinstance(problem, Abort):
-                self.raised = self.raised or problem
-            self.error = self.error or f"environment, closing: {_in_words(problem)}"
+            self.fail_to_close(problem)
+
+    def fail_to_close(self, problem: Exception) -> None:
+        if not isinstance(problem, Abort):
+            self.raised = self.raised or problem
+        self.error = self.error or f"environment, closing: {_in_words(problem)}"
 
     def blame(self, blame: Blame) -> None:
         """Find out whether the last message alone broke the environment, where it raised."""

@@ -5,7 +5,7 @@ This file says who calls whom with which nouns. It implements nothing, and does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -124,12 +124,37 @@ class Engine(Protocol):
     def sync(self, policy: Policy) -> None: ...
 
 
+class Talk(Protocol):
+    """Turns that are drawn side by side, each from when it is asked for to its own end. A turn's number is its place
+    among all that were asked for, one for each seed of each prompt."""
+
+    @property
+    def drawing(self) -> int:
+        """How many turns are being drawn."""
+        ...
+
+    def ask(self, prompts: Sequence[Prompt]) -> None:
+        """Have these turns drawn as well. A prompt may go on from a turn that has ended."""
+        ...
+
+    def draw(self) -> list[tuple[int, Turn]]:
+        """Draw some more of each turn; those that have ended since, by number."""
+        ...
+
+    def over(self, turns: Iterable[int]) -> None:
+        """No prompt will go on from these turns."""
+        ...
+
+
 @runtime_checkable
 class Conversing(Protocol):
-    """An engine that computes a token of a conversation once, and not again in each of its turns."""
+    """An engine that computes a token of a conversation once, and not again in each of its turns, and lets turns come
+    in while others are drawn."""
 
-    def conversation(self) -> AbstractContextManager[None]:
-        """While it lasts the weights stay the same, and prompts go on from what was drawn just before."""
+    def conversation(
+        self, sampling: Sampling, most: int, progress: Callable[[int, int], None] | None = None
+    ) -> AbstractContextManager[Talk]:
+        """Talk with about ``most`` turns at once. While it lasts the weights stay the same."""
         ...
 
 

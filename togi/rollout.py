@@ -1,4 +1,4 @@
-"""Play: episodes in lock-step, n attempts a task, scoring, failures as data. Knows no algorithm and no model.
+"""Play: episodes side by side, n attempts a task, scoring, failures as data. Knows no algorithm and no model.
 
 What one attempt samples depends on (run seed, step, task, attempt, turn) alone, never on its neighbours, so a rollout
 is the same whatever it is batched with. What an environment raises becomes data; what a reward returns is checked.
@@ -14,10 +14,13 @@ from dataclasses import dataclass, field, replace
 
 from togi.envs import OneTurn
 from togi.episode import Episode
+from togi.episode_answers import Answers, Here, InThreads
 from togi.episode_blame import Blame
-from togi.protocols import Asked, Batched, Conversing, Engine, Env, Reward
+from togi.protocols import Asked, Batched, Conversing, Engine, Env, Reward, Talk
+from togi.rounds import Rounds
 from togi.tokenization import Chat
 from togi.types import (
+    Beside,
     Group,
     Ids,
     Limits,
@@ -44,7 +47,8 @@ def untimed(phase: str) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Episodes:
-    """Plays tasks through an environment each, with one engine call a turn for all of them.
+    """Plays tasks through an environment each. With an engine that converses episodes do not wait for each other: one
+    goes on while the turns of others are drawn. With others all turns are drawn that come next, and then all answered.
 
     ``at(step)`` gives the play of one step, with fresh ``counts``, ``scores`` and ``stops`` (of all attempts that were
     scored, those that a sampler drops as well). Runs of stages that share a seed and step numbers sample alike: give
@@ -58,6 +62,7 @@ class Episodes:
     reward: Reward | None
     sampling: Sampling
     limits: Limits = field(default=Limits())
+    beside: Beside | None = None
     opponent: Callable[[float], Engine] | None = None
     seed: int = 0
     step: int = 0
@@ -136,27 +141,46 @@ class Episodes:
         return self.opponent(by.reference_share)
 
     def _play_out(self, episodes: Sequence[Episode], engine: Engine, sampling: Sampling) -> None:
+        answers = InThreads(self.beside.threads, self.beside.seconds) if self.beside else Here()
         try:
-            for episode in episodes:
-                episode.start(self.env)
-            encoded: _Encoded = {}
-            with self._conversation(engine):
-                while live := [episode for episode in episodes if episode.stop is None]:
-                    self._turn(live, encoded, engine, sampling)
+            answers.start(episodes, self.env)
+            with self._talk(engine, sampling, len(episodes)) as talk:
+                self._converse(episodes, talk, answers, sampling)
         finally:
-            for episode in episodes:
-                episode.close()
+            answers.close(episodes)
         blame = Blame(make=self.env, harmless=lambda task: self.chat.reference(task) or "")
         for episode in episodes:
             episode.blame(blame)
 
-    def _conversation(self, engine: Engine) -> AbstractContextManager[None]:
-        """What keeps a conversation's keys and values between its turns, where there may be several."""
+    def _talk(self, engine: Engine, sampling: Sampling, most: int) -> AbstractContextManager[Talk]:
+        """Talk with the engine; an attempt of a single turn needs no more than a call."""
         if self.env is OneTurn or not isinstance(engine, Conversing):
-            return nullcontext()
-        return engine.conversation()
+            return nullcontext(Rounds(engine, sampling, self.progress))
+        return engine.conversation(sampling, most, self.progress)
 
-    def _turn(self, live: Sequence[Episode], encoded: _Encoded, engine: Engine, sampling: Sampling) -> None:
+    def _converse(self, episodes: Sequence[Episode], talk: Talk, answers: Answers, sampling: Sampling) -> None:
+        encoded: _Encoded = {}
+        turns: dict[int, Episode] = {}  # that are drawn or wait to be, by number
+        asked: dict[int, list[int]] = {}  # all turns of an episode
+        number, going_on = 0, list(episodes)
+        while going_on or turns or answers.pending:
+            prompts = []
+            for prompt, each in self._prompts([e for e in going_on if e.stop is None], encoded):
+                prompts.append(prompt)
+                for episode in each:
+                    turns[number] = episode
+                    asked.setdefault(id(episode), []).append(number)
+                    number += 1
+            talk.ask(prompts)
+            spoke = []
+            for ended, turn in talk.draw() if turns else ():
+                spoke.append(turns.pop(ended))
+                self._answer(spoke[-1], self._whole(spoke[-1], turn, sampling.max_tokens), answers)
+            going_on = answers.due(talk.drawing)
+            talk.over(turn for e in (*spoke, *going_on) if e.stop is not None for turn in asked[id(e)])
+
+    def _prompts(self, live: Sequence[Episode], encoded: _Encoded) -> list[tuple[Prompt, list[Episode]]]:
+        """What episodes ask next, those together that ask the same."""
         shared: dict[tuple[Ids, int | None], list[Episode]] = {}
         for episode in live:
             try:
@@ -167,14 +191,10 @@ class Episodes:
                 episode.fail(problem)
                 continue
             shared.setdefault((episode.view.ids, episode.left), []).append(episode)
-        prompts = [
-            Prompt(ids=ids, seeds=tuple(self._seed(episode) for episode in each), left=left)
+        return [
+            (Prompt(ids=ids, seeds=tuple(self._seed(episode) for episode in each), left=left), each)
             for (ids, left), each in shared.items()
         ]
-        drawn = engine.generate(prompts, sampling, self.progress)
-        for each, turns in zip(shared.values(), drawn, strict=True):
-            for episode, turn in zip(each, turns, strict=True):
-                self._answer(episode, self._whole(episode, turn, sampling.max_tokens))
 
     def _ask(self, episode: Episode, encoded: _Encoded) -> None:
         """Write what the player who is to act was told as the tokens that the model is to continue."""
@@ -211,9 +231,9 @@ class Episodes:
             logp=(),
         )
 
-    def _answer(self, episode: Episode, turn: Turn) -> None:
+    def _answer(self, episode: Episode, turn: Turn, answers: Answers) -> None:
         if turn.completion or turn.stop != "context":
-            episode.act(turn)
+            answers.hand(episode, turn)
         elif episode.view.turns:
             episode.end("context")
         else:

@@ -19,7 +19,7 @@ from togi.models.chosen_template import OWN, ChosenTemplate
 from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.protocols import Algorithm, Engine, Env, Reward
 from togi.rewards.algebra import Composable, Surroundings
-from togi.types import Limits, Sampling, Task
+from togi.types import Beside, Limits, Sampling, Task
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,8 @@ class Stage:
     a reward model does not learn from but is measured on. ``mix`` are tasks whose recorded answers are learned beside,
     ``mix_per_step`` of them (PPO's pretraining mix). ``gold`` is measured on every rollout and never trained on.
     ``measured`` says whether the evaluation is about this stage's policy, if it trains one. ``until`` ends it early.
-    ``stop_on_collapse`` stops it where its policy is lost. ``limits`` say where attempts in ``env`` are cut.
+    ``stop_on_collapse`` stops it where its policy is lost. ``limits`` say where attempts in ``env`` are cut,
+    ``beside`` that environments answer in threads.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Stage:
     stop_on_collapse: bool = True
     env: Callable[[Task], Env] = OneTurn
     limits: Limits = field(default=Limits())
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,7 @@ class Evaluation:
     under_base: bool = False
     env: Callable[[Task], Env] = OneTurn
     limits: Limits = field(default=Limits())
+    beside: Beside | None = None
 
     @property
     def tasks_on_the_way(self) -> Tasks:
@@ -266,5 +269,6 @@ def held_out_play(run: Run, engine: Engine, chat: Chat, dtype: torch.dtype, seed
         reward=ready(run.evaluation.reward, run, engine, chat, dtype),
         sampling=run.evaluation.sampling,
         limits=run.evaluation.limits,
+        beside=run.evaluation.beside,
         seed=seed,
     )

@@ -76,6 +76,7 @@ class Workshop:
             reward=ready(stage.reward, run, self.engine, self.chat, dtype),
             sampling=stage.sampling,
             limits=stage.limits,
+            beside=stage.beside,
             opponent=None if reference == "none" else partial(self._opponent, loaded),
             seed=stage_seed(run, stage, "sampling"),
         )

@@ -309,6 +309,14 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """Environments answer in so many threads, while other turns are drawn; no call may take longer than ``seconds``."""
+
+    threads: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Opponent:
     """The policy with some of its reference mixed in: each token is drawn from
     policy^(1 - ``reference_share``) reference^``reference_share``, normalised."""

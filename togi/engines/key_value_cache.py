@@ -39,8 +39,8 @@ class KeyValueCache:
     Each layer has tensors of its own: they fit where learning has left its memory, which one large tensor does not.
     The capacity is hardly more than the longest sequence, since a matrix product copies keys that do not lie one after
     the other; copying them when it grows is an eighth of the reading that attention does. Between ``begin_prefill`` and
-    ``end_prefill`` a model call takes several prompts laid end to end; after ``begin_decode`` it takes one token for
-    each of the first rows.
+    ``end_prefill`` a model call takes several prompts laid end to end, after ``begin_further`` what follows in several
+    rows; after ``begin_decode`` it takes one token for each of some rows.
     """
 
     def __init__(self, layers: int, rows: int, context: int) -> None:
@@ -50,21 +50,31 @@ class KeyValueCache:
         self._values: list[torch.Tensor] = []
         self._prompts = SharedPrompts(rows)
         self._segments: list[tuple[int, int]] = []
-        self._past: Sequence[Prefix | None] = ()
+        self._further: list[tuple[int, int, Prefix | None]] = []
         self._fresh: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
         self._prefill = False
-        # What one decoding step looks at: so many tokens of prompts and of the rows' own.
-        self._common = self._seen = 0
-        self._row_B = self._place_B = self._hidden_BT = self._behind_BT = torch.empty(0)
+        # What one decoding step looks at: so many rows, those that wait among them; tokens of prompts and of their own.
+        self._span = self._common = self._seen = 0
+        self._row_B = self._place_B = self._hidden_ST = self._behind_ST = torch.empty(0)
         self._masks: dict[int | None, torch.Tensor] = {}
+        self._causal_masks: dict[tuple[int, int], torch.Tensor] = {}
 
-    def begin_prefill(self, lengths: Sequence[int], past: Sequence[Prefix | None] = ()) -> None:
-        """So many new tokens of each prompt come next, each after what is there of it already."""
-        self._segments, end, self._past = [], 0, past or [None] * len(lengths)
+    def begin_prefill(self, lengths: Sequence[int]) -> None:
+        """So many tokens of each prompt come next."""
+        self._segments, end, self._further = [], 0, []
         for length in lengths:
             self._segments.append((end, end + length))
             end += length
         self._fresh, self._prefill = {}, True
+
+    def begin_further(self, rows: Sequence[int], begun: Sequence[int], lengths: Sequence[int]) -> None:
+        """So many tokens come next in each row, after those that it has ``begun`` with."""
+        self.begin_prefill(lengths)
+        for row, there in zip(rows, begun, strict=True):
+            shared = self._prompts.of_row(row)
+            self._further.append((row, there - (len(shared) if shared else 0), shared))
+        self._reserve(max(own + length for (_, own, _), length in zip(self._further, lengths, strict=True)) + 1)
+        self._causal_masks = {}
 
     def end_prefill(self) -> list[Prefix]:
         """The prompts' keys and values. Raises ValueError when some layer keeps its state elsewhere."""
@@ -76,7 +86,7 @@ class KeyValueCache:
                 f"with keys and values of {len(shapes)} shapes; every layer must, with one shape"
             )
         layers = [self._fresh[layer] for layer in range(self.layers)]
-        self._fresh, self._past = {}, ()
+        self._fresh = {}
         return [
             Prefix(keys=[keys[number][0] for keys, _ in layers], values=[values[number][0] for _, values in layers])
             for number in range(len(self._segments))
@@ -97,17 +107,8 @@ class KeyValueCache:
                 for row in rows:
                     layer[row, :, : len(prefix)] = one
 
-    def sequence(self, row: int, length: int) -> Prefix:
-        """A copy of the keys and values of a row's first ``length`` tokens."""
-        shared = self._prompts.of_row(row)
-        own = length - (len(shared) if shared else 0)
-        keys, values = ([layer[row, :, :own] for layer in kept] for kept in (self._keys, self._values))
-        if shared is None:
-            return Prefix(keys=[key.clone() for key in keys], values=[value.clone() for value in values])
-        return Prefix(
-            keys=[torch.cat(both, 1) for both in zip(shared.keys, keys, strict=True)],
-            values=[torch.cat(both, 1) for both in zip(shared.values, values, strict=True)],
-        )
+    def end_further(self) -> None:
+        self._prefill, self._fresh, self._further = False, {}, []
 
     def move(self, source: int, target: int, length: int) -> None:
         """Put the first ``length`` tokens of a row in the place of another row."""
@@ -116,29 +117,45 @@ class KeyValueCache:
         for layer in (*self._keys, *self._values):
             layer[target, :, :own] = layer[source, :, :own]
 
-    def begin_decode(self, position_B: NDArray[np.int64], device: torch.device) -> None:
-        """Rows 0..B-1 each take a token at ``position_B``."""
-        rows = len(position_B)
-        place_B = position_B - self._prompts.lengths(rows)
-        longest = int(place_B.max()) + 1
+    def exchange(self, one: int, other: int, lengths: tuple[int, int]) -> None:
+        """Let two rows change places, which have so many tokens."""
+        mine, theirs = (
+            length - self._prompts.lengths(self.rows)[row] for row, length in zip((one, other), lengths, strict=True)
+        )
+        self._prompts.exchange(one, other)
+        for layer in (*self._keys, *self._values):
+            kept = layer[one, :, :mine].clone()
+            layer[one, :, :theirs] = layer[other, :, :theirs]
+            layer[other, :, :mine] = kept
+
+    def begin_decode(self, row_B: NDArray[np.int64], position_B: NDArray[np.int64], device: torch.device) -> None:
+        """These rows, in their order, each take a token at ``position_B``. Attention looks at all rows up to the last
+        of them, since those between, which wait, cost less than moving the others together."""
+        self._span = span = int(row_B[-1]) + 1
+        before_S = self._prompts.lengths(span)
+        place_S = np.zeros(span, dtype=np.int64)
+        place_S[row_B] = position_B - before_S[row_B]
+        longest = int(place_S.max()) + 1
         self._reserve(longest)
         self._seen = looked_at(longest, self.capacity)
-        self._row_B, self._place_B = torch.arange(rows, device=device), torch.from_numpy(place_B).to(device)
-        common_BP = self._prompts.begin_decode(rows, self._keys[0].shape[1], device)
-        self._common = common_BP.shape[1]
+        place_S1 = torch.from_numpy(place_S).to(device)[:, None]
+        self._row_B = torch.from_numpy(row_B).to(device)
+        self._place_B = place_S1[self._row_B, 0]
+        common_SP = self._prompts.begin_decode(span, self._keys[0].shape[1], device)
+        self._common = common_SP.shape[1]
         at_T = torch.arange(self._seen, device=device)
-        self._hidden_BT = torch.cat((common_BP, at_T > self._place_B[:, None]), 1)
+        self._hidden_ST = torch.cat((common_SP, at_T > place_S1), 1)
         # How far behind its row's token each key stands: prompts begin at 0, what rows keep of their own after them.
-        own_BT = at_T + torch.from_numpy(position_B - place_B).to(device)[:, None]
-        key_BT = torch.cat((torch.arange(self._common, device=device).expand(rows, -1), own_BT), 1)
-        self._behind_BT = torch.from_numpy(position_B).to(device)[:, None] - key_BT
+        before_S1 = torch.from_numpy(before_S).to(device)[:, None]
+        key_ST = torch.cat((torch.arange(self._common, device=device).expand(span, -1), at_T + before_S1), 1)
+        self._behind_ST = place_S1 + before_S1 - key_ST
         self._masks = {}
 
     def _mask(self, window: int | None) -> torch.Tensor:
-        """What no token of a decoding step may see [B * K, 1, T], made once a step for all layers of one window."""
+        """What no token of a decoding step may see [S * K, 1, T], made once a step for all layers of one window."""
         if window not in self._masks:
-            hidden_BT = self._hidden_BT if window is None else self._hidden_BT | (self._behind_BT >= window)
-            hidden = hidden_BT.repeat_interleave(self._keys[0].shape[1], 0)[:, None]
+            hidden_ST = self._hidden_ST if window is None else self._hidden_ST | (self._behind_ST >= window)
+            hidden = hidden_ST.repeat_interleave(self._keys[0].shape[1], 0)[:, None]
             mask = torch.zeros_like(hidden, dtype=self._keys[0].dtype)
             self._masks[window] = mask.masked_fill_(hidden, -torch.inf)
         return self._masks[window]
@@ -153,30 +170,55 @@ class KeyValueCache:
                 kept[layer] = _widened(kept[layer], capacity)
         self.capacity = capacity
 
-    def _behind(self, new: torch.Tensor, past: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
-        """A layer's new keys, or values, of each prompt behind what is there of it."""
-        return [
-            new[:, :, start:end] if before is None else torch.cat((before[None], new[:, :, start:end]), 2)
-            for (start, end), before in zip(self._segments, past, strict=True)
-        ]
+    def _behind(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[list[torch.Tensor], ...]:
+        """The keys and the values of each row [1, K, T, D], with those that are new behind those that are there."""
+        sides: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+        for (start, end), (row, own, shared) in zip(self._segments, self._further, strict=True):
+            for side, new, kept in zip(sides, (key, value), (self._keys[layer], self._values[layer]), strict=True):
+                kept[row, :, own : own + end - start] = new[0, :, start:end]
+                side.append(kept[row : row + 1, :, : own + end - start])
+            if shared is not None:
+                for side, before in zip(sides, (shared.keys[layer], shared.values[layer]), strict=True):
+                    side[-1] = torch.cat((before[None], side[-1]), 2)
+        return sides
+
+    def _causal_mask(self, new: int, length: int, device: torch.device) -> torch.Tensor | None:
+        """What the last ``new`` of so many tokens may see [new, length]: what was there, what is new up to itself."""
+        if new == length:
+            return None
+        if (new, length) not in self._causal_masks:
+            seen = torch.ones(new, length, dtype=torch.bool, device=device)
+            self._causal_masks[new, length] = seen.tril(length - new)
+        return self._causal_masks[new, length]
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, form: AttentionForm
     ) -> torch.Tensor:
         """Take in a layer's new keys and values [B, K, T, D] and give its output [B, T, H, D]."""
         if self._prefill:
-            new_keys = self._behind(key, [past.keys[layer] if past else None for past in self._past])
-            new_values = self._behind(value, [past.values[layer] if past else None for past in self._past])
-            self._fresh[layer] = new_keys, new_values
+            if self._further:
+                keys_, values_ = self._behind(layer, key, value)
+            else:
+                keys_, values_ = ([new[:, :, a:b] for a, b in self._segments] for new in (key, value))
+                self._fresh[layer] = keys_, values_
             parts = [
-                _causal(query[:, :, start:end], each_key, each_value, form)
-                for (start, end), each_key, each_value in zip(self._segments, new_keys, new_values, strict=True)
+                _causal(query[:, :, a:b], k, v, form, self._causal_mask(b - a, k.shape[2], query.device))
+                for (a, b), k, v in zip(self._segments, keys_, values_, strict=True)
             ]
             return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        rows, heads, _, width = query.shape
         keys, values = self._keys[layer], self._values[layer]
         keys[self._row_B, :, self._place_B] = key[:, :, 0]
         values[self._row_B, :, self._place_B] = value[:, :, 0]
+        if len(query) == self._span:
+            return self._attended(query, keys, values, layer, form)
+        spread = query.new_zeros(self._span, *query.shape[1:]).index_copy(0, self._row_B, query)
+        return self._attended(spread, keys, values, layer, form).index_select(0, self._row_B)
+
+    def _attended(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layer: int, form: AttentionForm
+    ) -> torch.Tensor:
+        """What the first rows' tokens take from all that they may see [S, 1, H, D]."""
+        rows, heads, _, width = query.shape
         # Plain products: torch's fused attention takes twice as long where each row has one new token. Query heads that
         # share keys become query positions, so that no key is repeated.
         seen_keys, seen_values = (kept[:rows, :, : self._seen].flatten(0, 1) for kept in (keys, values))
@@ -196,16 +238,14 @@ class KeyValueCache:
         return torch.baddbmm(common, own, seen_values).view(rows, 1, heads, -1)
 
 
-def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, form: AttentionForm) -> torch.Tensor:
+def _causal(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, form: AttentionForm, seen: torch.Tensor | None
+) -> torch.Tensor:
     """Attention within one sequence of T tokens, of whose last Q the queries are: [1, H, Q, D] and [1, K, T, D] ->
-    [1, Q, H, D]."""
+    [1, Q, H, D]. ``seen`` [Q, T] is what each of them may see, where they are not all of it."""
     heads, kv_heads, length = query.shape[1], key.shape[1], key.shape[2]
     before = length - query.shape[2]
     if form.plain and (form.window is None or form.window >= length):
-        # Queries that follow what is there already: each sees that, and what is new up to itself.
-        seen = None
-        if before:
-            seen = torch.ones(length - before, length, dtype=torch.bool, device=query.device).tril(before)
         return scaled_dot_product_attention(
             query, key, value, attn_mask=seen, is_causal=not before, scale=form.scale, enable_gqa=heads != kv_heads
         ).transpose(1, 2)

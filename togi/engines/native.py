@@ -15,18 +15,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from togi.engines.batch_schedule import Progress, Schedule
 from togi.engines.fused_layer import FusedLayers
 from togi.engines.given_turns import MixtureView, View, read_turns
-from togi.engines.kept_sequences import KeptSequences
 from togi.engines.key_value_cache import ATTENTION, KeyValueCache
 from togi.engines.model_mixture import Mixture
 from togi.engines.stop_strings import Decoder
 from togi.engines.token_sampling import check_sampling
-from togi.models.device import memory_of
 from togi.models.load_model import NO_LIMIT
 from togi.models.packing import PackedModel
-from togi.protocols import Listener, Policy
+from togi.protocols import Listener, Policy, Talk
 from togi.types import Prompt, Reading, Sampling, Turn
-
-KEPT = 16  # the part of the memory that conversations may hold between their turns
 
 
 class NativeEngine:
@@ -64,7 +60,6 @@ class NativeEngine:
         self._tokens = len(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else self._vocabulary
         self._fused = [FusedLayers(part) for part in parts]
         self._view: View | None = None
-        self._kept: KeptSequences | None = None
 
     @property
     def model(self) -> PreTrainedModel:
@@ -81,14 +76,12 @@ class NativeEngine:
         self.version = policy.step
 
     @contextmanager
-    def conversation(self) -> Iterator[None]:
-        """While it lasts the weights stay the same, and prompts of a call may go on from what the call before drew: its
-        keys and values are kept, as far as a sixteenth of the device's memory holds them."""
-        self._kept = KeptSequences(memory_of(self._model.device) // KEPT)
-        try:
-            yield
-        finally:
-            self._kept = None
+    def conversation(self, sampling: Sampling, most: int, progress: Progress | None = None) -> Iterator[Talk]:
+        """Talk in which about ``most`` turns are drawn at once, within the batch. Keys and values of a turn stay in its
+        row while it is answered. While it lasts the weights stay the same, and nothing else is drawn."""
+        check_sampling(sampling)
+        with self._decoding(min(self._batch_size, most)) as rows:
+            yield self._schedule(rows, sampling, progress, talks=True)
 
     def generate(
         self,
@@ -108,24 +101,41 @@ class NativeEngine:
         Raises ValueError for an unusable prompt, setting or model, and when the model's outputs are not finite.
         """
         check_sampling(sampling)
-        self._check_prompts(prompts)
-        rows = min(self._batch_size, sum(len(prompt.seeds) for prompt in prompts))
+        with self._decoding(min(self._batch_size, sum(len(prompt.seeds) for prompt in prompts))) as rows:
+            return self._schedule(rows, sampling, progress, listener).run(prompts)
+
+    @contextmanager
+    def _decoding(self, rows: int) -> Iterator[int]:
+        """The modules in the form that draws fastest, for so many rows."""
         with ExitStack() as opened:
             for part, fused in zip(self._parts, self._fused, strict=True):
                 opened.enter_context(_sampling_mode(part))
-                opened.enter_context(fused.open(rows))
-            # One cache a call: between calls its memory serves learning.
-            return Schedule(
-                self._model,
-                KeyValueCache(self._layers, rows, self._context),
-                self._decoder,
-                self._eos,
-                sampling,
-                version=self.version,
-                progress=progress,
-                listener=listener,
-                kept=self._kept,
-            ).run(prompts)
+                with torch.inference_mode():
+                    opened.enter_context(fused.open(rows))
+            yield rows
+
+    def _schedule(
+        self,
+        rows: int,
+        sampling: Sampling,
+        progress: Progress | None,
+        listener: Listener | None = None,
+        *,
+        talks: bool = False,
+    ) -> Schedule:
+        # One cache a call: between calls its memory serves learning.
+        return Schedule(
+            self._model,
+            KeyValueCache(self._layers, rows, self._context),
+            self._decoder,
+            self._eos,
+            sampling,
+            version=self.version,
+            progress=progress,
+            listener=listener,
+            talks=talks,
+            check=self._check_prompts,
+        )
 
     def read(self, turns: Sequence[Turn]) -> list[Reading]:
         """What the weights as they are now say of each completion token, at its turn's temperature; one reading a turn.
@@ -173,7 +183,7 @@ def _sampling_mode(model: PreTrainedModel) -> Iterator[None]:
         model.set_attn_implementation(ATTENTION)
         if model.config._attn_implementation != ATTENTION:
             raise ValueError("it does not take its attention from transformers' attention interface")
-        with _evaluating(model), torch.inference_mode():
+        with _evaluating(model):
             yield
     finally:
         model.set_attn_implementation(attention)

@@ -81,6 +81,10 @@ class SharedPrompts:
         """Let a row continue what another one does, which is left."""
         self._prompt_R[target], self._prompt_R[source] = self._prompt_R[source], -1
 
+    def exchange(self, one: int, other: int) -> None:
+        """Let each of two rows continue what the other does."""
+        self._prompt_R[[one, other]] = self._prompt_R[[other, one]]
+
     def begin_decode(self, rows: int, heads: int, device: torch.device) -> torch.Tensor:
         """Prepare for the first rows; gives what they must not see of their prompts [B, P], P = 0 where none shares."""
         prompt_B, length_B = self._prompt_R[:rows], self.lengths(rows)

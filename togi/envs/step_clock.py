@@ -12,12 +12,16 @@ from types import FrameType
 AGAIN = 1.0  # seconds until code that swallowed the end of its time is told once more
 
 
-class _TimeUp(BaseException):
+class TimeUp(BaseException):
     """No Exception, so that foreign code which catches those goes on to its end."""
 
 
+def took_longer(seconds: float, more: str = "") -> TimeoutError:
+    return TimeoutError(f"took longer than {seconds:g} s{more}")
+
+
 def _ring(number: int, frame: FrameType | None) -> None:
-    raise _TimeUp
+    raise TimeUp
 
 
 @contextmanager
@@ -25,7 +29,8 @@ def at_most(seconds: float) -> Iterator[None]:
     """Raises TimeoutError where the block takes longer.
 
     It rings through the system's alarm, which reaches Python code and waiting, in the main thread; where there is no
-    alarm, and in other threads, the block takes its time. An alarm that was set before goes on afterwards.
+    alarm, and in other threads, which are watched from outside, the block takes its time. An alarm that was set before
+    goes on afterwards.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
@@ -38,9 +43,9 @@ def at_most(seconds: float) -> Iterator[None]:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-    except _TimeUp:
+    except TimeUp:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        raise TimeoutError(f"took longer than {seconds:g} s") from None
+        raise took_longer(seconds) from None
     finally:
         signal.signal(signal.SIGALRM, before)
         if left:

@@ -42,7 +42,7 @@ from togi.recipe.task_source import collected_of, source_of
 from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, Logging, ModelChoice, Run, Seeds, Stage, Until
 from togi.sandbox.workers.pool import Pool
-from togi.types import Limits, Sampling, Task
+from togi.types import Beside, Limits, Sampling, Task
 
 
 def build(reading: Reading, folder: Path | None = None) -> Run:
@@ -226,6 +226,7 @@ class Builder:
             gold=gold,
             env=env,
             limits=self.limits(table.env),
+            beside=self.beside(table.env),
             measured=table.measured,
             until=Until(**table.until.model_dump()) if table.until else None,
             stop_on_collapse=table.stop_on_collapse,
@@ -282,6 +283,7 @@ class Builder:
             under_base=table.under_base,
             env=env,
             limits=self.limits(table.env),
+            beside=self.beside(table.env),
         )
 
     def env(self, plan: Plan) -> Callable[[Task], Env] | None:
@@ -325,6 +327,11 @@ class Builder:
         """Where attempts are cut, by a table of its own or else by the recipe's."""
         table = own or self.recipe.env
         return Limits(turns=table.turns, tokens=table.tokens) if table else Limits()
+
+    def beside(self, own: EnvTable | None) -> Beside | None:
+        """Where environments answer, by a table of its own or else by the recipe's."""
+        table = own or self.recipe.env
+        return Beside(threads=table.threads, seconds=table.seconds) if table and table.threads else None
 
     def equipped(self, tasks: Tasks | None, own: EnvTable | None, own_key: Key) -> Tasks | None:
         """The tasks with what their environment gives them: its tools, also where recorded answers are learned."""

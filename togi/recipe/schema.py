@@ -187,6 +187,8 @@ class EnvTable(Table):
     """Most turns of one attempt; one that is not over by then stops with `turns`."""
     tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     """Most tokens that the model may write in all turns of one attempt; it is cut there, and stops with `tokens`."""
+    threads: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Threads in which environments answer while other turns are drawn; 0: one after another, in the main one."""
 
 
 class UntilTable(Table):

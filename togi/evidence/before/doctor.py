@@ -143,6 +143,7 @@ def doctor(
             reward=reward,
             sampling=stage.sampling,
             limits=stage.limits,
+            beside=stage.beside,
             seed=seed_of(run, "sampling"),
             progress=progress,
         )
