@@ -16,6 +16,7 @@ from togi.algorithms import RAE
 from togi.batch import samples
 from togi.envs.open_env import against, open_env, opening
 from togi.episode import Episode
+from togi.evidence.after.evaluation_summary import compare_scores
 from togi.evidence.after.play_evaluation import from_groups
 from togi.protocols import Env
 from togi.records import rollout_metrics, rollout_rows
@@ -201,8 +202,25 @@ def test_a_game_opens_with_what_its_first_player_is_told(game: Callable[[Task], 
 
 
 def test_attempts_are_told_apart_by_role() -> None:
-    roles = [Trajectory(turns=(), stop="eos", role=role) for role in "abab"]
-    assert [[each.role for each in group] for group in by_role(roles)] == [["a", "a"], ["b", "b"]]
+    def names(roles: str, players: str = "") -> dict[str, list[str]]:
+        found = by_role([Trajectory(turns=(), stop="eos", role=role.strip()) for role in roles], players)
+        return {role: [each.role for each in group] for role, group in found.items()}
+
+    assert names("abab") == {"a": ["a", "a"], "b": ["b", "b"]}
+    assert names("  ") == {"": ["", ""]}
+    assert names("aa", "ab") == {"a": ["a", "a"], "b": []}
+    assert names("b a", "ab") == {"a": ["a", "a"], "b": ["b", "b"]}
+
+
+def test_a_player_who_never_acts_is_a_task_without_attempts(tmp_path: Path) -> None:
+    (tmp_path / "game.py").write_text(GAME.replace("== 4", "== 1"))
+    groups = play(open_env("game.py:Game", {}, tmp_path, Pool(workers=1)))[0]([Question(task=TASK, attempts=2)])
+    assert [(group.role, len(group.trajectories)) for group in groups] == [("left", 2), ("right", 0)]
+    record = from_groups(groups, 2, model="m", step=0, sampling=Sampling())
+    assert [(task["id"], len(task["attempts"])) for task in record["tasks"]] == [("t, left", 2), ("t, right", 0)]
+    assert compare_scores(record, record).tasks == 1
+    assert rollout_metrics(groups)["reward"] == 1.0
+    assert [sample.role for sample in samples(groups)] == ["left", "left"]
 
 
 ECHO = """

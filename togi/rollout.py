@@ -86,9 +86,12 @@ class Episodes:
         """The attempts at each question, scored. Raises ValueError when there is no reward, or a wrong one."""
         self._check_reward()
         played = self.attempts(questions)
-        return self.scored(
-            [(question.task, each) for question, all_ in zip(questions, played, strict=True) for each in by_role(all_)]
-        )
+        players = getattr(self.env, "players", ())
+        roles = [by_role(attempts, players) for attempts in played]
+        asked = zip(questions, roles, strict=True)
+        groups = self.scored([(question.task, own) for question, each in asked for own in each.values()])
+        names = [role for each in roles for role in each]
+        return [replace(group, role=role) for group, role in zip(groups, names, strict=True)]
 
     def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
         """The attempts at each question, not scored. Raises ValueError for an opponent where there is no reference.
@@ -241,12 +244,14 @@ class Episodes:
             episode.end("context", f"the prompt's {len(turn.prompt)} tokens leave no room in the model's context")
 
 
-def by_role(trajectories: Sequence[Trajectory]) -> list[tuple[Trajectory, ...]]:
-    """The attempts at a task, those of each role for themselves."""
-    roles: dict[str, list[Trajectory]] = {}
+def by_role(trajectories: Sequence[Trajectory], players: Sequence[str] = ()) -> dict[str, tuple[Trajectory, ...]]:
+    """The attempts at a task, those of each role for themselves: all of ``players``, also those that never acted. An
+    attempt that failed before anybody acted is one of each player."""
+    roles: dict[str, list[Trajectory]] = {player: [] for player in players}
     for trajectory in trajectories:
-        roles.setdefault(trajectory.role, []).append(trajectory)
-    return [tuple(each) for each in roles.values()]
+        for role in (trajectory.role,) if trajectory.role or not players else players:
+            roles.setdefault(role, []).append(replace(trajectory, role=role))
+    return {role: tuple(each) for role, each in roles.items()}
 
 
 def attempt_seed(seed: int, step: int, task: str, attempt: int, turn: int) -> int:

@@ -181,7 +181,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Every attempt at one task in one role, with one score each. ``baseline`` is what the sampler found attempts
+    """Every attempt at one task in one ``role``, with one score each. ``baseline`` is what the sampler found attempts
     should be compared with, such as the reward of the greedy answer (ReMax). ``references`` has, for each attempt, the
     turn in which the task's own answer follows the attempt's thought (None: it has no place there), to be learned as
     well."""
@@ -189,6 +189,7 @@ class Group:
     task: Task
     trajectories: tuple[Trajectory, ...]
     scores: tuple[Score, ...]
+    role: str = ""
     baseline: float | None = None
     references: tuple[Turn | None, ...] = ()
 

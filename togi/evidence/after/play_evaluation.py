@@ -114,8 +114,7 @@ def _task_record(group: Group) -> TaskRecord:
         message.content if len(task.prompt) == 1 else f"[{message.role}] {message.content}" for message in task.prompt
     )
     attempts = [_attempt_record(task, *pair) for pair in zip(group.trajectories, group.scores, strict=True)]
-    role = group.trajectories[0].role if group.trajectories else ""
-    name = f"{task.id}, {role}" if role else task.id  # what a player is asked is a task of its own
+    name = f"{task.id}, {group.role}" if group.role else task.id  # what a player is asked is a task of its own
     return TaskRecord(id=name, prompt=prompt, answer=task.answer, attempts=attempts)
 
 

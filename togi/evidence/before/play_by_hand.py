@@ -123,7 +123,7 @@ def play_by_hand(run: Run, says: Says, console: Console, *, stage: str = "", row
     if play.reward is None:
         lines.append("score: none; " + ("the reward asks a model" if where.reward else "this stage has no reward"))
     else:
-        groups = play.scored([(task, each) for each in by_role(played)])
+        groups = play.scored([(task, each) for each in by_role(played).values()])
         lines += [line for group in groups for line in _score(group, group.scores[0])]
     for line in lines:
         console.print(Text(visible(line)), soft_wrap=True)
