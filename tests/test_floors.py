@@ -60,6 +60,7 @@ FLOORS = {
     "serving": 6,
     "transcript": 6,
     "reward_design": 6,
+    "lent": 6,
     "report": 7,
     "demo": 7,
     "cli": 8,
@@ -75,6 +76,7 @@ EXTRAS = {
     "math_verify",
     "mcp",
     "mlflow",
+    "openai",
     "optuna",
     "peft",
     "pint",
@@ -88,8 +90,10 @@ EXTRAS = {
     "trackio",
     "trl",
     "uvicorn",
+    "verifiers",
     "vllm",
     "wandb",
+    "websockets",
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

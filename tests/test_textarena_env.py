@@ -169,7 +169,7 @@ WRONG = [
     ({"id": None}, 'settings = { id = "TicTacToe-v0" }'),
     ({"id": "Nowhere-v0"}, "cannot begin 'Nowhere-v0'"),
     ({"make": {"size": 3}}, "cannot begin 'Hundred-v0'"),
-    ({"players": 3}, "with 3 players"),
+    ({"seats": 3}, "with 3 players"),
     ({"player": 2}, "numbered from 0"),
     ({"player": -1}, "at least 0"),
     ({"turns": 0}, "at least 1"),
@@ -214,7 +214,7 @@ def test_moves_are_read_where_they_are_listed(text: str, moves: list[str]) -> No
     [("TicTacToe-v0", "[4]", 2), ("KuhnPoker-v0", "[check]", 2), ("GuessTheNumber-v0", "[7]", 1)],
 )
 def test_real_games(name: str, move: str, players: int) -> None:
-    env = textarena_env({"id": name, "players": players, "turns": 8}, Path(), 60.0)
+    env = textarena_env({"id": name, "seats": players, "turns": 8}, Path(), 60.0)
     games = [played(env(TASK), [move] * 8) for _ in range(2)]
     assert games[0] == games[1]
     assert games[0][-1][2]

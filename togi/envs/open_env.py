@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.envs.gym_env import GymEnv, gym_env
+from togi.envs.openenv_env import OpenEnv, openenv_env
 from togi.envs.other_players import OtherPlayers
 from togi.envs.programs.program_env import ProgramEnv, program_env
 from togi.envs.programs.verifiers_player import verifiers_env
@@ -22,8 +23,8 @@ from togi.types import Message, Task
 
 NONE = "none"  # the first answer ends the attempt, also where the recipe has an environment
 TOOLS = "tools"
-Opened = ToolUse | GymEnv | TextArenaEnv | ProgramEnv | TrlEnv | UserEnv | OtherPlayers
-SpeaksFirst = GymEnv | TextArenaEnv | ProgramEnv | TrlEnv | UserEnv | OtherPlayers
+Opened = ToolUse | GymEnv | TextArenaEnv | OpenEnv | ProgramEnv | TrlEnv | UserEnv | OtherPlayers
+SpeaksFirst = GymEnv | TextArenaEnv | OpenEnv | ProgramEnv | TrlEnv | UserEnv | OtherPlayers
 """Environments that say by themselves what the model is asked first."""
 Equips = ToolUse | TrlEnv
 """Environments that give tasks their tools."""
@@ -32,6 +33,7 @@ SHIPPED: Mapping[str, Callable[[Mapping[str, Any], Path, float], Opened]] = {
     "textarena": textarena_env,
     "program": program_env,
     "verifiers": verifiers_env,
+    "openenv": openenv_env,
 }
 """What is opened with its settings, the recipe's folder, and the seconds that a call may take."""
 

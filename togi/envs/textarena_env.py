@@ -36,7 +36,7 @@ Player = Callable[[str, random.Random], str]
 @dataclass(frozen=True, kw_only=True)
 class TextArenaEnv:
     """Makes an episode for each task: ``textarena.make(id, **make)``, begun with the task's seed, in which the model is
-    ``player`` of ``players``.
+    ``player`` of ``seats`` players.
 
     ``opponent`` moves for all others: "random" takes one of the moves that the game lists; a function that was found by
     its name is called with what that player was told since its last move, and a generator of random numbers. An attempt
@@ -46,7 +46,7 @@ class TextArenaEnv:
     id: str
     make: Mapping[str, Any] = field(default_factory=dict)
     player: int = 0
-    players: int = 2
+    seats: int = 2
     opponent: str = RANDOM
     turns: int = 50
     seconds: float = 60.0
@@ -82,7 +82,7 @@ class _Episode(Env):
     def start(self) -> tuple[Message, ...]:
         with self._playing():
             self._game = self._how.opened()
-            self._game.reset(num_players=self._how.players, seed=seed_of(self._task))
+            self._game.reset(num_players=self._how.seats, seed=seed_of(self._task))
             told = self._to_the_models_turn()
         if self._done:
             raise ValueError(f"{self._how.id} was over before player {self._how.player} had a turn")
@@ -168,7 +168,7 @@ def textarena_env(settings: Mapping[str, Any], base: Path, seconds: float) -> Te
         raise ValueError(f"{odd[0]!r} is no setting of TextArena's: there are {', '.join(wanted)}")
     if not isinstance(settings.get("id"), str):
         raise ValueError('it needs the name of the game: settings = { id = "TicTacToe-v0" }')
-    for name, least in (("turns", 1), ("players", 1), ("player", 0)):
+    for name, least in (("turns", 1), ("seats", 1), ("player", 0)):
         value = settings.get(name, least)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} = {value!r}: wanted a whole number of at least {least}")
@@ -179,8 +179,8 @@ def textarena_env(settings: Mapping[str, Any], base: Path, seconds: float) -> Te
         seconds=seconds,
         _opponent=resolve(opponent, base) if named else None,
     )
-    if made.player >= made.players:
-        raise ValueError(f"player = {made.player}, and the {made.players} players are numbered from 0")
+    if made.player >= made.seats:
+        raise ValueError(f"player = {made.player}, and the {made.seats} players are numbered from 0")
     _check_opening(made)
     return made
 
@@ -191,15 +191,15 @@ def _check_opening(made: TextArenaEnv) -> None:
             others = random.getstate()
             try:
                 game = made.opened()
-                game.reset(num_players=made.players, seed=0)
+                game.reset(num_players=made.seats, seed=0)
                 _, seen = game.get_observation()
             finally:
                 random.setstate(others)
     except Exception as error:  # TextArena's own, of many kinds
         raise ValueError(
-            f"TextArena cannot begin {made.id!r} with {made.players} players: {type(error).__name__}: {error}"
+            f"TextArena cannot begin {made.id!r} with {made.seats} players: {type(error).__name__}: {error}"
         ) from error
-    if made.players > 1 and made.opponent == RANDOM and not listed_moves("\n".join(text for _, text, _ in seen)):
+    if made.seats > 1 and made.opponent == RANDOM and not listed_moves("\n".join(text for _, text, _ in seen)):
         raise ValueError(
             f'{made.id} does not list its moves, so nobody can draw one: name a function, opponent = "file.py:play"'
         )
