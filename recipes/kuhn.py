@@ -27,12 +27,13 @@ EQUILIBRIUM: Strategy = {
 
 
 class Kuhn:
-    """A game, whose players are paid the chips that they win. A message that is no action is a pass, and counted."""
+    """A game, whose players are paid the chips that they win. A message that is no action is a pass, and counted. The
+    first pays the second a ``fee``, whatever they do: it changes what the seats are worth, and not how to play."""
 
     players = ("first", "second")
 
-    def __init__(self, task: Any) -> None:
-        self.cards, self.done, self.counts = task.info["deal"], "", {"unreadable": 0, "bets": 0}
+    def __init__(self, task: Any, fee: float = 0) -> None:
+        self.fee, self.cards, self.done, self.counts = fee, task.info["deal"], "", {"unreadable": 0, "bets": 0}
 
     @property
     def player(self) -> str:
@@ -46,7 +47,7 @@ class Kuhn:
         self.counts["bets"] += message.content == "b"
         self.done += "b" if message.content == "b" else "p"
         if self.done in OVER:
-            won = first_wins(self.cards, self.done)
+            won = first_wins(self.cards, self.done) - self.fee
             return {}, {"first": won, "second": -won}, True
         return {self.player: self._view()}, {}, False
 

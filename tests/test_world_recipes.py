@@ -87,6 +87,11 @@ def test_a_hand_of_poker(cards: str, done: str, won: int) -> None:
     assert env.counts["unreadable"] == done.count("x")  # type: ignore[attr-defined]
 
 
+def test_a_fee_is_paid_whatever_is_done() -> None:
+    found = [played(opened("kuhn.py:Kuhn", "7", {"fee": fee}, deal="kq"), "b p")[-1][1] for fee in (0, 1)]
+    assert found == [{"first": 1, "second": -1}, {"first": 0, "second": 0}]
+
+
 STRATEGIES: list[tuple[Callable[[str, str], float], float]] = [
     (lambda card, done: 0.5, 11 / 24),
     (lambda card, done: kuhn.EQUILIBRIUM[card, done], 0.0),
