@@ -96,6 +96,10 @@ class _Checked(Env):
         return getattr(self._env, "harmless", None)
 
     @property
+    def honest(self) -> Any:
+        return getattr(self._env, "honest", None)
+
+    @property
     def counts(self) -> dict[str, float]:
         given = getattr(self._env, "counts", {})
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from togi.evidence.redteam import reasoning_gym_sweep as gym_sweep
 from togi.evidence.redteam.attack_reward import FULL, redteam, resized
 from togi.evidence.redteam.card_text import render
 from togi.evidence.redteam.reward_card import FILE, Card, write_cards
-from togi.evidence.redteam.run_rewards import attack_run
+from togi.evidence.redteam.run_rewards import attack_environments, attack_run
 from togi.rewards import parse_reward
 from togi.run import Run
 from togi.run_folder.files import append_event, mark
@@ -25,13 +26,15 @@ SEED = 7  # of the tasks a generator makes for a bare reward
 
 
 def recipe(run: Run, rows: int, seconds: float, console: Console) -> list[Card]:
-    """Attack every reward of a run, and keep the cards in its folder. Raises ValueError when it has none to attack."""
+    """Attack every environment and reward of a run, and keep the cards in its folder. Raises ValueError when there is
+    nothing to attack."""
     cards = []
-    for card in attack_run(run, resized(FULL, rows), seconds=seconds):
+    effort = resized(FULL, rows)
+    for card in chain(attack_environments(run, effort), attack_run(run, effort, seconds=seconds)):
         render(card, console)
         cards.append(card)
     if not cards:
-        raise ValueError("this run has no reward that can be attacked: none pays, or its tasks have no answers")
+        raise ValueError("this run has nothing that can be attacked: no reward pays, or its tasks have no answers")
     keep(run.folder, cards)
     console.print(Text(f"The reward card is kept in {run.folder / FILE}."), soft_wrap=True)
     return cards

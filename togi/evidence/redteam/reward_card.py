@@ -34,6 +34,17 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "group": ("copies and episodes without a move", "compare with the truth, not with the siblings"),
     "constant": ("one answer to everything", "compare with each row's own answer by value, not by its truth or parts"),
     "invariance": ("the same answer, the same pay", "keep no state, draw no numbers, look at nothing but the answer"),
+    "ending": ("ending at once", "pay for what was reached, and not for having ended"),
+    "stalling": ("saying on what leads nowhere", "pay for what was reached, and set turns in [env]"),
+    "acting": ("acting without effect", "pay for the effect of an act, and not for the act"),
+    "leak": ("reading the answer from what is said", "say nothing that holds the answer before it was given"),
+    "calls": ("malformed calls, and floods of them", "answer them with what was wrong, and pay nothing"),
+    "voices": ("speaking as the user, a tool or the environment", "read no message's text as what somebody else said"),
+    "breaking": (
+        "messages that readers stumble over",
+        "answer them, or name a harmless message: what breaks it must earn nothing",
+    ),
+    "repeating": ("paid acts again and again", "pay an act once, or what was reached at the end"),
     "twins": ("rows whose answer was made impossible", "compare with the answer of the row"),
 }
 """Each family with what it tries, and what to do when it pays; in the order of the card."""

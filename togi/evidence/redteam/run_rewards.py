@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from togi.data import Tasks
-from togi.envs.open_env import SpeaksFirst
+from togi.envs import OneTurn
+from togi.envs.open_env import Opened, SpeaksFirst
+from togi.envs.programs.program_env import ProgramEnv
+from togi.envs.trl_env import TrlEnv
+from togi.envs.user_env import UserEnv
 from togi.evidence.redteam.ask_reward import Make, asks_model
+from togi.evidence.redteam.attack_env import Place, attack_env
 from togi.evidence.redteam.attack_reward import ASKED, FULL, SECONDS, Effort, NoAnswer, redteam
 from togi.evidence.redteam.reward_card import Card
-from togi.protocols import Reward
+from togi.protocols import Env, Reward
 from togi.rewards.algebra import NotTrainedYet, leaves_of
-from togi.run import BASE, Run, open_model, ready
+from togi.run import BASE, Evaluation, Run, Stage, open_model, ready
 from togi.types import Message, Task, Trajectory
 
 if TYPE_CHECKING:
     from togi.tokenization import Chat
+
+ENV_SHARE, FEWEST = 6, 2  # an environment is attacked at a sixth of the rows of a reward: each attack is an attempt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +86,30 @@ def attack_run(run: Run, effort: Effort = FULL, *, seconds: float = SECONDS, mod
             yield redteam(
                 reward, target.tasks, name=target.name, text=target.text, effort=own, seconds=seconds, make=make
             )
+
+
+def attack_environments(run: Run, effort: Effort = FULL) -> Iterator[Card]:
+    """A card for each different environment of the run's stages and its evaluation. Passed over are those of several
+    players, those that run a program, and those whose reward asks a model."""
+    seen: list[Callable[[Task], Env]] = []
+    places: list[tuple[str, Stage | Evaluation]] = [(f"stage {stage.name}", stage) for stage in run.stages]
+    places += [("evaluation", run.evaluation)] if run.evaluation else []
+    for name, where in places:
+        env, reward = where.env, where.reward
+        if env is OneTurn or env in seen or reward is None or asks(reward):
+            continue
+        seen.append(env)
+        if isinstance(env, ProgramEnv) or (isinstance(env, UserEnv) and env.players):
+            continue
+        place = Place(
+            make=env,
+            reward=reward,
+            limits=where.limits,
+            text=env.use if isinstance(env, UserEnv | TrlEnv) else type(env).__name__,
+            files=env.files if isinstance(env, Opened) else (),
+        )
+        rows = max(FEWEST, effort.rows // ENV_SHARE)
+        yield attack_env(place, where.tasks, name=f"{name}, environment", rows=rows)
 
 
 def _opened(run: Run, reward: Reward) -> tuple[Reward | None, Make]:
