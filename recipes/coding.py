@@ -17,7 +17,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from togi.rewards.code.compare_values import same
-from togi.sandbox.box import Box, Calls, Limits, Ran
+from togi.sandbox.box import AnyTier, Box, Calls, Limits, Ran
 from togi.sandbox.tiers.choose_tier import open_box
 from togi.types import Message, Task
 
@@ -86,13 +86,15 @@ class Coding:
     """``test`` runs the tests that are shown, ``edit OLD => NEW`` changes the one place where OLD stands, ``read``
     shows the program, and ``done`` ends the attempt: it is paid 1 when the hidden tests pass, and nothing else is paid.
 
-    With ``blind`` the model is not told what the tests say.
+    With ``blind`` the model is not told what the tests say. ``tier`` is the jail that programs run in; ValueError says
+    that it does not hold on this machine.
     """
 
     harmless = "read"
 
-    def __init__(self, task: Task, turns: int = 8, blind: bool = False) -> None:
+    def __init__(self, task: Task, turns: int = 6, blind: bool = False, tier: AnyTier = "auto") -> None:
         self.task, self.turns, self.blind = task, turns, blind
+        self.box = _box(tier)
         self.program = str(task.info["program"])
         self.counts = {"tests": 0, "edits": 0, "unreadable": 0, "passed_when_done": 0}
         self.honest = ["test", f"edit {_sign(self.program)} => {task.answer}", "test", "done"]
@@ -133,14 +135,14 @@ class Coding:
     def _tested(self) -> str:
         """What the shown tests say, without a word of the hidden ones."""
         tests = self.task.info["tests"]
-        ran = _run(self.program, _inputs(tests))
+        ran = _run(self.box, self.program, _inputs(tests))
         if ran.status != "ok":
             return f"{ran.status}: {ran.note}"[:LONGEST]
         given = [repr(each.value) if each.status == "ok" else each.note for each in ran.outcomes]
         return _told(tests, given)[:LONGEST]
 
     def _passes(self, tests: Sequence[Any]) -> bool:
-        ran = _run(self.program, _inputs(tests))
+        ran = _run(self.box, self.program, _inputs(tests))
         if ran.status != "ok" or len(ran.outcomes) != len(tests):
             return False
         pairs = zip(ran.outcomes, tests, strict=True)
@@ -157,18 +159,17 @@ def _inputs(tests: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
 
 
 @lru_cache(maxsize=20_000)
-def _run(program: str, inputs: tuple[tuple[Any, ...], ...]) -> Ran:
+def _run(box: Box, program: str, inputs: tuple[tuple[Any, ...], ...]) -> Ran:
     """What a program gives: many attempts write the same one, and one run tells of all."""
-    (ran,) = _box().run([Calls(source=program, function="f", arguments=inputs)], LIMITS)
+    (ran,) = box.run([Calls(source=program, function="f", arguments=inputs)], LIMITS)
     if not ran.judged:
         raise RuntimeError(f"the jail did not run a program: {ran.note}")
     return ran
 
 
 @cache
-def _box() -> Box:
-    """The strongest jail of this machine. Raises ValueError where none holds."""
-    return open_box(workers=1)
+def _box(tier: AnyTier) -> Box:
+    return open_box(tier, workers=1)
 
 
 END = "<end>"
