@@ -4,13 +4,12 @@ costs."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from line_world import make
 
 from togi.askers.asker import Reply, Request
 from togi.reward_design import search as looked_at
@@ -236,9 +235,6 @@ def test_a_person_comments_between_generations(tmp_path: Path, trainer: Trainer)
     assert "A person who looked at this says:\nIt rolls back too early." in writer.asked[2].messages[-1].content
 
 
-Change = Callable[[Path], None]
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -260,7 +256,3 @@ def test_a_changed_file_is_refused(tmp_path: Path, trainer: Trainer) -> None:
     path.write_text(path.read_text().replace("0.2", "1.0"))
     with pytest.raises(FolderError, match="changed after it was written"):
         run(tmp_path, Writer([]))
-
-
-def test_the_world_is_one() -> None:
-    assert make().reset(seed=1)[0].shape == (1,)
