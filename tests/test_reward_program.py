@@ -111,6 +111,7 @@ FAULTS: list[tuple[str, str]] = [
     (body("return float('nan'), {}"), "the reward is nan"),
     (body("return 0.0, {'a': float('inf')}"), "part a is inf"),
     (body("return 10 ** 400, {}"), "no float"),
+    (body("return -1e300, {}"), "the reward is -1e+300"),
     (body("return 1j, {}"), "the reward is complex"),
     (body("return obs, {}"), "of shape (2,), and one number is wanted"),
     (body("return None, {}"), "the reward is NoneType"),

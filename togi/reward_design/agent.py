@@ -28,7 +28,7 @@ def new_agent(algorithm: str, settings: Mapping[str, Any], environments: Sequenc
         warnings.simplefilter("ignore")  # such as that a batch does not divide what is collected
         try:
             return kind("MlpPolicy", DummyVecEnv(list(environments)), seed=seed, device="cpu", **settings)
-        except (AssertionError, TypeError, ValueError) as error:
+        except Exception as error:  # the boundary to another library, which is given the user's settings
             raise ValueError(f"train.settings: stable-baselines3 says: {error}") from error
 
 

@@ -23,7 +23,14 @@ from togi.run_folder.manifest import recipe_changes
 
 DESIGN, CANDIDATES, TRAININGS, FINAL, GENERATIONS = "design.json", "candidates", "trainings", "final", "generations"
 REPLIES, REWARD, CARD, FRAMES = "replies.jsonl", "reward.py", "reward.md", "frames"
-MAY_CHANGE = ("train.workers", "train.seconds", "writer.concurrency", "writer.seconds", "writer.most_", "recorded")
+MAY_CHANGE = (
+    "train.workers",
+    "train.seconds",
+    "writer.concurrency",
+    "writer.seconds",
+    "writer.most_",
+    "writer.recorded",
+)
 """What decides nothing of the result, and may be otherwise when a design goes on."""
 
 

@@ -86,7 +86,7 @@ class Workplace:
             if fault := _said(verdict):
                 raise ValueError(fault)
             episodes = design.file.final.episodes if final else design.file.search.episodes
-            agents = [(int(each["steps"]), _weights(each["weights"])) for each in verdict.value["agents"]]
+            agents = agents_of(verdict.value, design.file.train.checks + 1)
             checks, played = [], []
             for steps, weights in agents[-1:] if final else agents:
                 played = self.played(weights, episode_seeds(design, episodes, final=final))
@@ -277,8 +277,18 @@ def side_by_side(
         pool.shutdown(wait=True)
 
 
-def _weights(packed: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(name): unpack(value) for name, value in packed.items()}
+def agents_of(value: Any, wanted: int) -> list[tuple[int, Weights]]:
+    """The weights that came out of the jail, by steps. Raises ValueError for what is none."""
+    try:
+        found = [
+            (int(each["steps"]), {str(name): unpack(packed) for name, packed in each["weights"].items()})
+            for each in value["agents"]
+        ]
+    except (AttributeError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError("something other than agents came out of the jail") from error
+    if len(found) != wanted:
+        raise ValueError(f"{len(found)} agents came out of the jail, and {wanted} are wanted")
+    return found
 
 
 def _said(verdict: Verdict) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from togi.reward_design.static_check import AT_HAND, BUILTINS, FUNCTION, LINALG, MATH, NUMPY, TYPING
 
 FILE = "reward.py"
-MOST_PARTS, LONGEST_NAME = 20, 60
+MOST_PARTS, LONGEST_NAME, LARGEST = 20, 60, 1e9
 
 
 class ProgramFault(Exception):
@@ -76,8 +76,8 @@ def _number(value: Any, what: str) -> float:
         number = float(value)
     except (OverflowError, TypeError) as error:
         raise ProgramFault(f"{what} is no float: {error}") from None
-    if not math.isfinite(number):
-        raise ProgramFault(f"{what} is {number}, and a finite number is wanted")
+    if not abs(number) <= LARGEST:
+        raise ProgramFault(f"{what} is {number:g}, and a finite number up to {LARGEST:g} is wanted")
     return number
 
 
