@@ -280,7 +280,7 @@ def side_by_side(
 def agents_of(value: Any, wanted: int) -> list[tuple[int, Weights]]:
     """The weights that came out of the jail, by steps. Raises ValueError for what is none."""
     try:
-        found = [
+        found: list[tuple[int, Weights]] = [
             (int(each["steps"]), {str(name): unpack(packed) for name, packed in each["weights"].items()})
             for each in value["agents"]
         ]
