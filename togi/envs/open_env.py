@@ -10,6 +10,7 @@ from typing import Any
 from togi.envs.gym_env import GymEnv, gym_env
 from togi.envs.openenv_env import OpenEnv, openenv_env
 from togi.envs.other_players import OtherPlayers
+from togi.envs.programs.inspect_player import inspect_env
 from togi.envs.programs.program_env import ProgramEnv, program_env
 from togi.envs.programs.verifiers_player import verifiers_env
 from togi.envs.textarena_env import TextArenaEnv, textarena_env
@@ -33,6 +34,7 @@ SHIPPED: Mapping[str, Callable[[Mapping[str, Any], Path, float], Opened]] = {
     "textarena": textarena_env,
     "program": program_env,
     "verifiers": verifiers_env,
+    "inspect": inspect_env,
     "openenv": openenv_env,
 }
 """What is opened with its settings, the recipe's folder, and the seconds that a call may take."""
