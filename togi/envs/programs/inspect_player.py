@@ -1,5 +1,5 @@
 """Plays samples of a task of inspect_ai, in a process of their own, and opens it as an environment of Togi's. The
-task's solver asks the model, and its scorer gives the reward. What needs inspect's own run of a whole task is not there.
+task's solver asks the model, and its scorer gives the reward. What only inspect's own run of a task opens is not there.
 """
 
 from __future__ import annotations
