@@ -22,6 +22,7 @@ from togi.evidence.after.evaluation_summary import headline
 from togi.evidence.after.play_evaluation import evaluate, read_under_base
 from togi.evidence.after.stage_measurements import measure_stage
 from togi.evidence.before.disk_estimate import refuse_too_little_room
+from togi.evidence.before.same_answers import ADVICE, other_answers
 from togi.evidence.during import Alarm, watch_metrics, watched
 from togi.evidence.during.reward_log import RewardLog
 from togi.evidence.during.stuck_stage import Standstill, stop_if_collapsed
@@ -244,6 +245,7 @@ class Training:
             work.look(metrics)
             work.mark()
             self._check_until(stage, metrics)
+            self._check_answers(stage, groups)
             with clock("keep"):
                 kept = self._keep(work, rows, metrics)
                 alarms = self._look(work, rows, metrics)
@@ -263,6 +265,11 @@ class Training:
         if stage.until and self.position.step == 1 and stage.until.metric not in metrics:
             metric = stage.until.metric
             self._warn(f"{stage.name} is to end by {metric}, which its first step does not log: see docs/metrics.md")
+
+    def _check_answers(self, stage: Stage, groups: Sequence[Group]) -> None:
+        """Say at once when the environment answers the same messages otherwise: resume is then not exact."""
+        if self.position.step == 1 and (what := other_answers(stage.env, groups)):
+            self._warn(f"{stage.name}: played again, the environment changes {what}; {ADVICE}")
 
     def _gold(self, work: Workshop, groups: Sequence[Group], clock: Clock) -> Sequence[Sequence[Score]]:
         """What the attempts are truly worth, where the run knows."""

@@ -21,6 +21,7 @@ from togi.evidence.before.cold_start import cold_start
 from togi.evidence.before.disk_estimate import SAVED, disk_needed
 from togi.evidence.before.played_episodes import episode_findings
 from togi.evidence.before.preference_doctor import judge_findings, pairs_findings
+from togi.evidence.before.same_answers import ADVICE, other_answers
 from togi.evidence.findings import Finding, Level, keep as keep_findings
 from togi.evidence.redteam.attack_reward import SHORT
 from togi.evidence.redteam.card_text import findings as card_findings
@@ -169,6 +170,9 @@ def _played(stage: Stage, groups: Sequence[Group], before: str | None) -> list[t
         drops_cut=drops_cut(stage),
     )
     episodes = episode_findings(groups) if stage.env is not OneTurn else []
+    if what := other_answers(stage.env, groups):
+        title = f"played again with the same messages, the environment changes {what}"
+        episodes.append(Finding(level="warn", title=title, advice=ADVICE))
     return [(f"Episodes of stage {stage.name}", tuple(episodes)), (f"Cold start of stage {stage.name}", tuple(start))]
 
 
