@@ -86,7 +86,7 @@ def test_numbers_are_actions_too() -> None:
 def test_a_function_of_ones_own_tells_what_is_observed(tmp_path: Path) -> None:
     (tmp_path / "lake.py").write_text("def tell(observed, info):\n    return f'You are on field {observed}.'\n")
     made_of = made(tmp_path, tell="lake.py:tell")
-    assert opening(made_of, TASK)[0].content == "Reach G.\nYou are on field 0."
+    assert opening(made_of, TASK)[1][0].content == "Reach G.\nYou are on field 0."
     assert made_of.files == (tmp_path / "lake.py",)
 
 

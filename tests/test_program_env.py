@@ -166,6 +166,14 @@ def test_calls_are_calls_and_stay_the_same_when_told_again() -> None:
     assert env.counts["calls_unreadable"] == 1  # type: ignore[attr-defined]
 
 
+def test_what_can_be_called_is_known_before_training() -> None:
+    def play(task: Task, base_url: str, key: str) -> None:
+        ask(base_url, key, [user("add")], tools=[CALC])
+
+    asked, told_first = opening(ProgramEnv(program=FunctionProgram(use="f.py:play", play=play)), TASK)
+    assert (asked.tools, contents(told_first)) == ((CALC,), [("user", "add")])
+
+
 REFUSED = [
     ({"stream": True}, "stream"),
     ({"n": 2}, "n: an episode has one answer"),
@@ -312,7 +320,7 @@ def pool() -> Pool:
 def test_a_command_ends_with_its_episode() -> None:
     env = open_env("program", {"command": [sys.executable, "agent_program.py", "hang"]}, AGENT.parent, pool())
     assert env.files == (AGENT,)
-    assert opening(env, TASK)[0].content == "What is 2 + 2? at level 3"
+    assert opening(env, TASK)[1][0].content == "What is 2 + 2? at level 3"
 
 
 WRONG = [

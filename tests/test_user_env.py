@@ -53,7 +53,7 @@ def said(*contents: str, role: Any = "user") -> tuple[Message, ...]:
 
 def test_an_episode_is_played_by_its_three_methods(folder: Path) -> None:
     make = open_env("guess.py:Guess", {"hint": "Another one."}, folder, Pool(workers=1))
-    assert opening(make, TASK) == TASK.prompt
+    assert opening(make, TASK) == (TASK, TASK.prompt)
     env = make(TASK)
     assert env.start() == TASK.prompt
     assert env.step(Message(role="assistant", content="blue")) == (said("Another one."), 0.0, False)

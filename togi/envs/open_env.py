@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,13 @@ def against(game: Opened, others: str, base: Path) -> OtherPlayers:
     return OtherPlayers(game=game, others=others, move=move)
 
 
-def opening(make: Callable[[Task], Env], task: Task) -> tuple[Message, ...]:
-    """What the model is asked first. What the environment raises passes through."""
+def opening(make: Callable[[Task], Env], task: Task) -> tuple[Task, tuple[Message, ...]]:
+    """The task with the tools that its environment names, and what the model is asked first. What the environment
+    raises passes through."""
     env = make(task)
     try:
         told = env.start()
-        return told[getattr(env, "player", "")] if isinstance(told, Mapping) else told
+        asked = replace(task, tools=getattr(env, "tools", task.tools))
+        return asked, told[getattr(env, "player", "")] if isinstance(told, Mapping) else told
     finally:
         env.close()

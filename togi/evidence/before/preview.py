@@ -178,7 +178,8 @@ def _look_at_env(asked: Asked, env: SpeaksFirst, chat: Chat, context: int) -> Lo
     prompts, findings = list[str](), list[Finding]()
     for task in asked.tasks[:SHOWN]:
         try:
-            ids = chat.of(task).prompt(opening(env, task))
+            equipped, told = opening(env, task)
+            ids = chat.of(equipped).prompt(told)
         except Exception as problem:
             title = f"the environment fails at the start of task {shortened(task.id, 60)}"
             findings.append(Finding(level="fail", title=title, detail=f"{type(problem).__name__}: {problem}"))
