@@ -240,6 +240,15 @@ def open_model(run: Run, policy: str, dtype: torch.dtype | None = None) -> Loade
     return loaded
 
 
+def check_calls(where: Stage | Evaluation, chat: Chat) -> None:
+    """Raises ValueError where the model's own template writes calls of tools in a form that is not read."""
+    from togi.envs.open_env import Equips
+    from togi.tools.form_of_calls import check_form
+
+    if isinstance(where.env, Equips) and len(where.tasks):
+        check_form(chat, where.tasks[0])
+
+
 def ready(reward: Reward | None, run: Run, engine: Engine, chat: Chat, dtype: torch.dtype) -> Reward | None:
     """The reward with the models it asks loaded."""
     if isinstance(reward, Composable):
@@ -262,6 +271,7 @@ def held_out_play(run: Run, engine: Engine, chat: Chat, dtype: torch.dtype, seed
     from togi.rollout import Episodes
 
     assert run.evaluation is not None
+    check_calls(run.evaluation, chat)
     return Episodes(
         engine=engine,
         chat=chat,

@@ -24,7 +24,19 @@ from togi.models.reference_logps import References, references
 from togi.models.scalar_heads import load_scalar
 from togi.protocols import Engine
 from togi.rollout import Episodes
-from togi.run import BASE, Chance, Run, Stage, Watch, held_out_play, ready, seed_of, stage_model, start_of
+from togi.run import (
+    BASE,
+    Chance,
+    Run,
+    Stage,
+    Watch,
+    check_calls,
+    held_out_play,
+    ready,
+    seed_of,
+    stage_model,
+    start_of,
+)
 from togi.run_folder.best_weights import looks_of
 from togi.run_folder.files import digest
 from togi.samplers.group import draw, recorded
@@ -69,6 +81,7 @@ class Workshop:
         self.stream: TaskStream = stream(stage.tasks, self.seed)
         self.mix: TaskStream | None = stream(stage.mix, self.seed + 1) if stage.mix else None
         self.gold = ready(stage.gold, run, self.engine, self.chat, dtype)
+        check_calls(stage, self.chat)
         self.play = Episodes(
             engine=self.engine,
             chat=self.chat,

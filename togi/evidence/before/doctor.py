@@ -36,7 +36,7 @@ from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
 from togi.rewards.algebra import NotTrainedYet
 from togi.rollout import Episodes
-from togi.run import BASE, Run, Stage, open_model, ready, seed_of
+from togi.run import BASE, Run, Stage, check_calls, open_model, ready, seed_of
 from togi.run_folder.manifest import choose_dtype
 from togi.run_folder.run_description import asked_tier
 from togi.samplers import Groups
@@ -137,6 +137,7 @@ def doctor(
     sections += [(f"Red team against {card.name}", tuple(card_findings(card))) for card in cards]
     sections.append(("Rewards without an answer", tuple(blind_findings(run))))
     if number is not None:
+        check_calls(stage, chat)
         play = Episodes(
             engine=engine,
             chat=chat,

@@ -21,7 +21,7 @@ from togi.harmless_text import shortened, visible
 from togi.models.load_model import load_tokenizer
 from togi.protocols import Engine, Policy
 from togi.rollout import Episodes, by_role
-from togi.run import Evaluation, Run, Stage, ready, seed_of
+from togi.run import Evaluation, Run, Stage, check_calls, ready, seed_of
 from togi.run_folder.manifest import choose_dtype
 from togi.tokenization import Chat
 from togi.types import Group, Ids, Message, Prompt, Question, Reading, Sampling, Score, Stop, Trajectory, Turn
@@ -107,6 +107,7 @@ def play_by_hand(run: Run, says: Says, console: Console, *, stage: str = "", row
     person = Person(chat=chat.of(task), context=context, says=says, console=console, raw=raw)
     console.print(Text(visible(f"{name}, row {row}, task {task.id}"), style="bold"))
     reward = None if where.reward is None or asks(where.reward) else where.reward
+    check_calls(where, chat)
     play = Episodes(
         engine=person,
         chat=chat,

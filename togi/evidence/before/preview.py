@@ -34,7 +34,7 @@ from togi.models.load_model import Loaded
 from togi.protocols import Env, Reward
 from togi.rewards.algebra import NotTrainedYet
 from togi.rewards.printed_output import printed_to
-from togi.run import BASE, Run, open_model, ready
+from togi.run import BASE, Run, check_calls, open_model, ready
 from togi.run_folder.manifest import choose_dtype
 from togi.sandbox.tiers.choose_tier import cores
 from togi.tokenization import Chat
@@ -60,6 +60,8 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
         probe = probe_bf16(loaded.model.device)
         speed = rates(loaded.parameters, probe.bfloat16 if compute == torch.bfloat16 else probe.float32)
     engine = open_engine(loaded, run.engine)
+    for stage in run.stages:
+        check_calls(stage, chat)
 
     opened: dict[int, Reward | None] = {}
 
