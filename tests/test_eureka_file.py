@@ -91,7 +91,7 @@ def test_what_is_no_design_is_told(tmp_path: Path, text: str, said: str) -> None
     (tmp_path / "line.toml").write_text(text)
     with pytest.raises(DesignError, match=said):
         read_design(tmp_path / "line.toml")
-    with pytest.raises(DesignError, match="no such file"):
+    with pytest.raises(DesignError, match="no such reward design"):
         read_design(tmp_path / "other.toml")
 
 
@@ -161,4 +161,4 @@ def test_the_command_tells_what_it_would_do(tmp_path: Path, capsys: pytest.Captu
     assert run_command(["eureka", str(file(tmp_path)), "--dry-run"]) == 0
     assert "24 questions of qwen2.5-coder-1.5b" in capsys.readouterr().out
     assert run_command(["eureka", str(tmp_path / "none.toml")]) == 2
-    assert "no such file" in capsys.readouterr().err
+    assert "no such reward design" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from togi.experiment.schema import (
     SweepTable,
 )
 from togi.recipe.errors import did_you_mean, explain
-from togi.recipe.key_lines import LONGEST, Unreadable, statements
 from togi.recipe.schema import Table
+from togi.recipe.toml_file import toml_of
 
 WITHIN: Mapping[str, type[Table]] = {"budget": BudgetTable, "prices": PricesTable}
 """The tables of an experiment's own table."""
@@ -31,21 +30,9 @@ def read_file(path: Path) -> ExperimentFile:
     if path.is_dir():
         raise ExperimentError(f"{path}: this is a folder, and a file is wanted: togi report {path} shows an experiment")
     try:
-        with path.open("rb") as file:
-            text = file.read(4 * LONGEST + 1).decode("utf-8-sig")
-        if len(text) > LONGEST:
-            raise ExperimentError(f"{path}: more than {LONGEST:,} characters: long texts are files of their own")
-        for _ in statements(text):  # what the parser would not end on is refused before it
-            pass
-        values = tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise ExperimentError(f"{path}: no such experiment") from error
-    except ExperimentError:
-        raise
-    except Unreadable as error:
-        raise ExperimentError(f"{path}:{error.line}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise ExperimentError(f"{path}: cannot be read: {error}") from error
+        values = toml_of(path, "experiment")
+    except ValueError as error:
+        raise ExperimentError(str(error)) from error
     if "experiment" not in values and {"model", "stage"} & values.keys():
         raise ExperimentError(f"{path}: this is a recipe, and an experiment names one: togi train {path} runs it")
     try:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from togi.askers.who_is_asked import Who
 from togi.find_function import absolute
 from togi.recipe.errors import explain
-from togi.recipe.key_lines import LONGEST, Unreadable, statements
+from togi.recipe.toml_file import toml_of
 from togi.reward_design import environment as env
 from togi.reward_design.asked import read_prompts
 from togi.reward_design.design import Design
@@ -44,21 +44,9 @@ def read_design(path: Path, changes: Sequence[str] = ()) -> Design:
 
 def _values(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as opened:
-            text = opened.read(4 * LONGEST + 1).decode("utf-8-sig")
-        if len(text) > LONGEST:
-            raise DesignError(f"{path}: more than {LONGEST:,} characters: long texts are files of their own")
-        for _ in statements(text):  # what the parser would not end on is refused before it
-            pass
-        values = tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise DesignError(f"{path}: no such file") from error
-    except DesignError:
-        raise
-    except Unreadable as error:
-        raise DesignError(f"{path}:{error.line}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise DesignError(f"{path}: cannot be read: {error}") from error
+        values = toml_of(path, "reward design")
+    except ValueError as error:
+        raise DesignError(str(error)) from error
     if "design" not in values and {"model", "stage", "experiment"} & values.keys():
         command = "experiment" if "experiment" in values else "train"
         raise DesignError(f"{path}: this is no reward design: togi {command} {path} runs it")
