@@ -7,6 +7,7 @@ does the work stands elsewhere: who is asked is a transcript's, and agents are t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -43,9 +44,8 @@ class Search:
         """Search, compare and measure anew; whether all is done. With ``one_generation`` it stops after the next
         generation that was not done yet, for a person to look and comment."""
         search = self.design.file.search
-        place = Workplace(self.design, self._tier)
-        place.check(self._random_play)
-        place.close()
+        with closing(Workplace(self.design, self._tier)) as place:
+            place.check(self._random_play)
         for number in range(1, search.generations + 1):
             worked = self._generation(number)
             if worked and one_generation and number < search.generations:
@@ -119,16 +119,13 @@ class Search:
                 f"the writer did not answer any of {len(replies)} questions ({replies[0].note or replies[0].status}). "
                 "What was found so far is kept: mend this, and the same command goes on"
             )
-        place = Workplace(self.design, self._tier)
-        try:
+        with closing(Workplace(self.design, self._tier)) as place:
             for name, reply, parent in zip(names, replies, parents, strict=True):
                 program, fault = program_of(reply)
                 made = Candidate(
                     name=name, kind=kind, generation=generation, program=program or None, fault=fault, parent=parent
                 )
                 self._keep(made, place)
-        finally:
-            place.close()
 
     def _keep(self, made: Candidate, place: Workplace) -> None:
         if made.program is not None and not made.fault:
@@ -168,26 +165,15 @@ class Search:
         return True
 
     def _comparisons(self) -> None:
-        """The same search without reflection, and without a model, at the same number of programs."""
-        file, known = self.design.file, self.archive.candidates()
+        """The same search without reflection, and without a model, at the same number of programs; and the rewards that
+        were there before, for the last comparison."""
+        file = self.design.file
         total = file.search.candidates * file.search.generations
         if file.compare.independent and total > file.search.candidates:
-            extra = [f"i-{place:02d}" for place in range(1, total - file.search.candidates + 1)]
-            if not set(extra) <= known.keys():
-                questions = [first_question(self.design)] * len(extra)
-                self._write(extra, "independent", 1, questions, [""] * len(extra), first=file.search.candidates)
-            self._train(extra, keep=1)
+            self._without_reflection(total - file.search.candidates)
         if file.compare.random:
-            names = [f"r-{place:02d}" for place in range(1, total + 1)]
-            missing = [name for name in names if name not in known]
-            place = Workplace(self.design, self._tier) if missing else None
-            made = random_programs(self._random_play, total, file.search.seed)
-            for name, written in zip(names, made, strict=True):
-                if place is not None and name in missing:
-                    self._keep(Candidate(name=name, kind="random", generation=0, program=written), place)
-            if place is not None:
-                place.close()
-            self._train(names, keep=1)
+            self._by_chance(total)
+        known = self.archive.candidates()
         others: list[tuple[Kind, bool, str | None]] = [
             ("own", file.compare.own, None),
             ("human", self.design.human is not None, self.design.human),
@@ -196,6 +182,24 @@ class Search:
         for kind, wanted, program in others:
             if wanted and kind not in known:
                 self.archive.add(Candidate(name=kind, kind=kind, generation=0, program=program))
+
+    def _without_reflection(self, count: int) -> None:
+        """So many programs more than the first generation has, all written from the first question."""
+        names = [f"i-{place:02d}" for place in range(1, count + 1)]
+        if not set(names) <= self.archive.candidates().keys():
+            questions = [first_question(self.design)] * count
+            self._write(names, "independent", 1, questions, [""] * count, first=self.design.file.search.candidates)
+        self._train(names, keep=1)
+
+    def _by_chance(self, count: int) -> None:
+        names = [f"r-{place:02d}" for place in range(1, count + 1)]
+        known = self.archive.candidates().keys()
+        programs = random_programs(self._random_play, count, self.design.file.search.seed)
+        if missing := [each for each in zip(names, programs, strict=True) if each[0] not in known]:
+            with closing(Workplace(self.design, self._tier)) as place:
+                for name, program in missing:
+                    self._keep(Candidate(name=name, kind="random", generation=0, program=program), place)
+        self._train(names, keep=1)
 
     def chosen(self) -> list[tuple[Kind, str]]:
         """What is compared at the end: the best of each search, and the rewards that were there before."""
