@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from togi.reward_design.episodes import Episode
+from togi.reward_design.training.episodes import Episode
 
 
 def fitness(episode: Episode) -> float:

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from togi.reward_design.episodes import Episode
+from togi.reward_design.training.episodes import Episode
 
 
 class Line(gymnasium.Env[Any, Any]):

@@ -72,7 +72,7 @@ def design(folder: Path, **more: str) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_whole_design_with_attackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("togi.reward_design.measure.TRY_SECONDS", 3.0)
+    monkeypatch.setattr("togi.reward_design.training.measure.TRY_SECONDS", 3.0)
     recording(tmp_path / "replies.jsonl", [GOOD, *ATTACKERS.values()])
     path = design(tmp_path, **{"search.candidates": str(1 + len(ATTACKERS)), "train.seconds": "15"})
     run = tmp_path / "run"

@@ -11,9 +11,9 @@ import pytest
 from togi.askers.asker import Reply
 from togi.cli import run_command
 from togi.reward_design.asked import first_question, program_of, read_prompts
-from togi.reward_design.environment import open_environment
 from togi.reward_design.read_design import DesignError, read_design
 from togi.reward_design.told import plan_told
+from togi.reward_design.training.environment import open_environment
 
 pytest.importorskip("stable_baselines3")
 HERE = Path(__file__).parent
@@ -102,7 +102,7 @@ def test_changes_that_are_none(tmp_path: Path, change: str) -> None:
 
 
 def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("togi.reward_design.environment.find_spec", lambda name: None)
+    monkeypatch.setattr("togi.reward_design.training.environment.find_spec", lambda name: None)
     with pytest.raises(DesignError, match=re.escape(".[reward_design]")):
         read_design(file(tmp_path))
 

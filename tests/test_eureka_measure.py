@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from line_world import make
 
-from togi.reward_design.episodes import told
-from togi.reward_design.frames import png, smaller
-from togi.reward_design.measure import agents_of, play, transitions
-from togi.reward_design.packed import pack
-from togi.reward_design.random_programs import random_programs
-from togi.reward_design.reward_program import RewardProgram
-from togi.reward_design.static_check import fault_of
+from togi.reward_design.programs.random_programs import random_programs
+from togi.reward_design.programs.reward_program import RewardProgram
+from togi.reward_design.programs.static_check import fault_of
+from togi.reward_design.training.episodes import told
+from togi.reward_design.training.frames import png, smaller
+from togi.reward_design.training.measure import agents_of
+from togi.reward_design.training.packed import pack
+from togi.reward_design.training.play import play, transitions
 
 ONE = {"steps": 0, "weights": {"a": pack(np.ones(2))}}
 

@@ -15,10 +15,10 @@ from togi.askers.asker import Reply, Request
 from togi.reward_design import search as looked_at
 from togi.reward_design.archive import Archive
 from togi.reward_design.design import Candidate, Check, Design, Trained
-from togi.reward_design.episodes import Episode
 from togi.reward_design.read_design import read_design
 from togi.reward_design.search import Search
 from togi.reward_design.told import read_outcome
+from togi.reward_design.training.episodes import Episode
 from togi.run_folder.files import FolderError, RunFolder
 from togi.transcript import Transcript, read_transcript
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from togi.reward_design.jailed import pay, try_out
-from togi.reward_design.packed import pack, unpack
-from togi.reward_design.reward_program import ProgramFault, RewardProgram
-from togi.reward_design.static_check import fault_of
+from togi.reward_design.programs.reward_program import ProgramFault, RewardProgram
+from togi.reward_design.programs.static_check import fault_of
+from togi.reward_design.training.jailed import pay, try_out
+from togi.reward_design.training.packed import pack, unpack
 
 HEAD = "def compute_reward(obs, action, next_obs, info):\n"
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save
 
 from togi.find_function import files_of
 from togi.reward_design.design import Candidate, Check, Design, Trained
-from togi.reward_design.environment import is_function
+from togi.reward_design.training.environment import is_function
 from togi.run_folder.files import FolderError, RunFolder, dumps, file_mark, write_text
 from togi.run_folder.integrity import Vouched, chain_faults, file_faults, read_chain, vouched
 from togi.run_folder.manifest import recipe_changes

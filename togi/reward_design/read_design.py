@@ -14,11 +14,11 @@ from togi.askers.who_is_asked import Who
 from togi.find_function import absolute
 from togi.recipe.errors import explain
 from togi.recipe.toml_file import toml_of
-from togi.reward_design import environment as env
 from togi.reward_design.asked import read_prompts
 from togi.reward_design.design import Design
+from togi.reward_design.programs.static_check import fault_of
 from togi.reward_design.schema import DesignFile
-from togi.reward_design.static_check import fault_of
+from togi.reward_design.training import environment as env
 
 
 class DesignError(ValueError):

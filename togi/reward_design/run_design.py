@@ -9,7 +9,6 @@ from pathlib import Path
 from togi.askers.asker import Asker
 from togi.reward_design.archive import CARD, FRAMES, REPLIES, REWARD, Archive
 from togi.reward_design.design import Design
-from togi.reward_design.frames import keep_frames
 from togi.reward_design.read_design import who
 from togi.reward_design.search import COMMENTS, Search
 from togi.reward_design.told import (
@@ -24,6 +23,7 @@ from togi.reward_design.told import (
     read_outcome,
     share,
 )
+from togi.reward_design.training.frames import keep_frames
 from togi.run_folder.files import RunFolder
 from togi.sandbox.box import AnyTier
 from togi.transcript import Recorded, Transcript, read_transcript

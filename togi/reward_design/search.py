@@ -15,12 +15,13 @@ from typing import Any
 from togi.reward_design.archive import Archive, Generation
 from togi.reward_design.asked import first_question, next_question, program_of, requests
 from togi.reward_design.design import Candidate, Design, Kind
-from togi.reward_design.episodes import Episode
 from togi.reward_design.findings import Standing, hopeless, ranked, standings
-from togi.reward_design.measure import Workplace, random_play, side_by_side, transitions
-from togi.reward_design.random_programs import random_programs
+from togi.reward_design.programs.random_programs import random_programs
+from togi.reward_design.programs.static_check import fault_of
 from togi.reward_design.reflection import reflection
-from togi.reward_design.static_check import fault_of
+from togi.reward_design.training.episodes import Episode
+from togi.reward_design.training.measure import Workplace, side_by_side
+from togi.reward_design.training.play import random_play, transitions
 from togi.sandbox.box import AnyTier
 from togi.sandbox.tiers.choose_tier import cores
 from togi.transcript import Transcript

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from togi.reward_design.episodes import Episode, told
-from togi.reward_design.reward_program import RewardProgram
+from togi.reward_design.programs.reward_program import RewardProgram
+from togi.reward_design.training.episodes import Episode, told
 
 
 class Payer(Protocol):

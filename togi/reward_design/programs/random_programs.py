@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from togi.reward_design.episodes import Episode
+from togi.reward_design.training.episodes import Episode
 
 PROGRAM = """def compute_reward(obs, action, next_obs, info):
     parts = {{

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from togi.reward_design.agent import Player
 from togi.reward_design.archive import FRAMES, Archive
 from togi.reward_design.design import Design
-from togi.reward_design.environment import is_function, open_environment
-from togi.reward_design.measure import FINAL, PLAYED, SEEDS
+from togi.reward_design.training.agent import Player
+from togi.reward_design.training.environment import is_function, open_environment
+from togi.reward_design.training.seeds import episode_seeds
 
 PICTURES, WIDE = 8, 240  # how many, and how many pixels each
 
@@ -29,7 +29,7 @@ def keep_frames(design: Design, archive: Archive, candidate: str, seed: int) -> 
         drawn = open_environment(design.environment, render_mode="rgb_array")
         player = Player(train.algorithm, train.settings, lambda: open_environment(design.environment))
         player.become(weights)
-        frames = _episode(player, drawn, design.file.search.seed * SEEDS + PLAYED + FINAL)
+        frames = _episode(player, drawn, episode_seeds(design, 1, final=True)[0])
         drawn.close()
     except Exception as error:  # of a library that draws, or of the screen that it wants
         return f"{design.environment} cannot be drawn here: {type(error).__name__}: {error}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from togi.reward_design.static_check import AT_HAND, BUILTINS, FUNCTION, LINALG, MATH, NUMPY, TYPING
+from togi.reward_design.programs.static_check import AT_HAND, BUILTINS, FUNCTION, LINALG, MATH, NUMPY, TYPING
 
 FILE = "reward.py"
 MOST_PARTS, LONGEST_NAME, LARGEST = 20, 60, 1e9

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from togi.reward_design.episodes import Episode
-from togi.reward_design.packed import pack, unpack
-from togi.reward_design.reward_program import ProgramFault, RewardProgram
+from togi.reward_design.programs.reward_program import ProgramFault, RewardProgram
+from togi.reward_design.training.episodes import Episode
+from togi.reward_design.training.packed import pack, unpack
 
 Transition = tuple[Any, Any, Any, dict[str, float]]
 
@@ -80,9 +80,9 @@ def train(
 ) -> dict[str, Any]:
     """The weights of an agent at its beginning, at each check and at its end, by steps. Without ``program`` it learns
     from the environment's own reward, or from ``fitness`` at the end of an episode."""
-    from togi.reward_design.agent import new_agent, snapshots
-    from togi.reward_design.environment import open_environment
-    from togi.reward_design.paid_environment import AtTheEnd, ByProgram, paid_by
+    from togi.reward_design.training.agent import new_agent, snapshots
+    from togi.reward_design.training.environment import open_environment
+    from togi.reward_design.training.paid_environment import AtTheEnd, ByProgram, paid_by
 
     try:
         paid = None if program is None else RewardProgram(program)

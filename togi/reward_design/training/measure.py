@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -17,30 +17,19 @@ from typing import Any
 import numpy as np
 
 from togi.find_function import resolve
-from togi.reward_design.agent import Player
 from togi.reward_design.design import Candidate, Check, Design, Trained
-from togi.reward_design.environment import is_function, open_environment
-from togi.reward_design.episodes import Episode, told
-from togi.reward_design.packed import pack, unpack
-from togi.reward_design.paid_environment import episode_of
+from togi.reward_design.training.agent import Player
+from togi.reward_design.training.environment import is_function, open_environment
+from togi.reward_design.training.episodes import Episode
+from togi.reward_design.training.packed import unpack
+from togi.reward_design.training.play import play, transitions
+from togi.reward_design.training.seeds import agent_seed, episode_seeds
 from togi.sandbox.box import AnyTier
 from togi.sandbox.workers.pool import Pool, Verdict
 
-JAILED = "togi.reward_design.jailed"
-TRIED = 300  # steps of random play that a program is tried on
+JAILED = "togi.reward_design.training.jailed"
 TRY_SECONDS, PAY_SECONDS, TRY_MB = 20.0, 120.0, 512
-SEEDS = 100_000  # of one design, for agents and episodes
-FINAL, PLAYED = 10_000, 20_000  # where the seeds of the last agents begin, and those of episodes
 Weights = Mapping[str, Any]
-
-
-def agent_seed(design: Design, number: int, *, final: bool) -> int:
-    """The seed of an agent; those of the last agents are none that was chosen by."""
-    return design.file.search.seed * SEEDS + FINAL * final + number
-
-
-def episode_seeds(design: Design, count: int, *, final: bool) -> list[int]:
-    return [design.file.search.seed * SEEDS + PLAYED + FINAL * final + number for number in range(count)]
 
 
 class NoCandidatesFault(ValueError):
@@ -191,60 +180,6 @@ class Workplace:
             return None
         found = float(np.corrcoef(one, other)[0, 1])
         return found if math.isfinite(found) else None
-
-
-def play(act: Callable[[Any], Any], opened: Callable[[], Any], seeds: Sequence[int]) -> list[Episode]:
-    """Episodes side by side, one a seed, each in an environment of its own; ``act`` maps what they see to actions."""
-    environments = [opened() for _ in seeds]
-    try:
-        seen = [[np.array(each.reset(seed=seed)[0])] for each, seed in zip(environments, seeds, strict=True)]
-        did: list[list[tuple[Any, float, Mapping[str, Any]]]] = [[] for _ in seeds]
-        ended = [False] * len(seeds)
-        going = list(range(len(seeds)))
-        while going:
-            actions = act(np.array([seen[i][-1] for i in going]))
-            left = []
-            for i, action in zip(going, actions, strict=True):
-                after, own, terminated, truncated, info = environments[i].step(action)
-                seen[i].append(np.array(after))
-                did[i].append((np.array(action), float(own), dict(info)))
-                ended[i] = bool(terminated)
-                if not (terminated or truncated):
-                    left.append(i)
-            going = left
-    finally:
-        for each in environments:
-            each.close()
-    return [episode_of(*each) for each in zip(seen, did, ended, strict=True)]
-
-
-def random_play(design: Design) -> list[Episode]:
-    """Some steps of an agent that does anything, for programs to be tried on."""
-    space = open_environment(design.environment)
-    space.action_space.seed(design.file.search.seed)
-    episodes: list[Episode] = []
-    seed = design.file.search.seed * SEEDS
-    while sum(episode.length for episode in episodes) < TRIED and len(episodes) < TRIED:
-        episodes += play(
-            lambda seen: [space.action_space.sample() for _ in seen],
-            lambda: open_environment(design.environment),
-            [seed],
-        )
-        seed += 1
-    space.close()
-    return episodes
-
-
-def transitions(played: Sequence[Episode], names: tuple[str, ...]) -> dict[str, Any]:
-    """The steps of episodes as the jail reads them."""
-    info = [[told(each, names)[name] for name in names] for episode in played for each in episode.infos]
-    return {
-        "before": pack(np.concatenate([episode.observations[:-1] for episode in played])),
-        "actions": pack(np.concatenate([episode.actions for episode in played])),
-        "after": pack(np.concatenate([episode.observations[1:] for episode in played])),
-        "info": pack(np.array(info, np.float64).reshape(len(info), len(names))),
-        "names": list(names),
-    }
 
 
 def side_by_side(
