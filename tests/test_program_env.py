@@ -72,7 +72,7 @@ def test_a_program_asks_twice_and_pays() -> None:
     assert env.conversation == ""  # type: ignore[attr-defined]
     assert env.step(told("4")) == ((), 0.5, True)
     env.close()
-    assert set(env.counts.values()) == {0}  # type: ignore[attr-defined]
+    assert dict(env.counts) == {"edited": 0, "begun": 0, "out_of_turns": 0}  # type: ignore[attr-defined]
 
 
 def test_an_async_program() -> None:
@@ -163,7 +163,7 @@ def test_calls_are_calls_and_stay_the_same_when_told_again() -> None:
     assert got[1]["content"] == "<tool_call>{nonsense</tool_call>"
     assert len(replies) == 5, "with other tools the conversation is another one"
     env.close()
-    assert env.counts["calls_unreadable"] == 1  # type: ignore[attr-defined]
+    assert (env.counts["calls"], env.counts["calls_unreadable"]) == (2, 1)  # type: ignore[attr-defined]
 
 
 def test_what_can_be_called_is_known_before_training() -> None:

@@ -49,7 +49,7 @@ class ProgramEnv:
 
 class _Episode(Env):
     """``counts``: histories in which the program changed what the model had said, conversations that it began beside
-    the first, calls of tools and those that could not be read, and attempts whose turns were used up."""
+    the first, attempts whose turns were used up, and, where there are tools, calls and those that could not be read."""
 
     def __init__(self, how: ProgramEnv, task: Task) -> None:
         self._how, self._task = how, task
@@ -59,9 +59,7 @@ class _Episode(Env):
         self._end: Callable[[], None] = _nothing
         self._turn = 0
         self.conversation, self.cut = "", False
-        self.counts: Counter[str] = Counter(
-            dict.fromkeys(("edited", "begun", "calls", "calls_unreadable", "out_of_turns"), 0)
-        )
+        self.counts: Counter[str] = Counter(dict.fromkeys(("edited", "begun", "out_of_turns"), 0))
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
@@ -97,6 +95,8 @@ class _Episode(Env):
 
     def _take(self, asked: Asked) -> tuple[Message, ...]:
         self._asked = asked
+        if asked.tools:
+            self.counts = Counter({"calls": 0, "calls_unreadable": 0, **self.counts})
         following = self._histories.follow(asked.messages, asked.tools)
         self.conversation = following.conversation
         self.counts["edited"] += following.edited

@@ -8,9 +8,7 @@ from togi.envs import OneTurn
 from togi.protocols import Env
 from togi.types import Group, Message, Task, Trajectory
 
-ADVICE = (
-    "a resumed run will not go on exactly as it would have: put seeds into the row, and no clock into replies"
-)
+ADVICE = "a resumed run will not go on exactly as it would have: put seeds into the row, and no clock into replies"
 
 
 def other_answers(make: Callable[[Task], Env], groups: Sequence[Group]) -> str | None:
