@@ -99,12 +99,13 @@ def test_episodes_are_played_side_by_side_and_pay(place: Path) -> None:
     assert env.files == (place / "own.py",)
 
 
-@pytest.mark.parametrize(("first", "why"), [("fail", "verifiers: .*ToolError"), ("raise", "KeyError: 'mine'")])
-def test_what_an_episode_does_wrong_is_told(place: Path, first: str, why: str) -> None:
-    episode = begun(made(place), first)
-    with pytest.raises(RuntimeError, match=why):
-        episode.step(told("4"))
-    episode.close()
+def test_what_an_episode_does_wrong_is_told(place: Path) -> None:
+    env = made(place)
+    for first, why in (("fail", "verifiers: .*ToolError"), ("raise", "KeyError: 'mine'")):
+        episode = begun(env, first)
+        with pytest.raises(RuntimeError, match=why):
+            episode.step(told("4"))
+        episode.close()
 
 
 def test_a_process_that_dies_is_nobodys_fault_and_begins_anew(place: Path) -> None:
@@ -130,6 +131,9 @@ def test_an_episode_that_is_left_is_ended(place: Path) -> None:
 def test_an_environment_that_cannot_be_loaded_is_told(place: Path) -> None:
     with pytest.raises(ValueError, match=r"TypeError: load_environment.* unexpected keyword argument 'size'"):
         made(place, arguments={"size": 3})(TASK).start()
+    (place / "own.py").write_text("import os\nos._exit(7)\n\ndef load_environment(): ...\n")
+    with pytest.raises(ValueError, match="the process that plays ended with 7"):
+        made(place)(TASK).start()
     (place / "library" / "verifiers.py").write_text("__version__ = '0.4'")
     (place / "own.py").write_text("load_environment = 3")
     with pytest.raises(ValueError, match=r"verifiers 0\.4 has no load_environment; wanted is verifiers before 0\.4"):

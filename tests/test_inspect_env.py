@@ -175,6 +175,7 @@ def test_samples_are_played_side_by_side_and_scored(place: Path) -> None:
 CANNOT = [({"sandbox": "docker"}, "needs a sandbox of inspect's"), ({"score": False}, "has no scorer"), ({"x": 1}, "x")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "why"), CANNOT)
 def test_what_cannot_be_played_is_told(place: Path, arguments: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):

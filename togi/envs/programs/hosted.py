@@ -5,6 +5,7 @@ does to its process, such as taking its signals, is done there. It knows no mode
 from __future__ import annotations
 
 import json
+import queue
 import subprocess
 import sys
 import threading
@@ -20,6 +21,9 @@ from togi.envs.programs.session import Ended, Session
 from togi.find_function import files_of
 from togi.protocols import Abort
 from togi.types import Task
+
+LOADING_SECONDS = 300.0
+"""How long a library may take to load what is played."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +60,7 @@ class _Host:
         """Raises ValueError where the library does not take the settings, and Abort where the process is gone."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
-                self._process = self._start(first, folder)
+                self._process, self._playing = self._start(first, folder)
             self._playing[session.name] = session
             self._tell({"episode": session.name, "api_key": session.key, **told})
 
@@ -75,7 +79,7 @@ class _Host:
         except OSError:
             raise Abort("the process that plays has ended") from None
 
-    def _start(self, first: Mapping[str, Any], folder: Path) -> subprocess.Popen[str]:
+    def _start(self, first: Mapping[str, Any], folder: Path) -> tuple[subprocess.Popen[str], dict[str, Session]]:
         process = subprocess.Popen(
             [sys.executable, "-m", "togi.envs.programs.host"],
             cwd=folder,
@@ -87,32 +91,43 @@ class _Host:
             start_new_session=True,  # Ctrl-C is this process's to answer
         )
         assert process.stdin is not None
+        process.stdin.write(json.dumps(first) + "\n")
+        process.stdin.flush()
+        loaded, playing = queue.SimpleQueue[str](), dict[str, Session]()
+        threading.Thread(target=self._listen, args=(process, loaded, playing), daemon=True).start()
+        try:
+            refused = loaded.get(timeout=LOADING_SECONDS)
+        except queue.Empty:
+            refused = f"it was not loaded within {LOADING_SECONDS:g} s"
+        if refused:
+            process.kill()
+            raise ValueError(refused)
+        return process, playing
+
+    def _listen(
+        self, process: subprocess.Popen[str], loaded: queue.SimpleQueue[str], playing: dict[str, Session]
+    ) -> None:
+        """Hands on what the process says; ``loaded`` gets why it refused, or nothing."""
         assert process.stdout is not None
         assert process.stderr is not None
         printed = deque[str](maxlen=KEPT_LINES)
-        threading.Thread(target=read_lines, args=(process.stderr, printed), daemon=True).start()
-        process.stdin.write(json.dumps(first) + "\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
-        said = json.loads(line) if line else {"refused": f"its process ended: {printed[-1] if printed else 'silently'}"}
-        if "refused" in said:
-            process.stdin.close()
-            process.wait()
-            raise ValueError(said["refused"])
-        threading.Thread(target=self._listen, args=(process, printed), daemon=True).start()
-        return process
-
-    def _listen(self, process: subprocess.Popen[str], printed: deque[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            said = json.loads(line)
-            session = self._playing.pop(said["episode"], None)
-            if session is not None:
-                raised = RuntimeError(said["raised"]) if "raised" in said else None
-                session.ended(Ended(gave=said.get("gave"), raised=raised))
+        reader = threading.Thread(target=read_lines, args=(process.stderr, printed), daemon=True)
+        reader.start()
+        with process.stdout as answers:
+            if first := answers.readline():
+                loaded.put(json.loads(first).get("refused", ""))
+            for line in answers:
+                said = json.loads(line)
+                session = playing.pop(said["episode"], None)
+                if session is not None:
+                    raised = RuntimeError(said["raised"]) if "raised" in said else None
+                    session.ended(Ended(gave=said.get("gave"), raised=raised))
         code = process.wait()
-        last = f": {printed[-1]}" if printed else ""
+        reader.join(1)
+        why = f"the process that plays ended with {code}{f': {printed[-1]}' if printed else '':.500}"
+        loaded.put(why)
         with self._lock:
-            lost, self._playing = self._playing, {}
-        for session in lost.values():
-            session.ended(Ended(raised=Abort(f"the process that plays ended with {code}{last:.500}")))
+            lost = list(playing.values())
+            playing.clear()
+        for session in lost:
+            session.ended(Ended(raised=Abort(why)))
