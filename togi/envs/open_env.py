@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from togi.envs.env_apart import EnvApart
 from togi.envs.gym_env import GymEnv, gym_env
 from togi.envs.openenv_env import OpenEnv, openenv_env
 from togi.envs.other_players import OtherPlayers
@@ -25,8 +26,8 @@ from togi.types import Message, Task
 
 NONE = "none"  # the first answer ends the attempt, also where the recipe has an environment
 TOOLS = "tools"
-Opened = ToolUse | GymEnv | TextArenaEnv | OpenEnv | ProgramEnv | TrlEnv | UserEnv | OtherPlayers
-SpeaksFirst = GymEnv | TextArenaEnv | OpenEnv | ProgramEnv | TrlEnv | UserEnv | OtherPlayers
+Opened = ToolUse | GymEnv | TextArenaEnv | OpenEnv | ProgramEnv | TrlEnv | UserEnv | EnvApart | OtherPlayers
+SpeaksFirst = GymEnv | TextArenaEnv | OpenEnv | ProgramEnv | TrlEnv | UserEnv | EnvApart | OtherPlayers
 """Environments that say by themselves what the model is asked first."""
 Equips = ToolUse | TrlEnv
 """Environments that give tasks their tools."""
@@ -41,12 +42,15 @@ SHIPPED: Mapping[str, Callable[[Mapping[str, Any], Path, float], Opened]] = {
 """What is opened with its settings, the recipe's folder, and the seconds that a call may take."""
 
 
-def open_env(use: str, settings: Mapping[str, Any], base: Path, pool: Pool) -> Opened:
-    """The environment of a recipe: no call of its own may take longer than a call of the pool, in which tools run.
+def open_env(use: str, settings: Mapping[str, Any], base: Path, pool: Pool, *, processes: bool = False) -> Opened:
+    """The environment of a recipe: no call of its own may take longer than a call of the pool, in which tools run. With
+    ``processes`` each object of a class of one's own has a process of its own.
 
     Raises ValueError for a name, a file or a class that is not there or is no environment, and for settings that it
     does not take.
     """
+    if processes and ":" not in use:
+        raise ValueError(f'"{use}" is no class of yours, and cannot be in processes of its own: leave processes out')
     if use == TOOLS:
         return tool_use(settings, base, pool)
     if use in SHIPPED:
@@ -58,13 +62,18 @@ def open_env(use: str, settings: Mapping[str, Any], base: Path, pool: Pool) -> O
         raise ValueError(f'{use!r} is no environment: there are {own}, and your own as "file.py:Class"')
     use = absolute(use, base)
     made = resolve(use, base)
-    return (trl_env if is_trl(made) else user_env)(use, made, settings, pool.seconds)
+    env = (trl_env if is_trl(made) else user_env)(use, made, settings, pool.seconds)
+    if not processes:
+        return env
+    if not isinstance(env, UserEnv):
+        raise ValueError(f'"{use}" answers as tools do, and cannot be in processes of its own: leave processes out')
+    return EnvApart(own=env, base=base)
 
 
 def against(game: Opened, others: str, base: Path) -> OtherPlayers:
     """The game with somebody for all players but one. Raises ValueError where it has one player, and for a name, a file
     or a function that is not there."""
-    if not isinstance(game, UserEnv) or not game.players:
+    if not isinstance(game, UserEnv | EnvApart) or not game.players:
         raise ValueError(f'"{others}" has nobody to play: this environment has one player, and says no `players`')
     others = absolute(others, base)
     move = resolve(others, base)

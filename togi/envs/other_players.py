@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from togi.envs.env_apart import EnvApart
 from togi.envs.row_seed import seed_of
 from togi.envs.step_clock import at_most
 from togi.envs.user_env import UserEnv
@@ -25,7 +26,7 @@ class OtherPlayers:
     one that the task's seed chooses. ``move``, which was found by its name ``others``, is called for all others, with
     what that player was told since its last move, and a generator of random numbers that the seed begins."""
 
-    game: UserEnv
+    game: UserEnv | EnvApart
     others: str
     move: Player = field(compare=False, repr=False)
 

@@ -315,7 +315,7 @@ class Builder:
             if name not in self.envs:
                 grading = self.recipe.grading
                 pool = Pool(workers=1, seconds=table.seconds, memory_mb=grading.memory_mb, tier=grading.tier)
-                env = open_env(table.use, table.settings, self.reading.base, pool)
+                env = open_env(table.use, table.settings, self.reading.base, pool, processes=table.processes)
                 at = "others"
                 self.envs[name] = against(env, table.others, self.reading.base) if table.others else env
         except ValueError as error:

@@ -189,6 +189,8 @@ class EnvTable(Table):
     """Most tokens that the model may write in all turns of one attempt; it is cut there, and stops with `tokens`."""
     threads: Annotated[int, Field(ge=0, le=1000)] = 0
     """Threads in which environments answer while other turns are drawn; 0: one after another, in the main one."""
+    processes: bool = False
+    """Give each attempt's environment, a class of your own, a process of its own, which is killed when it hangs."""
 
 
 class UntilTable(Table):

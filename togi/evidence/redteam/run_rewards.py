@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from togi.data import Tasks
 from togi.envs import OneTurn
+from togi.envs.env_apart import EnvApart
 from togi.envs.open_env import Opened, SpeaksFirst
 from togi.envs.programs.program_env import ProgramEnv
 from togi.envs.trl_env import TrlEnv
@@ -99,13 +100,13 @@ def attack_environments(run: Run, effort: Effort = FULL) -> Iterator[Card]:
         if env is OneTurn or env in seen or reward is None or asks(reward):
             continue
         seen.append(env)
-        if isinstance(env, ProgramEnv) or (isinstance(env, UserEnv) and env.players):
+        if isinstance(env, ProgramEnv) or (isinstance(env, UserEnv | EnvApart) and env.players):
             continue
         place = Place(
             make=env,
             reward=reward,
             limits=where.limits,
-            text=env.use if isinstance(env, UserEnv | TrlEnv) else type(env).__name__,
+            text=env.use if isinstance(env, UserEnv | EnvApart | TrlEnv) else type(env).__name__,
             files=env.files if isinstance(env, Opened) else (),
         )
         rows = max(FEWEST, effort.rows // ENV_SHARE)
