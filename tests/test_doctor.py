@@ -145,7 +145,7 @@ def test_a_cold_start_needs_attempts() -> None:
 def test_the_quickstart_is_diagnosed_on_the_real_model(smollm2: Loaded) -> None:
     recipe = Path(__file__).parent.parent / "recipes" / "quickstart.toml"
     diagnosis = doctor(load_recipe(recipe, ()).run, tasks=2, attempts=2)
-    attacked = "Red team against stage grpo"
+    attacked = "Red team against the reward of stage grpo"
     assert [title for title, _ in diagnosis.sections] == ["Machine", "Model", attacked, "Cold start of stage grpo"]
     assert [card.severity for card in diagnosis.cards] == [None]
     model = dict(diagnosis.sections)["Model"]

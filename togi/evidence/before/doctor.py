@@ -27,7 +27,7 @@ from togi.evidence.redteam.attack_reward import SHORT
 from togi.evidence.redteam.card_text import findings as card_findings
 from togi.evidence.redteam.redteam_command import keep as keep_cards
 from togi.evidence.redteam.reward_card import Card
-from togi.evidence.redteam.run_rewards import attack_environments, attack_run, is_blind
+from togi.evidence.redteam.run_rewards import attack_run, is_blind
 from togi.harmless_text import shortened, visible
 from togi.models.arithmetic_rate import probe_bf16
 from togi.models.device import memory_of
@@ -133,8 +133,8 @@ def doctor(
     stage = run.stages[number or 0]
     drawn = list(islice(stream(stage.tasks, seed_of(run, "order")), min(tasks, len(stage.tasks))))
     sections = [("Machine", tuple(fitness)), ("Model", tuple(model_findings(loaded, chat, stage, drawn)))]
-    cards = (*attack_environments(run, SHORT), *attack_run(run, SHORT, models=False))
-    sections += [(f"Red team against {card.name}", tuple(card_findings(card))) for card in cards]
+    cards = tuple(attack_run(run, SHORT, models=False))
+    sections += [(f"Red team against the reward of {card.name}", tuple(card_findings(card))) for card in cards]
     sections.append(("Rewards without an answer", tuple(blind_findings(run))))
     if number is not None:
         check_calls(stage, chat)
