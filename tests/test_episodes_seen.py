@@ -16,6 +16,7 @@ from togi.report.filled_page import templates
 from togi.types import Group, Message, Score, Task, Trajectory, Turn
 
 CALL = '<tool_call>{"name": "price", "arguments": {"item": "apple"}}</tool_call>'
+HEAD = 'calls price {"item": "apple"}'
 TASK = Task(id="t", prompt=(Message(role="user", content="?"),))
 
 
@@ -41,15 +42,15 @@ def shown(said: str, *replies: Message) -> tuple[list[tuple[str, str]], list[tup
     [
         ("It is 5.", [("", "It is 5.")]),
         ("", [("said nothing", "")]),
-        (f"I ask. {CALL}", [("", "I ask."), ("calls price", CALL)]),
-        (f"{CALL}\n{CALL} done", [("calls price", CALL), ("calls price", CALL), ("", "done")]),
-        (f"<think>so {CALL}</think>{CALL}", [("thinks", f"so {CALL}"), ("calls price", CALL)]),
+        (f"I ask. {CALL}", [("", "I ask."), (HEAD, CALL)]),
+        (f"{CALL}\n{CALL} done", [(HEAD, CALL), (HEAD, CALL), ("", "done")]),
+        (f"<think>so {CALL}</think>{CALL}", [("thinks", f"so {CALL}"), (HEAD, CALL)]),
         ("<think>never ended", [("thinks", "never ended")]),
         ("<think></think>5", [("", "5")]),
         ("<tool_call>{not json</tool_call>", [("a call that cannot be read", "<tool_call>{not json</tool_call>")]),
         ("<tool_call>open", [("a call that cannot be read", "<tool_call>open")]),
         ("<tool_call><think>", [("a call that cannot be read", "<tool_call><think>")]),
-        ('{"name": "price", "parameters": {}}', [("calls price", '{"name": "price", "parameters": {}}')]),
+        ('{"name": "price", "parameters": {}}', [("calls price {}", '{"name": "price", "parameters": {}}')]),
         ("<tool_response>\n5\n</tool_response>", [("", "<tool_response>\n5\n</tool_response>")]),
         ("user: thank you", [("", "user: thank you")]),
     ],
@@ -63,12 +64,12 @@ def test_calls_and_thoughts_of_a_turn_are_folded(said: str, pieces: list[tuple[s
     [
         (user("Again."), "environment, as user", [("", "Again.")]),
         (Message(role="system", content="x"), "environment, as system", [("", "x")]),
-        (Message(role="tool", content="2.5", name="price"), "tools", [("price gave", "2.5")]),
-        (Message(role="tool", content="error: no"), "tools", [("a tool gave (an error)", "error: no")]),
+        (Message(role="tool", content="2.5", name="price"), "tools", [("price gave 2.5", "2.5")]),
+        (Message(role="tool", content="error: no"), "tools", [("a tool gave error: no", "error: no")]),
         (
             user('<tool_response name="price">\n2.5\n</tool_response>\n<tool_response>\nerror: no\n</tool_response>'),
             "tools",
-            [("price gave", "2.5"), ("a tool gave (an error)", "error: no")],
+            [("price gave 2.5", "2.5"), ("a tool gave error: no", "error: no")],
         ),
         (user(""), "environment, as user", [("", "")]),
     ],
@@ -136,7 +137,7 @@ def test_hostile_text_stays_text() -> None:
     assert "<script" not in page
     assert "<img" not in page
     assert "\u202e" not in page
-    assert page.count("&lt;script&gt;alert(1)") == 5
+    assert page.count("&lt;script&gt;alert(1)") == 6
     assert page.count("<li ") == 3
 
 

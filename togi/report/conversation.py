@@ -3,6 +3,7 @@ and every text in it is foreign."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ PIECE = re.compile(rf"<think>(?P<thought>.*?)(?:</think>|\Z)|{OPEN}.*?(?:{CLOSE}
 RESPONSE = re.compile(r'<tool_response(?: name="(?P<name>[^"\n]*)")?>\n?(?P<text>.*?)\n?</tool_response>', re.DOTALL)
 LONGEST = 1500  # characters of one piece
 NAME = 60  # characters of the name of a tool or a role
+GLANCE = 70  # characters of what is folded that are seen
 FIRST, LAST = 12, 6  # turns shown of a long attempt
 PIECES = 24  # shown of one turn, or of its replies
 
@@ -117,8 +119,11 @@ def _pieces(said: str) -> Iterator[Piece]:
 
 
 def _call(text: str) -> Piece:
-    readable = [call.name for call in read_calls(text, []).calls if call.arguments is not None]
-    head = f"calls {shortened(readable[0], NAME)}" if readable else "a call that cannot be read"
+    readable = [call for call in read_calls(text, []).calls if call.arguments is not None]
+    head = "a call that cannot be read"
+    if readable:
+        given = json.dumps(readable[0].arguments, ensure_ascii=False)
+        head = f"calls {shortened(readable[0].name, NAME)} {_glance(given)}"
     return Piece(head=head, text=shortened(text.strip(), LONGEST))
 
 
@@ -143,8 +148,13 @@ def _reply(message: Mapping[str, Any]) -> Reply:
 
 
 def _result(name: str, text: str) -> Piece:
-    failed = " (an error)" if text.startswith("error: ") else ""
-    return Piece(head=f"{shortened(name, NAME)} gave{failed}", text=shortened(text, LONGEST))
+    return Piece(head=f"{shortened(name, NAME)} gave {_glance(text)}", text=shortened(text, LONGEST))
+
+
+def _glance(text: str) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join(text[: 2 * GLANCE].split())
+    return shortened(line, GLANCE) if len(line) <= GLANCE else f"{shortened(line[:GLANCE], GLANCE)} …"
 
 
 def _cut(pieces: Sequence[Piece]) -> Sequence[Piece]:
