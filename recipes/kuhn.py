@@ -2,7 +2,8 @@
 
 Of three cards, j below q below k, each player gets one. Both put in a chip; the first passes (p) or bets a second chip
 (b), and so on: whoever passes after a bet has lost, else the higher card wins. ``deal`` makes a row. The file
-``kuhn_form.jsonl`` has every conversation that a player can have, each action as often as the other.
+``kuhn_form.jsonl`` has every conversation that a player can have, of somebody who bets with j a third of the time, with
+q half of it and with k two thirds, whatever was done before.
 
     python kuhn.py FOLDER ...        how much a best answer wins from the models in these folders
 """
@@ -27,8 +28,8 @@ EQUILIBRIUM: Strategy = {
 
 
 class Kuhn:
-    """A game, whose players are paid the chips that they win. A message that is no action is a pass, and counted. The
-    first pays the second a ``fee``, whatever they do: it changes what the seats are worth, and not how to play."""
+    """A game, whose players are paid the chips that they win. A message that is no action loses two, and is counted.
+    The first pays the second a ``fee``, whatever they do: it changes what the seats are worth, and not how to play."""
 
     players = ("first", "second")
 
@@ -43,13 +44,17 @@ class Kuhn:
         return {self.player: self._view()}
 
     def step(self, message: Any) -> tuple[dict[str, str], dict[str, float], bool]:
-        self.counts["unreadable"] += message.content not in ("b", "p")
+        if message.content not in ("b", "p"):
+            self.counts["unreadable"] = 1
+            return self._over(2 if self.player == "second" else -2)
         self.counts["bets"] += message.content == "b"
-        self.done += "b" if message.content == "b" else "p"
+        self.done += message.content
         if self.done in OVER:
-            won = first_wins(self.cards, self.done) - self.fee
-            return {}, {"first": won, "second": -won}, True
+            return self._over(first_wins(self.cards, self.done))
         return {self.player: self._view()}, {}, False
+
+    def _over(self, won: int) -> tuple[dict[str, str], dict[str, float], bool]:
+        return {}, {"first": won - self.fee, "second": self.fee - won}, True
 
     def _view(self) -> str:
         return view(self.cards[len(self.done) % 2], self.done)
@@ -109,13 +114,13 @@ def strategy_of(folder: str) -> Strategy:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    bet, end = tokenizer.convert_tokens_to_ids("b"), tokenizer.eos_token
+    bet_or_pass, end = tokenizer.convert_tokens_to_ids(["b", "p"]), tokenizer.eos_token
 
     def bets(card: str, done: str) -> float:
         before = f"{view(card, '')}>p{end}" if done == "pb" else ""
         ids = torch.tensor([tokenizer.encode(f"{before}{view(card, done)}>")])
         with torch.no_grad():
-            return float(model(ids).logits[0, -1].softmax(-1)[bet])
+            return float(model(ids).logits[0, -1, bet_or_pass].softmax(-1)[0])
 
     return {place: bets(*place) for place in EQUILIBRIUM}
 
