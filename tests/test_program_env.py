@@ -12,13 +12,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import torch
+from tiny_text import tiny_folder
 
+from togi.batch import samples
+from togi.engines.engine_choice import EngineChoice
+from togi.engines.open_engine import open_engine
 from togi.envs.open_env import open_env, opening
 from togi.envs.programs.program_env import ProgramEnv
 from togi.envs.programs.running import FunctionProgram
+from togi.models.load_model import load_model
 from togi.protocols import Env
+from togi.rewards import turns
+from togi.rollout import Episodes
 from togi.sandbox.workers.pool import Pool
-from togi.types import Message, Task
+from togi.tokenization import Chat
+from togi.types import Message, Question, Sampling, Task
 
 pytest.importorskip("uvicorn", reason="needs the serve extra")
 
@@ -290,6 +299,39 @@ def test_turns_run_out() -> None:
     assert env.step(told("b")) == ((), 0.0, True)
     env.close()
     assert env.counts["out_of_turns"] == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("edits", [False, True])
+def test_what_was_sampled_is_what_is_learned(tmp_path: Path, edits: bool) -> None:
+    """With a tokenizer, a chat template and an engine: each sampled token is learned once, and nothing else is."""
+
+    def play(task: Task, base_url: str, key: str) -> float:
+        history = [user("a")]
+        for turn in range(3):
+            said = ask(base_url, key, history)[1]
+            if edits and turn == 1:
+                said = {**said, "content": "edited"}
+            history += [said, user(f"more {turn}")]
+        return 1.0
+
+    loaded = load_model(str(tiny_folder(tmp_path / "model")), dtype=torch.float32)
+    engine, chat = open_engine(loaded, EngineChoice(batch_size=4)), Chat(loaded.tokenizer, loaded.eos_ids)
+    make = ProgramEnv(program=FunctionProgram(use="f.py:play", play=play), seconds=60.0)
+    episodes = Episodes(engine=engine, chat=chat, env=make, reward=turns(), sampling=Sampling(max_tokens=5))
+    (group,) = episodes([Question(task=TASK, attempts=3)])
+    for number, trajectory in enumerate(group.trajectories):
+        assert trajectory.error is None
+        first, second, third = trajectory.turns
+        assert second.prompt[: len(first.prompt + first.completion)] == first.prompt + first.completion
+        gone_on = third.prompt[: len(second.prompt + second.completion)] == second.prompt + second.completion
+        assert gone_on is not edits
+        assert ("edited" in chat.show(third.prompt)) is edits
+        own = [sample for sample in samples([group]) if sample.trajectory == number]
+        assert len(own) == 1 + edits
+        learned = [token for sample in own for token in sample.ids[sample.mask]]
+        assert learned == [token for turn in trajectory.turns for token in turn.completion]
+        assert trajectory.counts == {"edited": edits, "begun": edits, "out_of_turns": 0}
+        assert group.scores[number].value == 1.0
 
 
 COMMANDS = {
