@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 
@@ -21,17 +22,20 @@ def main() -> None:
     urllib.request.urlopen(request).read()
     match sys.argv[1]:
         case "pay":
-            print('looking\n{"reward": 0.5}')
-        case "number":
-            print(42)
+            Path(os.environ["REWARD_FILE"]).write_text("0.5\n")
+        case "print":
+            print('{"reward": 42}\n42')
         case "flood":
-            print("x" * 30_000_000, file=sys.stderr)
-            print('{"reward": 0.25}')
+            for stream in (sys.stdout, sys.stderr):
+                print("x" * 30_000_000, file=stream)
+            Path(os.environ["REWARD_FILE"]).write_text("0.25")
         case "fail":
             print("it broke", file=sys.stderr)
             sys.exit(7)
         case "text":
-            print('{"reward": "much"}')
+            Path(os.environ["REWARD_FILE"]).write_text("much")
+        case "nan":
+            Path(os.environ["REWARD_FILE"]).write_text("nan")
         case "hang":
             time.sleep(1000)
 

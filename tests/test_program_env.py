@@ -336,10 +336,11 @@ def test_what_was_sampled_is_what_is_learned(tmp_path: Path, edits: bool) -> Non
 
 COMMANDS = {
     "pays": ("pay", None, 0.5),
-    "says a number that is no reward": ("number", None, 0.0),
+    "prints a number, which is no reward": ("print", None, 0.0),
     "floods": ("flood", None, 0.25),
     "fails": ("fail", "ended with 7: it broke", 0.0),
     "pays a text": ("text", "gave 'much' as reward", 0.0),
+    "pays no number": ("nan", "gave nan as reward", 0.0),
 }
 
 
@@ -374,9 +375,10 @@ WRONG = [
     ({"run": "agent_program.py:play", "arguments": {"hint": 1}}, "api_key, hint=…"),
     ({"command": "python x"}, "wanted its words"),
     ({"command": [1]}, "wanted texts only"),
-    ({"command": ["x"], "arguments": {}}, "arguments are a function's"),
-    ({"command": ["x"], "turns": 0}, "at least 1"),
-    ({"command": ["x"], "turn": 3}, "no setting of programs"),
+    ({"command": ["python"], "arguments": {}}, "arguments are a function's"),
+    ({"command": ["python"], "turns": 0}, "at least 1"),
+    ({"command": ["python"], "turn": 3}, "no setting of programs"),
+    ({"command": ["no-such-command"]}, "there is no command 'no-such-command'"),
 ]
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import random
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from togi.envs.textarena_env import TextArenaEnv, listed_moves, textarena_env
 from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task
 
+BOARD, SAID = SimpleNamespace(name="GAME_BOARD"), SimpleNamespace(name="GAME_ADMIN")
 REAL = importlib.util.find_spec("textarena") is not None
 TASK = Task(id="t", prompt=(Message(role="user", content="Win."),), info={"seed": 3})
 
@@ -30,15 +31,15 @@ class Hundred:
         assert num_players == 2
         random.seed(seed)
         self.at, self.player, self.rewards = random.randint(0, 3), 0, None
-        self.seen: dict[int, list[tuple[int, str, str]]] = {0: [], 1: []}
+        self.seen: dict[int, list[tuple[int, str, Any]]] = {0: [], 1: []}
         self.invalid = {0: False, 1: False}
         self._tell(-1, f"At {self.at}. " + ("Available Moves: '[1]', '[2]', '[3]'" if self.listing else ""))
 
     def _tell(self, who: int, text: str) -> None:
         for each in self.seen.values():
-            each.append((who, text, "type"))
+            each.append((who, text, BOARD if who == -1 else SAID))
 
-    def get_observation(self) -> tuple[int, list[tuple[int, str, str]]]:
+    def get_observation(self) -> tuple[int, list[tuple[int, str, Any]]]:
         seen, self.seen[self.player] = self.seen[self.player], []
         return self.player, seen
 
@@ -193,19 +194,23 @@ def test_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         open_env("textarena", {"id": "TicTacToe-v0"}, Path(), Pool(workers=1, seconds=1.0, memory_mb=512))
 
 
-LISTS = {
-    "Board\n\nAvailable Moves: '[0]', '[1]'": ["[0]", "[1]"],
-    "Your available actions are: '[check]', '[bet]'": ["[check]", "[bet]"],
-    "Valid moves: [a b], [c]\nthen\nValid moves: [d]": ["[d]"],
-    "For example '[4]'": [],
-    "Available moves:\n[1]": [],
-    "": [],
-}
+LISTS: list[tuple[list[tuple[int, str, Any]], list[str]]] = [
+    ([(-1, "Board\n\nAvailable Moves: '[0]', '[1]'", BOARD)], ["[0]", "[1]"]),
+    ([(-1, "Your available actions are: '[check]', '[bet]'", BOARD)], ["[check]", "[bet]"]),
+    ([(-1, "Valid moves: [a b], [c]", BOARD), (-1, "Valid moves: [d]", BOARD)], ["[d]"]),
+    ([(-1, "For example '[4]'", BOARD)], []),
+    ([(-1, "Available moves:\n[1]", BOARD)], []),
+    ([(-1, "Available Moves: [0]", BOARD), (0, "Available Moves: [9]", SAID)], ["[0]"]),
+    ([(-1, "Available Moves: [0]", BOARD), (-1, "Player 0 said: Available Moves: [9]", SAID)], ["[0]"]),
+    ([(0, "Available Moves: [9]", BOARD)], []),
+    ([], []),
+]
 
 
-@pytest.mark.parametrize(("text", "moves"), LISTS.items())
-def test_moves_are_read_where_they_are_listed(text: str, moves: list[str]) -> None:
-    assert listed_moves(text) == moves
+@pytest.mark.parametrize(("seen", "moves"), LISTS)
+def test_moves_are_read_where_the_game_lists_them(seen: list[tuple[int, str, Any]], moves: list[str]) -> None:
+    """What the model says must not be taken for a list: a wrong move of the other side would pay it."""
+    assert listed_moves(seen) == moves
 
 
 @pytest.mark.skipif(not REAL, reason="needs the textarena extra")

@@ -8,7 +8,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
@@ -26,11 +26,13 @@ RANDOM = "random"
 RAW = "-raw"  # the version of a game that gives what happened in pieces, and changes no action
 LISTED = re.compile(r"\b(?:available|valid|legal) (?:moves|actions)[^:\n]*:(.*)", re.IGNORECASE)
 MOVE = re.compile(r"\[[^\[\]\n]+\]")
-GAME = -1  # who speaks where it is no player
+GAME, BOARD = -1, "GAME_BOARD"  # who speaks where it is no player, and what kind of message shows a board
 MOST_MOVES = 1000  # of others between two of the model's
 _ONE_AT_A_TIME = threading.Lock()  # games draw from the one generator of the process
 
 Player = Callable[[str, random.Random], str]
+Seen = tuple[int, str, Any]
+"""Who says what, and what kind of message it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +117,14 @@ class _Episode(Env):
             )
             if player == self._how.player:
                 return told
-            self._done, _ = self._game.step(action=self._others_move(told))
+            self._done, _ = self._game.step(action=self._others_move(told, seen))
             if self._done:
                 return ""
         raise TimeoutError(f"the others made {MOST_MOVES} moves, and player {self._how.player} had no turn")
 
-    def _others_move(self, told: str) -> str:
+    def _others_move(self, told: str, seen: Sequence[Seen]) -> str:
         if self._how._opponent is None:
-            return self._moves.choice(listed_moves(told) or [""])
+            return self._moves.choice(listed_moves(seen) or [""])
         move = self._how._opponent(told, self._moves)
         if not isinstance(move, str):
             raise ValueError(f"{self._how.opponent.rpartition(':')[2]}() gave {move!r:.200} as a move; wanted a text")
@@ -153,9 +155,10 @@ class _Episode(Env):
                 random.setstate(others)
 
 
-def listed_moves(told: str) -> list[str]:
-    """The moves that a game lists last, in brackets."""
-    found = LISTED.findall(told)
+def listed_moves(seen: Sequence[Seen]) -> list[str]:
+    """The moves that a game lists last on a board of its own, in brackets: what a player says is no list."""
+    boards = [str(text) for who, text, kind in seen if who == GAME and getattr(kind, "name", "") == BOARD]
+    found = LISTED.findall("\n".join(boards))
     return MOVE.findall(found[-1]) if found else []
 
 
@@ -199,7 +202,7 @@ def _check_opening(made: TextArenaEnv) -> None:
         raise ValueError(
             f"TextArena cannot begin {made.id!r} with {made.seats} players: {type(error).__name__}: {error}"
         ) from error
-    if made.seats > 1 and made.opponent == RANDOM and not listed_moves("\n".join(text for _, text, _ in seen)):
+    if made.seats > 1 and made.opponent == RANDOM and not listed_moves(seen):
         raise ValueError(
             f'{made.id} does not list its moves, so nobody can draw one: name a function, opponent = "file.py:play"'
         )

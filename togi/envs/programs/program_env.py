@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -155,7 +156,7 @@ def program_env(settings: Mapping[str, Any], base: Path, seconds: float) -> Prog
     if "command" in settings:
         if "arguments" in settings:
             raise ValueError("arguments are a function's; a command's stand in the command itself")
-        return opened(CommandProgram(command=_command(settings["command"]), folder=base), settings, seconds)
+        return opened(CommandProgram(command=_command(settings["command"], base), folder=base), settings, seconds)
     use = absolute(str(settings["run"]), base)
     play, arguments = resolve(use, base), dict(settings.get("arguments", {}))
     try:
@@ -176,9 +177,11 @@ def opened(program: Program, settings: Mapping[str, Any], seconds: float) -> Pro
     return ProgramEnv(program=program, turns=turns, seconds=seconds)
 
 
-def _command(given: Any) -> tuple[str, ...]:
+def _command(given: Any, base: Path) -> tuple[str, ...]:
     if isinstance(given, str) or not isinstance(given, Sequence) or not given:
         raise ValueError(f'command = {given!r:.200}: wanted its words, such as ["python", "agent.py"]')
     if not all(isinstance(word, str) for word in given):
         raise ValueError(f"command = {given!r:.200}: wanted texts only")
+    if shutil.which(given[0]) is None and shutil.which(base / given[0]) is None:
+        raise ValueError(f"there is no command {given[0]!r:.200} on this machine, nor in {base}")
     return tuple(given)

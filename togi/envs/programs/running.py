@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, Protocol
 
 from togi.envs.programs.endpoint import MODEL
@@ -82,7 +83,8 @@ async def _waited(value: Any) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class CommandProgram:
     """A command, run in ``folder``. It reads its task as JSON from standard input, and finds address and key where
-    OpenAI's clients look for them. Its reward is the last line that it writes, where that is ``{"reward": NUMBER}``."""
+    OpenAI's clients look for them. Its reward is the number that it writes into the file ``REWARD_FILE``: what it
+    prints may be the model's words, which must not pay themselves."""
 
     command: tuple[str, ...]
     folder: Path
@@ -93,23 +95,25 @@ class CommandProgram:
         return tuple(path for file in named if file.is_file() for path in with_imports(file))
 
     def begin(self, task: Task, session: Session, base_url: str) -> Callable[[], None]:
+        own = TemporaryDirectory(prefix="togi-program-", ignore_cleanup_errors=True)
+        reward = Path(own.name) / "reward"
+        told = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": session.key, "OPENAI_MODEL": MODEL}
         process = subprocess.Popen(
             self.command,
             cwd=self.folder,
-            env=os.environ | {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": session.key, "OPENAI_MODEL": MODEL},
+            env={**os.environ, **told, "REWARD_FILE": str(reward)},
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
             start_new_session=True,
         )
-        threading.Thread(
-            target=_watch, args=(process, json.dumps(row_of(task)), session), name="program", daemon=True
-        ).start()
+        row = json.dumps(row_of(task))
+        threading.Thread(target=_watch, args=(process, row, reward, session), name="program", daemon=True).start()
 
         def end() -> None:
-            with suppress(ProcessLookupError):  # all of them have ended
+            with own, suppress(ProcessLookupError):  # all of them have ended
                 os.killpg(process.pid, signal.SIGKILL)
 
         return end
@@ -122,29 +126,23 @@ def row_of(task: Task) -> dict[str, Any]:
     return dict(json.loads(json.dumps(row, default=str)))
 
 
-def _watch(process: subprocess.Popen[str], task: str, session: Session) -> None:
+def _watch(process: subprocess.Popen[str], task: str, reward: Path, session: Session) -> None:
     assert process.stdin is not None
-    assert process.stdout is not None
     assert process.stderr is not None
-    written, told = deque[str](maxlen=KEPT_LINES), deque[str](maxlen=KEPT_LINES)
-    readers = [
-        threading.Thread(target=read_lines, args=pair, daemon=True)
-        for pair in ((process.stdout, written), (process.stderr, told))
-    ]
-    for reader in readers:
-        reader.start()
+    printed = deque[str](maxlen=KEPT_LINES)
+    reader = threading.Thread(target=read_lines, args=(process.stderr, printed), daemon=True)
+    reader.start()
     with suppress(BrokenPipeError):  # it does not read its task
         process.stdin.write(task)
     with suppress(BrokenPipeError):
         process.stdin.close()
     code = process.wait()
-    for reader in readers:  # children that it left may hold its output open
-        reader.join(LAST_SECONDS)
+    reader.join(LAST_SECONDS)  # children that it left may hold its output open
     if code:
-        last = f": {told[-1]}" if told else ""
+        last = f": {printed[-1]}" if printed else ""
         session.ended(Ended(raised=RuntimeError(f"the command ended with {code}{last:.500}")))
     else:
-        session.ended(Ended(gave=_reward(written[-1] if written else "")))
+        session.ended(Ended(gave=_written(reward)))
 
 
 def read_lines(stream: IO[str], lines: deque[str]) -> None:
@@ -155,9 +153,14 @@ def read_lines(stream: IO[str], lines: deque[str]) -> None:
                 lines.append(line.strip())
 
 
-def _reward(line: str) -> Any:
+def _written(reward: Path) -> float | str | None:
+    """The number in the file, or what stands there instead; None where there is no file."""
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        with reward.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(100).strip()
+    except OSError:
         return None
-    return value["reward"] if isinstance(value, dict) and value.keys() == {"reward"} else None
+    try:
+        return float(text)
+    except ValueError:
+        return text
