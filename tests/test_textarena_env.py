@@ -139,7 +139,7 @@ def test_wrong_moves_are_counted_by_who_made_them(tmp_path: Path) -> None:
     (tmp_path / "other.py").write_text(OPPONENT % "wrong")
     episode = made(tmp_path, opponent="other.py:play", make={"goal": 100})(TASK)
     episode.start()
-    assert episode.step(told("[1]")) == ((), 1.0, True)
+    assert episode.step(told("[1]")) == ((), 0.0, True), "the other side's mistakes pay nobody"
     assert episode.counts["opponent_invalid"] == 1  # type: ignore[attr-defined]
 
 

@@ -139,7 +139,7 @@ class _Episode(Env):
         paid = (rewards or {}).get(self._how.player)
         if not isinstance(paid, bool | int | float):
             raise ValueError(f"{self._how.id} gave {paid!r:.200} as the reward of player {self._how.player}")
-        return float(paid)
+        return 0.0 if self.counts["opponent_invalid"] else float(paid)  # nobody won what the others threw away
 
     @contextmanager
     def _playing(self) -> Iterator[None]:
