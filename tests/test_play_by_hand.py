@@ -11,7 +11,9 @@ from rich.console import Console
 from tiny_text import tiny_folder
 
 from togi.cli import run_command
+from togi.evidence.before.cost_estimate import rates
 from togi.evidence.before.play_by_hand import play_by_hand, scripted
+from togi.evidence.before.preview import preview
 from togi.models import load_model as loading
 from togi.recipe import load_recipe
 from togi.run import Run
@@ -171,3 +173,9 @@ def test_the_command_plays_a_script(
     (folder / "s.txt").write_text("red\n")
     assert run_command(["preview", "r.toml", "--script", "s.txt"]) == 0
     assert "score: 1" in capsys.readouterr().out
+
+
+def test_a_preview_says_what_an_honest_attempt_earns(run: Run, folder: Path) -> None:
+    (look,) = preview(run, speed=rates(1000, 1.0)).looks
+    titles = [finding.title for finding in look.findings]
+    assert titles == ["an honest attempt at row 1 earns 1 in 1 turn, and one that says nothing 0"]

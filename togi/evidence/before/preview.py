@@ -25,9 +25,10 @@ from togi.evidence.before.preview_shown import Look, Preview
 from togi.evidence.before.recorded_answers import disagreements, recorded_of
 from togi.evidence.before.row_answers import Case, cases_of, judge, sight_of
 from togi.evidence.findings import Finding, Level
+from togi.evidence.redteam.attack_env import env_row
 from togi.evidence.redteam.attack_reward import GLANCE, NoAnswer, redteam
 from togi.evidence.redteam.card_text import in_a_line
-from togi.evidence.redteam.run_rewards import asks, is_blind
+from togi.evidence.redteam.run_rewards import asks, is_blind, place_of
 from togi.harmless_text import shortened
 from togi.models.arithmetic_rate import probe_bf16
 from togi.models.load_model import Loaded
@@ -38,7 +39,7 @@ from togi.run import BASE, Run, check_calls, open_model, ready
 from togi.run_folder.manifest import choose_dtype
 from togi.sandbox.tiers.choose_tier import cores
 from togi.tokenization import Chat
-from togi.types import Sampling, Task
+from togi.types import Limits, Sampling, Task
 
 SHOWN, CHECKED = 2, 1000
 GLANCE_SECONDS = 1.0  # of a grader's call while a reward is attacked at a glance
@@ -88,6 +89,7 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
             drops_cut=drops_cut(stage),
             sampling=stage.sampling,
             env=stage.env,
+            limits=stage.limits,
         )
         for stage in run.stages
     ]
@@ -95,7 +97,15 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
         one = run.evaluation
         paid = now(one.reward)
         asked.append(
-            Asked(title="Evaluation", tasks=one.tasks, reward=paid, measure=paid, sampling=one.sampling, env=one.env)
+            Asked(
+                title="Evaluation",
+                tasks=one.tasks,
+                reward=paid,
+                measure=paid,
+                sampling=one.sampling,
+                env=one.env,
+                limits=one.limits,
+            )
         )
     looks: list[Look] = []
     attacked: list[Reward] = []  # a reward of several stages is attacked once
@@ -129,6 +139,7 @@ class Asked:
     measure: Reward | None
     sampling: Sampling
     env: Callable[[Task], Env]
+    limits: Limits
     waits: bool = False
     gold: bool = False
     drops_cut: bool = False
@@ -176,7 +187,7 @@ def _make_look(asked: Asked, chat: Chat, context: int, checked: int) -> Look:
 
 
 def _look_at_env(asked: Asked, env: SpeaksFirst, chat: Chat, context: int) -> Look:
-    """What an environment asks first. Written answers are not scored: what one is worth is seen when it is played."""
+    """What an environment asks first, and what honest attempts earn in it."""
     prompts, findings = list[str](), list[Finding]()
     for task in asked.tasks[:SHOWN]:
         try:
@@ -191,8 +202,7 @@ def _look_at_env(asked: Asked, env: SpeaksFirst, chat: Chat, context: int) -> Lo
             title = f"the first messages of task {shortened(task.id, 60)} have {len(ids)} tokens, the context {context}"
             findings.append(Finding(level="fail", title=title, advice="ask less, or choose a longer context"))
     if prompts:
-        title = "an environment answers the model here, so no written answer is scored"
-        findings.append(Finding(level="ok", title=title, advice="togi doctor plays a few attempts"))
+        findings.append(_honest_pay(asked))
     return Look(
         title=asked.title,
         tasks=len(asked.tasks),
@@ -201,6 +211,24 @@ def _look_at_env(asked: Asked, env: SpeaksFirst, chat: Chat, context: int) -> Lo
         cases=(),
         findings=tuple(findings),
     )
+
+
+def _honest_pay(asked: Asked) -> Finding:
+    """What an attempt earns that the class or the row shows, or the row's answer, beside silence."""
+    place = place_of(asked.env, asked.reward, asked.limits)
+    if place is None:
+        title = "an environment answers the model here, so no written answer is scored"
+        return Finding(level="ok", title=title, advice="togi doctor plays a few attempts")
+    task, *others = asked.tasks[:SHOWN]
+    row = env_row(place, task, others[0] if others else task)
+    if row.full is None:
+        title = "no attempt is known that earns more than saying nothing: neither the row's answer nor what it records"
+        advice = "name one in the class, as honest = [messages]; togi doctor plays some"
+        return Finding(level="ok", title=title, advice=advice)
+    turns = len(row.known.honest)
+    took = f"{turns} turn{'s' * (turns > 1)}"
+    title = f"an honest attempt at row 1 earns {row.full:g} in {took}, and one that says nothing {row.nothing:g}"
+    return Finding(level="ok", title=title)
 
 
 def _lengths(tasks: Sequence[Task], asked: Asked, cases: Sequence[Case], chat: Chat, context: int) -> list[Finding]:

@@ -61,7 +61,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Row:
+class EnvRow:
     """A row with what nothing and an honest attempt earn there; ``full`` is None where no honest attempt is known."""
 
     task: Task
@@ -85,7 +85,7 @@ def attack_env(place: Place, tasks: Sequence[Task], *, name: str, rows: int) -> 
     """Play every attack at ``rows`` of the tasks, spread evenly."""
     begun = time.perf_counter()
     chosen = [tasks[index * len(tasks) // rows] for index in range(rows)] if len(tasks) > rows else list(tasks)
-    some = [_row(place, task, chosen[(number + 1) % len(chosen)]) for number, task in enumerate(chosen)]
+    some = [env_row(place, task, chosen[(number + 1) % len(chosen)]) for number, task in enumerate(chosen)]
     found = _Found(tried={"binding": len(some)})
     found.weak += _ground(some)
     for attack in env_attacks(place.tools):
@@ -113,7 +113,8 @@ def attack_env(place: Place, tasks: Sequence[Task], *, name: str, rows: int) -> 
     )
 
 
-def _row(place: Place, task: Task, other: Task) -> _Row:
+def env_row(place: Place, task: Task, other: Task) -> EnvRow:
+    """Plays an attempt that says nothing and each that may be honest; ``other`` gives a wrong answer."""
     named, honest = _named(place.make, task)
     answer, wrong = _answer(task, place.reward), _answer(other, place.reward)
     wrong = wrong if wrong and wrong != answer else "banana"
@@ -128,7 +129,7 @@ def _row(place: Place, task: Task, other: Task) -> _Row:
             best = (value, messages, paid)
     # Where silence earns as much as an honest attempt, it is a finding, and nothing to measure from.
     nothing = silence if silence < best[0] or not best[1] else min(silence, 0.0)
-    return _Row(
+    return EnvRow(
         task=task,
         known=replace(blank, honest=best[1], paid=best[2]),
         nothing=nothing,
@@ -203,10 +204,10 @@ def _said(episode: Episode) -> str:
     return "\n".join(message.content for message in episode.view.heard())
 
 
-def _try(found: _Found, place: Place, attack: EnvAttack, rows: Sequence[_Row]) -> None:
+def _try(found: _Found, place: Place, attack: EnvAttack, rows: Sequence[EnvRow]) -> None:
     """One attack at every row."""
-    shares: list[tuple[float, _Row, str]] = []
-    gains: list[tuple[float, _Row, str]] = []
+    shares: list[tuple[float, EnvRow, str]] = []
+    gains: list[tuple[float, EnvRow, str]] = []
     lost, stalled, told = [], [], []
     for row in rows:
         played = play(place, row.task, attack.says, row.known)
@@ -229,7 +230,7 @@ def _try(found: _Found, place: Place, attack: EnvAttack, rows: Sequence[_Row]) -
     found.weak += _weaknesses(attack, found.paid[-1] if shares else None, gains, lost, stalled, told, len(rows))
 
 
-def _payout(attack: EnvAttack, shares: Sequence[tuple[float, _Row, str]]) -> Payout:
+def _payout(attack: EnvAttack, shares: Sequence[tuple[float, EnvRow, str]]) -> Payout:
     top = max(shares, key=lambda one: one[0])
     return Payout(
         family=attack.family,
@@ -246,10 +247,10 @@ def _payout(attack: EnvAttack, shares: Sequence[tuple[float, _Row, str]]) -> Pay
 def _weaknesses(
     attack: EnvAttack,
     paid: Payout | None,
-    gains: Sequence[tuple[float, _Row, str]],
-    lost: Sequence[tuple[_Row, str, str]],
-    stalled: Sequence[tuple[_Row, str]],
-    told: Sequence[tuple[_Row, str]],
+    gains: Sequence[tuple[float, EnvRow, str]],
+    lost: Sequence[tuple[EnvRow, str, str]],
+    stalled: Sequence[tuple[EnvRow, str]],
+    told: Sequence[tuple[EnvRow, str]],
     rows: int,
 ) -> Iterator[Weakness]:
     """What one attack shows, in plain words."""
@@ -295,7 +296,7 @@ def _leak(task: Task, played: Trajectory) -> str:
     return ""
 
 
-def _ground(rows: Sequence[_Row]) -> Iterator[Weakness]:
+def _ground(rows: Sequence[EnvRow]) -> Iterator[Weakness]:
     """Whether honest attempts are known, and paid alike."""
     lost = [row for row in rows if row.full is None]
     if lost:

@@ -21,7 +21,7 @@ from togi.evidence.redteam.reward_card import Card
 from togi.protocols import Env, Reward
 from togi.rewards.algebra import NotTrainedYet, leaves_of
 from togi.run import BASE, Evaluation, Run, Stage, open_model, ready
-from togi.types import Message, Task, Trajectory
+from togi.types import Limits, Message, Task, Trajectory
 
 if TYPE_CHECKING:
     from togi.tokenization import Chat
@@ -96,21 +96,22 @@ def attack_environments(run: Run, effort: Effort = FULL) -> Iterator[Card]:
     places: list[tuple[str, Stage | Evaluation]] = [(f"stage {stage.name}", stage) for stage in run.stages]
     places += [("evaluation", run.evaluation)] if run.evaluation else []
     for name, where in places:
-        env, reward = where.env, where.reward
-        if env is OneTurn or env in seen or reward is None or asks(reward):
+        place = place_of(where.env, where.reward, where.limits)
+        if place is None or where.env in seen:
             continue
-        seen.append(env)
-        if isinstance(env, ProgramEnv) or (isinstance(env, UserEnv | EnvApart) and env.players):
-            continue
-        place = Place(
-            make=env,
-            reward=reward,
-            limits=where.limits,
-            text=env.use if isinstance(env, UserEnv | EnvApart | TrlEnv) else type(env).__name__,
-            files=env.files if isinstance(env, Opened) else (),
-        )
+        seen.append(where.env)
         rows = max(FEWEST, effort.rows // ENV_SHARE)
         yield attack_env(place, where.tasks, name=f"{name}, environment", rows=rows)
+
+
+def place_of(env: Callable[[Task], Env], reward: Reward | None, limits: Limits) -> Place | None:
+    """An environment as one that can be played and scored here; None where it cannot."""
+    if env is OneTurn or reward is None or asks(reward):
+        return None
+    if isinstance(env, ProgramEnv) or (isinstance(env, UserEnv | EnvApart) and env.players):
+        return None
+    text = env.use if isinstance(env, UserEnv | EnvApart | TrlEnv) else type(env).__name__
+    return Place(make=env, reward=reward, limits=limits, text=text, files=env.files if isinstance(env, Opened) else ())
 
 
 def _opened(run: Run, reward: Reward) -> tuple[Reward | None, Make]:
