@@ -144,7 +144,7 @@ WRONG = [
     ({"id": 3}, "needs the environment"),
     ({"id": "nowhere-env"}, "no installed environment 'nowhere_env'"),
     ({"id": "own.py:nobody"}, "has no function"),
-    ({"arguments": 3}, "arguments of load_environment"),
+    ({"arguments": 3}, "a table of arguments"),
     ({"turns": 0}, "at least 1"),
     ({"turn": 3}, "no setting of verifiers'"),
 ]

@@ -185,8 +185,8 @@ def test_what_cannot_be_played_is_told(place: Path, arguments: dict[str, Any], w
 WRONG = [
     ({"task": 3}, "needs the task"),
     ({"task": "own.py:nobody"}, "has no function"),
-    ({"task": "sums"}, "names no function"),
-    ({"arguments": 3}, "arguments of the task"),
+    ({"task": "sums"}, "needs the task"),
+    ({"arguments": 3}, "a table of arguments"),
     ({"turns": 0}, "at least 1"),
     ({"id": "x"}, "no setting of inspect's"),
 ]

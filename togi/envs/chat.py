@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from togi.protocols import Env
 from togi.types import Message, Task
+
+
+def told_more(prompt: tuple[Message, ...], told: str) -> tuple[Message, ...]:
+    """The prompt, with what an environment tells at its start at the end of its last message."""
+    if not prompt:
+        return (Message(role="user", content=told.lstrip("\n")),)
+    return (*prompt[:-1], replace(prompt[-1], content=prompt[-1].content + told))
 
 
 class OneTurn(Env):

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from togi.envs.chat import told_more
+from togi.envs.read_settings import refuse_odd, whole_number
 from togi.envs.row_seed import seed_of
 from togi.envs.step_clock import at_most
 from togi.extras import lacking
@@ -72,8 +74,7 @@ class _Episode(Env):
         with at_most(self._how.seconds):
             observed, info = self._env.reset(seed=seed_of(self._task))
             shown = self._shown(observed, info)
-        *before, last = self._task.prompt
-        return (*before, replace(last, content=f"{last.content}\n{shown}"))
+        return told_more(self._task.prompt, f"\n{shown}")
 
     def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
         self._turn += 1
@@ -153,13 +154,10 @@ def gym_env(settings: Mapping[str, Any], base: Path, seconds: float) -> GymEnv:
     if find_spec("gymnasium") is None:
         raise ValueError(lacking("this environment", "gymnasium"))
     wanted = [each.name for each in fields(GymEnv) if not each.name.startswith("_") and each.name != "seconds"]
-    if odd := [name for name in settings if name not in wanted]:
-        raise ValueError(f"{odd[0]!r} is no setting of gymnasium's: there are {', '.join(wanted)}")
+    refuse_odd(settings, wanted, "gymnasium's")
     if not isinstance(settings.get("id"), str):
         raise ValueError('it needs the name of the environment: settings = { id = "FrozenLake-v1" }')
-    turns = settings.get("turns", GymEnv.turns)
-    if not isinstance(turns, int) or isinstance(turns, bool) or turns < 1:
-        raise ValueError(f"turns = {turns!r}: wanted a whole number of at least 1")
+    turns = whole_number(settings, "turns", 1, GymEnv.turns)
     tell = str(settings.get("tell", ""))
     actions = settings.get("actions", ())
     if isinstance(actions, str) or not all(isinstance(name, str) for name in actions):

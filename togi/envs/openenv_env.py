@@ -9,12 +9,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from togi.envs.chat import told_more
+from togi.envs.read_settings import refuse_odd, whole_number
 from togi.envs.row_seed import seed_of
 from togi.extras import lacking
 from togi.find_function import absolute, files_of, resolve
@@ -70,10 +72,7 @@ class _Episode(Env):
         observed, _, done = self._asked("reset", {"seed": seed_of(self._task), **self._how.reset})
         if done:
             raise ValueError(f"{self._how.base_url} was over at its reset")
-        if not self._task.prompt:
-            return (Message(role="user", content=observed),)
-        *before, last = self._task.prompt
-        return (*before, replace(last, content=f"{last.content}\n{observed}"))
+        return told_more(self._task.prompt, f"\n{observed}")
 
     def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
         self._turn += 1
@@ -151,15 +150,12 @@ def openenv_env(settings: Mapping[str, Any], base: Path, seconds: float) -> Open
     if find_spec("websockets") is None:
         raise ValueError(lacking("this environment", "openenv"))
     wanted = [each.name for each in fields(OpenEnv) if not each.name.startswith("_") and each.name != "seconds"]
-    if odd := [name for name in settings if name not in wanted]:
-        raise ValueError(f"{odd[0]!r} is no setting of OpenEnv's: there are {', '.join(wanted)}")
+    refuse_odd(settings, wanted, "OpenEnv's")
     url = settings.get("base_url")
     at = urlsplit(url) if isinstance(url, str) else None
     if at is None or at.scheme not in SCHEMES or not at.hostname or at.query or at.fragment:
         raise ValueError(f'base_url = {url!r:.200}: wanted a server\'s address, such as "http://127.0.0.1:8000"')
-    turns = settings.get("turns", OpenEnv.turns)
-    if not isinstance(turns, int) or isinstance(turns, bool) or turns < 1:
-        raise ValueError(f"turns = {turns!r}: wanted a whole number of at least 1")
+    whole_number(settings, "turns", 1, OpenEnv.turns)
     for name, kind, what in (("reset", Mapping, "a table"), ("action", str, "the name of a field")):
         if name in settings and not isinstance(settings[name], kind):
             raise ValueError(f"{name} = {settings[name]!r:.200}: wanted {what}")

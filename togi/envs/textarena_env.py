@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from togi.envs.chat import told_more
+from togi.envs.read_settings import refuse_odd, whole_number
 from togi.envs.row_seed import seed_of
 from togi.envs.step_clock import at_most
 from togi.extras import lacking
@@ -88,11 +90,7 @@ class _Episode(Env):
             told = self._to_the_models_turn()
         if self._done:
             raise ValueError(f"{self._how.id} was over before player {self._how.player} had a turn")
-        first = Message(role="user", content=told)
-        if not self._task.prompt:
-            return (first,)
-        *before, last = self._task.prompt
-        return (*before, Message(role=last.role, content=f"{last.content}\n{told}"))
+        return told_more(self._task.prompt, f"\n{told}")
 
     def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
         self._turn += 1
@@ -167,14 +165,11 @@ def textarena_env(settings: Mapping[str, Any], base: Path, seconds: float) -> Te
     if find_spec("textarena") is None:
         raise ValueError(lacking("this environment", "textarena"))
     wanted = [each.name for each in fields(TextArenaEnv) if not each.name.startswith("_") and each.name != "seconds"]
-    if odd := [name for name in settings if name not in wanted]:
-        raise ValueError(f"{odd[0]!r} is no setting of TextArena's: there are {', '.join(wanted)}")
+    refuse_odd(settings, wanted, "TextArena's")
     if not isinstance(settings.get("id"), str):
         raise ValueError('it needs the name of the game: settings = { id = "TicTacToe-v0" }')
     for name, least in (("turns", 1), ("seats", 1), ("player", 0)):
-        value = settings.get(name, least)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name} = {value!r}: wanted a whole number of at least {least}")
+        whole_number(settings, name, least, default=least)
     opponent = str(settings.get("opponent", RANDOM))
     named = opponent != RANDOM
     made = TextArenaEnv(

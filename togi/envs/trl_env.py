@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MethodType
 from typing import Any
 
+from togi.envs.chat import told_more
 from togi.envs.step_clock import at_most
 from togi.envs.tool_use import ToolEpisode, ToolUse
 from togi.find_function import files_of
@@ -92,8 +93,7 @@ class _Episode(ToolEpisode):
             return self._task.prompt
         if not isinstance(said, str):
             raise ValueError(f"{self._name}.reset() gave {said!r:.200}; wanted a text, or None")
-        *before, last = self._task.prompt
-        return (*before, replace(last, content=last.content + said))
+        return told_more(self._task.prompt, said)
 
     def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
         replies, reward, done = super().step(message)

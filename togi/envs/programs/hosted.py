@@ -18,7 +18,7 @@ from typing import Any
 
 from togi.envs.programs.running import KEPT_LINES, read_lines, row_of
 from togi.envs.programs.session import Ended, Session
-from togi.find_function import files_of
+from togi.find_function import absolute, files_of
 from togi.protocols import Abort
 from togi.types import Task
 
@@ -46,6 +46,21 @@ class HostedProgram:
         first = {"player": self.player, "settings": dict(self.settings)}
         self._host.begin(first, self.folder, session, {"task": row_of(task), "base_url": base_url})
         return lambda: self._host.cancel(session)
+
+
+def hosted(player: str, name: str, settings: Mapping[str, Any], base: Path) -> HostedProgram:
+    """The program of a ``player`` that is called with a ``name``, and ``arguments`` of the settings. Raises ValueError
+    for arguments that are no table, and a function of the user's that is not there."""
+    arguments = settings.get("arguments", {})
+    if not isinstance(arguments, Mapping):
+        raise ValueError(f"arguments = {arguments!r:.200}: wanted a table of arguments by name")
+    own = absolute(name, base) if ":" in name else ""
+    return HostedProgram(
+        player=player,
+        settings={"name": own or name, "arguments": dict(arguments)},
+        folder=base,
+        named=(own,) if own else (),
+    )
 
 
 class _Host:

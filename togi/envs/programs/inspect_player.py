@@ -11,9 +11,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from togi.envs.programs.endpoint import MODEL
-from togi.envs.programs.hosted import HostedProgram
+from togi.envs.programs.hosted import hosted
 from togi.envs.programs.program_env import ProgramEnv, opened
-from togi.find_function import absolute, resolve
+from togi.envs.read_settings import refuse_odd
+from togi.find_function import resolve
 
 if TYPE_CHECKING:
     from togi.envs.programs.host import Play
@@ -71,18 +72,8 @@ def inspect_env(settings: Mapping[str, Any], base: Path, seconds: float) -> Prog
     """Raises ValueError for a task that is not there, and settings that make no sense."""
     if find_spec("inspect_ai") is None or find_spec("openai") is None:
         raise ValueError(f"this environment needs {NEEDED}")
-    if odd := [name for name in settings if name not in SETTINGS]:
-        raise ValueError(f"{odd[0]!r} is no setting of inspect's: there are {', '.join(SETTINGS)}")
-    name, arguments = settings.get("task"), settings.get("arguments", {})
-    if not isinstance(name, str):
+    refuse_odd(settings, SETTINGS, "inspect's")
+    name = settings.get("task")
+    if not isinstance(name, str) or ":" not in name:
         raise ValueError('it needs the task: settings = { task = "file.py:task" }, or "module:task"')
-    if not isinstance(arguments, Mapping):
-        raise ValueError(f"arguments = {arguments!r:.200}: wanted the arguments of the task, by name")
-    own = absolute(name, base)
-    player = HostedProgram(
-        player=f"{__name__}:open_player",
-        settings={"name": own, "arguments": dict(arguments)},
-        folder=base,
-        named=(own,),
-    )
-    return opened(player, settings, seconds)
+    return opened(hosted(f"{__name__}:open_player", name, settings, base), settings, seconds)

@@ -19,6 +19,7 @@ from togi.envs.programs.endpoint import Endpoint
 from togi.envs.programs.histories import Histories
 from togi.envs.programs.running import CommandProgram, FunctionProgram, Program
 from togi.envs.programs.session import Asked, Ended
+from togi.envs.read_settings import refuse_odd, whole_number
 from togi.extras import lacking
 from togi.find_function import absolute, resolve
 from togi.protocols import Env
@@ -147,8 +148,7 @@ def _reward(gave: Any) -> float:
 
 def program_env(settings: Mapping[str, Any], base: Path, seconds: float) -> ProgramEnv:
     """Raises ValueError for a program that is not there, and settings that make no sense."""
-    if odd := [name for name in settings if name not in SETTINGS]:
-        raise ValueError(f"{odd[0]!r} is no setting of programs: there are {', '.join(SETTINGS)}")
+    refuse_odd(settings, SETTINGS, "programs")
     if ("run" in settings) == ("command" in settings):
         raise ValueError(
             'it needs either a function, { run = "agent.py:play" }, or a { command = ["python", "agent.py"] }'
@@ -171,10 +171,7 @@ def opened(program: Program, settings: Mapping[str, Any], seconds: float) -> Pro
     """Raises ValueError where nothing could listen, and for a number of turns that makes no sense."""
     if find_spec("uvicorn") is None:
         raise ValueError(lacking("an environment that is a program", "serve"))
-    turns = settings.get("turns", TURNS)
-    if not isinstance(turns, int) or isinstance(turns, bool) or turns < 1:
-        raise ValueError(f"turns = {turns!r}: wanted a whole number of at least 1")
-    return ProgramEnv(program=program, turns=turns, seconds=seconds)
+    return ProgramEnv(program=program, turns=whole_number(settings, "turns", 1, TURNS), seconds=seconds)
 
 
 def _command(given: Any, base: Path) -> tuple[str, ...]:

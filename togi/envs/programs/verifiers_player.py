@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from togi.envs.programs.endpoint import MODEL
-from togi.envs.programs.hosted import HostedProgram
+from togi.envs.programs.hosted import hosted
 from togi.envs.programs.program_env import ProgramEnv, opened
-from togi.find_function import absolute, resolve
+from togi.envs.read_settings import refuse_odd
+from togi.find_function import resolve
 
 if TYPE_CHECKING:
     from togi.envs.programs.host import Play
@@ -46,20 +47,10 @@ def verifiers_env(settings: Mapping[str, Any], base: Path, seconds: float) -> Pr
     """Raises ValueError for an environment that is not installed, and settings that it does not take."""
     if find_spec("verifiers") is None or find_spec("openai") is None:
         raise ValueError(f"this environment needs {NEEDED}")
-    if odd := [name for name in settings if name not in SETTINGS]:
-        raise ValueError(f"{odd[0]!r} is no setting of verifiers': there are {', '.join(SETTINGS)}")
-    name, arguments = settings.get("id"), settings.get("arguments", {})
+    refuse_odd(settings, SETTINGS, "verifiers'")
+    name = settings.get("id")
     if not isinstance(name, str):
         raise ValueError('it needs the environment: settings = { id = "gsm8k" }, or "file.py:load_environment"')
-    if not isinstance(arguments, Mapping):
-        raise ValueError(f"arguments = {arguments!r:.200}: wanted the arguments of load_environment, by name")
-    own = absolute(name, base) if ":" in name else ""
-    if not own and find_spec(module := name.rpartition("/")[2].replace("-", "_")) is None:
+    if ":" not in name and find_spec(module := name.rpartition("/")[2].replace("-", "_")) is None:
         raise ValueError(f'there is no installed environment {module!r}; one of your own is "file.py:load_environment"')
-    player = HostedProgram(
-        player=f"{__name__}:open_player",
-        settings={"name": own or name, "arguments": dict(arguments)},
-        folder=base,
-        named=(own,) if own else (),
-    )
-    return opened(player, settings, seconds)
+    return opened(hosted(f"{__name__}:open_player", name, settings, base), settings, seconds)
