@@ -77,6 +77,15 @@ def test_a_recording_answers(tmp_path: Path) -> None:
     assert recorded.ask([question("a", 2)])[0].text == "3"
 
 
+def test_a_recording_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    Transcript(path, Counting, model="m").ask([question("a"), question("b"), question("c")])
+    here = tmp_path / "here.jsonl"
+    for text, wanted in (("x", "1"), ("y", "2"), ("c", "3")):
+        (reply,) = Transcript(here, lambda: Recorded(path, read_transcript(here)), model="r").ask([question(text)])
+        assert reply.text == wanted
+
+
 @pytest.mark.parametrize("line", ["{}", '{"model": 1}', '{"request": [], "reply": {}, "model": "m", "day": "d"}'])
 def test_what_is_no_transcript_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "t.jsonl").write_text(line + "\n")

@@ -75,16 +75,20 @@ class Recorded:
 
     A question that stands in it has the reply that it had. Another one, with numbers that came out
     otherwise here, has the next reply that is left; replies to what is asked here word for word are left for that.
-    ``otherwise`` counts the replies that were given to other questions.
+    ``otherwise`` counts the replies that were given to other questions. ``given`` is what was answered from it before.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, given: Sequence[Line] = ()) -> None:
         self._left = {line.asked: line for line in read_transcript(path) if line.reply.status == "ok"}
         if not self._left:
             raise ValueError(f"{path}: a transcript with at least one reply is wanted, and this has none")
         self.path, self.otherwise = path, 0
         self._known = dict(self._left)
         self._worded: set[str] = set()
+        for line in given:
+            self._worded.add(digest(_worded(line.request)))
+            same = (each.asked for each in self._left.values() if each.reply == line.reply)
+            self._left.pop(line.asked if line.asked in self._left else next(same, ""), None)
 
     def ask(self, questions: Sequence[Request]) -> list[Reply]:
         self._worded |= {digest(_worded(question)) for question in questions}

@@ -61,7 +61,7 @@ def writer(design: Design, folder: Path) -> tuple[str, Callable[[], Asker]]:
         path = design.recorded
         known = {(line.model, line.day) for line in read_transcript(path)}
         told = ", ".join(f"{model}, recorded {day}" for model, day in sorted(known))
-        return told, lambda: Recorded(path)
+        return told, lambda: Recorded(path, read_transcript(folder / REPLIES))
     if settings.base_url:
 
         def at_server() -> Asker:
