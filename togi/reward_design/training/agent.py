@@ -18,11 +18,13 @@ def new_agent(algorithm: str, settings: Mapping[str, Any], environments: Sequenc
     """An agent before its training. Raises ValueError for settings that the algorithm does not take."""
     import torch
     from stable_baselines3 import PPO, SAC
+    from stable_baselines3.common import buffers
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     if refused := sorted(OWN & settings.keys()):
         raise ValueError(f"train.settings: {refused[0]} is not for settings")
     torch.set_num_threads(1)  # such small networks are slower with more, and the same agent comes out everywhere
+    buffers.psutil = None  # it would ask /proc how much memory is left, and the jail has none
     kind = {"ppo": PPO, "sac": SAC}[algorithm]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as that a batch does not divide what is collected
