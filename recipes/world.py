@@ -24,6 +24,7 @@ class World:
         self.goal, self.place = (place_of(text) for text in task.prompt[-1].content.split(":"))
         self.turns = turns
         self.counts = {"steps": 0}
+        self.honest = shortest(self.place, self.goal)  # for the red team
 
     def start(self) -> str:
         return said(self.goal, self.place)
@@ -53,6 +54,12 @@ def walk(rng: random.Random) -> dict[str, Any]:
         messages += [{"role": "user", "content": said(goal, place)}, {"role": "assistant", "content": step}]
         place = moved(place, step)
     return {"messages": messages}
+
+
+def shortest(place: Place, goal: Place) -> list[str]:
+    """The steps of a shortest way."""
+    down, right = goal[0] - place[0], goal[1] - place[1]
+    return ["s" if down > 0 else "n"] * abs(down) + ["e" if right > 0 else "w"] * abs(right)
 
 
 def moved(place: Place, step: str) -> Place:
