@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,6 +64,42 @@ def told(text: str) -> Message:
 
 def contents(messages: tuple[Message, ...]) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in messages]
+
+
+AGENTS_SDK = '''
+from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
+from openai import AsyncOpenAI
+
+set_tracing_disabled(True)
+
+
+@function_tool
+def add(a: int, b: int) -> int:
+    """Adds two numbers."""
+    return a + b
+
+
+async def play(task, base_url, api_key):
+    client = AsyncOpenAI(base_url=base_url, api_key=api_key)
+    model = OpenAIChatCompletionsModel(model="policy", openai_client=client)
+    agent = Agent(name="adder", instructions="Use tools.", tools=[add], model=model)
+    played = await Runner.run(agent, task.prompt[-1].content)
+    return float(played.final_output == task.answer)
+'''
+
+
+@pytest.mark.skipif(find_spec("agents") is None, reason="needs the OpenAI Agents SDK")
+def test_an_agent_of_openais_sdk(tmp_path: Path) -> None:
+    (tmp_path / "sdk.py").write_text(AGENTS_SDK)
+    env = open_env("program", {"run": "sdk.py:play"}, tmp_path, pool())(TASK)
+    assert contents(env.start()) == [("system", "Use tools."), ("user", "What is 2 + 2?")]
+    two_calls = "\n".join(
+        f'<tool_call>{{"name": "add", "arguments": {{"a": {a}, "b": 2}}}}</tool_call>' for a in (2, 1)
+    )
+    assert contents(env.step(told(f"Let me see.\n{two_calls}"))[0]) == [("tool", "4"), ("tool", "3")]
+    assert env.step(told("4")) == ((), 1.0, True)
+    env.close()
+    assert (env.counts["edited"], env.counts["begun"]) == (0, 0)  # type: ignore[attr-defined]
 
 
 def two_turns(task: Task, base_url: str, key: str) -> float:
