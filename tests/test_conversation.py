@@ -105,6 +105,18 @@ def test_nobody_waits_for_a_row_that_waits() -> None:
     assert drawn[2].completion == again.completion
 
 
+def test_two_who_talk_in_turn_are_drawn_together_though_rows_are_few() -> None:
+    model = qwen2()
+    shapes = shapes_seen(model)
+    with engine_of(model, eos=(), batch_size=4).conversation(Sampling(max_tokens=5), 4) as talking:
+        for start in ((5,), (7,)):  # one player after the other, in conversations of their own
+            talking.ask([Prompt(ids=(*start, number), seeds=(1,)) for number in range(10, 14)])
+            ended = 0
+            while ended < 4:
+                ended += len(talking.draw())
+    assert [rows for rows, tokens in shapes if tokens == 1] == [4] * 8
+
+
 def test_the_model_is_as_it_was_afterwards() -> None:
     model = qwen2()
     before = model.config._attn_implementation

@@ -140,6 +140,18 @@ def test_who_ended_first_goes_on_while_others_are_drawn() -> None:
         answers.close(each)
 
 
+def test_one_that_takes_long_holds_up_nobody() -> None:
+    answers, each = InThreads(2, 9.0), [Episode(question=Question(task=task(name)), attempt=0) for name in "abcd"]
+    answers.start(each, Guess)
+    for episode in each:
+        episode.view.heard()
+    for episode in each[:3]:
+        answers.hand(episode, Turn(prompt=(1,), completion=(2,), text="x", stop="eos"))
+    assert answers.due(1) == []
+    assert answers.due(1) == each[:3]
+    answers.close(each)
+
+
 def test_a_single_turn_needs_no_talk() -> None:
     play = real(OneTurn, None)
     [group] = play(ask([task("a")], 2))

@@ -195,7 +195,7 @@ class InThreads:
             self._ended.append((episode, self._put(episode, partial(episode.env.step, message))))
 
     def due(self, drawing: int) -> list[Episode]:
-        if drawing > TOGETHER * len(self._ended):
+        if drawing > TOGETHER * len(self._ended) and drawing >= len(self._before):
             return []
         if self._before or drawing:
             going_on, self._before, self._ended = self._before, self._ended, []

@@ -147,7 +147,8 @@ class Episodes:
         answers = InThreads(self.beside.threads, self.beside.seconds) if self.beside else Here()
         try:
             answers.start(episodes, self.env)
-            with self._talk(engine, sampling, len(episodes)) as talk:
+            players = len(getattr(self.env, "players", ())) or 1
+            with self._talk(engine, sampling, len(episodes) * players) as talk:
                 self._converse(episodes, talk, answers, sampling)
         finally:
             answers.close(episodes)

@@ -26,6 +26,7 @@ from togi.protocols import Listener
 from togi.types import Ids, Prompt, Sampling, Stop, Turn
 
 _PREFILL_TOKENS = 2048  # prompts computed together: enough to keep the matrix products busy
+_FEW = 4  # where less than this part of the rows would be drawn, others are taken from turns that wait for an answer
 _WAITING = 2  # a row that is drawn is not to stand behind more rows than twice those that are drawn
 _SEED_BITS = (1 << 64) - 1
 
@@ -175,12 +176,11 @@ class Schedule:
                 self._go_on()
                 continue
             free = deque(self._free())
+            if self.drawing + len(free) < max(1, len(self._rows) // _FEW):
+                self.over(list(self._held)[: max(0, self._wanted() - len(free))])
+                free = deque(self._free())
             if not free:
-                if self.drawing:
-                    return
-                # Nothing else can be drawn: the one that has waited longest is computed again, should it go on.
-                self.over([next(iter(self._held))])
-                continue
+                return
             if not self._ready:
                 self._prefill()
             entered: list[int] = []
@@ -238,6 +238,10 @@ class Schedule:
             kv_cache=self._cache,
         ).logits[0]
         return logits_PV
+
+    def _wanted(self) -> int:
+        """How many turns wait for a row."""
+        return sum(len(each.attempts) for each in self._ready) + sum(len(each) for _, each in self._waiting)
 
     def _free(self) -> list[int]:
         """The rows without a sequence."""
