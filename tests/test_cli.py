@@ -20,6 +20,8 @@ ROAD = [
     "redteam",
     "train",
     "experiment",
+    "eureka",
+    "saycan",
     "eval",
     "compare",
     "report",

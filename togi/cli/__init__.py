@@ -4,12 +4,20 @@ Exit codes: 0 well, 1 a finding (doctor, preview, verify), 2 bad input, 3 a faul
 signal n.
 
 Commands stand by when they are wanted, ``before_training.py``, ``training.py``, ``after_training.py``, and by what they
-are about, ``models.py`` and ``reward_design.py``. They import what they need themselves, when they need it: neither
-`togi --help` nor a misspelt key waits for rewards, and no mistake in a recipe or a run folder waits for torch.
+are about, ``models.py``, ``reward_design.py`` and ``agents.py``. They import what they need themselves, when they need
+it: neither `togi --help` nor a misspelt key waits for rewards, and no mistake in a recipe or a run folder waits for
+torch.
 ``command_app.py`` is what all share, ``invocation.py`` runs one.
 """
 
-from togi.cli import after_training, before_training, models, reward_design, training  # noqa: F401, since they join the app
+from togi.cli import (  # noqa: F401, since they join the app
+    after_training,
+    agents,
+    before_training,
+    models,
+    reward_design,
+    training,
+)
 from togi.cli.command_app import app
 from togi.cli.invocation import main, run_command
 

@@ -43,7 +43,9 @@ def evaluate(
 
 
 @app.command(sort_key=6)
-def report(run: Annotated[Path, Parameter(help="Run folder, or that of an experiment or a reward design.")]) -> None:
+def report(
+    run: Annotated[Path, Parameter(help="Run folder, or that of an experiment, a reward design or SayCan.")],
+) -> None:
     """One self-contained HTML page: what was trained, whether it worked, and how sure that is."""
     from togi.experiment.ledger import is_experiment
 
@@ -58,6 +60,13 @@ def report(run: Annotated[Path, Parameter(help="Run folder, or that of an experi
         from togi.report.reward_design_page import write_design_report
 
         say(str(write_design_report(run)))
+        return
+    from togi.agents.saycan.archive import is_saycan
+
+    if is_saycan(run):
+        from togi.report.saycan_page import write_saycan_report
+
+        say(str(write_saycan_report(run)))
         return
     from togi.report import write_report
 

@@ -1,12 +1,21 @@
-"""The tables of a TOML file that is no recipe, or what is wrong with it. It knows no key."""
+"""The tables of a TOML file that is no recipe, with changes of keys, or what is wrong with it. It knows no key."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from togi.recipe.errors import explain
 from togi.recipe.key_lines import LONGEST, Unreadable, statements
+from togi.recipe.schema import Table
+
+File = TypeVar("File", bound=Table)
+COMMANDS = {"experiment": "experiment", "design": "eureka", "saycan": "saycan", "model": "train", "stage": "train"}
+"""Which command runs a file that has this table; the first that is there."""
 
 
 def toml_of(path: Path, what: str) -> dict[str, Any]:
@@ -25,3 +34,48 @@ def toml_of(path: Path, what: str) -> dict[str, Any]:
         raise ValueError(f"{path}:{error.line}: {error}") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read: {error}") from error
+
+
+def read_tables(path: Path, kind: type[File], *, table: str, what: str, changes: Sequence[str] = ()) -> File:
+    """The tables of a file, with ``KEY=VALUE`` changes. ``table`` is the one that makes it ``what`` it is. Raises
+    ValueError."""
+    values = toml_of(path, what)
+    if table not in values and (known := next((each for each in COMMANDS if each in values), None)):
+        raise ValueError(f"{path}: this is no {what}: togi {COMMANDS[known]} {path} runs it")
+    try:
+        for change in changes:
+            _change(values, change)
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ValueError("\n".join(dict.fromkeys(f"{path}: {line}" for line in _told(error)))) from None
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    *tables, last = key.strip().split(".")
+    if not equals or not tables or not last:
+        raise ValueError(f'"{change}": a change is written TABLE.KEY=VALUE')
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    place: Any = values
+    for each in tables:
+        place = place.setdefault(each, {})
+        if not isinstance(place, dict):
+            raise ValueError(f'"{change}": {each} is no table')
+    place[last] = value
+
+
+def _told(error: ValidationError) -> Iterator[str]:
+    for each in error.errors():
+        key = ".".join(str(part) for part in each["loc"])
+        yield f"{key}: is needed and not there" if each["type"] == "missing" else f"{key}: {explain(each)[1]}"
+
+
+def file_beside(path: Path, key: str, name: str) -> Path:
+    """A file that ``key`` names, by its place beside the file of tables. Raises ValueError where it is not there."""
+    found = (path.parent / name).resolve()
+    if not found.is_file():
+        raise ValueError(f"{path}: {key}: there is no file {found}")
+    return found

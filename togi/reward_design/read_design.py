@@ -3,17 +3,12 @@ trained. It asks nobody and trains nothing."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from togi.askers.who_is_asked import Who
 from togi.find_function import absolute
-from togi.recipe.errors import explain
-from togi.recipe.toml_file import toml_of
+from togi.recipe.toml_file import read_tables
 from togi.reward_design.asked import read_prompts
 from togi.reward_design.design import Design
 from togi.reward_design.programs.static_check import fault_of
@@ -27,54 +22,16 @@ class DesignError(ValueError):
 
 def read_design(path: Path, changes: Sequence[str] = ()) -> Design:
     """The design in a file, with ``KEY=VALUE`` changes. Raises DesignError."""
-    values = _values(path)
     try:
-        for change in changes:
-            _change(values, change)
-        file = DesignFile.model_validate(values)
-    except ValidationError as error:
-        raise DesignError("\n".join(dict.fromkeys(f"{path}: {line}" for line in _told(error)))) from None
+        file = read_tables(path, DesignFile, table="design", what="reward design", changes=changes)
+    except ValueError as error:
+        raise DesignError(str(error)) from error
     try:
         return _found(file, path)
     except DesignError:
         raise
     except ValueError as error:
         raise DesignError(f"{path}: {error}") from error
-
-
-def _values(path: Path) -> dict[str, Any]:
-    try:
-        values = toml_of(path, "reward design")
-    except ValueError as error:
-        raise DesignError(str(error)) from error
-    if "design" not in values and {"model", "stage", "experiment"} & values.keys():
-        command = "experiment" if "experiment" in values else "train"
-        raise DesignError(f"{path}: this is no reward design: togi {command} {path} runs it")
-    return values
-
-
-def _change(values: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    table, dot, name = key.strip().partition(".")
-    if not equals or not dot or not name:
-        raise DesignError(f'"{change}": a change is written TABLE.KEY=VALUE, as in search.candidates=4')
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    place = values.setdefault(table, {})
-    *tables, last = name.split(".")
-    for each in tables:
-        place = place.setdefault(each, {})
-    if not isinstance(place, dict):
-        raise DesignError(f'"{change}": {table} is no table')
-    place[last] = value
-
-
-def _told(error: ValidationError) -> Iterator[str]:
-    for each in error.errors():
-        key = ".".join(str(part) for part in each["loc"])
-        yield f"{key}: is needed and not there" if each["type"] == "missing" else f"{key}: {explain(each)[1]}"
 
 
 def _found(file: DesignFile, path: Path) -> Design:

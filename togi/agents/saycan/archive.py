@@ -1,0 +1,153 @@
+"""The folder of the command: what was decided, the skills of each seed, what the model said, every episode. It plays
+nothing.
+
+Each file is written whole and vouched for by an event, so that a run which is killed anywhere goes on from what is
+there: no skill is trained twice, and the model is not asked again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from togi.agents.saycan.arms import Arm
+from togi.agents.saycan.chances import Bin, Chances, Line, Reliability
+from togi.agents.saycan.episodes import Decision, Episode
+from togi.agents.saycan.read_saycan import SayCan
+from togi.find_function import files_of
+from togi.run_folder.files import FolderError, Json, RunFolder, digest, dumps, file_mark, read_lines, write_text
+from togi.run_folder.integrity import chain_faults, file_faults, read_chain, vouched
+from togi.run_folder.manifest import recipe_changes
+
+PLAN, WORDS, RESULTS = "saycan.json", "words.jsonl", "results.json"
+
+
+class Archive:
+    """One folder. Reading needs no lock; writing goes through ``held``, by one process."""
+
+    def __init__(self, path: Path, held: RunFolder | None = None) -> None:
+        self.path, self._held = path, held
+
+    def decide(self, saycan: SayCan) -> None:
+        """Write down what is decided, or make sure that it is what was decided. Raises FolderError."""
+        now = json.loads(json.dumps(plan_of(saycan)))
+        chain = read_chain(self.path)
+        if not chain.events:
+            self._write(PLAN, json.dumps(now, indent=1), "decided")
+            return
+        faults = [*chain_faults(self.path, chain), *file_faults(self.path, vouched(chain.events))]
+        if faults:
+            raise FolderError(
+                f"{self.path} is not as it was written: {faults[0]}. Put it back, or name another folder with --folder"
+            )
+        if changes := list(recipe_changes(self.plan(), now)):
+            listing = "\n  ".join(changes)
+            raise FolderError(
+                f"{self.path} was decided otherwise when it began:\n  {listing}\nUndo the change, or name another "
+                "folder with --folder"
+            )
+
+    def plan(self) -> Json:
+        """What was decided. Raises FolderError for a folder that holds nothing of the kind."""
+        return self._read(PLAN)
+
+    def skills_file(self, seed: int) -> Path:
+        return self.path / f"skills-{seed}.safetensors"
+
+    def keep_skills(self, seed: int, save: Callable[[Path], None], chances: Chances) -> None:
+        """Keep the skills of a seed, and after them what says that they are whole."""
+        assert self._held is not None
+        save(self.skills_file(seed))
+        name = f"chances-{seed}.json"
+        mark = write_text(self.path / name, dumps(asdict(chances)) + "\n")
+        self._held.event("trained", files={name: mark, self.skills_file(seed).name: file_mark(self.skills_file(seed))})
+
+    def chances(self, seed: int) -> Chances | None:
+        """How far the values of a seed can be trusted; None where its skills are not trained."""
+        if not (self.path / f"chances-{seed}.json").is_file():
+            return None
+        row = self._read(f"chances-{seed}.json")
+        return Chances(
+            line=Line(**row["line"]),
+            states=row["states"],
+            base=row["base"],
+            raw=_reliability(row["raw"]),
+            fitted=_reliability(row["fitted"]),
+        )
+
+    def words(self) -> list[Json]:
+        """What the model said, in whole lines; what a kill left of another goes."""
+        assert self._held is not None
+        path = self.path / WORDS
+        if path.exists():
+            self._held.cut({WORDS: path.read_bytes().rfind(b"\n") + 1})
+        return read_lines(path)
+
+    def keep_words(self, row: Mapping[str, Any]) -> None:
+        assert self._held is not None
+        self._held.append(WORDS, dict(row))
+
+    def keep_episodes(self, arm: Arm, seed: int, episodes: Sequence[Episode]) -> None:
+        assert self._held is not None
+        name = _episodes(arm, seed)
+        mark = write_text(self.path / name, "".join(dumps(asdict(each)) + "\n" for each in episodes))
+        self._held.event("played", files={name: mark}, logs=self._held.grown())
+
+    def episodes(self, arm: Arm, seed: int) -> list[Episode] | None:
+        """What an arm played with a seed; None where it has not."""
+        if not (self.path / _episodes(arm, seed)).is_file():
+            return None
+        return [
+            Episode(**{**row, "decisions": tuple(_decision(each) for each in row["decisions"])})
+            for row in read_lines(self.path / _episodes(arm, seed))
+        ]
+
+    def keep_results(self, results: Mapping[str, Any]) -> None:
+        self._write(RESULTS, json.dumps(json.loads(dumps(results)), indent=1) + "\n", "finished")
+
+    def _write(self, name: str, text: str, kind: str) -> None:
+        assert self._held is not None
+        self._held.event(kind, files={name: write_text(self.path / name, text)})
+
+    def _read(self, name: str) -> Json:
+        try:
+            row = json.loads((self.path / name).read_bytes())
+            if not isinstance(row, dict):
+                raise ValueError("a JSON object was wanted")
+        except (OSError, ValueError, RecursionError) as error:
+            raise FolderError(f"{self.path}: not of togi saycan, since {name} cannot be read ({error})") from error
+        return row
+
+
+def is_saycan(folder: Path) -> bool:
+    return (folder / PLAN).is_file()
+
+
+def plan_of(saycan: SayCan) -> Json:
+    """All that decides what comes out, with the digests of the user's files."""
+    return {
+        "name": saycan.name,
+        "tables": saycan.file.model_dump(mode="json"),
+        "skills": list(saycan.skills),
+        "instructions": [
+            {"text": each.text, "family": each.family, "setting": digest(each.setting)} for each in saycan.instructions
+        ],
+        "prompt": saycan.template,
+        "files": {path.name: file_mark(path) for path in files_of(saycan.world)},
+    }
+
+
+def _episodes(arm: Arm, seed: int) -> str:
+    return f"episodes/{arm}-{seed}.jsonl"
+
+
+def _decision(row: Json) -> Decision:
+    lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
+    return Decision(**{**row, **lists})
+
+
+def _reliability(row: Json) -> Reliability:
+    return Reliability(bins=tuple(Bin(**each) for each in row["bins"]), error=row["error"], brier=row["brier"])
