@@ -58,6 +58,11 @@ def test_the_winner_is_a_file_with_its_card(tmp_path: Path, trainer: Trainer) ->
     assert "solve the task to 90%" in answer(outcome)
 
 
+def test_a_best_program_that_teaches_nothing_is_called_so(tmp_path: Path, trainer: Trainer) -> None:  # noqa: F811
+    run(tmp_path, Writer([program(0.0)] * 4))
+    assert answer(read_outcome(Archive(tmp_path / "run"))).startswith("No written program teaches the task")
+
+
 @pytest.mark.parametrize(
     ("before", "after", "wanted"),
     [

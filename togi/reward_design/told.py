@@ -81,6 +81,8 @@ def answer(outcome: Outcome) -> str:
         f"Agents that learn from the best written program ({first.candidate}) solve the task to "
         f"{share(first.fitness.point)}{interval(first)}, with seeds that nothing was chosen by."
     )
+    if not first.fitness.point:
+        said = f"No written program teaches the task: new agents of the best one ({first.candidate}) never solve it."
     better = [NAMES[each.kind] for each in others if surely(each) and each.difference and each.difference.point > 0]
     worse = [NAMES[each.kind] for each in others if surely(each) and each.difference and each.difference.point < 0]
     open_ = [NAMES[each.kind] for each in others if not surely(each)]
