@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from togi.models import load_model as load
 from togi.models.bundled import BUNDLED, Bundled, Part, _disk, bundled, cache_folder, fetch
-from togi.models.load_model import Loaded, Lora, ModelError, load_model
+from togi.models.load_model import Loaded, Lora, ModelError, load_model, load_tokenizer
 
 IDS = torch.tensor([[1, 5, 80, 299, 7]])
 
@@ -161,6 +161,33 @@ def test_run_folder_gives_its_newest_model(tmp_path: Path) -> None:
         os.utime(tmp_path / "models" / stage, (1000 + number, 1000 + number))
     loaded = load_model(str(tmp_path))
     assert torch.equal(loaded.model(IDS).logits, tiny_llama(seed=1)(IDS).logits)
+
+
+def test_the_tokenizer_alone_is_that_of_the_model(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_gguf(tmp_path / "tiny.gguf")
+    (tmp_path / "own.py").write_text(
+        "from tiny_text import byte_level, tiny_llama\nmake = lambda: (tiny_llama(), byte_level())\n"
+    )
+    sources = [str(folder), str(tmp_path / "tiny.gguf"), f"{tmp_path / 'own.py'}:make"]
+    whole = [load_model(source) for source in sources]
+    monkeypatch.setattr(load, "_read_base", lambda *_, **__: pytest.fail("weights were loaded"))
+    for source, loaded in zip(sources, whole, strict=True):
+        tokenizer, context = load_tokenizer(source)
+        text = "<|im_start|>Add 2024 and 31!<|im_end|>"
+        assert tokenizer.encode(text) == loaded.tokenizer.encode(text)
+        assert tokenizer.chat_template == loaded.tokenizer.chat_template
+        assert context == loaded.context
+    with pytest.raises(ModelError, match="the tokenizer of"):
+        load_tokenizer(str(_without_tokenizer(folder, tmp_path / "bare")))
+
+
+def _without_tokenizer(folder: Path, bare: Path) -> Path:
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).write_bytes((folder / name).read_bytes())
+    return bare
 
 
 def test_lora_leaves_only_adapters_to_train(folder: Path) -> None:
