@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-PEOPLE, TOWNS = 240, 40
+PEOPLE, TOWNS = 600, 40
 FIRST = ["Alba", "Bruno", "Clara", "Dario", "Edda", "Felix", "Greta", "Hanno", "Irma", "Jonas", "Karla", "Leo", "Mira"]
 FIRST += ["Nils", "Olga", "Pavel", "Rosa", "Sven", "Tilda", "Viktor"]
 BEGIN = ["Bar", "Dol", "Fen", "Gar", "Hal", "Kel", "Mor", "Nor", "Pel", "Ros", "Tar", "Ven"]
