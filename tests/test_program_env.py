@@ -38,15 +38,19 @@ CALL = '<tool_call>{"name": "add", "arguments": {"a": 2}}</tool_call>'
 AGENT = Path(__file__).parent / "agent_program.py"
 
 
-def ask(base_url: str, key: str, messages: list[dict[str, Any]], **more: Any) -> tuple[int, dict[str, Any]]:
+def ask(
+    base_url: str, key: str, messages: list[dict[str, Any]], patience: float = 20, **more: Any
+) -> tuple[int, dict[str, Any]]:
     """What a client gets: the status, and the message or the error."""
     at = urlsplit(base_url)
-    connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=20)
+    connection = http.client.HTTPConnection(at.hostname or "", at.port, timeout=patience)
     body = json.dumps({"model": "policy", "messages": messages, **more})
     connection.request("POST", f"{at.path}/chat/completions", body, {"Authorization": f"Bearer {key}"})
-    response = connection.getresponse()
-    said = json.loads(response.read())
-    connection.close()
+    try:
+        response = connection.getresponse()
+        said = json.loads(response.read())
+    finally:
+        connection.close()
     return response.status, said["choices"][0]["message"] if response.status == 200 else said["error"]
 
 
@@ -323,6 +327,24 @@ def test_a_program_that_neither_asks_nor_ends(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(TimeoutError, match="a thread cannot be ended"):
         env.close()
     hold.set()
+
+
+def test_nobody_answers_whoever_has_gone_away() -> None:
+    left = threading.Event()
+
+    def play(task: Task, base_url: str, key: str) -> None:
+        for text in ("a", "b"):
+            with pytest.raises(TimeoutError):
+                ask(base_url, key, [user(text)], patience=0.2)
+        threading.Timer(0.2, left.set).start()
+        ask(base_url, key, [user("c")])
+
+    env = made(play)
+    assert contents(env.start()) == [("user", "a")]
+    left.wait(20)
+    assert contents(env.step(told("late"))[0]) == [("user", "c")]
+    assert env.step(told("heard")) == ((), 0.0, True)
+    env.close()
 
 
 def test_turns_run_out() -> None:

@@ -8,6 +8,7 @@ import asyncio
 import socket
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 from togi.chat_protocol.http_door import (
     Receive,
@@ -88,8 +89,20 @@ class Endpoint:
         _refuse_what_cannot_be(request)
         asked = Asked(messages=request.messages, tools=request.tools)
         session.ask(asked)
-        said = await asyncio.wrap_future(asked.answer)
-        return await reply(send, 200, as_json(chat_answer(MODEL, said)))
+        answer, left = asyncio.wrap_future(asked.answer), asyncio.create_task(_leaves(receive))
+        either: set[asyncio.Future[Any]] = {answer, left}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                await reply(send, 200, as_json(chat_answer(MODEL, answer.result())))
+        finally:
+            answer.cancel()  # where nobody waits any more, nobody is to answer
+            left.cancel()
+
+
+async def _leaves(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _refuse_what_cannot_be(request: Request) -> None:

@@ -58,9 +58,11 @@ class Session:
     def next(self, seconds: float) -> Asked | Ended:
         """What the program does next. Raises TimeoutError where it does nothing for so long."""
         try:
-            return self._events.get(timeout=seconds)
+            while isinstance(event := self._events.get(timeout=seconds), Asked) and event.answer.cancelled():
+                pass  # whoever asked has gone away
         except queue.Empty:
             raise TimeoutError(f"the program neither asked the model nor ended within {seconds:g} s") from None
+        return event
 
     def answer(self, asked: Asked, said: Message) -> None:
         with self._lock:
