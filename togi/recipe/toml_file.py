@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from togi.recipe.errors import explain
+from togi.recipe.errors import did_you_mean, explain
 from togi.recipe.key_lines import LONGEST, Unreadable, statements
 from togi.recipe.schema import Table
 
@@ -47,7 +47,7 @@ def read_tables(path: Path, kind: type[File], *, table: str, what: str, changes:
             _change(values, change)
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ValueError("\n".join(dict.fromkeys(f"{path}: {line}" for line in _told(error)))) from None
+        raise ValueError("\n".join(dict.fromkeys(f"{path}: {line}" for line in _told(error, kind)))) from None
 
 
 def _change(values: dict[str, Any], change: str) -> None:
@@ -67,10 +67,27 @@ def _change(values: dict[str, Any], change: str) -> None:
     place[last] = value
 
 
-def _told(error: ValidationError) -> Iterator[str]:
+def _told(error: ValidationError, kind: type[Table]) -> Iterator[str]:
     for each in error.errors():
-        key = ".".join(str(part) for part in each["loc"])
-        yield f"{key}: is needed and not there" if each["type"] == "missing" else f"{key}: {explain(each)[1]}"
+        *tables, last = each["loc"]
+        fields = _table(kind, tables).model_fields
+        said = explain(each)[1]
+        if each["type"] == "extra_forbidden":
+            said = f"unknown key; {did_you_mean(str(last), list(fields))}"
+        elif each["type"] == "missing":
+            told = fields[str(last)].description
+            said = f"is needed and not there{f' ({told})' if told else ''}"
+        yield f"{'.'.join(map(str, each['loc']))}: {said}"
+
+
+def _table(kind: type[Table], key: Sequence[int | str]) -> type[Table]:
+    """The table that a key stands in, as far as it leads through tables."""
+    for part in key:
+        field = kind.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Table)):
+            break
+        kind = field.annotation
+    return kind
 
 
 def file_beside(path: Path, key: str, name: str) -> Path:
