@@ -169,6 +169,9 @@ class TwoRooms:
             and ("room" not in goal or x in ROOMS[goal["room"]])
         )
 
+    def picture(self):
+        return self._cells.get_frame(highlight=False, tile_size=32)
+
     # -- for the oracle and for counting alone ---------------------------------------------------------------------
 
     def possible(self, skill):

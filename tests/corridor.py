@@ -4,6 +4,7 @@ stands, once, and only while it is not broken."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,12 @@ class Corridor:
 
     def solved(self, plan: Sequence[str]) -> bool:
         return self.lit == self.wanted and len(plan) == len(self.wanted)
+
+    def picture(self) -> Any:
+        pixels = np.zeros((2, 5, 3), np.uint8)
+        pixels[0, self.place] = 255
+        pixels[1, [LAMPS[lamp] for lamp in self.lit]] = (255, 200, 0)
+        return pixels
 
     def possible(self, skill: int) -> bool:
         lamp = list(LAMPS)[skill]

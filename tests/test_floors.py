@@ -24,6 +24,7 @@ FLOORS = {
     "template_data": 1,
     "memory": 1,
     "energy": 1,
+    "png": 1,
     "batch": 1,
     "short_values": 2,
     "episode_blame": 2,

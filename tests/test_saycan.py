@@ -21,6 +21,7 @@ from togi.agents.saycan.read_saycan import plan_told, read_saycan
 from togi.agents.saycan.scores import ANYTHING, LocalSpeaker, Said, Words, check_template, prompt_of, score
 from togi.agents.saycan.world import DONE, check_world
 from togi.engines.native import NativeEngine
+from togi.report.saycan_page import write_saycan_report
 from togi.run_folder.files import FolderError
 from togi.run_folder.integrity import check
 from togi.tokenization import Chat
@@ -248,7 +249,8 @@ def test_what_is_no_world_is_told_all_that_it_lacks() -> None:
         ("saycan.done=0", "done"),
         ("saycan.seeds=0", "seeds"),
         ("skills.states=3", "states"),
-        ("skils.states=30", "unknown key"),
+        ("skils.states=30", r"skils: unknown key; did you mean 'skills'\?"),
+        ("saycan.modell=x", r"saycan\.modell: unknown key; did you mean 'model'\?"),
         ("states", "TABLE.KEY=VALUE"),
         ("saycan.name.first=1", "name"),
     ],
@@ -288,11 +290,13 @@ def test_the_whole_is_played_counted_and_resumed(file: Path, tmp_path: Path) -> 
     again = run_saycan(saycan, folder, tell=lambda _: None, speaker=lambda _: pytest.fail("asked again"))
     assert repr(again) == repr(outcome)
     assert kept == {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
-    assert check(folder).lines()
-    # What an arm had not played when it was killed is played alike, from what was said.
+    assert not check(folder).faults
     block = folder / "episodes" / "product-1.jsonl"
     rows = [json.loads(line) for line in block.read_text().splitlines()]
     assert [len(row["decisions"][0]["chances"]) for row in rows] == [3, 3, 3]
+    page = write_saycan_report(folder).read_text()
+    assert all(instruction.text in page for instruction in Corridor.instructions)
+    assert page.count("data:image/png") == len(list((folder / "frames").glob("*.png"))) > 0
     with pytest.raises(FolderError, match="decided otherwise"):
         run_saycan(read_saycan(file, ["saycan.done=0.2"]), folder, tell=lambda _: None, speaker=lambda _: wise)
     block.write_text("")

@@ -3,12 +3,14 @@ one seed with what words and chances said. It plays and asks nothing."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from togi.agents.saycan.archive import Archive
 from togi.agents.saycan.arms import shares, worth
@@ -79,11 +81,29 @@ def page(outcome: Outcome, folder: Path) -> str:
             "trust": list(_trust(outcome.chances)),
             "choice": CHOICE,
             "asked": list(_asked(outcome)),
+            "frames": frames(outcome, folder),
             "about": list(_about(tables)),
             "prompt": outcome.plan["prompt"],
             "head": read_chain(folder).head,
         },
+        pictures=True,
     )
+
+
+def frames(outcome: Outcome, folder: Path) -> tuple[str, list[tuple[str, Markup]]] | None:
+    """An instruction, and what the world looked like before and after each of its skills."""
+    found = Archive(folder).frames()
+    if found is None:
+        return None
+    instruction, pictures = found
+    decisions = next(iter(outcome.episodes.values()))[0][instruction].decisions if outcome.episodes else ()
+    names = [*outcome.plan["skills"], DONE]
+    captions = ["at the beginning", *(f"{names[each.chosen]}{_mark(each)}" for each in decisions)]
+    shown = [
+        (text(caption), Markup('<img alt="" src="data:image/png;base64,{}">').format(b64encode(picture).decode()))
+        for caption, picture in zip(captions, pictures, strict=False)
+    ]
+    return text(outcome.plan["instructions"][instruction]["text"]), shown
 
 
 def _best(outcome: Outcome) -> bool:

@@ -4,5 +4,5 @@ done, and the skill with the largest product of both is done, until the plan is 
 ``world.py`` is what a world must offer. ``skills.py`` trains policies and values of all skills on sparse success,
 ``chances.py`` measures and calibrates the values on states of their own. ``scores.py`` asks the language model,
 ``arms.py`` chooses, ``episodes.py`` plays, ``findings.py`` says what came of it. ``read_saycan.py`` reads the command's
-file, ``run_saycan.py`` runs it in its folder, ``archive.py`` is that folder.
+file, ``run_saycan.py`` runs it in its folder, ``archive.py`` is that folder, ``frames.py`` draws an episode.
 """

@@ -22,7 +22,7 @@ from togi.run_folder.files import FolderError, Json, RunFolder, digest, dumps, f
 from togi.run_folder.integrity import chain_faults, file_faults, read_chain, vouched
 from togi.run_folder.manifest import recipe_changes
 
-PLAN, WORDS, RESULTS = "saycan.json", "words.jsonl", "results.json"
+PLAN, WORDS, RESULTS, FRAMES = "saycan.json", "words.jsonl", "results.json", "frames"
 
 
 class Archive:
@@ -104,6 +104,25 @@ class Archive:
             Episode(**{**row, "decisions": tuple(_decision(each) for each in row["decisions"])})
             for row in read_lines(self.path / _episodes(arm, seed))
         ]
+
+    def keep_frames(self, instruction: int, pictures: Sequence[bytes]) -> None:
+        """Keep pictures of an instruction, by its number."""
+        assert self._held is not None
+        folder = self.path / FRAMES
+        folder.mkdir(exist_ok=True)
+        paths = [folder / f"{instruction}-{number}.png" for number in range(len(pictures))]
+        for path, picture in zip(paths, pictures, strict=True):
+            path.write_bytes(picture)
+        self._held.event("drawn", files=self._held.marks(*paths))
+
+    def frames(self) -> tuple[int, list[bytes]] | None:
+        """Which instruction there are pictures of, and these; None where there are none."""
+        found = {}
+        for path in (self.path / FRAMES).glob("*.png"):
+            instruction, _, number = path.stem.partition("-")
+            if instruction.isdecimal() and number.isdecimal():
+                found[int(instruction), int(number)] = path.read_bytes()
+        return (min(found)[0], [found[key] for key in sorted(found)]) if found else None
 
     def keep_results(self, results: Mapping[str, Any]) -> None:
         self._write(RESULTS, json.dumps(json.loads(dumps(results)), indent=1) + "\n", "finished")

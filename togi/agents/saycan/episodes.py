@@ -60,10 +60,8 @@ class _Open:
 
     def __init__(self, how: Playing, instruction: Instruction, number: int, seed: int) -> None:
         self.how, self.instruction, self.number = how, instruction, number
-        self.seed = seed * 1_000_003 + number
-        self.world = how.make()
-        self.world.start(self.seed, instruction)
-        self.rng = np.random.default_rng((seed, 2, number))
+        self.seed = seed
+        self.world, self.rng = beginning(how.make, instruction, number, seed)
         self.plan: list[str] = []
         self.decisions: list[Decision] = []
 
@@ -109,12 +107,20 @@ class _Open:
 
     def _right(self) -> bool:
         """Whether the plan carries the instruction out in the same world, with perfect policies."""
-        world = self.how.make()
-        world.start(self.seed, self.instruction)
+        world, _ = beginning(self.how.make, self.instruction, self.number, self.seed)
         names = list(world.skills)
         for skill in self.plan:
             world.carry_out(names.index(skill))
         return bool(world.solved(self.plan))
+
+
+def beginning(
+    make: Callable[[], World], instruction: Instruction, number: int, seed: int
+) -> tuple[World, np.random.Generator]:
+    """A world in which an instruction begins, and the chance that its policies draw from."""
+    world = make()
+    world.start(seed * 1_000_003 + number, instruction)
+    return world, np.random.default_rng((seed, 2, number))
 
 
 def play(

@@ -10,6 +10,7 @@ from togi.agents.saycan.archive import RESULTS, Archive
 from togi.agents.saycan.chances import Chances, measure_chances
 from togi.agents.saycan.episodes import Playing, play
 from togi.agents.saycan.findings import Outcome, read_outcome, results
+from togi.agents.saycan.frames import keep_frames
 from togi.agents.saycan.read_saycan import SayCan
 from togi.agents.saycan.scores import Speaker, Words, open_speaker
 from togi.agents.saycan.skills import Skills, load_skills, train_skills
@@ -45,6 +46,8 @@ def run_saycan(
                     archive.keep_episodes(arm, seed, played)
                     solved, right = sum(each.solved for each in played), sum(each.planned for each in played)
                     tell(f"seed {seed}, {arm}: {solved} of {len(played)} carried out, {right} plans are right")
+            if seed == 0 and archive.frames() is None:
+                keep_frames(saycan, archive, skills)
         outcome = read_outcome(archive)
         if not (folder / RESULTS).exists():
             archive.keep_results(results(outcome))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,15 @@ class World(Protocol):
 
     def carry_out(self, skill: int) -> None:
         """Do at once what a perfect policy of the skill would; nothing where that is not possible."""
+        ...
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """A world that can be looked at."""
+
+    def picture(self) -> Any:
+        """Its pixels [high, wide, 3] now, from 0 to 255."""
         ...
 
 

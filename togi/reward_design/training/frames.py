@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from typing import Any
 
 import numpy as np
 
+from togi.png import png, smaller
 from togi.reward_design.archive import FRAMES, Archive
 from togi.reward_design.design import Design
 from togi.reward_design.training.agent import Player
 from togi.reward_design.training.environment import is_function, open_environment
 from togi.reward_design.training.seeds import episode_seeds
 
-PICTURES, WIDE = 8, 240  # how many, and how many pixels each
+PICTURES = 8
 
 
 def keep_frames(design: Design, archive: Archive, candidate: str, seed: int) -> str:
@@ -50,22 +49,3 @@ def _episode(player: Player, environment: Any, seed: int) -> list[tuple[int, Any
         ended = terminated or truncated
     steps = sorted({round(at) for at in np.linspace(0, len(frames) - 1, PICTURES)})
     return [(step, np.asarray(frames[step])) for step in steps]
-
-
-def smaller(frame: Any) -> Any:
-    """The frame with the mean of each block of pixels for one, about as wide as wanted."""
-    block = max(1, frame.shape[1] // WIDE)
-    high, wide = frame.shape[0] // block * block, frame.shape[1] // block * block
-    cells = frame[:high, :wide, :3].reshape(high // block, block, wide // block, block, 3)
-    return cells.mean((1, 3)).astype(np.uint8)
-
-
-def png(pixels: Any) -> bytes:
-    """Pixels [high, wide, 3] as a PNG file."""
-    high, wide, _ = pixels.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    head = struct.pack(">IIBBBBB", wide, high, 8, 2, 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
-    )
