@@ -20,6 +20,7 @@ from togi.reward_design.search import Search
 from togi.reward_design.told import read_outcome
 from togi.reward_design.training.episodes import Episode
 from togi.run_folder.files import FolderError, RunFolder
+from togi.run_folder.integrity import check
 from togi.transcript import Transcript, read_transcript
 
 pytest.importorskip("stable_baselines3")
@@ -220,6 +221,7 @@ def test_a_kill_costs_nothing_that_was_done(tmp_path: Path, trainer: Trainer, ki
     assert run(tmp_path, writer, *changes)
     assert len(writer.asked) == len(read_transcript(tmp_path / "run" / "replies.jsonl")) == 6
     assert len(set(trainer.trained)) == len(trainer.trained)
+    assert check(tmp_path / "run").faults == ()
     outcome = read_outcome(Archive(tmp_path / "run"))
     assert [arm.kind for arm in outcome.arms] == ["written", "independent", "random", "own", "sparse"]
     assert outcome.arms[0].candidate == "2-01"

@@ -134,6 +134,12 @@ class Archive:
         path.write_bytes(content)
         self._folder.event(kind, files={name: file_mark(path)})
 
+    def vouch_for_replies(self) -> None:
+        """Note what was answered so far."""
+        assert self._folder is not None
+        if (path := self.path / REPLIES).is_file():
+            self._folder.event("answered", files={REPLIES: file_mark(path)})
+
     def _write(self, name: str, row: Mapping[str, Any], kind: str) -> None:
         self.add_text(name, dumps(row) + "\n", kind)
 
@@ -154,7 +160,8 @@ def is_design(folder: Path) -> bool:
 
 
 def _own(known: Vouched) -> Vouched:
-    return Vouched(files={path: told for path, told in known.files.items() if not path.endswith(".html")})
+    """What must be as it was when a design goes on: a kill may leave replies that no event names yet."""
+    return Vouched(files={path: told for path, told in known.files.items() if path != REPLIES})
 
 
 def plan_of(design: Design) -> dict[str, Any]:

@@ -115,6 +115,7 @@ class Search:
         """Ask for programs and keep what came, each with what is wrong with it."""
         self.tell(f"{len(names)} programs are asked for ({_of(kind, generation)})")
         replies = self._transcript.ask(requests(self.design, questions, first))
+        self.archive.vouch_for_replies()
         if all(reply.status != "ok" for reply in replies):
             raise ValueError(
                 f"the writer did not answer any of {len(replies)} questions ({replies[0].note or replies[0].status}). "
