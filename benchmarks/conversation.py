@@ -31,7 +31,7 @@ from togi.models.load_model import Loaded, load_model
 from togi.protocols import Engine, Env
 from togi.rollout import Episodes
 from togi.tokenization import Chat
-from togi.types import Beside, Message, Prompt, Question, Sampling, Task, Turn
+from togi.types import Beside, Limits, Message, Prompt, Question, Sampling, Task, Turn
 
 HERE = Path(__file__).parent
 TASKS, ATTEMPTS, TURNS, NEW_TOKENS = 8, 8, 8, 32
@@ -95,8 +95,9 @@ def prompts() -> list[str]:
     return [f"Game {number}. " + STORY * 5 for number in range(TASKS)]
 
 
-def played(engine: Engine, chat: Chat, *, slow: bool = False, threads: int = 0) -> float:
-    """Seconds of all episodes."""
+def played(engine: Engine, chat: Chat, *, slow: bool = False, threads: int = 0, turns: int | None = None) -> float:
+    """Seconds of all episodes, over so many turns."""
+    turns = turns or TURNS
     tasks = [
         Task(id=str(number), prompt=(Message(role="user", content=text),)) for number, text in enumerate(prompts())
     ]
@@ -106,11 +107,12 @@ def played(engine: Engine, chat: Chat, *, slow: bool = False, threads: int = 0) 
         env=Slow if slow else Told,
         reward=None,
         sampling=Sampling(max_tokens=4 * NEW_TOKENS if slow else NEW_TOKENS, ignore_eos=not slow),
+        limits=Limits(turns=turns),
         beside=Beside(threads=threads, seconds=60) if threads else None,
     )
     start = time.perf_counter()
     attempts = play.attempts([Question(task=task, attempts=ATTEMPTS) for task in tasks])
-    assert all(len(each.turns) == TURNS for given in attempts for each in given)
+    assert all(len(each.turns) == turns for given in attempts for each in given)
     return time.perf_counter() - start
 
 
@@ -166,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     loaded = load_model(given.model, dtype=torch.bfloat16)
     chat, rows = Chat(loaded.tokenizer, loaded.eos_ids), TASKS * ATTEMPTS
     engine = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids, batch_size=rows)
+    played(engine, chat, turns=1)  # what is compiled and found out once
     equal: dict[str, Callable[[], float]] = {
         "togi": lambda: played(engine, chat),
         "anew in lock-step": lambda: played(Anew(engine), chat),

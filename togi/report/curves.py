@@ -50,7 +50,7 @@ WANTED: tuple[tuple[str, str, Number], ...] = (
     ("rewards/margins", "Margin between the two answers", number),
     ("frac_reward_zero_std", "Groups without signal", share),
     ("completions/mean_length", "Completion length, tokens", number),
-    ("completions/clipped_ratio", "Cut at the token limit", share),
+    ("completions/clipped_ratio", "Cut at a limit", share),
     ("kl", "KL to the reference, nats a token", number),
     ("kl_sequence", "KL to the reference, nats an answer", number),
     ("kl_coef", "Price of the KL", number),

@@ -78,7 +78,7 @@ def _heads(summaries: Sequence[Summary], graded: bool, many: int) -> list[str]:
     heads += [] if graded else ["mean reward"]
     heads += ["KL from base, nats an answer"] if any(one.kl is not None for one in summaries) else []
     heads += ["well-formed"] if not graded or any(one.well_formed is not None for one in summaries) else []
-    return [*heads, "cut at the token limit", "tokens of an answer, mean", "attempts without a score"]
+    return [*heads, "cut at a limit", "tokens of an answer, mean", "attempts without a score"]
 
 
 def _cell(head: str, one: Summary, many: int) -> str:
@@ -88,7 +88,7 @@ def _cell(head: str, one: Summary, many: int) -> str:
         "mean reward": MISSING if one.reward is None else f"{one.reward.point:.3f}",
         "KL from base, nats an answer": _moved(one),
         "well-formed": percent(one.well_formed),
-        "cut at the token limit": percent(one.truncated),
+        "cut at a limit": percent(one.truncated),
         "tokens of an answer, mean": f"{one.length_mean:.1f}",
         "attempts without a score": str(sum(one.unscored.values())),
     }

@@ -26,7 +26,7 @@ def observations(data: RunData, stage: str) -> list[str]:
         found.append(f"At the end {percent(flat)} of groups taught nothing: all attempts at a task scored the same.")
     _, cut = _ends(rows, "completions/clipped_ratio")
     if cut is not None and cut > 0.05:
-        found.append(f"At the end {percent(cut)} of completions were cut at the token limit.")
+        found.append(f"At the end {percent(cut)} of completions were cut at a limit.")
     start, end = _ends(rows, "rewards/parsed/mean")
     if start is not None and end is not None and max(1 - start, 1 - end) > 0.05:
         text = f"No answer could be read in {percent(1 - start)} of completions, at the end in {percent(1 - end)}"

@@ -197,9 +197,7 @@ def doubts(data: RunData, summaries: Sequence[Summary]) -> list[str]:
         found.append(f"Few held-out tasks ({sizes}): below {FEW_TASKS} the intervals are too narrow.")
     cut = [f"{percent(one.truncated)} of {one.model}" for one in summaries if one.truncated > 0.05]
     if cut:
-        found.append(
-            f"Attempts that were cut at the token limit: {', '.join(cut)}. Right answers may be missing there."
-        )
+        found.append(f"Attempts that were cut at a limit: {', '.join(cut)}. Right answers may be missing there.")
     for one in summaries:
         found += _evaluation_doubts(one)
     found += [f"{path} is named by no event yet, and left out." for path in data.integrity.pending]

@@ -56,7 +56,7 @@ def cold_start(
         found.append(parts)
     if one.well_formed is not None:
         found.append(_form(groups, one.well_formed, taught_before))
-    found.append(_cut(groups, one, sampling, taught_before, drops_cut))
+    found.append(_cut(groups, sampling, taught_before, drops_cut))
     if one.unscored:
         found.append(_unscored(groups, one, "warn"))
     if one.own_faults:
@@ -170,17 +170,18 @@ def _form(groups: Sequence[Group], share: float, taught_before: str | None) -> F
     return Finding(level="warn", title=title, detail=wrong, advice=advice)
 
 
-def _cut(
-    groups: Sequence[Group], one: Summary, sampling: Sampling, taught_before: str | None, drops_cut: bool
-) -> Finding:
-    title = f"{_percent(one.truncated)} of completions were cut at max_tokens={sampling.max_tokens}"
-    if one.truncated <= MANY_CUT:
+def _cut(groups: Sequence[Group], sampling: Sampling, taught_before: str | None, drops_cut: bool) -> Finding:
+    """Attempts whose turns or tokens were used up are told with their episodes."""
+    played = [each for group in groups for each in group.trajectories]
+    cut = sum(is_truncated(each) and each.stop not in ("turns", "tokens") for each in played) / len(played)
+    title = f"{_percent(cut)} of completions were cut at max_tokens={sampling.max_tokens}"
+    if cut <= MANY_CUT:
         return Finding(level="ok", title=title)
     advice = "raise max_tokens, or ask for shorter answers"
     level: Level = "warn"
     if drops_cut:
         title += ", and drop_truncated learns nothing from these"
-    if one.truncated == 1:
+    if cut == 1:
         title = f"the model never ended its answer within max_tokens={sampling.max_tokens}"
         advice = "raise max_tokens, ask for shorter answers, or teach it to end with an SFT stage; check its end token"
         if drops_cut:

@@ -111,7 +111,7 @@ def length(table: Table) -> Reading:
 
 def cut(table: Table) -> Reading:
     """A quarter more of all attempts run into the token limit, and answers are no better."""
-    return _rise(table, "completions/clipped_ratio", 0.25, "are cut at the token limit")
+    return _rise(table, "completions/clipped_ratio", 0.25, "are cut at a limit")
 
 
 def within(table: Table) -> Reading:

@@ -62,8 +62,8 @@ class RewardCheck:
         """Why nothing was learned, and what to do about it."""
         if self._cut and not self._ended:
             return (
-                "every attempt that could have taught something was cut before its end. Raise max_tokens, or ask for "
-                "shorter answers"
+                "every attempt that could have taught something was cut before its end. Raise max_tokens, or turns and "
+                "tokens of [env], or ask for shorter answers"
             )
         return (
             "no two attempts at a task were paid differently. See togi preview whether the reward tells good answers "
