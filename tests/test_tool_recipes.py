@@ -19,7 +19,8 @@ from togi.tools.calculator import calculator
 from togi.tools.function_tool import describe
 from togi.tools.named_tools import open_tools
 from togi.tools.read_calls import read_calls
-from togi.tools.search import Search
+from togi.tools.search import Search, search
+from togi.tools.tool import Kept
 from togi.types import Message, ToolCall
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -68,10 +69,33 @@ def test_the_search_gives_the_answer_of_every_question() -> None:
         (tool,) = open_tools([{"use": "search", "corpus": "invented.jsonl", "results": 1}], RECIPES, pool)
     assert isinstance(tool, Search)
     for fact in (*facts.facts(held_out=False), *facts.facts(held_out=True)):
-        *_, last = [tool.call({"query": query}, {}).text for query in fact.searches]
+        *_, last = [tool.call({"query": query}, Kept()).text for query in fact.searches]
         assert re.search(rf"\b{fact.answer}\b", last)
         assert fact.answer not in fact.question
         assert [given for _, given in calls(facts.row(fact, search=True))][-1] == last
+
+
+ANSWERED = [  # a query, and the beginning of what it gives: the words of it that are rare say which text fits
+    ("Where does Sven Norak live?", "1. Sven Norak: "),
+    ("SVEN norak", "1. Sven Norak: "),
+    ('"Sven" AND (Norak OR', "1. Sven Norak: "),
+    ("title:Sven NEAR Norak*", "1. Sven Norak: "),
+    ("Norak; DROP TABLE texts", "1. "),
+    ("the river", "1. "),
+    ("and in a", "1. "),
+    ("what is", "nothing was found"),
+    ("Sve*", "nothing was found"),
+    ("''--", "the query has no word to look for"),
+    ("", "the query has no word to look for"),
+    ("\ud800", "the query has no word to look for"),
+    ("日本", "nothing was found"),
+    ("the " * 5000, "1. "),
+]
+
+
+@pytest.mark.parametrize(("query", "begins"), ANSWERED, ids=range(len(ANSWERED)))
+def test_every_query_is_answered(query: str, begins: str) -> None:
+    assert search(facts.CORPUS, 1).call({"query": query}, Kept()).text.startswith(begins)
 
 
 def test_what_tests_ask_about_is_not_asked_about_in_training() -> None:
@@ -84,7 +108,7 @@ def test_noise_is_told_as_the_tool_is_and_says_nothing_of_the_question() -> None
     with Pool(workers=1, seconds=10) as pool:
         real = open_tools(["calculator", {"use": "search", "corpus": "invented.jsonl"}], RECIPES, pool)
         false = open_tools(["noise.py:calculator", "noise.py:search"], RECIPES, pool)
-        assert false[0].call({"expression": "2 * 3"}, {}).text == noise.calculator("2 * 3")
+        assert false[0].call({"expression": "2 * 3"}, Kept()).text == noise.calculator("2 * 3")
     assert false[0].description == real[0].description
     assert false[1].description.name == real[1].description.name
     assert describe(noise.search, "search").parameters["required"] == ["query"]
