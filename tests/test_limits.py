@@ -92,3 +92,9 @@ def test_the_critic_speaks_after_the_limits_that_are_named() -> None:
     for stop, after in (("turns", free), ("tokens", free), ("length", ended[0]), ("eos", ended[0])):
         choice = replace(base, truncation={"turns": "bootstrap", "tokens": "bootstrap"})
         assert credited(choice, fixture(0.0, stop)) == [after]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("truncation", [{"turn": "bootstrap"}, {"turns": "go on"}, {"eos": "bootstrap"}])
+def test_a_truncation_that_cannot_be_is_named(truncation: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="truncation has "):
+        replace(PLAIN, truncation=truncation)

@@ -215,7 +215,7 @@ class Texts(Protocol):
 
 
 class Play(Protocol):
-    """Plays episodes in lock-step, and has them scored.
+    """Plays episodes side by side, and has them scored.
 
     ``counts`` is where samplers leave what they did (groups dropped, accuracy before a filter), by metric name;
     ``sampling`` is how a question is drawn that does not say it; ``chat`` reads and writes text without sampling.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 
 Truncation = Literal["end", "bootstrap", "drop"]
-Limit = Literal["length", "context", "tokens", "turns"]
-"""That cuts an attempt, see ``types.CUT``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +80,7 @@ class PPO(Clipped):
     value_clip: float | None = None
     score_clip: float | None = None
     missing_eos_penalty: float = 0.0
-    truncation: Truncation | Mapping[Limit, Truncation] = "end"
+    truncation: Truncation | Mapping[str, str] = "end"
     ptx: float = 0.0
 
     def __post_init__(self) -> None:
@@ -95,6 +93,12 @@ class PPO(Clipped):
         for name in ("value_coef", "missing_eos_penalty", "ptx"):
             if vars(self)[name] < 0:
                 raise ValueError(f"{name} must be 0 or more, got {vars(self)[name]}")
+        for limit, after in self._truncations.items():
+            if limit not in CUT or after not in get_args(Truncation):
+                raise ValueError(
+                    f"truncation has {limit} = {after!r}: wanted one of {', '.join(sorted(CUT))} = one of "
+                    f"{', '.join(get_args(Truncation))}"
+                )
         if self.kl_horizon < 1:
             raise ValueError(f"kl_horizon counts attempts and must be at least 1, got {self.kl_horizon}")
         if self.kl_target is not None and not (self.kl and self.kl_place == "reward"):
@@ -172,13 +176,14 @@ class PPO(Clipped):
             for sample, advantage_n, return_n, row in zip(samples, advantage_bn, return_bn, attempts.index, strict=True)
         ]
 
-    def _after(self, sample: Sample) -> Truncation:
+    @property
+    def _truncations(self) -> Mapping[str, str]:
+        """What comes after each limit; nothing after those that are not named."""
+        return dict.fromkeys(CUT, self.truncation) if isinstance(self.truncation, str) else self.truncation
+
+    def _after(self, sample: Sample) -> str:
         """What comes after a sample's attempt: nothing, where no limit cut it."""
-        if sample.stop not in CUT:
-            return "end"
-        if isinstance(self.truncation, str):
-            return self.truncation
-        return next((after for limit, after in self.truncation.items() if limit == sample.stop), "end")
+        return self._truncations.get(sample.stop, "end")
 
     def _scores(self, attempts: Attempts) -> Array:
         """What each attempt is paid at its end [S]."""
