@@ -15,6 +15,7 @@ import json
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -161,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", nargs="?", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--trl-python")
+    parser.add_argument("--trl-python", default=sys.executable)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "conversation.json")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
@@ -174,10 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "anew in lock-step": lambda: played(Anew(engine), chat),
     }
     with tempfile.TemporaryDirectory() as folder:
-        if given.trl_python:
-            loaded.model.save_pretrained(folder)
-            loaded.tokenizer.save_pretrained(folder)
-            equal["trl"] = lambda: in_trl(given.trl_python, folder, given.threads)
+        loaded.model.save_pretrained(folder)
+        loaded.tokenizer.save_pretrained(folder)
+        equal["trl"] = lambda: in_trl(given.trl_python, folder, given.threads)
         even = measured(loaded, equal, given.rounds)
     uneven = NativeEngine(loaded.model, loaded.tokenizer, ending(loaded), batch_size=rows)
     slow: dict[str, Callable[[], float]] = {
