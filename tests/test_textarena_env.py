@@ -166,12 +166,44 @@ def test_turns_run_out() -> None:
     assert episode.cut  # type: ignore[attr-defined]
 
 
+def heard_of(given: Any) -> dict[str, str]:
+    return {player: "|".join(each.content for each in messages) for player, messages in given.items()}
+
+
+@pytest.mark.usefixtures("package")
+def test_the_model_plays_against_itself() -> None:
+    env = made(opponent="itself", make={"goal": 6})
+    assert (env.players, env.files) == (("player_0", "player_1"), ())
+    episode: Any = env(TASK)
+    ((player, asked),) = heard_of(episode.start()).items()
+    assert (player, episode.player) == ("player_0", "player_0")
+    assert asked.startswith("Win.\nAt ")
+    seen = []
+    for _ in range(6):
+        heard, paid, done = episode.step(told("[1]"))
+        seen.append((heard_of(heard), paid, done))
+        if done:
+            break
+        assert list(heard) == [episode.player]
+    assert list(seen[0][0]) == ["player_1"]
+    assert seen[0][0]["player_1"].startswith("Win.\nAt "), "each player is asked what the row asks, once"
+    assert "[Player 0] [1]" in seen[0][0]["player_1"]
+    assert not seen[1][0]["player_0"].startswith("Win.")
+    winner = f"player_{(len(seen) - 1) % 2}"
+    assert seen[-1] == ({}, {player: 1.0 if player == winner else -1.0 for player in env.players}, True)
+    thrown: Any = env(TASK)
+    thrown.start()
+    assert thrown.step(told("I win")) == ({}, {"player_0": -1.0, "player_1": 0.0}, True)
+    assert dict(thrown.counts) == {"ended": 1, "cut": 0, "invalid": 1}
+
+
 WRONG = [
     ({"id": None}, 'settings = { id = "TicTacToe-v0" }'),
     ({"id": "Nowhere-v0"}, "cannot begin 'Nowhere-v0'"),
     ({"make": {"size": 3}}, "cannot begin 'Hundred-v0'"),
     ({"seats": 3}, "with 3 players"),
     ({"player": 2}, "numbered from 0"),
+    ({"opponent": "itself", "seats": 1}, "needs two seats"),
     ({"player": -1}, "at least 0"),
     ({"turns": 0}, "at least 1"),
     ({"turns": True}, "at least 1"),
@@ -223,3 +255,12 @@ def test_real_games(name: str, move: str, players: int) -> None:
     games = [played(env(TASK), [move] * 8) for _ in range(2)]
     assert games[0] == games[1]
     assert games[0][-1][2]
+
+
+@pytest.mark.skipif(not REAL, reason="needs the textarena extra")
+def test_a_real_game_against_oneself() -> None:
+    episode: Any = textarena_env({"id": "TicTacToe-v0", "opponent": "itself"}, Path(), 60.0)(TASK)
+    assert list(episode.start()) == ["player_0"]
+    for move in ("[0]", "[3]", "[1]", "[4]"):
+        assert episode.step(told(move))[1:] == ({}, False)
+    assert episode.step(told("[2]")) == ({}, {"player_0": 1.0, "player_1": -1.0}, True)

@@ -11,7 +11,6 @@ from typing import Any
 from togi.data.conversations import read_messages
 from togi.data.errors import RowError
 from togi.envs.open_env import Equips, open_env
-from togi.envs.user_env import UserEnv
 from togi.protocols import Env
 from togi.rewards.algebra import Composable, Leaf
 from togi.rewards.expression import parse_reward
@@ -35,7 +34,7 @@ def env_by_name(use: str, settings: Mapping[str, Any], base: Path, seconds: floa
     env = open_env(use, settings, base, Pool(workers=1, seconds=seconds, memory_mb=memory_mb))
     if isinstance(env, Equips):
         raise ValueError(f'"{use}" is tools, and those other trainers take as functions: give them yours')
-    if isinstance(env, UserEnv) and env.players:
+    if getattr(env, "players", ()):
         raise ValueError(f'"{use}" has several players, and an environment that is lent has one')
     return env
 

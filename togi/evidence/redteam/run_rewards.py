@@ -12,6 +12,7 @@ from togi.envs import OneTurn
 from togi.envs.env_apart import EnvApart
 from togi.envs.open_env import Opened, SpeaksFirst
 from togi.envs.programs.program_env import ProgramEnv
+from togi.envs.textarena_env import TextArenaEnv
 from togi.envs.trl_env import TrlEnv
 from togi.envs.user_env import UserEnv
 from togi.evidence.redteam.ask_reward import Make, asks_model
@@ -108,7 +109,7 @@ def place_of(env: Callable[[Task], Env], reward: Reward | None, limits: Limits) 
     """An environment as one that can be played and scored here; None where it cannot."""
     if env is OneTurn or reward is None or asks(reward):
         return None
-    if isinstance(env, ProgramEnv) or (isinstance(env, UserEnv | EnvApart) and env.players):
+    if isinstance(env, ProgramEnv) or (isinstance(env, UserEnv | EnvApart | TextArenaEnv) and env.players):
         return None
     text = env.use if isinstance(env, UserEnv | EnvApart | TrlEnv) else type(env).__name__
     return Place(make=env, reward=reward, limits=limits, text=text, files=env.files if isinstance(env, Opened) else ())
