@@ -24,7 +24,6 @@ ATTACKERS = {
     "hangs": HEAD + "    while True:\n        pass\n",
     "eats memory": HEAD + "    x = [1]\n    while True:\n        x.extend(x)\n",
     "is nan now and then": HEAD + "    return (next_obs[0] if next_obs[0] < 0.3 else float('nan')), {}\n",
-    "hangs later": HEAD + "    while next_obs[0] > 0.5:\n        pass\n    return next_obs[0], {}\n",
 }
 
 
@@ -55,7 +54,7 @@ def design(folder: Path, **more: str) -> Path:
         "train.steps": "768",
         "train.environments": "2",
         "train.checks": "1",
-        "train.seconds": "20",
+        "train.seconds": "120",
         "train.workers": "1",
         "train.settings": "{ n_steps = 128, learning_rate = 0.01 }",
         "final.seeds": "1",
@@ -72,9 +71,9 @@ def design(folder: Path, **more: str) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_whole_design_with_attackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("togi.reward_design.training.measure.TRY_SECONDS", 3.0)
+    monkeypatch.setattr("togi.reward_design.training.measure.TRY_SECONDS", 6.0)
     recording(tmp_path / "replies.jsonl", [GOOD, *ATTACKERS.values()])
-    path = design(tmp_path, **{"search.candidates": str(1 + len(ATTACKERS)), "train.seconds": "15"})
+    path = design(tmp_path, **{"search.candidates": str(1 + len(ATTACKERS))})
     run = tmp_path / "run"
     assert run_command(["eureka", str(path), "--folder", str(run), "--debug"]) == 0
     outcome = read_outcome(Archive(run))
@@ -84,8 +83,7 @@ def test_a_whole_design_with_attackers(tmp_path: Path, monkeypatch: pytest.Monke
     assert outcome.best.fitness == 1.0
     assert "took too long" in said["hangs"].fault
     assert said["eats memory"].state == "unusable"
-    assert "is nan" in said["is nan now and then"].fault or said["is nan now and then"].fitness == 0
-    assert "took longer than" in said["hangs later"].fault or said["hangs later"].fitness == 0
+    assert "is nan" in said["is nan now and then"].fault
     assert said["turns back"].fitness == 0
     assert (outcome.arms[0].kind, outcome.arms[0].fitness.point) == ("written", 1.0)
     assert "def compute_reward" in (run / "reward.py").read_text()
