@@ -10,10 +10,11 @@ import pytest
 
 from togi.askers.asker import Reply
 from togi.cli import run_command
-from togi.reward_design.asked import first_question, program_of, read_prompts
+from togi.reward_design.asked import FIELDS, PROMPTS, first_question, program_of
 from togi.reward_design.read_design import DesignError, read_design
 from togi.reward_design.told import plan_told
 from togi.reward_design.training.environment import open_environment
+from togi.writer import read_prompts
 
 pytest.importorskip("stable_baselines3")
 HERE = Path(__file__).parent
@@ -115,15 +116,15 @@ def test_a_missing_simulator_is_named() -> None:
 
 def test_prompts_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "system.txt").write_text("You are brief.")
-    found = read_prompts(tmp_path)
+    found = read_prompts(tmp_path, PROMPTS, FIELDS)
     assert found["system"] == "You are brief."
     assert "{task}" in found["task"]
     (tmp_path / "task.txt").write_text("{fitness}")
     with pytest.raises(ValueError, match=re.escape("{fitness} cannot be filled in; there are {action}")):
-        read_prompts(tmp_path)
+        read_prompts(tmp_path, PROMPTS, FIELDS)
     (tmp_path / "task.txt").write_text("return {}}")
     with pytest.raises(ValueError, match="written twice"):
-        read_prompts(tmp_path)
+        read_prompts(tmp_path, PROMPTS, FIELDS)
 
 
 FUNCTION = "def compute_reward(obs, action, next_obs, info):\n    return helped(), {}\n"

@@ -60,6 +60,7 @@ FLOORS = {
     "terminal_chat": 6,
     "serving": 6,
     "transcript": 6,
+    "writer": 6,
     "reward_design": 6,
     "agents": 6,
     "lent": 6,
@@ -98,6 +99,7 @@ EXTRAS = {
     "vllm",
     "wandb",
     "websockets",
+    "wordllama",
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Formatter
 
 from togi.askers.asker import Reply, Request
 from togi.reward_design.design import Design
 from togi.types import Message
+from togi.writer import code_blocks
 
 PROMPTS = Path(__file__).with_name("prompts")
 FIELDS: Mapping[str, frozenset[str]] = {
@@ -19,29 +19,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "failure": frozenset({"program", "fault", "comment"}),
 }
 """The prompts, and what may stand in braces in each."""
-FENCE = re.compile(r"^ *```[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-OPEN_FENCE = re.compile(r"^ *```[^\n]*\n(.*)\Z", re.DOTALL | re.MULTILINE)
 FUNCTION = re.compile(r"^def +compute_reward\b", re.MULTILINE)
-
-
-def read_prompts(folder: Path | None) -> dict[str, str]:
-    """The prompts by name, those in ``folder`` before Togi's own. Raises ValueError for one that cannot be filled."""
-    if folder is not None and not folder.is_dir():
-        raise ValueError(f"writer.prompts: there is no folder {folder}; Togi's own prompts are in {PROMPTS}")
-    found = {}
-    for name, known in FIELDS.items():
-        own = folder / f"{name}.txt" if folder is not None else PROMPTS / f"{name}.txt"
-        path = own if own.is_file() else PROMPTS / f"{name}.txt"
-        text = path.read_text(encoding="utf-8")
-        try:
-            fields = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}; a brace that is meant as one is written twice") from error
-        if unknown := sorted(fields - known):
-            allowed = ", ".join(f"{{{field}}}" for field in sorted(known)) or "none"
-            raise ValueError(f"{path}: {{{unknown[0]}}} cannot be filled in; there are {allowed}")
-        found[name] = text.strip()
-    return found
 
 
 def first_question(design: Design) -> tuple[Message, ...]:
@@ -87,10 +65,7 @@ def program_of(reply: Reply) -> tuple[str, str]:
     whole: with what stands before the function, which it may need."""
     if reply.status != "ok":
         return "", f"no answer: {reply.note or reply.status}"
-    blocks = FENCE.findall(reply.text) + OPEN_FENCE.findall(FENCE.sub("", reply.text))
-    found = [block for block in blocks if FUNCTION.search(block)] or [
-        text for text in (reply.text,) if FUNCTION.search(text) and "```" not in text
-    ]
+    found = [block for block in code_blocks(reply.text) if FUNCTION.search(block)]
     if found:
         return found[-1].strip() + "\n", ""
     cut = " before it was cut off" if reply.cut else ""

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from togi.askers.who_is_asked import Who
 from togi.find_function import absolute
 from togi.recipe.toml_file import read_tables
-from togi.reward_design.asked import read_prompts
+from togi.reward_design.asked import FIELDS, PROMPTS
 from togi.reward_design.design import Design
 from togi.reward_design.programs.static_check import fault_of
 from togi.reward_design.schema import DesignFile
 from togi.reward_design.training import environment as env
+from togi.writer import read_prompts, who
 
 
 class DesignError(ValueError):
@@ -38,9 +38,9 @@ def _found(file: DesignFile, path: Path) -> Design:
     """The design with everything that its file names. Raises ValueError."""
     base, writer, design = path.parent, file.writer, file.design
     env.check_extra()
-    who(file).check("writer")
+    who(writer).check("writer")
     recorded = _file(base, "writer.recorded", writer.recorded)
-    prompts = read_prompts(None if writer.prompts is None else base / writer.prompts)
+    prompts = read_prompts(None if writer.prompts is None else base / writer.prompts, PROMPTS, FIELDS)
     human = _file(base, "compare.human", file.compare.human)
     program = None if human is None else human.read_text(encoding="utf-8")
     if program is not None and (fault := fault_of(program)):
@@ -71,22 +71,6 @@ def _found(file: DesignFile, path: Path) -> Design:
         )
     finally:
         opened.close()
-
-
-def who(file: DesignFile) -> Who:
-    """Whom the design asks."""
-    writer = file.writer
-    return Who(
-        model=writer.model,
-        base_url=writer.base_url,
-        key_env=writer.key_env,
-        concurrency=writer.concurrency,
-        seconds=writer.seconds,
-        most_tokens=writer.most_tokens,
-        most_money=writer.most_money,
-        input_price=writer.input_price,
-        output_price=writer.output_price,
-    )
 
 
 def _file(base: Path, key: str, name: str | None) -> Path | None:

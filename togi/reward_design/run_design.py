@@ -6,10 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from togi.askers.asker import Asker
 from togi.reward_design.archive import CARD, FRAMES, REPLIES, REWARD, Archive
 from togi.reward_design.design import Design
-from togi.reward_design.read_design import who
 from togi.reward_design.search import COMMENTS, Search
 from togi.reward_design.told import (
     HEADS,
@@ -26,11 +24,10 @@ from togi.reward_design.told import (
 from togi.reward_design.training.frames import keep_frames
 from togi.run_folder.files import RunFolder
 from togi.sandbox.box import AnyTier
-from togi.transcript import Recorded, Transcript, read_transcript
+from togi.transcript import Transcript
+from togi.writer import find_writer
 
 Tell = Callable[[str], None]
-CACHE = "replies.sqlite"
-"""The file in a design's folder that holds every reply of a server."""
 
 
 def run_design(
@@ -40,7 +37,7 @@ def run_design(
     with RunFolder(folder) as held:
         archive = Archive(folder, held)
         archive.decide(design)
-        model, open_writer = writer(design, folder)
+        model, open_writer = find_writer(design.file.writer, design.recorded, folder / REPLIES)
         search = Search(design, archive, Transcript(folder / REPLIES, open_writer, model=model), tell, tier)
         done = search.run(one_generation=one_generation)
         outcome = read_outcome(archive)
@@ -52,34 +49,6 @@ def run_design(
         if not done:
             tell(f"Stopped after a generation. Write what you think to {folder / COMMENTS}; the same command goes on")
         return outcome
-
-
-def writer(design: Design, folder: Path) -> tuple[str, Callable[[], Asker]]:
-    """Who writes, and how to reach them: a recording, a server, or a model of this machine."""
-    settings = design.file.writer
-    if design.recorded is not None:
-        path = design.recorded
-        known = {(line.model, line.day) for line in read_transcript(path)}
-        told = ", ".join(f"{model}, recorded {day}" for model, day in sorted(known))
-        return told, lambda: Recorded(path, read_transcript(folder / REPLIES))
-    if settings.base_url:
-
-        def at_server() -> Asker:
-            from togi.askers.open_asker import open_server
-
-            return open_server(who(design.file), folder / CACHE)
-
-        return f"{settings.model} at {settings.base_url}", at_server
-
-    def here() -> Asker:
-        from togi.askers.local_model import open_model
-        from togi.models.arithmetic_rate import compute_dtype
-        from togi.models.device import find_device
-
-        device = find_device("auto")
-        return open_model(settings.model, compute_dtype("auto", device), str(device))
-
-    return settings.model, here
 
 
 def reward_file(outcome: Outcome) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from togi.recipe.schema import Count, Name, Strings, Table, Text
+from togi.recipe.schema import Name, Strings, Table, Text
+from togi.writer import WriterTable
 
 Seeds = Annotated[int, Field(ge=1, le=100)]
 
@@ -24,35 +25,6 @@ class DesignTable(Table):
     """A text or Python file that says what is observed and done; the environment's docstring when left out."""
     info: Strings = ()
     """Names of numbers in the environment's `info` that programs may read; none when left out."""
-
-
-class WriterTable(Table):
-    model: Text = "qwen2.5-coder-1.5b"
-    """Who writes: any model source, or with `base_url` a server's name for a model."""
-    base_url: str = ""
-    """A server that speaks the OpenAI chat completions protocol."""
-    key_env: str = ""
-    """Name of the environment variable that holds the server's key."""
-    concurrency: Count = 8
-    """Questions to a server at a time."""
-    seconds: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds for one question to a server."""
-    most_tokens: Annotated[int, Field(ge=0)] = 0
-    """The most tokens that a server may be used for; 0 is no cap."""
-    most_money: Annotated[float, Field(ge=0)] = 0.0
-    """The most money, at the prices below; 0 is no cap."""
-    input_price: Annotated[float, Field(ge=0)] = 0.0
-    """Price of a million tokens that are read."""
-    output_price: Annotated[float, Field(ge=0)] = 0.0
-    """Price of a million tokens that are written."""
-    max_tokens: Annotated[int, Field(ge=16, le=100_000)] = 512
-    """The longest answer."""
-    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    """Temperature of the answers; with 0 all answers to a question are the same."""
-    prompts: Text | None = None
-    """A folder with prompts of your own; a file that it lacks is Togi's."""
-    recorded: Text | None = None
-    """A transcript that answers instead of the model: the `replies.jsonl` of another run."""
 
 
 class SearchTable(Table):
