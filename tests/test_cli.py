@@ -22,6 +22,7 @@ ROAD = [
     "experiment",
     "eureka",
     "saycan",
+    "voyager",
     "eval",
     "compare",
     "report",

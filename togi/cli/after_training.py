@@ -44,7 +44,7 @@ def evaluate(
 
 @app.command(sort_key=6)
 def report(
-    run: Annotated[Path, Parameter(help="Run folder, or that of an experiment, a reward design or SayCan.")],
+    run: Annotated[Path, Parameter(help="Run folder, or that of an experiment, a reward design, SayCan or Voyager.")],
 ) -> None:
     """One self-contained HTML page: what was trained, whether it worked, and how sure that is."""
     from togi.experiment.ledger import is_experiment
@@ -67,6 +67,13 @@ def report(
         from togi.report.saycan_page import write_saycan_report
 
         say(str(write_saycan_report(run)))
+        return
+    from togi.agents.voyager.archive import is_voyager
+
+    if is_voyager(run):
+        from togi.report.voyager_page import write_voyager_report
+
+        say(str(write_voyager_report(run)))
         return
     from togi.report import write_report
 

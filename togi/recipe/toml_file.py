@@ -14,7 +14,14 @@ from togi.recipe.key_lines import LONGEST, Unreadable, statements
 from togi.recipe.schema import Table
 
 File = TypeVar("File", bound=Table)
-COMMANDS = {"experiment": "experiment", "design": "eureka", "saycan": "saycan", "model": "train", "stage": "train"}
+COMMANDS = {
+    "experiment": "experiment",
+    "design": "eureka",
+    "saycan": "saycan",
+    "voyager": "voyager",
+    "model": "train",
+    "stage": "train",
+}
 """Which command runs a file that has this table; the first that is there."""
 
 
