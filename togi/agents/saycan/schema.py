@@ -15,14 +15,13 @@ class SayCanTable(Table):
     name: Name | None = None
     """Name of the whole, whose folder is `runs/NAME`; the file's own name when left out."""
     world: Text
-    """`file.py:Class` of the world (docs/saycan.md says what one has)."""
+    """`file.py:Class` of the world."""
     prompt: Text
     """A text file with `{instruction}`, and `{plan}` at its end."""
     model: Text = "smollm2-135m"
     """Who scores: any model source."""
     score: Kind = "sum"
-    """Log-probability of a skill's words: `sum` over its tokens, their `mean`, or `pmi`, the sum less what it is
-    without the instruction."""
+    """What the words of a skill are worth: log-probabilities of its tokens, or these less what they are anyway."""
     arms: Annotated[tuple[Arm, ...], Strict(False)] = tuple(ARMS)
     """Who chooses; each plays the same instructions in the same worlds."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
