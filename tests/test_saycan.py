@@ -152,6 +152,13 @@ def test_arms_choose(arm: Any, chosen: int) -> None:
     assert choose(arm, words, chances, possible, ("the left lamp", "light the right one"), SKILLS) == chosen
 
 
+def test_the_oracle_ends_a_plan_as_the_product_does() -> None:
+    """Words that like ``done`` a little better than what can be done are outweighed by its small chance."""
+    words, possible = (-9.0, -3.0, -2.0), (True, True, True)
+    assert choose("llm", words, (1.0, 1.0, 0.1), possible, (), SKILLS) == 2
+    assert choose("oracle", words, (0.001, 0.001, 0.1), possible, (), SKILLS) == 1
+
+
 def test_who_writes_nothing_that_can_be_done_is_done() -> None:
     chances = (0.4, 0.4, 0.1)
     assert choose("generated", (), chances, (), ("light the left lamp", "?"), SKILLS) == 2

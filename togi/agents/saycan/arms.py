@@ -42,8 +42,9 @@ def worth(arm: Arm, words: ArrayLike, chances: ArrayLike, possible: ArrayLike) -
         return log_words
     if arm == "affordance":
         return log_chances
-    if arm == "oracle":
-        return np.where(np.asarray(possible, bool), log_words, -np.inf)
+    if arm == "oracle":  # as surely as can be known; what ends a plan has the same chance as with the product
+        log_chances = np.append(np.zeros(len(log_words) - 1), log_chances[-1])
+        return np.where(np.asarray(possible, bool), log_words + log_chances, -np.inf)
     return log_words + log_chances
 
 

@@ -76,10 +76,11 @@ class _Open:
     def decide(self, arm: Arm, skills: Skills, line: Line, words: Array | None, written: tuple[str, ...]) -> None:
         world, names = self.world, [*self.world.skills, DONE]
         chances = np.append(line.chance(skills.values(world)), self.how.done)
-        possible = [*(world.possible(skill) for skill in range(len(world.skills))), True]
+        possible = [*(bool(world.possible(skill)) for skill in range(len(world.skills))), True]
         said = np.zeros(len(names)) if words is None else words
         chosen = choose(arm, said, chances, possible, written, names)
-        succeeded, actions = (True, 0) if chosen == len(world.skills) else skills.do(world, chosen, self.rng)
+        ends = chosen == len(world.skills)
+        succeeded, actions = (True, 0) if ends else skills.do(world, chosen, self.rng)
         self.decisions.append(
             Decision(
                 words=() if words is None else tuple(round(float(each), 4) for each in words),
@@ -91,7 +92,7 @@ class _Open:
                 actions=actions,
             )
         )
-        if not self.ended:
+        if not ends:
             self.plan.append(names[chosen])
 
     def episode(self, arm: Arm, seed: int) -> Episode:
