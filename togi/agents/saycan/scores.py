@@ -16,7 +16,7 @@ import numpy as np
 from togi.agents.saycan.skills import Array
 from togi.protocols import Engine
 from togi.tokenization import Chat
-from togi.types import Message, Prompt, Sampling
+from togi.types import Message, Prompt, Sampling, Turn
 
 Kind = Literal["sum", "mean", "pmi"]
 KINDS: tuple[Kind, ...] = ("sum", "mean", "pmi")
@@ -72,13 +72,13 @@ class LocalSpeaker:
         self._engine, self._chat = engine, chat
 
     def said(self, prompts: Sequence[str], words: Sequence[str]) -> list[Said]:
-        asked = [Message(role="text", content=prompt) for prompt in prompts]
+        # What follows a line is tokenised alike whatever stands before the line, so each is done once.
+        after = {line: self._following(line, words) for line in {_last_line(prompt) for prompt in prompts}}
         turns = [
-            # Without the end token: a plan is one text, in which a line's end is what ends a skill.
-            replace(turn, completion=turn.completion[:-1])
-            for prompt in asked
-            for each in words
-            for turn in self._chat.recorded([prompt], [Message(role="assistant", content=f" {each}\n")])
+            replace(turn, prompt=ids)
+            for prompt in prompts
+            for ids in [self._chat.prompt([Message(role="text", content=prompt)])]
+            for turn in after[_last_line(prompt)]
         ]
         sums = [float(np.sum(reading.logp)) for reading in self._engine.read(turns)]
         lengths = [len(turn.completion) for turn in turns]
@@ -87,6 +87,12 @@ class LocalSpeaker:
             Said(logp=tuple(sums[start : start + many]), tokens=tuple(lengths[start : start + many]))
             for start in range(0, len(turns), many)
         ]
+
+    def _following(self, line: str, words: Sequence[str]) -> list[Turn]:
+        """Each of the words as what ends a line, without the end token: a plan is one text."""
+        prompt = [Message(role="text", content=line)]
+        said = [self._chat.recorded(prompt, [Message(role="assistant", content=f" {each}\n")])[0] for each in words]
+        return [replace(turn, completion=turn.completion[:-1]) for turn in said]
 
     def written(self, prompts: Sequence[str], many: int) -> list[list[str]]:
         asked = [
@@ -178,6 +184,10 @@ def score(said: Said, kind: Kind, bare: Said | None = None) -> Array:
         gain: Array = logp - np.array(bare.logp)
         return gain
     return logp
+
+
+def _last_line(prompt: str) -> str:
+    return prompt.rpartition("\n")[2]
 
 
 def _row(situation: Situation, **rest: Any) -> dict[str, Any]:
