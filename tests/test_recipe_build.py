@@ -624,6 +624,13 @@ def test_paths_are_relative_to_the_recipe(recipe: Path, monkeypatch: pytest.Monk
     assert tomllib.loads(tomli_w.dumps(run.recipe))["model"]["source"] == "model"
 
 
+def test_tools_have_as_many_workers_as_threads_and_their_clocks_ring_first(recipe: Path) -> None:
+    run = build(recipe, "env.use=tools", "env.threads=3", "env.seconds=5", "env.settings.tools=['calculator']")
+    run_of_own = build(recipe, "env.use=envs.py:Once", "env.threads=2", "env.seconds=5")
+    beside = [each.beside for each in (run.stages[-1], run_of_own.stages[-1])]
+    assert [each and (each.threads, each.seconds) for each in beside] == [(3, 5 * 9 + 60), (2, 5)]
+
+
 def test_an_environment_answers_in_stages_that_sample_and_in_the_evaluation(recipe: Path) -> None:
     run = build(recipe, "env.use=envs.py:Often", "evaluation.env={use = 'envs.py:Once'}")
     assert run.evaluation is not None

@@ -15,6 +15,8 @@ from togi.engines.engine_choice import DOES, LACKS, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
 from togi.envs.open_env import NONE, Equips, against, open_env
+from togi.envs.tool_use import ToolUse
+from togi.envs.trl_env import TrlEnv
 from togi.extras import lacking
 from togi.find_function import absolute
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
@@ -43,6 +45,8 @@ from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, Logging, ModelChoice, Run, Seeds, Stage, Until
 from togi.sandbox.workers.pool import Pool
 from togi.types import Beside, Limits, Sampling, Task
+
+TOOLS_BEGIN = 60.0  # seconds until a worker of tools has begun, which its own clock does not count
 
 
 def build(reading: Reading, folder: Path | None = None) -> Run:
@@ -226,7 +230,7 @@ class Builder:
             gold=gold,
             env=env,
             limits=self.limits(table.env),
-            beside=self.beside(table.env),
+            beside=self.beside(table.env, (*plan.key, "env")),
             measured=table.measured,
             until=Until(**table.until.model_dump()) if table.until else None,
             stop_on_collapse=table.stop_on_collapse,
@@ -283,7 +287,7 @@ class Builder:
             under_base=table.under_base,
             env=env,
             limits=self.limits(table.env),
-            beside=self.beside(table.env),
+            beside=self.beside(table.env, ("evaluation", "env")),
         )
 
     def env(self, plan: Plan) -> Callable[[Task], Env] | None:
@@ -314,7 +318,8 @@ class Builder:
         try:
             if name not in self.envs:
                 grading = self.recipe.grading
-                pool = Pool(workers=1, seconds=table.seconds, memory_mb=grading.memory_mb, tier=grading.tier)
+                workers, seconds = table.threads or 1, table.seconds
+                pool = Pool(workers=workers, seconds=seconds, memory_mb=grading.memory_mb, tier=grading.tier)
                 env = open_env(table.use, table.settings, self.reading.base, pool, processes=table.processes)
                 at = "others"
                 self.envs[name] = against(env, table.others, self.reading.base) if table.others else env
@@ -328,10 +333,15 @@ class Builder:
         table = own or self.recipe.env
         return Limits(turns=table.turns, tokens=table.tokens) if table else Limits()
 
-    def beside(self, own: EnvTable | None) -> Beside | None:
-        """Where environments answer, by a table of its own or else by the recipe's."""
-        table = own or self.recipe.env
-        return Beside(threads=table.threads, seconds=table.seconds) if table and table.threads else None
+    def beside(self, own: EnvTable | None, own_key: Key) -> Beside | None:
+        """Where environments answer, by a table of its own or else by the recipe's. A turn may have several calls of
+        tools, each with its own clock, which is to ring first."""
+        table, env = own or self.recipe.env, self.env_of(own, own_key)
+        if table is None or not table.threads:
+            return None
+        calls = env.how.calls if isinstance(env, TrlEnv) else env.calls if isinstance(env, ToolUse) else 0
+        seconds = table.seconds * (calls + 1) + (TOOLS_BEGIN if calls else 0)
+        return Beside(threads=table.threads, seconds=seconds)
 
     def equipped(self, tasks: Tasks | None, own: EnvTable | None, own_key: Key) -> Tasks | None:
         """The tasks with what their environment gives them: its tools, also where recorded answers are learned."""
