@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from test_native_engine import engine_of, qwen2
+from test_native_engine import engine_of, qwen2, shapes_seen
 from test_rollout import Guess, Letters, episodes, task, texts
 
 from togi import episode_answers
+from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
 from togi.envs.step_clock import at_most
 from togi.episode import Episode
@@ -57,8 +58,10 @@ def scored(task: Task, trajectories: list[Trajectory]) -> list[Score]:
     return [Score(value=float(len(each.turns))) for each in trajectories]
 
 
-def real(env: Callable[[Task], Env], beside: Beside | None, rows: int = 8) -> Episodes:
-    engine = engine_of(qwen2(), eos=(3, 4, 5, 6, 7, 8, 9, 10), batch_size=rows)
+def real(
+    env: Callable[[Task], Env], beside: Beside | None, rows: int = 8, eos: Sequence[int] = range(3, 11)
+) -> Episodes:
+    engine = engine_of(qwen2(), eos=tuple(eos), batch_size=rows)
     sampling = Sampling(max_tokens=9)
     return Episodes(engine=engine, chat=Few(), env=env, reward=scored, sampling=sampling, beside=beside)  # type: ignore[arg-type]
 
@@ -156,3 +159,33 @@ def test_a_single_turn_needs_no_talk() -> None:
     play = real(OneTurn, None)
     [group] = play(ask([task("a")], 2))
     assert [len(each.turns) for each in group.trajectories] == [1, 1]
+
+
+class Pair(OneTurn):
+    """Two players speak in turn, twice each, and each hears what the other said."""
+
+    players = ("left", "right")
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.turn, self.player = 0, "left"
+
+    def start(self) -> dict[str, tuple[Message, ...]]:  # type: ignore[override]
+        return {player: (Message(role="user", content=f"you are {player}"),) for player in self.players}
+
+    def step(self, message: Message) -> tuple[dict[str, tuple[Message, ...]], float, bool]:  # type: ignore[override]
+        self.turn += 1
+        self.player = self.players[self.turn % 2]
+        return {self.player: (Message(role="user", content="go on"),)}, 1.0, self.turn == 4
+
+
+def test_each_player_s_tokens_are_computed_once() -> None:
+    play = real(Pair, None, rows=16, eos=())
+    assert isinstance(play.engine, NativeEngine)
+    shapes = shapes_seen(play.engine.model)
+    [attempts] = play.attempts([Question(task=task("a"), attempts=4)])
+    computed = sum(rows * tokens for rows, tokens in shapes)
+    assert [(each.role, len(each.turns)) for each in attempts] == [("left", 2), ("right", 2)] * 4
+    last = [each.turns[-1] for each in attempts]
+    shared = 3 * (len(attempts[0].turns[0].prompt) + len(attempts[1].turns[0].prompt))
+    assert computed == sum(len(turn.prompt) + len(turn.completion) - 1 for turn in last) - shared
