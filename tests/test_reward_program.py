@@ -65,6 +65,8 @@ REFUSED: list[tuple[str, str]] = [
     ("def compute_reward(obs, action, next_obs, info, seen=[]):\n    return 0.0, {}\n", "a default is a plain number"),
     (body("return 0.0, {}", before="class State:\n    last = 0\n"), "ClassDef has no use"),
     (body("return 0.0, {}", before="while True:\n    pass\n"), "may only name constants"),
+    (body("return float(np.add(obs, obs, where=obs > 9)[0]), {}"), "write np.where"),
+    (body("return float(np.add(obs, obs, **{'where': obs > 9})[0]), {}"), "name each argument"),
     (body("with obs as o:", "    return 0.0, {}"), "With has no use"),
     ("async " + body("return 0.0, {}"), "AsyncFunctionDef has no use"),
     (body("yield 0.0"), "Yield has no use"),
@@ -95,6 +97,9 @@ TAKEN = [
     '"""Typed."""\nfrom typing import Dict, Tuple\nimport numpy as np\n'
     "def compute_reward(obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray, info: Dict[str, float], w=-1.0)"
     " -> Tuple[float, Dict[str, float]]:\n    return float(np.clip(w * next_obs[0], -1, 1)), {}\n",
+    body("return float(isinstance(obs, (np.ndarray, list))), {}"),
+    "import numpy as np\n"
+    "def compute_reward(obs: np.ndarray[int] | None, action, next_obs, info):\n    return 1.0, {}\n",
     body("try:", "    x = 1 / 0", "except ZeroDivisionError:", "    x = 0", "return x, {}"),
 ]
 
@@ -125,6 +130,8 @@ FAULTS: list[tuple[str, str]] = [
     (body("return obs[7], {}"), "line 2: IndexError"),
     (body("return 1 / 0, {}"), "line 2: ZeroDivisionError"),
     (body("return compute_reward(obs, action, next_obs, info)"), "RecursionError"),
+    (body("return float(np.ndarray(8)[0]), {}"), "make one with np.array"),
+    (body("n = np.ndarray", "return n(1, 'O', np.array([4096])).sum(), {}"), "make one with np.array"),
     ("x = 1 / 0\n" + body("return 0.0, {}"), "line 1: ZeroDivisionError"),
 ]
 
@@ -152,7 +159,7 @@ TRIED: list[tuple[str, str]] = [
     (body("return next_obs[0], {}"), ""),
     (body("return info['speed'], {}"), ""),
     (body("return 1.0, {'x': obs[0]}"), "it pays 1 for every step"),
-    (body("seen.append(1)", "return len(seen), {}", before="seen = []\n"), "it pays otherwise for the same step"),
+    (body("seen.append(1)", "return len(seen), {}", before="seen = []\n"), "it pays 1 for every step"),
     (body("return info['height'], {}"), "KeyError"),
 ]
 
@@ -161,6 +168,25 @@ TRIED: list[tuple[str, str]] = [
 def test_tried_on_steps(program: str, said: str) -> None:
     fault = try_out(program, steps())["fault"]
     assert said in fault if said else fault == ""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        body("seen.append(1)", "return len(seen), {}", before="seen = []\n"),
+        body("seen[0] += 1", "return seen[0], {}", before="seen = np.zeros(1)\n"),
+        body("seen.append(1)", "return len(seen), {}", before="x = (seen := [])\n"),
+        body("for one in seen:", "    return one, {}", "return -1, {}", before="seen = map(float, range(1, 9))\n"),
+        body(
+            "return f(), {}", before="def made(seen):\n    return lambda: seen.append(1) or len(seen)\nf = made([])\n"
+        ),
+    ],
+    ids=["list", "array", "walrus", "iterator", "closure"],
+)
+def test_nothing_is_kept_between_calls(program: str) -> None:
+    assert fault_of(program) == ""
+    paid = RewardProgram(program)
+    assert [paid(np.zeros(2), np.zeros(1), np.zeros(2), {})[0] for _ in range(3)] == [1.0] * 3
 
 
 def test_a_program_cannot_change_what_is_seen() -> None:

@@ -9,9 +9,9 @@ import builtins
 import math
 import traceback
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,22 +26,22 @@ class ProgramFault(Exception):
 
 
 class RewardProgram:
-    """A program, ready to be called. Raises ProgramFault, also for whatever the program raises."""
+    """A program, ready to be called. It is made anew for every call, so that nothing it names can keep what another
+    call did. Raises ProgramFault, also for whatever the program raises."""
 
     def __init__(self, source: str) -> None:
-        names: dict[str, Any] = {"__builtins__": _builtins(), "__name__": "reward"}
-        names |= {name: _MODULES[module] for name, module in AT_HAND.items()}
+        self._builtins = _builtins()
         try:
-            exec(compile(source, FILE, "exec"), names)
+            self._code = compile(source, FILE, "exec")
+            self._made()
         except Exception as error:
             raise ProgramFault(_told(error)) from None
-        self._function = names[FUNCTION]
 
     def __call__(
         self, obs: Any, action: Any, next_obs: Any, info: Mapping[str, float]
     ) -> tuple[float, dict[str, float]]:
         try:
-            paid = self._function(np.array(obs), _own(action), np.array(next_obs), dict(info))
+            paid = self._made()(np.array(obs), _own(action), np.array(next_obs), dict(info))
         except Exception as error:
             raise ProgramFault(_told(error)) from None
         if not isinstance(paid, tuple) or len(paid) != 2 or not isinstance(paid[1], dict):
@@ -52,6 +52,12 @@ class RewardProgram:
         return _number(total, "the reward"), {
             _name(name): _number(value, f"part {name}") for name, value in parts.items()
         }
+
+    def _made(self) -> Callable[..., Any]:
+        names: dict[str, Any] = {"__builtins__": self._builtins, "__name__": "reward"}
+        names |= {name: _MODULES[module] for name, module in AT_HAND.items()}
+        exec(self._code, names)
+        return cast("Callable[..., Any]", names[FUNCTION])
 
 
 def _own(action: Any) -> Any:
@@ -100,9 +106,24 @@ def _offered_module(name: str, *_: Any) -> Any:
     return _MODULES[name.partition(".")[0]] if name != "numpy.linalg" or not (_ and _[2:3] and _[2]) else _LINALG
 
 
+class _OfArrays(type):
+    """That of ``np.ndarray`` as a program has it: arrays are of it, and none is made by it. numpy's own makes arrays of
+    whatever lies in memory, and pointers of numbers."""
+
+    def __instancecheck__(cls, it: object) -> bool:
+        return isinstance(it, np.ndarray)
+
+    def __call__(cls, *_: object, **__: object) -> Any:
+        raise TypeError("np.ndarray says what is an array: make one with np.array or np.zeros")
+
+
+class _AnArray(metaclass=_OfArrays):
+    __class_getitem__ = np.ndarray.__class_getitem__
+
+
 _LINALG = SimpleNamespace(**{name: getattr(np.linalg, name) for name in LINALG})
 _MODULES = {
     "math": SimpleNamespace(**{name: getattr(math, name) for name in MATH}),
-    "numpy": SimpleNamespace(**{name: getattr(np, name) for name in NUMPY}, linalg=_LINALG, ndarray=np.ndarray),
+    "numpy": SimpleNamespace(**{name: getattr(np, name) for name in NUMPY}, linalg=_LINALG, ndarray=_AnArray),
     "typing": SimpleNamespace(**{name: getattr(typing, name) for name in TYPING}),
 }

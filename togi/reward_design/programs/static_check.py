@@ -112,6 +112,10 @@ def _fault(node: ast.AST) -> str:
             return f"{name} is not offered"
         case ast.arguments() if any(not isinstance(each, ast.Constant) for each in _defaults(node)):
             return "a default is a plain number or text: another would be kept between calls"
+        case ast.keyword(arg="where"):
+            return "where= leaves numbers that another call left in memory: write np.where(condition, one, other)"
+        case ast.Call(keywords=named) if any(each.arg is None for each in named):
+            return "name each argument of a call: ** has no use in a reward"
         case ast.Constant(value=str(text)) if len(text) > LONGEST:
             return "the text is too long"
     return ""
