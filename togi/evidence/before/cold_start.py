@@ -43,7 +43,8 @@ def cold_start(
     ``alone`` says that the stage makes one attempt at a task and compares it with those at other tasks, ``drops_cut``
     that it learns nothing from attempts that were cut at ``max_tokens``.
     """
-    if not groups or not any(group.trajectories for group in groups):
+    groups = [group for group in groups if group.trajectories]  # a player who never acted says nothing
+    if not groups:
         raise ValueError("a cold start is judged from attempts, got none")
     attempts = max(len(group.trajectories) for group in groups)
     one = summary(from_groups(groups, attempts, model="base", step=0, sampling=sampling))
