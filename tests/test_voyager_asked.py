@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from voyager_writer import embed
@@ -97,9 +100,30 @@ def test_meanings_are_found_without_a_network() -> None:
     assert found.nearest("collect timber from trees", 1)[0].name == "get_wood"
 
 
-def test_a_skill_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.v1.json").write_text('{"name": "a"}')
-    with pytest.raises(ValueError, match=r"a\.v1\.json: no skill"):
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"more": 1}, "more"),
+        ({"name": "../../b"}, "does not define"),
+        ({"name": ["a"]}, "does not define"),
+        ({"version": "1"}, "version is no int"),
+        ({"number": None}, "number is no int"),
+        ({"description": 3}, "description is no str"),
+        ({"called": 3}, "TypeError"),
+        ({"source": 3}, "TypeError"),
+        ({"source": "def b(): 1\n"}, "does not define"),
+        ({"source": "def a(x=(b := 1)): 1\n"}, "a default is a plain"),
+        ({"source": "print(1)\n"}, "no function"),
+    ],
+)
+def test_a_skill_of_a_file_is_one_that_could_be_kept(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    row = dataclasses.asdict(library().skills[0]) | {"name": "a", "source": "def a():\n    1\n"} | changes
+    (tmp_path / "a.v1.json").write_text(json.dumps(row))
+    if not said:
+        assert [each.name for each in read_skills(tmp_path)] == ["a"]
+        return
+    with pytest.raises(ValueError, match=rf"a\.v1\.json: no skill.*{said}"):
         read_skills(tmp_path)
 
 

@@ -145,6 +145,7 @@ def fenced(code: str) -> Reply:
         ("def a():\n    gather('wood')", "a", "gather('wood')"),
         ("def a():\n    # why\n    gather('wood')", "a", "# why"),
         ("def a(item='wood'):\n    gather(item)", "a", "item='wood'"),
+        ("def a(*, n=-1, m=None):\n    gather('wood')", "a", "n=-1"),
         ("def one():\n    pass\ndef two():\n    one()", "two", "    def one():"),
         ("def help(x):\n    return x\ndef a():\n    help(1)", "a", "    def help(x):"),
         ("import math\nN = 3\ndef a():\n    return math.pi * N", "a", "    N = 3"),
@@ -171,11 +172,17 @@ def test_a_skill_is_one_function(code: str, name: str, inside: str) -> None:
         (fenced("def a(x):\n    pass"), "no function without arguments"),
         (fenced("def a(*, x):\n    pass"), "no function without arguments"),
         (fenced("def gather():\n    pass"), "cannot be called gather"),
+        (fenced("def range():\n    pass"), "cannot be called range"),
+        (fenced("def print():\n    pass"), "cannot be called print"),
+        (fenced("def a(x=(get_wood := 5)):\n    pass"), "a default is a plain number or text"),
+        (fenced("def a(*, x=sum(range(10**8))):\n    pass"), "a default is a plain number or text"),
+        (fenced("def a(x=[0] * 10**7):\n    pass"), "a default is a plain number or text"),
         (fenced("def gather(x):\n    pass\ndef a():\n    pass"), "gather is a call of the world"),
         (fenced("def a(:\n    pass"), "line 1"),
         (fenced("@staticmethod\ndef a():\n    pass"), "no decorators"),
         (fenced("async def a():\n    pass"), "no function without arguments"),
         (fenced(f"def {'a' * 61}():\n    pass"), "too long"),
+        (fenced(f"def {chr(0x20000) * 16}():\n    pass"), "too long"),
         (fenced("def a():\n    return " + "(" * 5000 + ")" * 5000), "line 2"),
         (fenced("def a():\n    pass\n" + "#" * 20_000), "characters: at most"),
         (fenced("def a():\n    return '\0'"), "null bytes"),
@@ -234,6 +241,14 @@ def test_a_skill_acts_and_ends(code: str, end: str, said: str) -> None:
     again(same, played.calls)
     assert same.held() == world.held()
     assert set(world.held()) <= set(played.seen)
+
+
+@pytest.mark.parametrize("name", ["__setattr__", "__init__", "held", "_chance", ""])
+def test_only_calls_of_the_world_are_made_once_more(name: str) -> None:
+    world = TechTree(0)
+    with pytest.raises(ValueError, match="is no call of this world: it has gather, craft"):
+        again(world, [("count", ("wood",)), (name, ("_held", {"diamond": 9}))])
+    assert world.held() == {}
 
 
 def test_what_it_says_counts_for_nothing_and_is_short() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from togi.agents.voyager.skill_code import code_from
 from togi.extras import lacking
 
 Embed = Callable[[Sequence[str]], Any]
@@ -95,9 +96,19 @@ def read_skills(folder: Path) -> list[Skill]:
         try:
             row = json.loads(path.read_bytes())
             found.append(Skill(**{**row, "called": tuple(row["called"])}))
+            _check(found[-1])
         except (KeyError, OSError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: no skill of a library ({type(error).__name__}: {error})") from error
     return sorted(found, key=lambda skill: (skill.number, skill.label))
+
+
+def _check(skill: Skill) -> None:
+    """Raises ValueError for a skill that no life could have kept: files can be written by anybody."""
+    for name, kind in (("version", int), ("number", int), ("description", str), ("goal", str)):
+        if type(getattr(skill, name)) is not kind:
+            raise ValueError(f"{name} is no {kind.__name__}: {getattr(skill, name)!r:.80}")
+    if code_from(skill.source, ()).name != skill.name:
+        raise ValueError(f"its code does not define {skill.name!r:.80} alone")
 
 
 def check_extra() -> None:

@@ -94,8 +94,10 @@ def play(world: World, sources: Sequence[str], name: str, limits: Limits) -> Pla
 
 
 def again(world: World, calls: Sequence[Call]) -> None:
-    """Make the same calls once more, as they were written down."""
+    """Make the same calls once more, as they were written down. Raises ValueError for what is no call of this world."""
     for name, arguments in calls:
+        if name not in world.calls:
+            raise ValueError(f"{name!r:.60} is no call of this world: it has {', '.join(world.calls)}")
         with suppress(Exception):
             getattr(world, name)(*arguments)
 

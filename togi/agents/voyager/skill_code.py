@@ -4,6 +4,7 @@ run."""
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from togi.writer import code_blocks
 LONGEST = 20_000
 """Characters of a skill."""
 LONGEST_NAME = 60
+"""Bytes of a name, which is also that of a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +52,14 @@ def code_from(text: str, calls: Sequence[str]) -> Code:
         main = next((each for each in reversed(functions) if _takes_nothing(each)), None)
         if main is None:
             raise CodeFault("it has no function without arguments, as in def get_wood():")
-        if main.name in calls or len(main.name) > LONGEST_NAME:
-            raise CodeFault(f"a skill cannot be called {main.name:.60}: the world has that name, or it is too long")
+        if main.name in calls or hasattr(builtins, main.name) or len(main.name.encode()) > LONGEST_NAME:
+            raise CodeFault(
+                f"a skill cannot be called {main.name:.60}: the world or Python has that name, or it is too long"
+            )
         if main.decorator_list:
             raise CodeFault("a skill has no decorators")
+        if any(not _plain(each) for each in (*main.args.defaults, *main.args.kw_defaults)):
+            raise CodeFault("a default is a plain number or text: another would run before the skill is called")
         if shadowed := sorted({each.name for each in functions} & set(calls)):
             raise CodeFault(f"{shadowed[0]} is a call of the world: do not write it again")
         beside = [each for each in body if each is not main and _harmless(each)]
@@ -74,6 +80,11 @@ def _takes_nothing(function: ast.FunctionDef) -> bool:
     taken = function.args
     positional = len(taken.posonlyargs) + len(taken.args) - len(taken.defaults)
     return positional <= 0 and all(default is not None for default in taken.kw_defaults)
+
+
+def _plain(default: ast.expr | None) -> bool:
+    value = default.operand if isinstance(default, ast.UnaryOp) else default
+    return value is None or isinstance(value, ast.Constant)
 
 
 def _harmless(statement: ast.stmt) -> bool:
