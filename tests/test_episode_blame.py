@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,6 +184,34 @@ def test_breaking_an_environment_pays_no_more_than_any_sibling(graded: list[floa
     assert "the completion's own fault" in first.note
     assert [each.value for each in between] == graded
     assert (last.status, last.own_fault, last.note) == ("error", None, "OSError")
+
+
+@pytest.mark.parametrize(
+    ("role", "paid", "others", "earned"),
+    [
+        ("", 0.0, [("", 1.0)], 0.0),
+        ("", 0.0, [("", 1.0), ("", -1.0)], -1.0),
+        ("x", 0.0, [("x", -1.0), ("y", -5.0)], -1.0),
+        ("x", 0.0, [("y", -5.0)], 0.0),
+        ("", -3.0, [], -3.0),
+        ("", 2.0, [("", 1.0)], 0.0),
+        ("", 2.0, [("", math.nan)], 0.0),
+    ],
+)
+def test_breaking_it_pays_no_more_than_losing_elsewhere(
+    role: str, paid: float, others: list[tuple[str, float]], earned: float
+) -> None:
+    """With a single attempt at each task there are no siblings that lost."""
+
+    def reward(task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        value = float(task.id)
+        return [Score(value=value, status="error" if math.isnan(value) else "ok") for _ in trajectories]
+
+    bad = attempt("bad", "environment: E", "error")
+    bad = replace(bad, turns=(replace(bad.turns[0], reward=paid),), role=role)
+    asked = [(Task(id=str(value), prompt=()), [replace(attempt("ok"), role=each)]) for each, value in others]
+    (first,), *_ = score(reward, [(Task(id="t", prompt=()), [bad]), *asked])
+    assert first.value == earned
 
 
 def test_a_clock_lets_quick_code_be_and_an_older_alarm_go_on() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -263,7 +263,8 @@ def attempt_seed(seed: int, step: int, task: str, attempt: int, turn: int) -> in
 
 def score(reward: Reward, asked: Sequence[Asked]) -> list[tuple[Score, ...]]:
     """One score a trajectory. The reward is not asked about failed ones: their scores have status ``error``. One that
-    broke its environment, or kept its grader from grading it, earns 0, and no more than any sibling that was graded.
+    broke its environment, or kept its grader from grading it, earns 0, no more than any attempt of its role that was
+    graded along with it, and no more than its environment had paid it.
 
     Raises ValueError, naming the reward, when it gives something other than one finite Score a trajectory. What a
     reward raises is not caught: graders that may fail run in workers, which turn a failure into a status.
@@ -278,10 +279,21 @@ def score(reward: Reward, asked: Sequence[Asked]) -> list[tuple[Score, ...]]:
     parts = dict.fromkeys((name for each in rest for name in each.parts), 0.0)
     shares = dict.fromkeys((name for each in rest for name in each.shares), 0.0)
     following = iter(rest)
-    return [
-        tuple(_grounded([next(following) if t.error is None else _broken(t, parts, shares) for t in trajectories]))
+    scores = [
+        [next(following) if t.error is None else _broken(t, parts, shares) for t in trajectories]
         for _, trajectories in asked
     ]
+    pairs = [
+        pair
+        for (_, trajectories), own in zip(asked, scores, strict=True)
+        for pair in zip(trajectories, own, strict=True)
+    ]
+    least: dict[str, float] = {}
+    for trajectory, each in pairs:
+        if each.status == "ok" and each.own_fault is None:
+            least[trajectory.role] = min(least.get(trajectory.role, 0.0), each.value)
+    grounded = iter([_grounded(each, trajectory, least.get(trajectory.role, 0.0)) for trajectory, each in pairs])
+    return [tuple(next(grounded) for _ in own) for own in scores]
 
 
 def _broken(trajectory: Trajectory, parts: Mapping[str, float], shares: Mapping[str, float]) -> Score:
@@ -293,20 +305,18 @@ def _broken(trajectory: Trajectory, parts: Mapping[str, float], shares: Mapping[
     return Score(value=0.0, parts=parts, shares=shares, own_fault=fault, note=note)
 
 
-def _grounded(scores: Sequence[Score]) -> Iterator[Score]:
-    """The scores, those of own faults lowered: a bonus beside a failed part, a cost that was never counted, or a reward
-    whose wrong answers are worth less than 0 would otherwise pay for not being graded."""
-    graded = [each.value for each in scores if each.status == "ok" and each.own_fault is None]
-    most = min([0.0, *graded])
-    for each in scores:
-        if each.status != "ok" or each.own_fault is None:
-            yield each
-            continue
-        value = min(each.value, most)
-        shares = {**each.shares, "own_fault": value - each.value} if each.shares and value < each.value else each.shares
-        parts = {**each.parts, "correct": 0.0} if "correct" in each.parts else each.parts
-        dense = tuple(min(token, 0.0) for token in each.dense)
-        yield replace(each, value=value, parts=parts, shares=shares, dense=dense)
+def _grounded(given: Score, trajectory: Trajectory, least: float) -> Score:
+    """The score, one of an own fault lowered to the ``least``: a bonus beside a failed part, a cost that was never
+    counted, or a reward whose wrong answers are worth less than 0 would otherwise pay for not being graded."""
+    if given.status != "ok" or given.own_fault is None:
+        return given
+    value = min(given.value, least, sum(turn.reward for turn in trajectory.turns))
+    shares = (
+        {**given.shares, "own_fault": value - given.value} if given.shares and value < given.value else given.shares
+    )
+    parts = {**given.parts, "correct": 0.0} if "correct" in given.parts else given.parts
+    dense = tuple(min(token, 0.0) for token in given.dense)
+    return replace(given, value=value, parts=parts, shares=shares, dense=dense)
 
 
 def _check(reward: Reward, task: Task, trajectories: Sequence[Trajectory], scores: object) -> None:
