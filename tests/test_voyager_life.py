@@ -23,7 +23,8 @@ from togi.cli import run_command
 from togi.data.sources import Rows, load_tasks
 from togi.report.voyager_page import page
 from togi.run_folder.files import FolderError
-from togi.types import Message
+from togi.types import Message, Task
+from togi.writer import find_writer
 
 pytest.importorskip("pydantic_monty")
 Run = Callable[..., Outcome]
@@ -33,7 +34,7 @@ class Killed(BaseException):
     pass
 
 
-def settings(folder: Path, *changes: str) -> list[str]:
+def settings(*changes: str) -> list[str]:
     return ["voyager.seeds=1", 'voyager.arms=["full"]', "life.prompts=6", *changes]
 
 
@@ -44,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def ran(writer: Writer, *changes: str, name: str = "run") -> Outcome:
         monkeypatch.setattr(looked_at, "find_writer", lambda *_: ("made up", lambda: writer))
-        voyage = read_voyager(tmp_path / "voyager.toml", settings(tmp_path, *changes))
+        voyage = read_voyager(tmp_path / "voyager.toml", settings(*changes))
         return run_voyager(voyage, tmp_path / name, embed=embed, tell=lambda line: None)
 
     return ran
@@ -252,6 +253,29 @@ def test_the_goals_of_a_run_train_a_model(run: Run, tmp_path: Path) -> None:
     assert second.counts == {"tries": 2, "unreadable": 1, "calls": 1}
 
 
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"seed": 1}, "has a goal, and this has none"),
+        ({"goal": {"item": "wood"}}, "has a seed"),
+        ({"goal": {"item": "gold bar"}, "seed": 1}, "the goal is 'gold bar'"),
+        ({"goal": {"item": "wood"}, "seed": 1, "before": [["__setattr__", ["_held", {}]]]}, "no call of this world"),
+    ],
+)
+def test_rows_that_are_no_goals_are_told(info: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        SkillWriting(Task(id="1", prompt=(), info=info))
+
+
+def test_a_recording_answers_as_the_writer_did(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(Writer())
+    monkeypatch.setattr(looked_at, "find_writer", find_writer)
+    voyage = read_voyager(tmp_path / "voyager.toml", settings('writer.recorded="run/replies.jsonl"'))
+    played = run_voyager(voyage, tmp_path / "played", embed=embed, tell=lambda line: None)
+    assert [each.attempts for each in played.told] == [each.attempts for each in whole.told]
+    assert {line.model for line in played.lines} == {f"made up, recorded {whole.lines[0].day}"}
+
+
 def test_the_page_says_all_of_it(run: Run, tmp_path: Path) -> None:
     hostile = Writer(lambda text: "<script>alert(1)</script>" if text.startswith("Say in one") else None)
     outcome = run(hostile, 'transfer.goals=["plank"]', 'voyager.arms=["full", "no_library"]')
@@ -303,6 +327,6 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_plan_is_told(run: Run, tmp_path: Path) -> None:
-    told = plan_told(read_voyager(tmp_path / "voyager.toml", settings(tmp_path, 'transfer.goals=["gold"]')))
+    told = plan_told(read_voyager(tmp_path / "voyager.toml", settings('transfer.goals=["gold"]')))
     assert told[1] == "1 lives (full; 1 seeds) of 6 prompts, 4 tries at a goal"
     assert "at most 14 skills are asked for" in told[2]

@@ -23,6 +23,7 @@ from togi.agents.voyager.told import (
     shares,
     state_told,
     tier_cells,
+    tier_means,
 )
 from togi.report.curves import Figure
 from togi.report.filled_page import page_of
@@ -84,6 +85,7 @@ def page(outcome: Outcome, folder: Path) -> str:
             "figures": list(_figures(outcome)),
             "tier_heads": [f"tier {tier}" for tier in outcome.tiers],
             "tiers": [(each.lived.name, tier_cells(outcome, each)) for each in outcome.lives()],
+            "tier_means": [(text(ARMS[arm]), tier_means(outcome, arm)) for arm in outcome.of],
             "tree": _tree(outcome),
             "lives": [_shown(each) for each in outcome.told],
             "question": text(outcome.lines[0].request.messages[-1].content) if outcome.lines else "",

@@ -129,6 +129,11 @@ class Outcome:
             {arm: [[each.unique(self.prompts)[-1]] for each in self.lives(arm)] for arm in self.of}, SMALLEST
         )
 
+    def tier_prompts(self, arm: Arm, tier: int) -> list[int]:
+        """The prompt of the first item of a tier, of each life of an arm that had one."""
+        found = (each.tiers() for each in self.lives(arm))
+        return [at[tier] for at in found if tier in at]
+
     @cached_property
     def moved(self) -> list[Arms]:
         """Goals that were reached in new worlds, the share of each life's."""

@@ -23,10 +23,15 @@ class SkillWriting:
     """Runs what the model wrote in a world of the row's seed, and pays 1 where the goal is reached there, and nothing
     else. A skill that fails may be written again until there were ``tries``; what it did to the world stays."""
 
+    harmless = "def wait():\n    return None"
+
     def __init__(
         self, task: Task, world: str = TECH_TREE, tries: int = 1, calls: int = 200, seconds: float = 2.0
     ) -> None:
         check_extra()
+        missing = [column for column in ("goal", "seed") if column not in task.info]
+        if missing:
+            raise ValueError(f"task {task.id}: a row of skill writing has a {missing[0]}, and this has none")
         self.task, self.tries = task, tries
         self.limits = Limits(calls=calls, seconds=seconds)
         self.world = check_world(resolve(world, Path())(int(task.info["seed"])), world)

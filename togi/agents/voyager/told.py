@@ -6,7 +6,7 @@ import math
 
 from togi.agents.voyager.attempt import Attempt
 from togi.agents.voyager.findings import SMALLEST, SMALLEST_SHARE, Arms, Outcome, Told
-from togi.agents.voyager.schema import ARMS
+from togi.agents.voyager.schema import ARMS, Arm
 from togi.transcript import account
 
 
@@ -126,6 +126,15 @@ def state_told(attempt: Attempt) -> str:
     if attempt.critic is not None and attempt.critic != attempt.reached:
         said += f", and the critic said {'yes' if attempt.critic else 'no'}"
     return said + (f", kept as {attempt.kept}" if attempt.kept else "")
+
+
+def tier_means(outcome: Outcome, arm: Arm) -> list[str]:
+    """The mean over the lives that had one; how many those are stands beside it."""
+    lives, cells = len(outcome.lives(arm)), list[str]()
+    for tier in outcome.tiers:
+        found = outcome.tier_prompts(arm, tier)
+        cells.append(f"{sum(found) / len(found):.1f} ({len(found)} of {lives} lives)" if found else "never")
+    return cells
 
 
 def tier_cells(outcome: Outcome, told: Told) -> list[str]:
