@@ -128,6 +128,16 @@ def account(lines: Sequence[Line]) -> Account:
     )
 
 
+def asked_told(lines: Sequence[Line]) -> list[str]:
+    """Who was asked, and what it took, in a sentence or none."""
+    spent, models = account(lines), sorted({line.model for line in lines})
+    lost = f"; {spent.lost} questions had no reply" if spent.lost else ""
+    return [
+        f"Asked: {', '.join(models)}. {spent.replies} replies, {spent.prompt_tokens} tokens read and "
+        f"{spent.completion_tokens} written{lost}."
+    ] * bool(models)
+
+
 def _mend(path: Path) -> None:
     """Take off a line that a kill cut off, so that the next begins on its own."""
     if path.is_file():

@@ -17,9 +17,8 @@ from safetensors.numpy import load_file, save
 from togi.find_function import files_of
 from togi.reward_design.design import Candidate, Check, Design, Trained
 from togi.reward_design.training.environment import is_function
+from togi.run_folder.decided import hold_to
 from togi.run_folder.files import FolderError, RunFolder, dumps, file_mark, write_text
-from togi.run_folder.integrity import Vouched, chain_faults, file_faults, read_chain, vouched
-from togi.run_folder.manifest import recipe_changes
 
 DESIGN, CANDIDATES, TRAININGS, FINAL, GENERATIONS = "design.json", "candidates", "trainings", "final", "generations"
 REPLIES, REWARD, CARD, FRAMES = "replies.jsonl", "reward.py", "reward.md", "frames"
@@ -52,29 +51,7 @@ class Archive:
     def decide(self, design: Design) -> None:
         """Write down what is decided, or make sure that it is what was decided. Raises FolderError."""
         assert self._folder is not None
-        now = json.loads(json.dumps(plan_of(design)))
-        chain = read_chain(self.path)
-        if not chain.events:
-            mark = write_text(self.path / DESIGN, json.dumps(now, indent=1))
-            self._folder.event("designed", files={DESIGN: mark})
-            return
-        faults = [*chain_faults(self.path, chain), *file_faults(self.path, _own(vouched(chain.events)))]
-        if faults:
-            raise FolderError(
-                f"{self.path} is not as it was written: {faults[0]}. Put it back, or name another folder with --folder"
-            )
-        before = self.plan()
-        changes = [
-            change
-            for change in recipe_changes(before, now)
-            if not any(change.removeprefix("tables.").startswith(key) for key in MAY_CHANGE)
-        ]
-        if changes:
-            listing = "\n  ".join(changes)
-            raise FolderError(
-                f"{self.path} was decided otherwise when it began:\n  {listing}\nUndo the change, or name another "
-                "folder with --folder"
-            )
+        hold_to(self.path, self._folder, DESIGN, plan_of(design), may_change=MAY_CHANGE, growing=(REPLIES,))
 
     def plan(self) -> dict[str, Any]:
         """What was decided. Raises FolderError for a folder that holds no design."""
@@ -157,11 +134,6 @@ class Archive:
 
 def is_design(folder: Path) -> bool:
     return (folder / DESIGN).is_file()
-
-
-def _own(known: Vouched) -> Vouched:
-    """What must be as it was when a design goes on: a kill may leave replies that no event names yet."""
-    return Vouched(files={path: told for path, told in known.files.items() if path != REPLIES})
 
 
 def plan_of(design: Design) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from togi.reward_design.archive import REPLIES, Archive
 from togi.reward_design.design import Design, Kind
 from togi.reward_design.findings import SMALLEST, Arm, Standing, arms, executable, ranked, standings
 from togi.reward_design.search import chosen
-from togi.transcript import Line, account, read_transcript
+from togi.transcript import Line, asked_told, read_transcript
 
 NAMES: Mapping[Kind, str] = {
     "written": "written by the model",
@@ -132,20 +132,7 @@ def counted(outcome: Outcome) -> list[str]:
         said.append(
             f"Step by step, the model's rewards correlate with the person's by {min(humans):.2f} to {max(humans):.2f}."
         )
-    return [*said, *asked_told(outcome)]
-
-
-def asked_told(outcome: Outcome) -> list[str]:
-    """Who was asked, and what it took."""
-    spent = account(outcome.lines)
-    models = sorted({line.model for line in outcome.lines})
-    if not models:
-        return []
-    lost = f"; {spent.lost} questions had no reply" if spent.lost else ""
-    return [
-        f"Asked: {', '.join(models)}. {spent.replies} replies, {spent.prompt_tokens} tokens read and "
-        f"{spent.completion_tokens} written{lost}."
-    ]
+    return [*said, *asked_told(outcome.lines)]
 
 
 def candidate_rows(found: Sequence[Standing]) -> list[tuple[str, list[str]]]:

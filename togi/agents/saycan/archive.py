@@ -18,9 +18,8 @@ from togi.agents.saycan.chances import Bin, Chances, Line, Reliability
 from togi.agents.saycan.episodes import Decision, Episode
 from togi.agents.saycan.read_saycan import SayCan
 from togi.find_function import files_of
+from togi.run_folder.decided import hold_to
 from togi.run_folder.files import FolderError, Json, RunFolder, digest, dumps, file_mark, read_lines, write_text
-from togi.run_folder.integrity import chain_faults, file_faults, read_chain, vouched
-from togi.run_folder.manifest import recipe_changes
 
 PLAN, WORDS, RESULTS, FRAMES = "saycan.json", "words.jsonl", "results.json", "frames"
 
@@ -33,22 +32,8 @@ class Archive:
 
     def decide(self, saycan: SayCan) -> None:
         """Write down what is decided, or make sure that it is what was decided. Raises FolderError."""
-        now = json.loads(json.dumps(plan_of(saycan)))
-        chain = read_chain(self.path)
-        if not chain.events:
-            self._write(PLAN, json.dumps(now, indent=1), "decided")
-            return
-        faults = [*chain_faults(self.path, chain), *file_faults(self.path, vouched(chain.events))]
-        if faults:
-            raise FolderError(
-                f"{self.path} is not as it was written: {faults[0]}. Put it back, or name another folder with --folder"
-            )
-        if changes := list(recipe_changes(self.plan(), now)):
-            listing = "\n  ".join(changes)
-            raise FolderError(
-                f"{self.path} was decided otherwise when it began:\n  {listing}\nUndo the change, or name another "
-                "folder with --folder"
-            )
+        assert self._held is not None
+        hold_to(self.path, self._held, PLAN, plan_of(saycan))
 
     def plan(self) -> Json:
         """What was decided. Raises FolderError for a folder that holds nothing of the kind."""

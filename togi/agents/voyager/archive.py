@@ -18,12 +18,11 @@ from togi.agents.voyager.library import Skill, read_skills
 from togi.agents.voyager.read_voyager import Voyage
 from togi.agents.voyager.world import Goal
 from togi.find_function import files_of
+from togi.run_folder.decided import hold_to
 from togi.run_folder.files import FolderError, Json, RunFolder, dumps, file_mark, write_text
-from togi.run_folder.integrity import Vouched, chain_faults, file_faults, read_chain, vouched
-from togi.run_folder.manifest import recipe_changes
 
 PLAN, LIVES, SKILLS, REPLIES, TASKS = "voyager.json", "lives", "skills", "replies.jsonl", "tasks.jsonl"
-MAY_CHANGE = ("writer.concurrency", "writer.seconds", "writer.most_", "recorded")
+MAY_CHANGE = ("writer.concurrency", "writer.seconds", "writer.most_", "writer.recorded")
 """What decides nothing of the result, and may be otherwise when a run goes on."""
 
 
@@ -35,28 +34,8 @@ class Archive:
 
     def decide(self, voyage: Voyage) -> None:
         """Write down what is decided, or make sure that it is what was decided. Raises FolderError."""
-        now = json.loads(json.dumps(plan_of(voyage)))
-        chain = read_chain(self.path)
-        if not chain.events:
-            self._write(PLAN, json.dumps(now, indent=1), "decided")
-            return
-        own = Vouched(files={name: mark for name, mark in vouched(chain.events).files.items() if name != REPLIES})
-        faults = [*chain_faults(self.path, chain), *file_faults(self.path, own)]
-        if faults:
-            raise FolderError(
-                f"{self.path} is not as it was written: {faults[0]}. Put it back, or name another folder with --folder"
-            )
-        changes = [
-            change
-            for change in recipe_changes(self.plan(), now)
-            if not any(change.removeprefix("tables.").startswith(key) for key in MAY_CHANGE)
-        ]
-        if changes:
-            listing = "\n  ".join(changes)
-            raise FolderError(
-                f"{self.path} was decided otherwise when it began:\n  {listing}\nUndo the change, or name another "
-                "folder with --folder"
-            )
+        assert self._held is not None
+        hold_to(self.path, self._held, PLAN, plan_of(voyage), may_change=MAY_CHANGE, growing=(REPLIES,))
 
     def plan(self) -> Json:
         """What was decided. Raises FolderError for a folder that holds nothing of the kind."""

@@ -7,7 +7,7 @@ import math
 from togi.agents.voyager.attempt import Attempt
 from togi.agents.voyager.findings import SMALLEST, SMALLEST_SHARE, Arms, Outcome, Told
 from togi.agents.voyager.schema import ARMS, Arm
-from togi.transcript import account
+from togi.transcript import asked_told
 
 
 def answer(outcome: Outcome) -> str:
@@ -91,7 +91,7 @@ def counted(outcome: Outcome) -> list[str]:
     )
     if chance:
         said.append(f"{chance} goals of planners were chosen by chance, since no item of the world was named.")
-    return [line for line in [*said, *asked_told(outcome)] if line]
+    return [line for line in [*said, *asked_told(outcome.lines)] if line]
 
 
 def disagreement_told(outcome: Outcome) -> str:
@@ -103,19 +103,6 @@ def disagreement_told(outcome: Outcome) -> str:
         f"was not reached {found.wrong_yes} times and no where it was {found.wrong_no} times; {found.unread} verdicts "
         "could not be read."
     )
-
-
-def asked_told(outcome: Outcome) -> list[str]:
-    """Who was asked, and what it took."""
-    spent = account(outcome.lines)
-    models = sorted({line.model for line in outcome.lines})
-    if not models:
-        return []
-    lost = f"; {spent.lost} questions had no reply" if spent.lost else ""
-    return [
-        f"Asked: {', '.join(models)}. {spent.replies} replies, {spent.prompt_tokens} tokens read and "
-        f"{spent.completion_tokens} written{lost}."
-    ]
 
 
 def state_told(attempt: Attempt) -> str:
