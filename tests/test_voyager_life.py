@@ -221,7 +221,8 @@ def test_what_was_decided_stays(run: Run, tmp_path: Path) -> None:
 def test_a_world_that_changes_by_itself_is_refused(run: Run, tmp_path: Path) -> None:
     (tmp_path / "moody.py").write_text(
         "import random\nfrom togi.agents.voyager.tech_tree import TechTree\n\n\nclass Moody(TechTree):\n"
-        "    def __init__(self, seed):\n        super().__init__(random.randrange(10**9))\n"
+        "    def __init__(self, seed):\n        super().__init__(seed)\n"
+        "        self._held['sand'] = random.randrange(10**9)\n"
     )
     with pytest.raises(Killed):
         run(Writer(killed_at("stick")), 'voyager.world="moody.py:Moody"')
