@@ -123,6 +123,19 @@ def test_two_results_are_one_message_in_the_plain_form_and_stand_in_the_order_of
 
 FAULTS = [
     ("<tool_call>{bad</tool_call>", "error: the call is not a JSON object", {"calls_unreadable": 1, "calls_failed": 1}),
+    (call("recall", name="\ud800"), "error: the call is not a JSON object", {"calls_unreadable": 1}),
+    ('<tool_call>{"name": "\\ud800", "arguments": {}}</tool_call>', "error: the call is not", {"calls_unreadable": 1}),
+    (
+        '<tool_call>{"name": "recall", "arguments": "{\\"\\\\udfff\\": 1}"}</tool_call>',
+        "error: the arg",
+        {"calls_failed": 1},
+    ),
+    (
+        '<tool_call>{"name": "recall", "arguments": {"name": NaN}}</tool_call>',
+        "error: the call",
+        {"calls_unreadable": 1},
+    ),
+    ('<tool_call>{"name": "recall", "arguments": {"name": 1e999}}</tool_call>', "error: the call", {"calls_failed": 1}),
     (call("forget", name="a"), "error: there is no tool 'forget': remember, recall", {"calls_failed": 1}),
     (call("recall"), "error: name is missing", {"calls_failed": 1, "calls/recall": 1}),
     (call("recall", name="z"), "error: there is no note 'z'", {"calls_failed": 1}),
@@ -322,6 +335,39 @@ def test_a_recipe_that_names_no_tool_is_refused_once(place: Path, change: str, w
     with pytest.raises(RecipeError) as error:
         load_recipe(place / "recipe.toml", [change])
     assert str(error.value).count(why) == 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "fault"),
+    [
+        (['{"say": "a"}', '{"say": "\\ud800"}'], "error"),
+        (['{"say": "a"}', '{"say": "b"}'], None),
+    ],
+)
+def test_what_makes_a_reply_that_nobody_can_be_told_is_the_models_own_fault(
+    texts: list[str], fault: str | None
+) -> None:
+    class Echo(Env):
+        harmless = '{"say": "x"}'
+
+        def __init__(self, task: Task) -> None:
+            self.turn = 0
+
+        def start(self) -> tuple[Message, ...]:
+            return TASK.prompt
+
+        def step(self, message: Message) -> tuple[tuple[Message, ...], float, bool]:
+            self.turn += 1
+            said = json.loads(message.content)
+            return (Message(role="user", content=said["say"]),), 0.0, self.turn == 3
+
+        def close(self) -> None:
+            pass
+
+    engine = Scripted(PLAIN, [*texts, texts[0]])
+    play = Episodes(engine=engine, chat=PLAIN, env=Echo, reward=passed, sampling=Sampling())  # type: ignore[arg-type]
+    (group,) = play(ask([TASK], 1))
+    assert (group.trajectories[0].own_fault, group.scores[0].status) == (fault, "ok"), group.trajectories[0].error
 
 
 def test_a_class_of_ones_own_counts_too() -> None:

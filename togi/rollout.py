@@ -152,7 +152,7 @@ class Episodes:
                 self._converse(episodes, talk, answers, sampling)
         finally:
             answers.close(episodes)
-        blame = Blame(make=self.env, harmless=lambda task: self.chat.reference(task) or "")
+        blame = Blame(make=self.env, harmless=lambda task: self.chat.reference(task) or "", tell=self._tell)
         for episode in episodes:
             episode.blame(blame)
 
@@ -212,6 +212,11 @@ class Episodes:
         if place not in encoded:
             encoded[place] = chat.prompt(told)
         view.ids = encoded[place] if episode.said else (*encoded[place], *episode.question.beginning)
+
+    def _tell(self, task: Task, told: tuple[Message, ...], begun: bool) -> None:
+        """Raises ValueError for what has no tokens."""
+        chat = self.chat.of(task)
+        chat.prompt(told) if begun else chat.extend((), told)
 
     def _seed(self, episode: Episode) -> int:
         beginning = episode.question.beginning

@@ -74,11 +74,14 @@ def _call(body: str, tools: Sequence[Description]) -> Call:
 
 
 def _json(text: str) -> Any:
-    """None for what is no JSON."""
+    """None for what is no JSON, and for what has no text to be told on as: half of a surrogate pair, which can be
+    written as an escape, and numbers that are none."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError):
         return None
+    return value
 
 
 def _named(value: Mapping[str, Any]) -> Call:
