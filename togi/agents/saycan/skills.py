@@ -87,11 +87,13 @@ def train_skills(make: Callable[[], World], how: Training, tell: Callable[[str],
     """Skills learned in worlds of their own, each in any state, for any skill."""
     import torch
     from stable_baselines3 import PPO
+    from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     torch.set_num_threads(1)  # such small networks are slower with more, and the same skills come out everywhere
     worlds = [_environment(make, how, number) for number in range(how.worlds)]
     agent = PPO("MlpPolicy", DummyVecEnv(worlds), seed=how.seed, device="cpu", **SETTINGS)
+    agent.set_logger(Logger(folder=None, output_formats=[]))  # its own makes an empty folder that stays
     due = [how.steps * part // 8 for part in range(1, 8)]
 
     def look(*_: Any) -> bool:

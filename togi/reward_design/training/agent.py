@@ -19,6 +19,7 @@ def new_agent(algorithm: str, settings: Mapping[str, Any], environments: Sequenc
     import torch
     from stable_baselines3 import PPO, SAC
     from stable_baselines3.common import buffers
+    from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     if refused := sorted(OWN & settings.keys()):
@@ -29,9 +30,11 @@ def new_agent(algorithm: str, settings: Mapping[str, Any], environments: Sequenc
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as that a batch does not divide what is collected
         try:
-            return kind("MlpPolicy", DummyVecEnv(list(environments)), seed=seed, device="cpu", **settings)
+            agent = kind("MlpPolicy", DummyVecEnv(list(environments)), seed=seed, device="cpu", **settings)
         except Exception as error:  # the boundary to another library, which is given the user's settings
             raise ValueError(f"train.settings: stable-baselines3 says: {error}") from error
+    agent.set_logger(Logger(folder=None, output_formats=[]))  # its own makes an empty folder that stays
+    return agent
 
 
 def snapshots(agent: Any, algorithm: str, steps: int, checks: int) -> list[tuple[int, Weights]]:
