@@ -113,6 +113,8 @@ FORGED = [
     5,
     {},
     {"said": "text", "code": 0, "stopped": "", "files": {}, "lost": 0, "whole": True},
+    {"said": b"", "code": 10**5000, "stopped": "", "files": {}, "lost": 0, "whole": True},
+    {"said": b"", "code": 0, "stopped": "", "files": {}, "lost": 10**5000, "whole": True},
     {"said": b"", "code": 0, "stopped": "", "files": {"x": 5}, "lost": 0, "whole": True},
     {"said": b"", "code": 0, "stopped": "", "files": {"x": b"0" * 3_000_000}, "lost": 0, "whole": True},
 ]

@@ -19,6 +19,7 @@ NAME = "shell"
 LONGEST = 20_000  # characters of a command
 OUTPUT = 1 << 18  # bytes that a command may write
 MOST, MANY = 1 << 21, 500  # bytes and files of a folder
+SIGNALS, LOST = 255, 1 << 31  # the most that a code and a number of files can be: a longer one has no text
 STARTING = 3.0  # seconds that a jail, and putting files in and out, may take beside the command
 SOURCE = Path(__file__).with_name("command_in_jail.py")
 
@@ -70,7 +71,8 @@ def _said(ran: Ran) -> dict[str, Any] | None:
         case {"said": bytes(), "code": int(), "stopped": str(), "files": dict(files), "lost": int(), "whole": bool()}:
             names = all(isinstance(name, str) and isinstance(content, bytes) for name, content in files.items())
             size = sum(map(len, files.values())) if names else MOST + 1
-            return value if size <= MOST and len(files) <= MANY + 1 else None
+            told = abs(value["code"]) <= SIGNALS and 0 <= value["lost"] <= LOST
+            return value if told and size <= MOST and len(files) <= MANY + 1 else None
     return None
 
 
