@@ -13,7 +13,7 @@ from togi.reward_design.programs.reward_program import RewardProgram
 from togi.reward_design.programs.static_check import fault_of
 from togi.reward_design.training.episodes import told
 from togi.reward_design.training.frames import png, smaller
-from togi.reward_design.training.measure import agents_of
+from togi.reward_design.training.measure import agents_of, paid_of
 from togi.reward_design.training.packed import pack
 from togi.reward_design.training.play import play, transitions
 
@@ -40,6 +40,37 @@ ONE = {"steps": 0, "weights": {"a": pack(np.ones(2))}}
 def test_what_is_no_agents_is_refused(value: Any) -> None:
     with pytest.raises(ValueError):
         agents_of(value, 2)
+
+
+PAID = {"rewards": pack(np.ones(3)), "names": ["a"], "sums": pack(np.ones((2, 1)))}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        {},
+        {**PAID, "rewards": [1.0, 1.0, 1.0]},
+        {**PAID, "rewards": pack(np.ones(2))},
+        {**PAID, "rewards": pack(np.full(3, np.nan))},
+        {**PAID, "rewards": {"kind": "float64", "shape": [float("inf")], "data": ""}},
+        {**PAID, "sums": pack(np.full((2, 1), np.inf))},
+        {**PAID, "sums": pack(np.ones((2, 2)))},
+        {**PAID, "names": 1},
+        {**PAID, "names": [1]},
+        {**PAID, "names": ["\x1b[2J"]},
+        {**PAID, "names": ["a" * 61]},
+        {**PAID, "names": ["a", "a"], "sums": pack(np.ones((2, 2)))},
+    ],
+)
+def test_what_is_no_pay_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError):
+        paid_of(value, [1, 2])
+
+
+def test_pay_is_read() -> None:
+    rewards, parts = paid_of(PAID, [1, 2])
+    assert ([each.tolist() for each in rewards], parts) == ([[1], [1, 1]], {"a": 1})
 
 
 def test_agents_are_read() -> None:

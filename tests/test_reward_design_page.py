@@ -69,6 +69,7 @@ def test_a_best_program_that_teaches_nothing_is_called_so(tmp_path: Path, traine
         ("a\nb\n", "a\nc\n", [("same", "a"), ("gone", "b"), ("new", "c")]),
         ("", "a\n", [("new", "a")]),
         ("a\n", "a\n", [("same", "a")]),
+        ("a\n" * 501, "a\n", [("new", "a")]),
     ],
 )
 def test_what_changed(before: str, after: str, wanted: list[tuple[str, str]]) -> None:

@@ -40,6 +40,7 @@ from togi.short_values import text
 from togi.statistics import Interval
 
 PARTS = len(TINTS)
+COMPARED = 500  # lines of a program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +169,14 @@ def shown(each: Standing, found: Mapping[str, Standing]) -> Shown:
 
 
 def changed(before: str, after: str) -> Iterator[Changed]:
-    """The lines of a program, with those that its parent had and it has not."""
-    kinds = {"+ ": "new", "- ": "gone", "  ": "same"}
-    for line in difflib.ndiff(before.splitlines(), after.splitlines()):
-        if line[:2] in kinds:
-            yield Changed(kind=kinds[line[:2]], line=line[2:])
+    """The lines of a program, with those that its parent had and it has not. Of long programs all lines are new: what
+    a model writes must not decide how long they are compared."""
+    old, new = before.splitlines(), after.splitlines()
+    old = old if max(len(old), len(new)) <= COMPARED else []
+    for what, start, end, first, last in difflib.SequenceMatcher(None, old, new).get_opcodes():
+        if what != "equal":
+            yield from (Changed(kind="gone", line=line) for line in old[start:end])
+        yield from (Changed(kind="same" if what == "equal" else "new", line=line) for line in new[first:last])
 
 
 def figures(each: Standing) -> Iterator[Figure]:

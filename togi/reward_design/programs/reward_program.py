@@ -15,10 +15,19 @@ from typing import Any, cast
 
 import numpy as np
 
-from togi.reward_design.programs.static_check import AT_HAND, BUILTINS, FUNCTION, LINALG, MATH, NUMPY, TYPING
+from togi.reward_design.programs.static_check import (
+    AT_HAND,
+    BUILTINS,
+    FUNCTION,
+    LINALG,
+    LONGEST_NAME,
+    MATH,
+    NUMPY,
+    TYPING,
+)
 
 FILE = "reward.py"
-MOST_PARTS, LONGEST_NAME, LARGEST = 20, 60, 1e9
+MOST_PARTS, LARGEST = 20, 1e9
 
 
 class ProgramFault(Exception):

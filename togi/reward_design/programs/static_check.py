@@ -13,6 +13,7 @@ import math
 
 FUNCTION, ARGUMENTS = "compute_reward", ("obs", "action", "next_obs", "info")
 LONGEST = 20_000  # characters of a program
+LONGEST_NAME = 60  # and of the name of a part of a reward
 
 
 def _words(text: str) -> frozenset[str]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from togi.find_function import resolve
 from togi.reward_design.design import Candidate, Check, Design, Trained
+from togi.reward_design.programs.static_check import LONGEST_NAME
 from togi.reward_design.training.agent import Player
 from togi.reward_design.training.environment import is_function, open_environment
 from togi.reward_design.training.episodes import Episode
@@ -160,12 +161,7 @@ class Workplace:
         verdict = self._short.call(f"{JAILED}:pay", arguments, fresh=True)
         if fault := _said(verdict):
             raise ValueError(fault)
-        rewards, sums = unpack(verdict.value["rewards"]), unpack(verdict.value["sums"])
-        names = [str(name) for name in verdict.value["names"]]
-        if rewards.shape != (sum(lengths),) or sums.shape != (len(lengths), len(names)):
-            raise ValueError("something other than rewards came out of the jail")
-        means = dict(zip(names, sums.mean(0).tolist(), strict=True))
-        return np.split(rewards, np.cumsum(lengths)[:-1]), means
+        return paid_of(verdict.value, lengths)
 
     def _agreement(self, candidate: Candidate, played: Sequence[Episode]) -> float | None:
         """The correlation of a candidate's reward with the human one, over steps; None where one is constant."""
@@ -224,6 +220,20 @@ def agents_of(value: Any, wanted: int) -> list[tuple[int, Weights]]:
     if len(found) != wanted:
         raise ValueError(f"{len(found)} agents came out of the jail, and {wanted} are wanted")
     return found
+
+
+def paid_of(value: Any, lengths: Sequence[int]) -> tuple[list[Any], dict[str, float]]:
+    """What came out of the jail for episodes so long: each one's rewards, and the mean sums of parts. Raises ValueError
+    for what is none."""
+    try:
+        rewards, sums, names = unpack(value["rewards"]), unpack(value["sums"]), value["names"]
+        sound = all(isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME for name in names)
+        right = rewards.shape == (sum(lengths),) and sums.shape == (len(lengths), len(set(names)))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("something other than rewards came out of the jail") from error
+    if not (sound and right and np.isfinite(rewards).all() and np.isfinite(sums).all()):
+        raise ValueError("something other than rewards came out of the jail")
+    return np.split(rewards, np.cumsum(lengths)[:-1]), dict(zip(names, sums.mean(0).tolist(), strict=True))
 
 
 def _said(verdict: Verdict) -> str:

@@ -30,5 +30,5 @@ def unpack(packed: Mapping[str, Any]) -> npt.NDArray[Any]:
         if len(raw) != math.prod(shape) * np.dtype(kind).itemsize:
             raise ValueError(f"an array of {shape} in {len(raw)} bytes")
         return np.frombuffer(raw, kind).reshape(shape).copy()
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"no packed array: {error}") from error
