@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -295,6 +296,29 @@ def longer(outcome: Outcome) -> dict[str, Any]:
     """The plan of lives that are not over."""
     tables = outcome.plan["tables"]
     return {**outcome.plan, "tables": {**tables, "life": {**tables["life"], "prompts": 99}}}
+
+
+RECORDED = Path(__file__).with_name("voyager_smollm2.jsonl")
+
+
+def test_what_smollm2_wrote_is_lived_with(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replies that were recorded of SmolLM2-135M on 2026-11-30, of six prompts a life: it reaches nothing."""
+    monkeypatch.setattr(looked_at, "find_writer", find_writer)
+    changes = [
+        "voyager.seeds=1",
+        "life.prompts=6",
+        "life.seconds=0.2",
+        "transfer.goals=[]",
+        "writer.max_tokens=120",
+        f"writer.recorded={json.dumps(str(RECORDED))}",
+    ]
+    voyage = read_voyager(Path(__file__).parent.parent / "recipes" / "voyager.toml", changes)
+    outcome = run_voyager(voyage, tmp_path / "recorded", embed=embed, tell=lambda line: None)
+    assert outcome.whole
+    assert {line.model for line in outcome.lines} == {"smollm2-135m, recorded 2026-11-30"}
+    assert "24 skills were asked for: 17 could not be read, 4 failed" in counted(outcome)[0]
+    assert not any(one.reached for each in outcome.told for one in each.attempts)
+    assert answer_told(outcome).startswith("A life with everything has found 0.0 different items in 6 prompts.")
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,13 @@ def claim(arm: Arms, *, share: bool = False) -> str:
 
 
 def number(arm: Arms) -> str:
-    low, high = max(0.0, arm.mean.low), arm.mean.high
-    return f"{arm.mean.point:.1f}" + ("" if math.isnan(low) else f" ({low:.1f} to {high:.1f})")
+    low, high = arm.mean.low, arm.mean.high
+    return f"{arm.mean.point:.1f}" + ("" if math.isnan(low) else f" ({max(0.0, low):.1f} to {high:.1f})")
 
 
 def shares(arm: Arms) -> str:
-    low, high = max(0.0, arm.mean.low), min(1.0, arm.mean.high)
-    return f"{100 * arm.mean.point:.0f}%" + ("" if math.isnan(low) else f" ({100 * low:.0f}% to {100 * high:.0f}%)")
+    low, high = 100 * max(0.0, arm.mean.low), 100 * min(1.0, arm.mean.high)
+    return f"{100 * arm.mean.point:.0f}%" + ("" if math.isnan(arm.mean.low) else f" ({low:.0f}% to {high:.0f}%)")
 
 
 def counted(outcome: Outcome) -> list[str]:
