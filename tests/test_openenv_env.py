@@ -17,6 +17,7 @@ import pytest
 
 from togi.envs.open_env import open_env
 from togi.envs.openenv_env import OpenEnv, openenv_env
+from togi.episode_blame import Blame
 from togi.protocols import Abort, Env
 from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task
@@ -131,7 +132,7 @@ def answers(said: Any) -> Callable[[], Handle]:
     return lambda: lambda kind, data: observed("seed 3, count to 2") if kind == "reset" else said
 
 
-def test_a_server_that_dies_in_mid_episode_is_nobodys_fault(serve: Any) -> None:
+def test_a_server_that_dies_in_mid_episode_is_looked_into(serve: Any) -> None:
     def dies() -> Handle:
         def handle(kind: str, data: Any) -> Any:
             if kind == "step":
@@ -142,9 +143,21 @@ def test_a_server_that_dies_in_mid_episode_is_nobodys_fault(serve: Any) -> None:
 
     episode = begun(made(serve(dies)))
     for _ in range(2):  # and no new session is begun behind its back
-        with pytest.raises(Abort, match="is gone"):
+        with pytest.raises(ConnectionError, match="is gone"):
             episode.step(told("1"))
     episode.close()
+
+
+@pytest.mark.parametrize(("ends", "fault"), [("bye", "error"), ("", None)])
+def test_who_ended_a_session_is_to_blame(serve: Any, ends: str, fault: str | None) -> None:
+    def handle(kind: str, data: Any) -> Any:
+        if kind == "step" and ends in data["message"]:
+            raise ConnectionError
+        return observed("go on")
+
+    env = made(serve(lambda: handle))
+    blame = Blame(make=env, harmless=lambda task: "hello")
+    assert blame.fault(TASK, [("bye", ())], ConnectionError()) == fault
 
 
 ERROR = {"type": "error", "data": {"message": "'mine'", "code": "EXECUTION_ERROR"}}
@@ -161,7 +174,7 @@ FAULTS = [
     (observed("x", "much"), ValueError, "gave reward 'much'"),
     (observed("x", float("nan")), ValueError, "gave reward nan"),
     (observed("x", 1.0, "yes"), ValueError, "done 'yes'"),
-    (observed("x" * (1 << 25)), Abort, "is gone"),
+    (observed("x" * (1 << 25)), ConnectionError, "is gone"),
 ]
 
 
@@ -268,7 +281,7 @@ def test_the_real_server(tmp_path: Path) -> None:
         assert one.step(told("1"))[1:] == (0.0, False)
         assert one.step(told("2"))[1:] == (1.0, True)
         process.kill()
-        with pytest.raises(Abort, match="is gone"):
+        with pytest.raises(ConnectionError, match="is gone"):
             two.step(told("1"))
     finally:
         process.kill()

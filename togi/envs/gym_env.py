@@ -5,6 +5,7 @@ knows no tokens.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -88,6 +89,8 @@ class _Episode(Env):
         with at_most(self._how.seconds):
             observed, reward, ended, cut, info = self._env.step(action)
             shown = self._shown(observed, info)
+        if not math.isfinite(reward):
+            raise ValueError(f"{self._how.id} gave {reward!r:.200} as reward; wanted a finite number")
         self.counts["ended"] += bool(ended)
         self.cut = not ended and (bool(cut) or last)
         self.counts["cut"] += self.cut

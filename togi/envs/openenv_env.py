@@ -115,7 +115,8 @@ class _Episode(Env):
         except TimeoutError:
             raise TimeoutError(f"{self._how.base_url} did not answer within {self._how.seconds:g} s") from None
         except (OSError, WebSocketException) as error:
-            raise Abort(f"the server at {self._how.base_url} is gone: {error}") from error
+            # No Abort: what was sent may be what ended it.
+            raise ConnectionError(f"the server at {self._how.base_url} is gone: {error}") from error
         return self._read(said)
 
     def _read(self, said: str | bytes) -> tuple[str, float, bool]:

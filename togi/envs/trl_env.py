@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -101,8 +102,8 @@ class _Episode(ToolEpisode):
             return replies, reward, done
         with at_most(self._seconds):
             reward = awaited(self._made.get_reward())
-        if not isinstance(reward, bool | int | float):
-            raise ValueError(f"{self._name}.get_reward() gave {reward!r:.200}; wanted a number")
+        if not isinstance(reward, bool | int | float) or not math.isfinite(reward):
+            raise ValueError(f"{self._name}.get_reward() gave {reward!r:.200}; wanted a finite number")
         return replies, float(reward), done
 
 

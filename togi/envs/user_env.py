@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from togi.envs.step_clock import at_most
 from togi.find_function import files_of
@@ -18,6 +19,7 @@ from togi.types import Message, Task
 
 METHODS = ("start", "step")
 SECONDS = 60.0
+MOST = sys.float_info.max
 NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a player, which stands in names of metrics
 
 
@@ -126,13 +128,13 @@ class _Checked(Env):
 
     def step(self, message: Message) -> tuple[Heard, float | Mapping[str, float], bool]:
         replies, reward, done = given = self._stepped(message)
-        if isinstance(reward, bool | int | float) and isinstance(done, bool):
+        if _is_pay(reward) and isinstance(done, bool):
             said = self._messages(replies, "step()")
             if said or done:
                 return said, float(reward), done
             raise ValueError(f"{self._use}.step() gave no reply and did not end; nothing is left to answer")
         raise ValueError(
-            f"{self._use}.step() gave {given!r:.200}; wanted a number as reward, and done as True or False"
+            f"{self._use}.step() gave {given!r:.200}; wanted a finite number as reward, and done as True or False"
         )
 
     def close(self) -> None:
@@ -174,6 +176,11 @@ class _Checked(Env):
         )
 
 
+def _is_pay(given: object) -> TypeGuard[bool | int | float]:
+    """Whether it is a number that can be paid: infinity and nan are what a message may have made of one."""
+    return isinstance(given, bool | int | float) and abs(given) <= MOST
+
+
 class _OfPlayers(_Checked):
     """An episode of several players: what is said and paid may be given by player."""
 
@@ -195,8 +202,8 @@ class _OfPlayers(_Checked):
     def step(self, message: Message) -> tuple[Heard, float | Mapping[str, float], bool]:
         replies, reward, done = given = self._stepped(message)
         paid = reward if isinstance(reward, Mapping) else {self._players[0]: reward}
-        if not isinstance(done, bool) or not all(isinstance(each, bool | int | float) for each in paid.values()):
-            wanted = "a number as reward, or one for each player, and done as True or False"
+        if not isinstance(done, bool) or not all(_is_pay(each) for each in paid.values()):
+            wanted = "a finite number as reward, or one for each player, and done as True or False"
             raise ValueError(f"{self._use}.step() gave {given!r:.200}; wanted {wanted}")
         self._known(paid, "step()")
         earned = {name: float(each) for name, each in paid.items()} if isinstance(reward, Mapping) else float(reward)

@@ -145,4 +145,4 @@ class _Host:
             lost = list(playing.values())
             playing.clear()
         for session in lost:
-            session.ended(Ended(raised=Abort(why)))
+            session.ended(Ended(raised=RuntimeError(why)))  # no Abort: what the model said may have ended it
