@@ -25,7 +25,7 @@ class Chance:
 
     def step(self, message):
         self.turn += 1
-        if message.content == "raise":
+        if message.content == "raise" or self.task.answer == "never":
             raise KeyError("mine")
         if message.content == self.task.answer:
             return "", 1.0 if self.turn == 1 else 0.5, True
@@ -111,10 +111,12 @@ def test_an_environment_of_trl(place: Path) -> None:
         assert made.say("5") == "No."
         assert made.say("4") == made.say("4") == "It is over: answer without a call."
         assert made.get_reward() == 0.5
-    made.reset(prompt="2 + 2?", answer="4")
-    with pytest.raises(RuntimeError, match="the environment failed: KeyError"):
-        made.say("raise")
-    assert made.get_reward() is None
+    for answer, earned in (("4", 0.0), ("never", None)):  # by the model's own fault, or by the environment's
+        made.reset(prompt="2 + 2?", answer=answer)
+        with pytest.raises(RuntimeError, match="the environment failed: KeyError"):
+            made.say("raise")
+        assert made.say("4") == "It is over: answer without a call."
+        assert made.get_reward() == earned
     other = trl_environment("chance.py:Other", base=place)()
     assert other.reset(prompt="q") == "\nSomething else."
 
@@ -194,17 +196,19 @@ def test_verifiers_plays_an_environment_and_asks_a_reward(place: Path) -> None:
         "chance.py:Chance", base=place, dataset=rows, max_turns=4, rubric=verifiers_rubric("number()")
     )
 
-    def played(*texts: str) -> tuple[Any, Scripted]:
+    def played(*texts: str, answer: str = "4") -> tuple[Any, Scripted]:
         client = Scripted(*texts)
-        row = {"prompt": messages("2 + 2?"), "answer": "4", "example_id": 0, "task": "default", "info": {}}
+        row = {"prompt": messages("2 + 2?"), "answer": answer, "example_id": 0, "task": "default", "info": {}}
         return asyncio.run(env.run_rollout(row, client, "m", {})), client
 
     output, client = played("5", "4")
     assert client.asked == [["2 + 2? One word."], ["2 + 2? One word.", "5", "Again."]]
     assert output["reward"] == 0.5 + 1.0
     assert played("4")[0]["reward"] == 2.0
-    failed, _ = played("raise")
+    failed, _ = played("raise", answer="never")
     assert "KeyError" in json.dumps(failed["error"], default=str)
+    broken, _ = played("raise")
+    assert (broken["error"], broken["reward"]) == (None, 0.0)
     single = verifiers.SingleTurnEnv(dataset=rows, rubric=verifiers_rubric("number()"))
     row = {"prompt": messages("2 + 2?"), "answer": "4", "example_id": 0, "task": "default", "info": {}}
     assert asyncio.run(single.run_rollout(row, Scripted("It is 4."), "m", {}))["reward"] == 1.0

@@ -179,7 +179,7 @@ def test_players_that_cannot_be_told_apart_are_refused(tmp_path: Path, change: t
     [
         (('task, list(script), "left"', 'task, [], "middle"'), "Game.player is 'middle'; wanted the one who is to act"),
         (("{self.player: f", "{'middle': f"), r"Game.step\(\) names a player 'middle'; there are 'left' and 'right'"),
-        (("said {message.content}\"}, 0,", "said\"}, '0',"), "wanted a finite number as reward, or one for each player"),
+        (("said {message.content}\"}, 0,", "said\"}, '0',"), "wanted a finite number as reward, or one for each"),
         (("said {message.content}\"}, 0,", "said\"}, {'me': 0},"), r"names a player 'me'"),
         (("said {message.content}\"}, 0, False", "said\"}, 0, 'no'"), "done as True or False"),
         (("{self.player: f", "{mover: f"), "right is to act, and was told nothing"),

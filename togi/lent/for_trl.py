@@ -9,10 +9,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from togi.lent.rows import Make, attempt_of, env_by_name, reward_by_name, task_of
+from togi.episode_blame import Said
+from togi.lent.rows import Make, attempt_of, env_by_name, pay_of_broken, reward_by_name, task_of
 from togi.protocols import Env
 from togi.rollout import score as scored
-from togi.types import Message
+from togi.types import Message, Task
 
 ITS_OWN = ("completion_ids", "trainer_state", "log_extra", "log_metric", "environments")  # no columns of the row
 OVER = "It is over: answer without a call."
@@ -72,13 +73,15 @@ class _Environment:
 
     def __init__(self) -> None:
         self._env: Env | None = None
+        self._task: Task | None = None
+        self._said: list[Said] = []
         self._paid: float | None = 0.0
         self._over = False
 
     def reset(self, **row: Any) -> str | None:
         self._close()
-        task = task_of(row.pop("prompt"), row.pop(self._answer, None), row)
-        self._env, self._paid, self._over = self._make(task), 0.0, False
+        self._task = task = task_of(row.pop("prompt"), row.pop(self._answer, None), row)
+        self._env, self._said, self._paid, self._over = self._make(task), [], 0.0, False
         told = self._env.start()
         assert not isinstance(told, Mapping)
         *before, last = told
@@ -97,14 +100,17 @@ class _Environment:
         """
         if self._env is None or self._over:
             return OVER
+        assert self._task is not None
+        assert self._paid is not None
+        self._said.append((message, ()))
         try:
             replies, reward, self._over = self._env.step(Message(role="assistant", content=message))
             assert not isinstance(replies, Mapping)
             assert not isinstance(reward, Mapping)
-            assert self._paid is not None
+            self._said[-1] = (message, replies)
             self._paid += reward
-        except Exception as problem:  # an environment's own: TRL tells the model, and the attempt has no reward
-            self._paid, self._over = None, True
+        except Exception as problem:  # an environment's own: TRL tells the model
+            self._paid, self._over = pay_of_broken(self._make, self._task, self._said, problem, self._paid), True
             raise RuntimeError(f"the environment failed: {type(problem).__name__}: {problem}") from problem
         return "\n".join(reply.content for reply in replies) or OVER
 

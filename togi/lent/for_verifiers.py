@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from togi.lent.rows import attempt_of, env_by_name, messages_of, reward_by_name, shown, task_of
+from togi.episode_blame import all_of
+from togi.lent.rows import attempt_of, env_by_name, messages_of, pay_of_broken, reward_by_name, shown, task_of
 from togi.rollout import score as scored
 from togi.types import Message
 
-ENV, PAID = "togi_env", "togi_paid"  # what an episode keeps in verifiers' state
+ENV, TASK, SAID, PAID = "togi_env", "togi_task", "togi_said", "togi_paid"  # what an episode keeps in verifiers' state
 
 
 def verifiers_rubric(score: str, *, base: Path | str = ".") -> Any:
@@ -53,7 +54,7 @@ def verifiers_environment(
     class TogiEnvironment(verifiers.MultiTurnEnv):  # type: ignore[misc]
         async def setup_state(self, state: Any) -> Any:
             task = task_of(state["prompt"], state.get("answer"), state.get("info") or {})
-            state[ENV], state[PAID] = make(task), 0.0
+            state[ENV], state[TASK], state[SAID], state[PAID] = make(task), task, [], 0.0
             try:
                 told = state[ENV].start()
             except Exception as problem:
@@ -63,10 +64,18 @@ def verifiers_environment(
 
         async def env_response(self, messages: Any, state: Any, **_: Any) -> Any:
             last = messages_of(messages[-1:], "messages")[0]
+            state[SAID].append((last.content, ()))
             try:
                 replies, reward, done = state[ENV].step(Message(role="assistant", content=last.content))
             except Exception as problem:
-                raise verifiers.Error(f"{type(problem).__name__}: {problem}") from problem
+                said = f"{type(problem).__name__}: {problem}"
+                paid = pay_of_broken(make, state[TASK], state[SAID], problem, state[PAID])
+                if paid is None:
+                    raise verifiers.Error(said) from problem
+                state[PAID] = paid
+                state["final_env_response"] = shown([Message(role="user", content=f"the environment failed: {said}")])
+                return state["final_env_response"]
+            state[SAID][-1] = (last.content, all_of(replies))
             state[PAID] += reward
             if done:
                 state["final_env_response"] = shown(replies)

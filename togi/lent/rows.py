@@ -11,9 +11,11 @@ from typing import Any
 from togi.data.conversations import read_messages
 from togi.data.errors import RowError
 from togi.envs.open_env import Equips, open_env
-from togi.protocols import Env
+from togi.episode_blame import Blame, Said
+from togi.protocols import Abort, Env
 from togi.rewards.algebra import Composable, Leaf
 from togi.rewards.expression import parse_reward
+from togi.rewards.verifiers import first_answer
 from togi.sandbox.workers.pool import Pool
 from togi.types import Message, Task, Trajectory, Turn
 
@@ -37,6 +39,13 @@ def env_by_name(use: str, settings: Mapping[str, Any], base: Path, seconds: floa
     if getattr(env, "players", ()):
         raise ValueError(f'"{use}" has several players, and an environment that is lent has one')
     return env
+
+
+def pay_of_broken(make: Make, task: Task, said: Sequence[Said], problem: Exception, paid: float) -> float | None:
+    """What an attempt earns that broke off at the last message said, after it had been ``paid`` so much: at most 0
+    where that message alone broke it, None where nothing is known against it."""
+    fault = Blame(make=make, harmless=lambda of: first_answer(of) or "").fault(task, said, problem)
+    return None if fault is None or isinstance(problem, Abort) else min(0.0, paid)
 
 
 def task_of(prompt: Any, answer: Any, info: Mapping[str, Any], name: str = "lent") -> Task:
