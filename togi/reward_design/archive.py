@@ -51,7 +51,7 @@ class Archive:
     def decide(self, design: Design) -> None:
         """Write down what is decided, or make sure that it is what was decided. Raises FolderError."""
         assert self._folder is not None
-        hold_to(self.path, self._folder, DESIGN, plan_of(design), may_change=MAY_CHANGE, growing=(REPLIES,))
+        hold_to(self.path, self._folder, DESIGN, plan_of(design), may_change=MAY_CHANGE)
 
     def plan(self) -> dict[str, Any]:
         """What was decided. Raises FolderError for a folder that holds no design."""
@@ -114,8 +114,8 @@ class Archive:
     def vouch_for_replies(self) -> None:
         """Note what was answered so far."""
         assert self._folder is not None
-        if (path := self.path / REPLIES).is_file():
-            self._folder.event("answered", files={REPLIES: file_mark(path)})
+        if told := self._folder.seal(REPLIES):
+            self._folder.event("answered", logs=told)
 
     def _write(self, name: str, row: Mapping[str, Any], kind: str) -> None:
         self.add_text(name, dumps(row) + "\n", kind)

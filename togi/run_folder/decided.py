@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.run_folder.files import FolderError, RunFolder, write_text
-from togi.run_folder.integrity import Vouched, chain_faults, file_faults, read_chain, vouched
+from togi.run_folder.integrity import chain_faults, file_faults, log_faults, read_chain, vouched
 from togi.run_folder.manifest import recipe_changes
 
 
@@ -20,19 +20,17 @@ def hold_to(
     plan: Mapping[str, Any],
     *,
     may_change: Sequence[str] = (),
-    growing: Sequence[str] = (),
 ) -> None:
     """Write ``plan`` to the file ``name``, or make sure that it is what was decided and that all files are as they were
-    written. Keys of tables that begin like one of ``may_change`` decide nothing of the result; a kill may leave more in
-    the files ``growing`` than any event names. Raises FolderError."""
+    written, logs as far as an event says: a kill may leave more in them. Keys of tables that begin like one of
+    ``may_change`` decide nothing of the result. Raises FolderError."""
     now = json.loads(json.dumps(plan))
     chain = read_chain(path)
     if not chain.events:
         folder.event("decided", files={name: write_text(path / name, json.dumps(now, indent=1))})
         return
-    marks = vouched(chain.events).files
-    own = Vouched(files={each: mark for each, mark in marks.items() if each not in growing})
-    if faults := [*chain_faults(path, chain), *file_faults(path, own)]:
+    known = vouched(chain.events)
+    if faults := [*chain_faults(path, chain), *file_faults(path, known), *log_faults(path, known)]:
         raise FolderError(
             f"{path} is not as it was written: {faults[0]}. Put it back, or name another folder with --folder"
         )

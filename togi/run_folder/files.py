@@ -207,6 +207,11 @@ class RunFolder:
             _append(self.path / name, data)
         self._logs[name].add(data)
 
+    def seal(self, name: str) -> dict[str, Json]:
+        """What ``grown`` would say of a file that somebody else writes; nothing where it is not there."""
+        path = self.path / name
+        return {name: {"size": path.stat().st_size, "sha256": file_mark(path)}} if path.is_file() else {}
+
     def grown(self) -> dict[str, Json]:
         """How long the logs are that grew since this was asked last, and their sha256 up to there."""
         return {name: mark for name, log in self._logs.items() if (mark := log.news())}

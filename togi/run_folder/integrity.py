@@ -18,7 +18,7 @@ from typing import Any
 from togi.models.model_source import newest_model
 from togi.run_folder.checkpoint import checkpoints, find_fault
 from togi.run_folder.files import FolderError, Json, digest, dumps, mark, refuse_links
-from togi.run_folder.links import EVENTS, LOGS, PARTS, WHOLE, stray
+from togi.run_folder.links import ASKED, EVENTS, LOGS, PARTS, WHOLE, stray
 
 SHORTEST_HEAD = 16  # hexadecimal digits that are taken for an event's hash
 
@@ -142,7 +142,7 @@ def vouched(events: Sequence[Json]) -> Vouched:
             elif _inside(path):
                 found.files[path] = str(told)
         for name, told in _table(event, "logs"):
-            if name in LOGS and isinstance(told, dict) and isinstance(told.get("size"), int):
+            if name in (*LOGS, *ASKED) and isinstance(told, dict) and isinstance(told.get("size"), int):
                 found.logs.setdefault(name, []).append((told["size"], str(told.get("sha256"))))
     return found
 
@@ -179,7 +179,7 @@ def compare(folder: Path, chain: Chain, known: Vouched) -> Integrity:
             held["checkpoints"] += 1
     pending = _unnamed(folder, known)
     begun: list[Json] = []
-    for name in LOGS:
+    for name in (*LOGS, *(name for name in ASKED if name in known.logs)):
         rows = _log_fault(folder / name, known.logs.get(name, []))[1]
         begun += rows
         pending += [name] if rows else []

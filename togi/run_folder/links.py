@@ -11,6 +11,8 @@ from pathlib import Path
 
 EVENTS = "events.jsonl"
 LOGS = ("metrics.jsonl", "timings.jsonl", "alarms.jsonl")
+ASKED = ("replies.jsonl", "words.jsonl")
+"""Logs of what models were asked in loops that are no training."""
 LOCK = ".lock"
 PARTS = (
     "rollouts",
@@ -26,7 +28,7 @@ PARTS = (
 )
 """The folders in a run folder that Togi writes; whatever else lies there is the user's."""
 
-_IN_PLACE = (EVENTS, *LOGS, LOCK, "rewards.log")
+_IN_PLACE = (EVENTS, *LOGS, *ASKED, LOCK, "rewards.log")
 WHOLE = ("manifest.json", "recipe.toml", "redteam.json", "doctor.json")
 
 

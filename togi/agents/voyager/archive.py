@@ -35,7 +35,7 @@ class Archive:
     def decide(self, voyage: Voyage) -> None:
         """Write down what is decided, or make sure that it is what was decided. Raises FolderError."""
         assert self._held is not None
-        hold_to(self.path, self._held, PLAN, plan_of(voyage), may_change=MAY_CHANGE, growing=(REPLIES,))
+        hold_to(self.path, self._held, PLAN, plan_of(voyage), may_change=MAY_CHANGE)
 
     def plan(self) -> Json:
         """What was decided. Raises FolderError for a folder that holds nothing of the kind."""
@@ -62,8 +62,8 @@ class Archive:
     def vouch_for_replies(self) -> None:
         """Note what was answered."""
         assert self._held is not None
-        if (path := self.path / REPLIES).is_file():
-            self._held.event("answered", files={REPLIES: file_mark(path)})
+        if told := self._held.seal(REPLIES):
+            self._held.event("answered", logs=told)
 
     def _write(self, name: str, text: str, kind: str) -> None:
         assert self._held is not None
