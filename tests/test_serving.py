@@ -202,6 +202,10 @@ def test_models_and_health(server: Running) -> None:
 
 
 CHAT = "/v1/chat/completions"
+DEEP_TOOL = (
+    b'{"model": "model", "messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function", "function": '
+)
+DEEP_TOOL += b'{"name": "a", "parameters": ' + b'{"a": ' * 800 + b"1" + b"}" * 800 + b"}}]}"
 
 
 def hello(**more: Any) -> dict[str, Any]:
@@ -230,6 +234,7 @@ ATTACKS: list[tuple[str, Any, dict[str, str], int, str]] = [
     (CHAT, b" " * (LARGEST_BODY + 1), {}, 413, "body_too_large"),
     (CHAT, b"[" * 200_000, {}, 400, "nested"),
     (CHAT, b'{"messages":' * 50_000, {}, 400, "nested"),
+    (CHAT, DEEP_TOOL, {}, 400, "nested"),
     (CHAT, b"", {}, 400, "no sound JSON"),
     (CHAT, b"[]", {}, 400, "JSON object"),
     (CHAT, b"null", {}, 400, "JSON object"),

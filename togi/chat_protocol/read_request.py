@@ -110,12 +110,12 @@ def read_chat(body: bytes, model: str, most_tokens: int) -> Request:
         raise Refusal("max_tokens and max_completion_tokens say different things: give one", param="max_tokens")
     try:
         messages = read_messages(asked.messages, "messages")
-    except RowError as error:
-        raise Refusal(str(error), param="messages") from None
+    except (RowError, RecursionError) as error:
+        raise Refusal(_too_deep(error), param="messages") from None
     try:
         tools = read_tools({"tools": asked.tools})
-    except RowError as error:
-        raise Refusal(str(error), param="tools") from None
+    except (RowError, RecursionError) as error:
+        raise Refusal(_too_deep(error), param="tools") from None
     limit = "max_completion_tokens" if asked.max_completion_tokens else "max_tokens"
     return Request(
         chat=True,
@@ -124,6 +124,10 @@ def read_chat(body: bytes, model: str, most_tokens: int) -> Request:
         logprobs=asked.logprobs,
         **_drawn(asked, limit, asked.max_completion_tokens or asked.max_tokens, most_tokens),
     )
+
+
+def _too_deep(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def read_bare(body: bytes, model: str, most_tokens: int) -> Request:
