@@ -48,7 +48,17 @@ def test_states_are_told_apart_by_what_is_shown() -> None:
     assert env.state_key.count("[") == first.count("[") == 1  # type: ignore[attr-defined]
 
 
-UNREADABLE = ["", "jump", "left right", "4", "<action></action>", "down" * 1000, "<think>down", "<action>down"]
+UNREADABLE = [
+    "",
+    "jump",
+    "left right",
+    "4",
+    "<action></action>",
+    "down" * 1000,
+    "<think>down",
+    "<action>down",
+    "<action>" * 20_000,
+]
 
 
 @pytest.mark.parametrize("text", UNREADABLE)

@@ -79,6 +79,7 @@ UNREADABLE = [
     (called('{"name": "price", "arguments": [1]}'), "arguments are not a JSON object"),
     (called('{"name": "price", "arguments": "apple"}'), "arguments are not a JSON object"),
     (called("<function=price>apple</function>"), "between the parameters"),
+    (called(f"<function=price>{' ' * 90_000}x"), "between the parameters"),
     (called('{"name": "' + "x" * 100_001 + '"}'), "more than 100,000 characters"),
     ('<tool_call>{"name": "price", "arguments": {}}', "was not ended"),
 ]

@@ -35,6 +35,8 @@ ITEMS = ("wood", "iron", "iron_ore", "iron_pickaxe", "plank", "glass")
         ("Task: get ٣ more wood", Goal(item="wood", count=3)),
         ("Task: get ² more wood", Goal(item="wood", count=1)),
         ("Task: find happiness", None),
+        ("Task:\nget 2 more wood", Goal(item="wood", count=2)),
+        ("\n" * 50_000, None),
         ("", None),
     ],
 )

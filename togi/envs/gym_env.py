@@ -26,6 +26,7 @@ from togi.types import Message, Task
 PICTURE = "ansi"
 MARKED = re.compile(r"\x1b\[[\d;]+m(.+?)\x1b\[0m")
 ANSWER = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+ENDED = "</action>"
 DECIMALS = 3
 LONGEST = 1000  # characters of an action
 
@@ -115,7 +116,7 @@ def read_action(text: str, space: Any, names: Sequence[str]) -> tuple[Any, str]:
     """The action that a turn names, or what the model is told where it names none: what stands in ``<action>``, else
     all that follows the thought."""
     text = text.rpartition("</think>")[2]
-    found = ANSWER.findall(text)
+    found = ANSWER.findall(text, 0, text.rfind(ENDED) + len(ENDED))  # what is opened later, nothing closes
     said = (found[-1] if found else text).strip()[: LONGEST + 1].strip(" \n.!\"'`").casefold()
     wanted = _wanted(space, names)
     if hasattr(space, "n"):

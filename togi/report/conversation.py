@@ -14,6 +14,7 @@ from togi.tools.read_calls import CLOSE, OPEN, read_calls
 
 PIECE = re.compile(rf"<think>(?P<thought>.*?)(?:</think>|\Z)|{OPEN}.*?(?:{CLOSE}|\Z)", re.DOTALL)
 RESPONSE = re.compile(r'<tool_response(?: name="(?P<name>[^"\n]*)")?>\n?(?P<text>.*?)\n?</tool_response>', re.DOTALL)
+ENDED = "</tool_response>"
 LONGEST = 1500  # characters of one piece
 NAME = 60  # characters of the name of a tool or a role
 GLANCE = 70  # characters of what is folded that are seen
@@ -137,7 +138,7 @@ def _reply(message: Mapping[str, Any]) -> Reply:
     if role == "tool":
         return Reply(who="tools", pieces=(_result(str(message.get("name") or "a tool"), text),))
     pieces, end = [], 0
-    for found in RESPONSE.finditer(text):
+    for found in RESPONSE.finditer(text, 0, text.rfind(ENDED) + len(ENDED)):  # what is opened later, nothing closes
         if before := text[end : found.start()].strip():
             pieces.append(Piece(text=shortened(before, LONGEST)))
         pieces.append(_result(found["name"] or "a tool", found["text"]))

@@ -17,7 +17,7 @@ from togi.tools.tool import Call, Description
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 LONGEST = 100_000  # characters of one call
-FUNCTION = re.compile(r"\s*<function=([^<>\n]+)>(.*?)(?:</function>)?\s*", re.DOTALL)
+FUNCTION = re.compile(r"<function=([^<>\n]+)>(.*)", re.DOTALL)
 PARAMETER = re.compile(r"\s*<parameter=([^<>\n]+)>\n?(.*?)\n?</parameter>\s*", re.DOTALL)
 FORM = 'write it as <tool_call>{"name": "…", "arguments": {…}}</tool_call>'
 
@@ -65,8 +65,8 @@ def _as_whole(text: str) -> Call | None:
 def _call(body: str, tools: Sequence[Description]) -> Call:
     if len(body) > LONGEST:
         return Call(problem=f"the call has more than {LONGEST:,} characters")
-    if found := FUNCTION.fullmatch(body):
-        return _tagged(found[1].strip(), found[2], tools)
+    if found := FUNCTION.fullmatch(body.strip()):
+        return _tagged(found[1].strip(), found[2].removesuffix("</function>"), tools)
     value = _json(body)
     if not isinstance(value, dict):
         return Call(problem=f"the call is not a JSON object: {FORM}")

@@ -68,10 +68,17 @@ def _said(ran: Ran) -> dict[str, Any] | None:
     """What came out of the jail, which the command may have written itself; None for what is of no such form."""
     value = ran.outcomes[0].value if ran.outcomes and ran.outcomes[0].status == "ok" else None
     match value:
-        case {"said": bytes(), "code": int(), "stopped": str(), "files": dict(files), "lost": int(), "whole": bool()}:
+        case {
+            "said": bytes(),
+            "code": int(code),
+            "stopped": str(),
+            "files": dict(files),
+            "lost": int(lost),
+            "whole": bool(),
+        }:
             names = all(isinstance(name, str) and isinstance(content, bytes) for name, content in files.items())
             size = sum(map(len, files.values())) if names else MOST + 1
-            told = abs(value["code"]) <= SIGNALS and 0 <= value["lost"] <= LOST
+            told = abs(code) <= SIGNALS and 0 <= lost <= LOST
             return value if told and size <= MOST and len(files) <= MANY + 1 else None
     return None
 

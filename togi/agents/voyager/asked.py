@@ -24,6 +24,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "described": frozenset({"code"}),
 }
 """The prompts, and what may stand in braces in each."""
+TASK = re.compile(r"^[^\w\n]*task[^\w\n]+(.+)$", re.IGNORECASE | re.MULTILINE)
 LONGEST = 300
 """Characters of a critique or a description."""
 RECENT = 20
@@ -79,7 +80,7 @@ def goal_of(reply: Reply, items: Collection[str], most: int) -> Goal | None:
     """The first line of a plan that names an item of this world, with its number from 1 to ``most``; None where there
     is none."""
     names = {_plain(item): item for item in items}
-    said = re.findall(r"^\W*task\W+(.+)$", reply.text, re.IGNORECASE | re.MULTILINE) or reply.text.splitlines()
+    said = TASK.findall(reply.text) or reply.text.splitlines()
     for line in said:
         words = re.findall(r"\w+", line.casefold().replace("_", " "))
         for width in range(4, 0, -1):
