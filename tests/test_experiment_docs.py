@@ -50,3 +50,9 @@ def test_the_example_of_a_sweep_is_one() -> None:
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.toml")), ids=lambda file: file.stem)
 def test_those_that_ship_can_be_run(file: Path) -> None:
     assert jobs_of(read_experiment(file))
+
+
+def test_arms_share_the_tasks_that_are_the_same() -> None:
+    runs = [arm.run for arm in read_experiment(ROOT / "experiments" / "tricks_or_traps.toml").arms if arm.run]
+    assert len(runs) == 16
+    assert len({id(run.stages[-1].tasks) for run in runs}) == 1

@@ -28,7 +28,7 @@ TIERS: list[Tier] = [*JAILS, "process"]
 
 FORGE = """
 import os
-for fd in range(3, 64):
+for fd in range(3, 1024):
     try:
         os.write(fd, {line!r})
     except OSError:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from togi.data import Tasks
 from togi.experiment.design import Arm, ExperimentError, seeded
 from togi.recipe import Reading, RecipeError
 from togi.recipe.build import build
@@ -17,15 +18,21 @@ from togi.run_folder.manifest import recipe_changes
 from togi.run_folder.run_description import made_of
 
 
-def built(name: str, values: Mapping[str, Any], reading: Reading, measured: Reading) -> Run:
-    """The run of an arm, measured as the experiment's recipe is."""
+def built(
+    name: str,
+    values: Mapping[str, Any],
+    reading: Reading,
+    measured: Reading,
+    loaded: dict[str, Tasks] | None = None,
+) -> Run:
+    """The run of an arm, measured as the experiment's recipe is. Tasks ``loaded`` for other arms are taken."""
     values = copy.deepcopy(dict(values))
     evaluation = measured.recipe.evaluation
     reward = (evaluation and evaluation.reward) or measured.recipe.reward
     if isinstance(values.get("evaluation"), dict) and "reward" not in values["evaluation"] and reward:
         values["evaluation"]["reward"] = {"score": reward.score}
     try:
-        return build(read_values(values, base=reading.base, name=f"arm {name}"))
+        return build(read_values(values, base=reading.base, name=f"arm {name}"), loaded=loaded)
     except RecipeError as error:
         raise of_arm(name, error) from None
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from togi.data import Tasks
 from togi.experiment.ablation import ablated
 from togi.experiment.comparable_arms import built, of_arm, refuse_alike, refuse_measured_otherwise
 from togi.experiment.controls import CONTROLS, changed
@@ -40,9 +41,10 @@ def read_experiment(path: Path) -> Experiment:
         raise ExperimentError(f'arms.{taken[0]}: that is the name of a control: controls = ["{taken[0]}"]')
     if SEARCHED in tables:
         raise ExperimentError(f"arms.{SEARCHED}: that is the arm which a sweep chooses: give it another name")
-    arms = [_written(name, each, recipe, base) for name, each in tables.items()]
-    arms += [_combined(each, recipe) for each in combinations(grid)]
-    arms += _asked_for(table, recipe, arms)
+    loaded: dict[str, Tasks] = {}
+    arms = [_written(name, each, recipe, base, loaded) for name, each in tables.items()]
+    arms += [_combined(each, recipe, loaded) for each in combinations(grid)]
+    arms += _asked_for(table, recipe, arms, loaded)
     refuse_alike(arms, table.vary)
     refuse_measured_otherwise(arms)
     _refuse_measure(table, arms[0], [table.vary, *(each.vary for each in tables.values() if each.vary)])
@@ -66,7 +68,7 @@ def read_experiment(path: Path) -> Experiment:
     )
 
 
-def _written(name: str, table: ArmTable, recipe: Reading, base: Path) -> Arm:
+def _written(name: str, table: ArmTable, recipe: Reading, base: Path, loaded: dict[str, Tasks]) -> Arm:
     """An arm that the file describes."""
     own = base / Path(table.recipe).expanduser() if table.recipe else None
     try:
@@ -79,29 +81,30 @@ def _written(name: str, table: ArmTable, recipe: Reading, base: Path) -> Arm:
     about = ", ".join([*([f"recipe {table.recipe}"] if table.recipe else []), *table.changes]) or "the recipe as it is"
     if table.vary is not None:
         about += f"; only {' and '.join(table.vary)} of its seeds differ"
-    return Arm(name=name, run=built(name, reading.values, reading, recipe), about=about, vary=table.vary)
+    run = built(name, reading.values, reading, recipe, loaded)
+    return Arm(name=name, run=run, about=about, vary=table.vary)
 
 
-def _combined(one: Combination, recipe: Reading) -> Arm:
+def _combined(one: Combination, recipe: Reading, loaded: dict[str, Tasks]) -> Arm:
     """An arm of the grid."""
     try:
         reading = read_values(recipe.values, base=recipe.base, overrides=one.changes, origins=recipe.origins)
     except RecipeError as error:
         raise of_arm(one.name, error) from None
-    run = built(one.name, reading.values, reading, recipe)
+    run = built(one.name, reading.values, reading, recipe, loaded)
     return Arm(name=one.name, run=run, about=one.about, levels=one.levels)
 
 
-def _asked_for(table: ExperimentTable, recipe: Reading, arms: Sequence[Arm]) -> Iterator[Arm]:
+def _asked_for(table: ExperimentTable, recipe: Reading, arms: Sequence[Arm], loaded: dict[str, Tasks]) -> Iterator[Arm]:
     """The controls and ablations of the experiment's recipe."""
     if table.better_prompt is not None and "better_prompt" not in table.controls:
         raise ExperimentError('better_prompt is given and not asked for: add "better_prompt" to controls')
-    run = built(PLAIN, recipe.values, recipe, recipe)
+    run = built(PLAIN, recipe.values, recipe, recipe, loaded)
     for name in dict.fromkeys(table.controls):
         made = changed(name, recipe.values, run, table.better_prompt)
         yield Arm(
             name=name,
-            run=built(name, made.values, recipe, recipe),
+            run=built(name, made.values, recipe, recipe, loaded),
             stages=made.stages,
             control=True,
             about=made.about,
@@ -111,7 +114,9 @@ def _asked_for(table: ExperimentTable, recipe: Reading, arms: Sequence[Arm]) -> 
     for path in dict.fromkeys(table.ablate):
         without = "without_" + re.sub(r"[^A-Za-z0-9_-]", "_", path)
         yield Arm(
-            name=without, run=built(without, ablated(path, recipe.values), recipe, recipe), about=f"without {path}"
+            name=without,
+            run=built(without, ablated(path, recipe.values), recipe, recipe, loaded),
+            about=f"without {path}",
         )
 
 

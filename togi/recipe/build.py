@@ -49,26 +49,27 @@ from togi.types import Beside, Limits, Sampling, Task
 TOOLS_BEGIN = 60.0  # seconds until a worker of tools has begun, which its own clock does not count
 
 
-def build(reading: Reading, folder: Path | None = None) -> Run:
-    """The run of a recipe; ``folder`` is ``runs/NAME`` unless given.
+def build(reading: Reading, folder: Path | None = None, *, loaded: dict[str, Tasks] | None = None) -> Run:
+    """The run of a recipe; ``folder`` is ``runs/NAME`` unless given. ``loaded`` holds tasks for all recipes that are
+    built with it: what one has loaded, the others take.
 
     Raises:
         RecipeError: combinations that cannot work, tasks that cannot be loaded, rewards that cannot be read.
     """
-    return Builder(reading).run(folder)
+    return Builder(reading, {} if loaded is None else loaded).run(folder)
 
 
 class Builder:
     """One recipe being built. Problems are collected as far as possible, so that one try shows them all."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, loaded: dict[str, Tasks]) -> None:
         self.reading, self.recipe = reading, reading.recipe
         self.problems: list[str] = []
         grading = self.recipe.grading
         self.pool = Pool(
             workers=grading.workers, seconds=grading.seconds, memory_mb=grading.memory_mb, tier=grading.tier
         )
-        self.loaded: dict[str, Tasks] = {}
+        self.loaded = loaded
         self.tasks_of: dict[str, Tasks] = {}
         self.envs: dict[str, Callable[[Task], Env]] = {}
         self.prompting = Prompting()
@@ -362,7 +363,8 @@ class Builder:
 
     def tasks(self, table: OneSourceTable, key: Key, split: str, exclude: Tasks | None) -> Tasks | None:
         """The tasks of a source, loaded once however many stages learn from them; None after a refusal."""
-        name = f"{split} {table.model_dump_json()}"
+        left_out = exclude.digest if exclude else ""
+        name = f"{split} {table.model_dump_json()} {self.reading.base} {self.prompting} {left_out}"
         if name in self.loaded:
             return self.loaded[name]
         if isinstance(table, SourceTable) and table.sources is not None:

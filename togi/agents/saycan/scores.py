@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from togi.agents.saycan.skills import Array
 from togi.protocols import Engine
-from togi.tokenization import Chat
 from togi.types import Message, Prompt, Sampling, Turn
+
+if TYPE_CHECKING:
+    from togi.tokenization import Chat
 
 Kind = Literal["sum", "mean", "pmi"]
 KINDS: tuple[Kind, ...] = ("sum", "mean", "pmi")
