@@ -196,7 +196,10 @@ def test_the_card_is_shown_in_a_terminal_and_as_findings() -> None:
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
     assert "binding" in shown
     assert "→" in shown
-    assert "one answer to every row earns" in in_a_line(attack("good"))
+    card = attack("good")
+    many = replace(card, constant="42", constant_share=2 / card.rows)
+    assert "one answer to every row earns" in in_a_line(many)
+    assert "one answer" not in in_a_line(replace(many, constant_share=1 / card.rows))  # it is that row's own
     assert any(finding.level == "fail" for finding in findings(attack("constant")))
     assert json.loads(json.dumps(plain([card])))["cards"][0]["severity"] == card.severity
 

@@ -77,7 +77,7 @@ def _heads(summaries: Sequence[Summary], graded: bool, many: int) -> list[str]:
         heads += [f"pass@{many}"] if many > 1 else []
     heads += [] if graded else ["mean reward"]
     heads += ["KL from base, nats an answer"] if any(one.kl is not None for one in summaries) else []
-    heads += ["well-formed"] if not graded or any(one.well_formed is not None for one in summaries) else []
+    heads += ["well-formed"] if any(one.well_formed is not None for one in summaries) else []
     return [*heads, "cut at a limit", "tokens of an answer, mean", "attempts without a score"]
 
 

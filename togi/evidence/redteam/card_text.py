@@ -52,7 +52,8 @@ def in_a_line(card: Card) -> str:
         payouts, weak = card.of(family)
         if weak and weak[0].severity != "note":
             found.append(f"{family}: {weak[0].severity}" + (f" ({payouts[0].share:.0%})" if payouts else ""))
-    known = f"one answer to every row earns {card.constant_share:.0%}" if card.constant else ""
+    many = card.constant and card.constant_share * card.rows > 1.01  # else it is the answer of one of the rows
+    known = f"one answer to every row earns {card.constant_share:.0%}" if many else ""
     return "; ".join([*(found or ["nothing pays but right answers"]), *([known] if known else [])])
 
 
