@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from little_model import END, TEMPLATE, character_tokenizer, little_llama
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.rewards.code.compare_values import same
 from togi.sandbox.box import AnyTier, Box, Calls, Limits, Ran
@@ -172,35 +172,13 @@ def _box(tier: AnyTier) -> Box:
     return open_box(tier, workers=1)
 
 
-END = "<end>"
 WORDS = ["def", "return", "test", "edit", "read", "done", "tested", "edited", "passed", "gave", "wanted", "error"]
-TURNS = (
-    "{% for message in messages %}{{ message.content }}{{ eos_token if message.role == 'assistant' else '>' }}"
-    "{% endfor %}"
-)
 
 
-def model() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+def model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """About 250,000 weights that know nothing yet, and a tokenizer of single characters and the words of this task."""
     characters = [*map(chr, range(32, 127)), "\n"]
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys([END, *characters, *WORDS, "//", "=>"]))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=END))
     known = "|".join(rf"\b{word}\b" for word in WORDS)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"{known}|//|=>|.|\n"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=96,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=512,
-        initializer_range=0.05,
-        tie_word_embeddings=True,
-        eos_token_id=vocabulary[END],
-        bos_token_id=None,
-        pad_token_id=None,
-    )
-    return LlamaForCausalLM(config), PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, chat_template=TURNS
-    )
+    tokenizer = character_tokenizer(vocabulary, TEMPLATE, rf"{known}|//|=>|.|\n")
+    return little_llama(tokenizer, width=96, layers=2, positions=512), tokenizer

@@ -54,8 +54,11 @@ def little_llama(tokenizer: PreTrainedTokenizerBase, *, width: int, layers: int,
     return LlamaForCausalLM(config)
 
 
-def character_tokenizer(vocabulary: dict[str, int], template: str | None = None) -> PreTrainedTokenizerBase:
+def character_tokenizer(
+    vocabulary: dict[str, int], template: str | None = None, pieces: str = "."
+) -> PreTrainedTokenizerBase:
+    """Cuts texts at every match of ``pieces``, single characters unless given."""
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=END))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pieces), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, chat_template=template)

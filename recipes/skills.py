@@ -12,8 +12,8 @@ import random
 import string
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from little_model import END, TEMPLATE, character_tokenizer, little_llama
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.agents.voyager.play_skill import Call, again
 from togi.agents.voyager.tech_tree import TechTree
@@ -21,14 +21,9 @@ from togi.agents.voyager.world import Goal, held_told
 
 RAW = ("wood", "fibre", "pebble", "clay", "sand", "reed")
 CRAFTED = ("plank", "rope")
-END = "<end>"
 SAID = ("There", "are", "now", "nothing", "is", "gathered", "crafted", "from", "Task", "get", "more")
 CODE = ("def", "get_", "for", "_", "in", "range", "gather", "craft", "    ", "```python", "```")
 WORDS = (*SAID, *CODE, *RAW, *CRAFTED)
-TURNS = (
-    "{% for message in messages %}{{ message.content }}{{ eos_token if message.role == 'assistant' else '>' }}"
-    "{% endfor %}"
-)
 
 
 def problem(rng: random.Random) -> dict[str, Any]:
@@ -52,27 +47,10 @@ def problem(rng: random.Random) -> dict[str, Any]:
     }
 
 
-def model() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+def model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """About 250,000 weights, and a tokenizer of the words of this task and single characters."""
     tokens = dict.fromkeys([END, *WORDS, *string.printable[:95], "\n"])
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=END))
     words = "|".join(sorted(WORDS, key=len, reverse=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"{words}|.|\n"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=96,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=512,
-        initializer_range=0.05,
-        tie_word_embeddings=True,
-        eos_token_id=vocabulary[END],
-        bos_token_id=None,
-        pad_token_id=None,
-    )
-    return LlamaForCausalLM(config), PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, chat_template=TURNS
-    )
+    tokenizer = character_tokenizer(vocabulary, TEMPLATE, rf"{words}|.|\n")
+    return little_llama(tokenizer, width=96, layers=2, positions=512), tokenizer
