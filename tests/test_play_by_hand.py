@@ -103,6 +103,11 @@ def test_an_episode_is_shown_and_counted_without_weights(run: Run, monkeypatch: 
     assert "1 sample, 8 tokens learned and 58 masked" in told
 
 
+def test_limits_are_those_of_training(run: Run, folder: Path) -> None:
+    limited = load_recipe(folder / "r.toml", ["env.turns=1"]).run
+    assert "over after 1 turns, end: turns" in played(limited, script("blue", "red"))[1]
+
+
 def test_another_row_and_a_stage_by_name(run: Run) -> None:
     assert "score: 1" in played(run, script("blue"), row=2, stage="grpo")[1]
 

@@ -262,23 +262,25 @@ def open_play(run: Run, loaded: Loaded) -> Episodes:
     from togi.engines.open_engine import open_engine
     from togi.tokenization import Chat
 
-    chat = Chat(loaded.tokenizer, loaded.eos_ids)
-    return held_out_play(run, open_engine(loaded, run.engine), chat, loaded.model.dtype, seed_of(run, "sampling"))
+    assert run.evaluation is not None
+    engine, chat = open_engine(loaded, run.engine), Chat(loaded.tokenizer, loaded.eos_ids)
+    reward = ready(run.evaluation.reward, run, engine, chat, loaded.model.dtype)
+    return play_of(run.evaluation, engine, chat, reward, seed_of(run, "sampling"))
 
 
-def held_out_play(run: Run, engine: Engine, chat: Chat, dtype: torch.dtype, seed: int) -> Episodes:
-    """Plays the evaluation's tasks with an engine, as ``open_play`` does."""
+def play_of(where: Stage | Evaluation, engine: Engine, chat: Chat, reward: Reward | None, seed: int) -> Episodes:
+    """Plays attempts as a stage or the evaluation has them: its environment, limits and sampling. ``reward`` is opened.
+    Raises ValueError for a model whose form of calls is not read."""
     from togi.rollout import Episodes
 
-    assert run.evaluation is not None
-    check_calls(run.evaluation, chat)
+    check_calls(where, chat)
     return Episodes(
         engine=engine,
         chat=chat,
-        env=run.evaluation.env,
-        reward=ready(run.evaluation.reward, run, engine, chat, dtype),
-        sampling=run.evaluation.sampling,
-        limits=run.evaluation.limits,
-        beside=run.evaluation.beside,
+        env=where.env,
+        reward=reward,
+        sampling=where.sampling,
+        limits=where.limits,
+        beside=where.beside,
         seed=seed,
     )

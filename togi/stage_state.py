@@ -30,8 +30,7 @@ from togi.run import (
     Run,
     Stage,
     Watch,
-    check_calls,
-    held_out_play,
+    play_of,
     ready,
     seed_of,
     stage_model,
@@ -81,23 +80,16 @@ class Workshop:
         self.stream: TaskStream = stream(stage.tasks, self.seed)
         self.mix: TaskStream | None = stream(stage.mix, self.seed + 1) if stage.mix else None
         self.gold = ready(stage.gold, run, self.engine, self.chat, dtype)
-        check_calls(stage, self.chat)
-        self.play = Episodes(
-            engine=self.engine,
-            chat=self.chat,
-            env=stage.env,
-            reward=ready(stage.reward, run, self.engine, self.chat, dtype),
-            sampling=stage.sampling,
-            limits=stage.limits,
-            beside=stage.beside,
-            opponent=None if reference == "none" else partial(self._opponent, loaded),
-            seed=stage_seed(run, stage, "sampling"),
-        )
+        reward = ready(stage.reward, run, self.engine, self.chat, dtype)
+        play = play_of(stage, self.engine, self.chat, reward, stage_seed(run, stage, "sampling"))
+        self.play = play if reference == "none" else replace(play, opponent=partial(self._opponent, loaded))
         self.held_out_play: Episodes | None = None
-        if run.evaluation and run.evaluation.every and stage.measured and stage.algorithm.trains == "policy":
+        measured = run.evaluation
+        if measured and measured.every and stage.measured and stage.algorithm.trains == "policy":
             # Draws of their own: what is chosen by them is measured with others.
             seed = int(digest([seed_of(run, "sampling"), "on the way"])[:15], 16)
-            self.held_out_play = held_out_play(run, self.engine, self.chat, dtype, seed)
+            paid = ready(measured.reward, run, self.engine, self.chat, dtype)
+            self.held_out_play = play_of(measured, self.engine, self.chat, paid, seed)
         self.looks: dict[int, float] = {}  # what was measured on the way, by the step of the stage
         self.memory: Memory = {}
         self.reward_check = RewardCheck(stage.name, stage.steps, taught=stage.algorithm.trains == "nothing")

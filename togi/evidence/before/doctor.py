@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -35,8 +35,7 @@ from togi.models.four_bits import packed_weights
 from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
 from togi.rewards.algebra import NotTrainedYet
-from togi.rollout import Episodes
-from togi.run import BASE, Run, Stage, check_calls, open_model, ready, seed_of
+from togi.run import BASE, Run, Stage, open_model, play_of, ready, seed_of
 from togi.run_folder.manifest import choose_dtype
 from togi.run_folder.run_description import asked_tier
 from togi.samplers import Groups
@@ -137,18 +136,7 @@ def doctor(
     sections += [(f"Red team against the reward of {card.name}", tuple(card_findings(card))) for card in cards]
     sections.append(("Rewards without an answer", tuple(blind_findings(run))))
     if number is not None:
-        check_calls(stage, chat)
-        play = Episodes(
-            engine=engine,
-            chat=chat,
-            env=stage.env,
-            reward=reward,
-            sampling=stage.sampling,
-            limits=stage.limits,
-            beside=stage.beside,
-            seed=seed_of(run, "sampling"),
-            progress=progress,
-        )
+        play = replace(play_of(stage, engine, chat, reward, seed_of(run, "sampling")), progress=progress)
         before = run.stages[number - 1].name if number else None
         sections += _played(stage, play(ask(drawn, attempts)), before)
         sections.append((f"Judges of stage {stage.name}", tuple(judge_findings(reward, drawn))))

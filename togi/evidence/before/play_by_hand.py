@@ -20,8 +20,8 @@ from togi.evidence.redteam.run_rewards import asks
 from togi.harmless_text import shortened, visible
 from togi.models.load_model import load_tokenizer
 from togi.protocols import Engine, Policy
-from togi.rollout import Episodes, by_role
-from togi.run import Evaluation, Run, Stage, check_calls, ready, seed_of
+from togi.rollout import by_role
+from togi.run import Evaluation, Run, Stage, play_of, ready, seed_of
 from togi.run_folder.manifest import choose_dtype
 from togi.tokenization import Chat
 from togi.types import Group, Ids, Message, Prompt, Question, Reading, Sampling, Score, Stop, Trajectory, Turn
@@ -61,13 +61,16 @@ class Person(Engine):
         number = len(self._seen) + 1
         known = max((len(seen) for seen in self._seen if prompt[: len(seen)] == seen), default=0)
         other = " (a conversation that is new, or was written anew)" if self._seen and not known else ""
-        self._show(f"turn {number}: the model sees, {len(prompt) - known} tokens, masked{other}", prompt[known:])
+        self._show(
+            f"turn {number}: the model sees, {len(prompt) - known} tokens, masked{other}", prompt[known:], learned=False
+        )
         room = self.context - len(prompt)
         if room <= 0:
             return Turn(prompt=prompt, completion=(), text="", stop="context")
         written = self.says()
         kept = cut(written, sampling.stop)
-        ids, stop = self._ids(prompt, kept), "eos"
+        ids = self._ids(prompt, kept)
+        stop: Stop = "eos"
         if kept != written:
             ids, stop = ids[:-1], "stop_string"
         if len(ids) > min(room, sampling.max_tokens):
@@ -75,10 +78,9 @@ class Person(Engine):
             ids = ids[: min(room, sampling.max_tokens)]
         ended = {"eos": "", "stop_string": ", ended by a stop string", "length": ", cut at max_tokens"}
         said = ended.get(stop, ", cut: the context is full")
-        self._show(f"turn {number}: the model says, {len(ids)} tokens, learned{said}", ids)
+        self._show(f"turn {number}: the model says, {len(ids)} tokens, learned{said}", ids, learned=True)
         self._seen.append((*prompt, *ids))
-        known_stop: Stop = stop  # type: ignore[assignment]
-        return Turn(prompt=prompt, completion=ids, text=self.chat.decode(ids), stop=known_stop, logp=(0.0,) * len(ids))
+        return Turn(prompt=prompt, completion=ids, text=self.chat.decode(ids), stop=stop, logp=(0.0,) * len(ids))
 
     def _ids(self, prompt: Ids, text: str) -> Ids:
         if not self.raw:
@@ -86,8 +88,7 @@ class Person(Engine):
         before = Message(role="text", content=self.chat.show(prompt))
         return self.chat.recorded((before,), (Message(role="assistant", content=text),))[0].completion
 
-    def _show(self, title: str, ids: Ids) -> None:
-        learned = "says" in title
+    def _show(self, title: str, ids: Ids, *, learned: bool) -> None:
         self.console.print(Text(title, style="bold green" if learned else "bold"))
         self.console.print(
             Text(shortened(self.chat.show(ids), LONGEST), style="green" if learned else "dim"), soft_wrap=True
@@ -107,14 +108,7 @@ def play_by_hand(run: Run, says: Says, console: Console, *, stage: str = "", row
     person = Person(chat=chat.of(task), context=context, says=says, console=console, raw=raw)
     console.print(Text(visible(f"{name}, row {row}, task {task.id}"), style="bold"))
     reward = None if where.reward is None or asks(where.reward) else where.reward
-    check_calls(where, chat)
-    play = Episodes(
-        engine=person,
-        chat=chat,
-        env=where.env,
-        reward=ready(reward, run, person, chat, choose_dtype(run)),
-        sampling=where.sampling,
-    )
+    play = play_of(where, person, chat, ready(reward, run, person, chat, choose_dtype(run)), seed=0)
     try:
         (played,) = play.attempts([Question(task=task)])
     except EOFError:
