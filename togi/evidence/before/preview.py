@@ -78,35 +78,7 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
     at_hand = [now(run.evaluation.reward)] if run.evaluation else []
     at_hand += [now(reward) for stage in run.stages for reward in (stage.gold, stage.reward)]
     measure = next((reward for reward in at_hand if reward is not None), None)
-    asked: list[Asked] = [
-        Asked(
-            title=f"Stage {stage.name}",
-            tasks=stage.tasks,
-            reward=(reward := now(stage.reward)),
-            measure=reward or measure,
-            waits=stage.reward is not None and reward is None,
-            gold=stage.gold is not None,
-            drops_cut=drops_cut(stage),
-            sampling=stage.sampling,
-            env=stage.env,
-            limits=stage.limits,
-        )
-        for stage in run.stages
-    ]
-    if run.evaluation is not None:
-        one = run.evaluation
-        paid = now(one.reward)
-        asked.append(
-            Asked(
-                title="Evaluation",
-                tasks=one.tasks,
-                reward=paid,
-                measure=paid,
-                sampling=one.sampling,
-                env=one.env,
-                limits=one.limits,
-            )
-        )
+    asked = _asked_of(run, now, measure)
     looks: list[Look] = []
     attacked: list[Reward] = []  # a reward of several stages is attacked once
     for each in asked:
@@ -143,6 +115,40 @@ class Asked:
     waits: bool = False
     gold: bool = False
     drops_cut: bool = False
+
+
+def _asked_of(run: Run, now: Callable[[Reward | None], Reward | None], measure: Reward | None) -> list[Asked]:
+    """The stages and the evaluation; ``now`` opens rewards, and ``measure`` is the first that can be asked."""
+    asked = [
+        Asked(
+            title=f"Stage {stage.name}",
+            tasks=stage.tasks,
+            reward=(reward := now(stage.reward)),
+            measure=reward or measure,
+            waits=stage.reward is not None and reward is None,
+            gold=stage.gold is not None,
+            drops_cut=drops_cut(stage),
+            sampling=stage.sampling,
+            env=stage.env,
+            limits=stage.limits,
+        )
+        for stage in run.stages
+    ]
+    if run.evaluation is not None:
+        one = run.evaluation
+        paid = now(one.reward)
+        asked.append(
+            Asked(
+                title="Evaluation",
+                tasks=one.tasks,
+                reward=paid,
+                measure=paid,
+                sampling=one.sampling,
+                env=one.env,
+                limits=one.limits,
+            )
+        )
+    return asked
 
 
 def _attack(asked: Asked) -> str:
