@@ -9,13 +9,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from togi.envs.chat import told_more
-from togi.envs.read_settings import refuse_odd, whole_number
+from togi.envs.read_settings import refuse_odd, settings_of, whole_number
 from togi.envs.row_seed import seed_of
 from togi.envs.step_clock import at_most
 from togi.extras import lacking
@@ -157,8 +157,7 @@ def gym_env(settings: Mapping[str, Any], base: Path, seconds: float) -> GymEnv:
     """Raises ValueError for a name that gymnasium does not know, and settings that it does not take."""
     if find_spec("gymnasium") is None:
         raise ValueError(lacking("this environment", "gymnasium"))
-    wanted = [each.name for each in fields(GymEnv) if not each.name.startswith("_") and each.name != "seconds"]
-    refuse_odd(settings, wanted, "gymnasium's")
+    refuse_odd(settings, settings_of(GymEnv), "gymnasium's")
     if not isinstance(settings.get("id"), str):
         raise ValueError('it needs the name of the environment: settings = { id = "FrozenLake-v1" }')
     turns = whole_number(settings, "turns", 1, GymEnv.turns)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
+
+
+def settings_of(kind: type[Any]) -> list[str]:
+    """The names of a dataclass that a recipe may set: not ``seconds``, which stands beside the settings."""
+    return [each.name for each in fields(kind) if not each.name.startswith("_") and each.name != "seconds"]
 
 
 def refuse_odd(settings: Mapping[str, Any], wanted: Iterable[str], whose: str) -> None:

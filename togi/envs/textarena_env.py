@@ -10,13 +10,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from togi.envs.chat import told_more
-from togi.envs.read_settings import refuse_odd, whole_number
+from togi.envs.read_settings import refuse_odd, settings_of, whole_number
 from togi.envs.row_seed import seed_of
 from togi.envs.step_clock import at_most
 from togi.extras import lacking
@@ -233,8 +233,7 @@ def textarena_env(settings: Mapping[str, Any], base: Path, seconds: float) -> Te
     """Raises ValueError for a game that TextArena does not know, and settings that it does not take."""
     if find_spec("textarena") is None:
         raise ValueError(lacking("this environment", "textarena"))
-    wanted = [each.name for each in fields(TextArenaEnv) if not each.name.startswith("_") and each.name != "seconds"]
-    refuse_odd(settings, wanted, "TextArena's")
+    refuse_odd(settings, settings_of(TextArenaEnv), "TextArena's")
     if not isinstance(settings.get("id"), str):
         raise ValueError('it needs the name of the game: settings = { id = "TicTacToe-v0" }')
     for name, least in (("turns", 1), ("seats", 1), ("player", 0)):
