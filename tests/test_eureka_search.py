@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from togi.askers.asker import Reply, Request
+from togi.report.reward_design_page import write_design_report
 from togi.reward_design import search as looked_at
 from togi.reward_design.archive import Archive
 from togi.reward_design.design import Candidate, Check, Design, Trained
@@ -258,3 +259,5 @@ def test_a_changed_file_is_refused(tmp_path: Path, trainer: Trainer) -> None:
     path.write_text(path.read_text().replace("0.2", "1.0"))
     with pytest.raises(FolderError, match="changed after it was written"):
         run(tmp_path, Writer([]))
+    with pytest.raises(FolderError, match="changed after it was written"):
+        write_design_report(tmp_path / "run")

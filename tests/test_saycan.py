@@ -308,6 +308,8 @@ def test_the_whole_is_played_counted_and_resumed(file: Path, tmp_path: Path) -> 
         run_saycan(read_saycan(file, ["saycan.done=0.2"]), folder, tell=lambda _: None, speaker=lambda _: wise)
     block.write_text("")
     with pytest.raises(FolderError, match="not as it was written"):
+        write_saycan_report(folder)
+    with pytest.raises(FolderError, match="not as it was written"):
         run_saycan(saycan, folder, tell=lambda _: None, speaker=lambda _: wise)
 
 

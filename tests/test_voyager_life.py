@@ -22,7 +22,7 @@ from togi.agents.voyager.told import answer as answer_told, counted, moved_told
 from togi.askers.asker import Reply
 from togi.cli import run_command
 from togi.data.sources import Rows, load_tasks
-from togi.report.voyager_page import page
+from togi.report.voyager_page import page, write_voyager_report
 from togi.run_folder.files import FolderError
 from togi.types import Message, Task
 from togi.writer import find_writer
@@ -217,6 +217,8 @@ def test_what_was_decided_stays(run: Run, tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("wood", "gold"))
     with pytest.raises(FolderError, match="not as it was written"):
         run(Writer())
+    with pytest.raises(FolderError, match="not as it was written"):
+        write_voyager_report(tmp_path / "run")
 
 
 def test_a_world_that_changes_by_itself_is_refused(run: Run, tmp_path: Path) -> None:

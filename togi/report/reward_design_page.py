@@ -35,7 +35,7 @@ from togi.reward_design.told import (
     state_told,
 )
 from togi.run_folder.files import write_text
-from togi.run_folder.integrity import read_chain
+from togi.run_folder.integrity import read_chain, refuse_any_change
 from togi.short_values import text
 from togi.statistics import Interval
 
@@ -67,7 +67,9 @@ class Shown:
 
 
 def write_design_report(folder: Path) -> Path:
-    """Write ``folder/report.html`` and give its path. Raises FolderError for a folder that holds no design."""
+    """Write ``folder/report.html`` and give its path. Raises FolderError for a folder that holds no
+    design, and for one that was changed."""
+    refuse_any_change(folder, read_chain(folder))
     path = folder / "report.html"
     write_text(path, page(read_outcome(Archive(folder)), folder))
     return path

@@ -24,7 +24,7 @@ from togi.report.forest import Difference, Forest, forest
 from togi.report.plots import Line, legend, line_chart, share as percent
 from togi.report.results_table import TINTS
 from togi.run_folder.files import write_text
-from togi.run_folder.integrity import read_chain
+from togi.run_folder.integrity import read_chain, refuse_any_change
 from togi.short_values import text
 from togi.statistics import Interval
 
@@ -55,7 +55,9 @@ class Asked:
 
 
 def write_saycan_report(folder: Path) -> Path:
-    """Write ``folder/report.html`` and give its path. Raises FolderError for another folder."""
+    """Write ``folder/report.html`` and give its path. Raises FolderError for another folder, and for one
+    that was changed."""
+    refuse_any_change(folder, read_chain(folder))
     path = folder / "report.html"
     write_text(path, page(read_outcome(Archive(folder)), folder))
     return path

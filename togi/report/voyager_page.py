@@ -31,7 +31,7 @@ from togi.report.forest import Difference, Forest, forest
 from togi.report.plots import Line, legend, line_chart, number as plain
 from togi.report.results_table import TINTS
 from togi.run_folder.files import write_text
-from togi.run_folder.integrity import read_chain
+from togi.run_folder.integrity import read_chain, refuse_any_change
 from togi.short_values import text
 
 LISTED = 100
@@ -62,7 +62,9 @@ class Shown:
 
 
 def write_voyager_report(folder: Path) -> Path:
-    """Write ``folder/report.html`` and give its path. Raises FolderError for another folder."""
+    """Write ``folder/report.html`` and give its path. Raises FolderError for another folder, and for one
+    that was changed."""
+    refuse_any_change(folder, read_chain(folder))
     path = folder / "report.html"
     write_text(path, page(read_outcome(Archive(folder)), folder))
     return path

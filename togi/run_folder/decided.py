@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.run_folder.files import FolderError, RunFolder, write_text
-from togi.run_folder.integrity import chain_faults, file_faults, log_faults, read_chain, vouched
+from togi.run_folder.integrity import read_chain, refuse_any_change
 from togi.run_folder.manifest import recipe_changes
 
 
@@ -29,11 +29,7 @@ def hold_to(
     if not chain.events:
         folder.event("decided", files={name: write_text(path / name, json.dumps(now, indent=1))})
         return
-    known = vouched(chain.events)
-    if faults := [*chain_faults(path, chain), *file_faults(path, known), *log_faults(path, known)]:
-        raise FolderError(
-            f"{path} is not as it was written: {faults[0]}. Put it back, or name another folder with --folder"
-        )
+    refuse_any_change(path, chain)
     changes = [
         change
         for change in recipe_changes(json.loads((path / name).read_bytes()), now)

@@ -283,6 +283,18 @@ def refuse_changed(folder: Path, *paths: str, instead: str = "") -> None:
         )
 
 
+def refuse_any_change(folder: Path, chain: Chain) -> None:
+    """Raise FolderError when events or what they vouch for are not as they were written; logs as far as an event says,
+    since a kill may leave more in them."""
+    refuse_links(folder)
+    known = vouched(chain.events)
+    if faults := [*chain_faults(folder, chain), *file_faults(folder, known), *log_faults(folder, known)]:
+        raise FolderError(
+            f"{folder} is not as it was written: {faults[0]}. Put it back as it was (togi verify {folder} names all "
+            "that was changed), or begin in another folder"
+        )
+
+
 def refuse_changed_model(source: str) -> None:
     """Raise FolderError when a model is one of a run's, and is not as that run's events say."""
     model = newest_model(Path(source)).absolute()
