@@ -434,9 +434,9 @@ WRONG = [
     ({"run": "agent_program.py:play", "arguments": {"hint": 1}}, "api_key, hint=…"),
     ({"command": "python x"}, "wanted its words"),
     ({"command": [1]}, "wanted texts only"),
-    ({"command": ["python"], "arguments": {}}, "arguments are a function's"),
-    ({"command": ["python"], "turns": 0}, "at least 1"),
-    ({"command": ["python"], "turn": 3}, "no setting of programs"),
+    ({"command": [sys.executable], "arguments": {}}, "arguments are a function's"),
+    ({"command": [sys.executable], "turns": 0}, "at least 1"),
+    ({"command": [sys.executable], "turn": 3}, "no setting of programs"),
     ({"command": ["no-such-command"]}, "there is no command 'no-such-command'"),
 ]
 
