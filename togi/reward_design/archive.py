@@ -6,7 +6,6 @@ there: nobody is asked again, and no agent is trained twice.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +17,9 @@ from togi.find_function import files_of
 from togi.reward_design.design import Candidate, Check, Design, Trained
 from togi.reward_design.training.environment import is_function
 from togi.run_folder.decided import hold_to
-from togi.run_folder.files import FolderError, RunFolder, dumps, file_mark, write_text
+from togi.run_folder.files import RunFolder, dumps, file_mark, read_object, write_text
 
+OF = "togi eureka"
 DESIGN, CANDIDATES, TRAININGS, FINAL, GENERATIONS = "design.json", "candidates", "trainings", "final", "generations"
 REPLIES, REWARD, CARD, FRAMES = "replies.jsonl", "reward.py", "reward.md", "frames"
 MAY_CHANGE = (
@@ -55,7 +55,7 @@ class Archive:
 
     def plan(self) -> dict[str, Any]:
         """What was decided. Raises FolderError for a folder that holds no design."""
-        return self._read(self.path / DESIGN)
+        return read_object(self.path / DESIGN, OF)
 
     def add_generation(self, generation: Generation) -> None:
         self._write(f"{GENERATIONS}/{generation.number}.json", asdict(generation), "asked")
@@ -64,7 +64,7 @@ class Archive:
         path = self.path / GENERATIONS / f"{number}.json"
         if not path.is_file():
             return None
-        row = self._read(path)
+        row = read_object(path, OF)
         return Generation(number=int(row["number"]), parents=tuple(row["parents"]), comment=str(row["comment"]))
 
     def add(self, candidate: Candidate) -> None:
@@ -74,7 +74,7 @@ class Archive:
         """Every candidate by its name, in the order of their names."""
         found = {}
         for path in sorted((self.path / CANDIDATES).glob("*.json")):
-            row = self._read(path)
+            row = read_object(path, OF)
             found[row["name"]] = Candidate(**row)
         return found
 
@@ -89,7 +89,7 @@ class Archive:
         """Every agent by its candidate and number."""
         found = {}
         for path in sorted((self.path / (FINAL if final else TRAININGS)).glob("*.json")):
-            row = self._read(path)
+            row = read_object(path, OF)
             checks = tuple(Check(**{**each, "fitness": tuple(each["fitness"])}) for each in row["checks"])
             found[row["candidate"], int(row["seed"])] = Trained(**{**row, "checks": checks})
         return found
@@ -119,17 +119,6 @@ class Archive:
 
     def _write(self, name: str, row: Mapping[str, Any], kind: str) -> None:
         self.add_text(name, dumps(row) + "\n", kind)
-
-    def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            row = json.loads(path.read_bytes())
-            if not isinstance(row, dict):
-                raise ValueError("a JSON object was wanted")
-        except (OSError, ValueError, RecursionError) as error:
-            raise FolderError(
-                f"{self.path}: no whole reward design, since {path.name} cannot be read ({error})"
-            ) from error
-        return row
 
 
 def is_design(folder: Path) -> bool:

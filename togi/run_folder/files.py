@@ -333,6 +333,17 @@ def read_lines(path: Path) -> list[Json]:
     return rows
 
 
+def read_object(path: Path, of: str) -> Json:
+    """The JSON object in a file of a folder that the command ``of`` wrote. Raises FolderError."""
+    try:
+        row = json.loads(path.read_bytes())
+        if not isinstance(row, dict):
+            raise ValueError(f"a JSON object was wanted, this is {type(row).__name__}")
+    except (OSError, ValueError, RecursionError) as error:
+        raise FolderError(f"{path}: no file of {of} ({error})") from error
+    return row
+
+
 def broken_link(events: Sequence[Json]) -> int | None:
     """The index of the first event whose hash does not fit, or None when the chain is whole."""
     before = ""

@@ -19,8 +19,18 @@ from togi.agents.saycan.episodes import Decision, Episode
 from togi.agents.saycan.read_saycan import SayCan
 from togi.find_function import files_of
 from togi.run_folder.decided import hold_to
-from togi.run_folder.files import FolderError, Json, RunFolder, digest, dumps, file_mark, read_lines, write_text
+from togi.run_folder.files import (
+    Json,
+    RunFolder,
+    digest,
+    dumps,
+    file_mark,
+    read_lines,
+    read_object,
+    write_text,
+)
 
+OF = "togi saycan"
 PLAN, WORDS, RESULTS, FRAMES = "saycan.json", "words.jsonl", "results.json", "frames"
 
 
@@ -37,7 +47,7 @@ class Archive:
 
     def plan(self) -> Json:
         """What was decided. Raises FolderError for a folder that holds nothing of the kind."""
-        return self._read(PLAN)
+        return read_object(self.path / PLAN, OF)
 
     def skills_file(self, seed: int) -> Path:
         return self.path / f"skills-{seed}.safetensors"
@@ -54,7 +64,7 @@ class Archive:
         """How far the values of a seed can be trusted; None where its skills are not trained."""
         if not (self.path / f"chances-{seed}.json").is_file():
             return None
-        row = self._read(f"chances-{seed}.json")
+        row = read_object(self.path / f"chances-{seed}.json", OF)
         return Chances(
             line=Line(**row["line"]),
             states=row["states"],
@@ -115,15 +125,6 @@ class Archive:
     def _write(self, name: str, text: str, kind: str) -> None:
         assert self._held is not None
         self._held.event(kind, files={name: write_text(self.path / name, text)})
-
-    def _read(self, name: str) -> Json:
-        try:
-            row = json.loads((self.path / name).read_bytes())
-            if not isinstance(row, dict):
-                raise ValueError("a JSON object was wanted")
-        except (OSError, ValueError, RecursionError) as error:
-            raise FolderError(f"{self.path}: not of togi saycan, since {name} cannot be read ({error})") from error
-        return row
 
 
 def is_saycan(folder: Path) -> bool:

@@ -7,7 +7,6 @@ there: nobody is asked again, and no skill is run twice.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,8 +18,9 @@ from togi.agents.voyager.read_voyager import Voyage
 from togi.agents.voyager.world import Goal
 from togi.find_function import files_of
 from togi.run_folder.decided import hold_to
-from togi.run_folder.files import FolderError, Json, RunFolder, dumps, file_mark, write_text
+from togi.run_folder.files import Json, RunFolder, dumps, file_mark, read_object, write_text
 
+OF = "togi voyager"
 PLAN, LIVES, SKILLS, REPLIES, TASKS = "voyager.json", "lives", "skills", "replies.jsonl", "tasks.jsonl"
 MAY_CHANGE = ("writer.concurrency", "writer.seconds", "writer.most_", "writer.recorded")
 """What decides nothing of the result, and may be otherwise when a run goes on."""
@@ -39,7 +39,7 @@ class Archive:
 
     def plan(self) -> Json:
         """What was decided. Raises FolderError for a folder that holds nothing of the kind."""
-        return _read(self.path / PLAN)
+        return read_object(self.path / PLAN, OF)
 
     def add(self, attempt: Attempt, skill: Skill | None) -> None:
         """Keep an attempt, and before it the skill that came of it."""
@@ -51,7 +51,7 @@ class Archive:
 
     def attempts(self, life: str) -> list[Attempt]:
         """What was tried in a life, in order."""
-        return [_attempt(_read(path)) for path in sorted((self.path / LIVES / life).glob("*.json"))]
+        return [_attempt(read_object(path, OF)) for path in sorted((self.path / LIVES / life).glob("*.json"))]
 
     def skills(self, life: str) -> list[Skill]:
         return read_skills(self.path / SKILLS / life)
@@ -101,13 +101,3 @@ def _attempt(row: Json) -> Attempt:
     lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
     calls = tuple((name, tuple(given)) for name, given in row["calls"])
     return Attempt(**{**row, **lists, "calls": calls, "goal": Goal(**row["goal"])})
-
-
-def _read(path: Path) -> Json:
-    try:
-        row = json.loads(path.read_bytes())
-        if not isinstance(row, dict):
-            raise ValueError("a JSON object was wanted")
-    except (OSError, ValueError, RecursionError) as error:
-        raise FolderError(f"{path.parent}: not of togi voyager, since {path.name} cannot be read ({error})") from error
-    return row
