@@ -47,37 +47,9 @@ def report(
     run: Annotated[Path, Parameter(help="Run folder, or that of an experiment, a reward design, SayCan or Voyager.")],
 ) -> None:
     """One self-contained HTML page: what was trained, whether it worked, and how sure that is."""
-    from togi.experiment.ledger import is_experiment
+    from togi.report.page_by_folder import write_page_of
 
-    if is_experiment(run):
-        from togi.report.experiment_page import write_experiment_report
-
-        say(str(write_experiment_report(run)))
-        return
-    from togi.reward_design.archive import is_design
-
-    if is_design(run):
-        from togi.report.reward_design_page import write_design_report
-
-        say(str(write_design_report(run)))
-        return
-    from togi.agents.saycan.archive import is_saycan
-
-    if is_saycan(run):
-        from togi.report.saycan_page import write_saycan_report
-
-        say(str(write_saycan_report(run)))
-        return
-    from togi.agents.voyager.archive import is_voyager
-
-    if is_voyager(run):
-        from togi.report.voyager_page import write_voyager_report
-
-        say(str(write_voyager_report(run)))
-        return
-    from togi.report import write_report
-
-    say(str(write_report(run)))
+    say(str(write_page_of(run)))
 
 
 @app.command(sort_key=6)

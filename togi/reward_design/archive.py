@@ -121,10 +121,6 @@ class Archive:
         self.add_text(name, dumps(row) + "\n", kind)
 
 
-def is_design(folder: Path) -> bool:
-    return (folder / DESIGN).is_file()
-
-
 def plan_of(design: Design) -> dict[str, Any]:
     """All that decides what comes out, with the digests of the user's files."""
     functions = [design.fitness, *([design.environment] if is_function(design.environment) else [])]

@@ -127,10 +127,6 @@ class Archive:
         self._held.event(kind, files={name: write_text(self.path / name, text)})
 
 
-def is_saycan(folder: Path) -> bool:
-    return (folder / PLAN).is_file()
-
-
 def plan_of(saycan: SayCan) -> Json:
     """All that decides what comes out, with the digests of the user's files."""
     return {

@@ -70,10 +70,6 @@ class Archive:
         self._held.event(kind, files={name: write_text(self.path / name, text)})
 
 
-def is_voyager(folder: Path) -> bool:
-    return (folder / PLAN).is_file()
-
-
 def lives(plan: Mapping[str, Any]) -> list[Lived]:
     """The lives of a plan, those in new worlds last: with the libraries of each arm that has some, and with none."""
     tables = plan["tables"]
