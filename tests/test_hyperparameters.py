@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from togi.algorithms import ALGORITHMS, ConstantLength
+from togi.algorithms import ALGORITHMS, ConstantLength, PPOClip, SequenceClip, Surrogate
 from togi.algorithms.scorers.genrm import Chains, Verdicts
 from togi.protocols import Sampler
 from togi.samplers import (
@@ -24,14 +24,15 @@ from togi.samplers import (
     WithGreedy,
 )
 
-CLIPPED = {
-    "clip_low": 0.2, "clip_high": 0.2, "kl": 0.0, "kl_estimator": "k3", "kl_place": "loss", "entropy_bonus": 0.0,
+REGULARISED = {
+    "surrogate": PPOClip(clip_low=0.2, clip_high=0.2), "kl": 0.0, "kl_estimator": "k3", "kl_place": "loss",
+    "entropy_bonus": 0.0,
 }  # fmt: skip
-GRADIENT = CLIPPED | {"drop_truncated": False}
+GRADIENT = REGULARISED | {"drop_truncated": False}
 REWARD_KL = {"kl_estimator": "k1", "kl_place": "reward"}
 PAIRS = {"beta": 0.1, "nll": 0.0, "pairs": "ends", "soft": False}
 DPO = PAIRS | {"label_smoothing": 0.0, "per_token": False}
-PPO = CLIPPED | REWARD_KL | {
+PPO = REGULARISED | REWARD_KL | {
     "kl": 0.02, "critic": "own", "kl_target": None, "kl_horizon": 10_000,
     "actions": "tokens", "gamma": 1.0, "lam": 0.95, "whiten": True,
     "value_coef": 0.1, "value_clip": None, "score_clip": None, "missing_eos_penalty": 0.0, "truncation": "end",
@@ -45,8 +46,8 @@ PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
     "collect_revised": (Revised(1), {}),
     "grpo": (Groups(64), GRADIENT | {"kl": 0.04}),
     "dr_grpo": (Groups(8), GRADIENT),
-    "dapo": (Dynamic(16, max_rounds=10), GRADIENT | {"clip_high": 0.28, "drop_truncated": True}),
-    "rloo": (Groups(4), GRADIENT | REWARD_KL | {"kl": 0.03}),
+    "dapo": (Dynamic(16, max_rounds=10), GRADIENT | {"surrogate": PPOClip(clip_high=0.28), "drop_truncated": True}),
+    "rloo": (Groups(4), GRADIENT | REWARD_KL | {"surrogate": SequenceClip(), "kl": 0.03}),
     "reinforce_pp": (Groups(1), GRADIENT | REWARD_KL | {"kl": 0.01, "gamma": 1.0}),
     "reinforce_pp_baseline": (Groups(8), GRADIENT | {"kl": 0.001, "kl_estimator": "k2"}),
     "lite_ppo": (Groups(8), GRADIENT),
@@ -60,11 +61,11 @@ PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
     "step_labels": (StepLabels(n=4, continuations=8, labels="hard", separator="\n", right_from=0.5), {}),
     "gigpo": (Groups(8), GRADIENT | {"kl": 0.01, "gamma": 0.95, "step_weight": 1.0}),
     "mt_grpo": (Groups(8), GRADIENT | {"combine": "added"}),
-    "rlpr": (Groups(8), GRADIENT | {"clip_high": 0.27, "beta": 1.0, "decay": 0.99}),
-    "verifree": (Referenced(8, "answer"), {"clip_low": 0.2, "clip_high": 0.2}),
+    "rlpr": (Groups(8), GRADIENT | {"surrogate": PPOClip(clip_high=0.27), "beta": 1.0, "decay": 0.99}),
+    "verifree": (Referenced(8, "answer"), {"surrogate": PPOClip()}),
     "entropy_minimisation": (Groups(1), {}),
     "ppo": (Groups(1), PPO),
-    "prime": (Groups(4), CLIPPED | {"beta": 0.05, "gamma": 1.0}),
+    "prime": (Groups(4), REGULARISED | {"beta": 0.05, "gamma": 1.0}),
     "reinforce_baseline": (Groups(1), PPO | {"critic": "shared", "lam": 1.0, "whiten": False, "kl": 0.0}),
     "remax": (WithGreedy(1), GRADIENT | REWARD_KL),
     "nash_md": (Against(1, 0.125), GRADIENT | REWARD_KL | {"kl": 0.008}),
@@ -119,9 +120,6 @@ BOUNDS: list[tuple[str, str, tuple[list[float], list[float]]]] = [
         for name in ("bco", "robust_dpo", "dpop", "f_dpo", "ld_dpo", "exo", "exo_reward", "infonca", "slic", "sppo")
     ),
     ("grpo", "kl", FROM_0),
-    ("grpo", "clip_low", UNTIL_1),
-    ("grpo", "clip_high", ABOVE_0),
-    ("verifree", "clip_high", ABOVE_0),
     ("reinforce_pp", "gamma", UNTIL_1),
     ("gigpo", "gamma", UNTIL_1),
     ("gigpo", "step_weight", FROM_0),
@@ -159,6 +157,11 @@ BOUNDS: list[tuple[str, str, tuple[list[float], list[float]]]] = [
     ("reward_model", "centre", FROM_0),
     ("genrm", "solution", ([0.0, 9.0], [-1e-9, math.inf])),
 ]
+SURROGATES: list[tuple[Surrogate, str, tuple[list[float], list[float]]]] = [
+    (PPOClip(), "clip_low", UNTIL_1),
+    (PPOClip(), "clip_high", ABOVE_0),
+    (SequenceClip(), "clip_low", UNTIL_1),
+]
 SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
     (Groups(1), "n", ([1], [0])),
     (Groups(3), "votes", ([3, 4], [2])),
@@ -179,7 +182,7 @@ SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
     (Chains(), "most", ([1], [0])),
 ]
 EVERY = [(name, ALGORITHMS[name], *rest) for name, *rest in BOUNDS]
-EVERY += [(type(sampler).__name__, sampler, *rest) for sampler, *rest in SAMPLERS]
+EVERY += [(type(sampler).__name__, sampler, *rest) for sampler, *rest in [*SURROGATES, *SAMPLERS]]
 EVERY += [("ConstantLength", ConstantLength(3), "max_length", ([1], [0]))]
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from tiny_text import tiny_llama
 
 from togi.advantages import leave_one_out, token_mean
-from togi.algorithms import GRPO, ConstantLength
+from togi.algorithms import GRPO, ConstantLength, PPOClip
 from togi.data import Tasks
 from togi.data.reasoning_gym_rows import gym_rows
 from togi.engines.engine_choice import LACKS
@@ -69,9 +69,9 @@ def moves(told, chance): return ""
 
 OWN = """\
 from dataclasses import dataclass
-from togi import GRPO
+from togi import GRPO, PPOClip
 
-GENTLE = GRPO(clip_low=0.1)
+GENTLE = GRPO(surrogate=PPOClip(clip_low=0.1))
 
 @dataclass(frozen=True, kw_only=True)
 class Halved(GRPO):
@@ -652,7 +652,7 @@ def test_an_algorithm_of_the_users_own(recipe: Path) -> None:
     assert files_read(run)["hone"].keys() == {"own.py"}
     assert run.recipe["stage"][1]["settings"]["half"] == 0.25
     assert build(recipe, "stage.hone.algorithm=own.py:GENTLE").stages[1].algorithm == GRPO(
-        clip_low=0.1, sampler=Groups(4)
+        surrogate=PPOClip(clip_low=0.1), sampler=Groups(4)
     )
 
 

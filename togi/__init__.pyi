@@ -47,6 +47,7 @@ from .algorithms import (
     NashMD as NashMD,
     PassAtK as PassAtK,
     PolicyGradient as PolicyGradient,
+    PPOClip as PPOClip,
     ProcessRewardModel as ProcessRewardModel,
     ReferenceFree as ReferenceFree,
     ReinforcePP as ReinforcePP,

@@ -4,6 +4,7 @@ A page imports torch where it calculates, so that a recipe is checked without it
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from togi.algorithms.collect import Collect
 from togi.algorithms.policy_gradient import POLICY_GRADIENT
@@ -24,6 +25,7 @@ from togi.algorithms.policy_gradient.reinforce import REINFORCE_PP_BASELINE, Rei
 from togi.algorithms.policy_gradient.remax import ReMax
 from togi.algorithms.policy_gradient.rloo import RLOO
 from togi.algorithms.policy_gradient.rlpr import RLPR
+from togi.algorithms.policy_gradient.surrogates import SURROGATES, PPOClip, SequenceClip, Surrogate
 from togi.algorithms.policy_gradient.verifree import VeriFree
 from togi.algorithms.preference import PREFERENCE
 from togi.algorithms.preference.base import Listwise, Pairwise, Preference, ReferenceFree
@@ -58,6 +60,9 @@ ALGORITHMS: Mapping[str, Algorithm] = {
 }
 """Every algorithm by name, with its paper's values; ``dataclasses.replace`` makes a variant."""
 
+PARTS: Mapping[str, Mapping[str, Any]] = {"surrogate": SURROGATES}
+"""What algorithms are made of besides their samplers, by field and name; the fields of a part are settings."""
+
 __all__ = [
     "ALGORITHMS",
     "AVERAGES",
@@ -82,6 +87,7 @@ __all__ = [
     "NCA",
     "ONLINE_DPO",
     "ORPO",
+    "PARTS",
     "PASS_AT_K_TRAINING",
     "PLDPO",
     "PPO",
@@ -106,6 +112,7 @@ __all__ = [
     "InfoNCA",
     "Listwise",
     "NashMD",
+    "PPOClip",
     "Pairwise",
     "PassAtK",
     "PolicyGradient",
@@ -117,7 +124,9 @@ __all__ = [
     "RewardModel",
     "RobustDPO",
     "SLiC",
+    "SequenceClip",
     "SimPO",
     "Single",
+    "Surrogate",
     "VeriFree",
 ]

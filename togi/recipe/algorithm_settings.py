@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from togi.algorithms import AVERAGES, BASELINES, ConstantLength
+from togi.algorithms import AVERAGES, BASELINES, PARTS, ConstantLength
 from togi.protocols import Algorithm, Sampler
 from togi.recipe.errors import did_you_mean, explain, shown
 from togi.recipe.key_lines import Key
@@ -33,7 +33,8 @@ class SettingError(ValueError):
 def configured(
     algorithm: Algorithm, settings: Mapping[str, Any], *, attempts: int | None, max_tokens: int
 ) -> Algorithm:
-    """The algorithm with its fields replaced. ``attempts`` and the sampler's own fields go to its sampler.
+    """The algorithm with its fields replaced. ``attempts`` and the sampler's own fields go to its sampler, those of
+    another part, such as the surrogate, to that part, which may be chosen by its name.
 
     An average over the most tokens an attempt may have is one over ``max_tokens``, whatever the algorithm's default.
 
@@ -46,17 +47,27 @@ def configured(
         for name, rule in settings_of(algorithm).items()
         if name in rules and rules[name][rule] != vars(algorithm)[name]
     }
+    parts = _parts(algorithm) | {
+        name: _chosen(PARTS[name], name, settings[name]) for name in _parts(algorithm) if name in settings
+    }
+    of_parts = {name: (part, hint) for part, chosen in parts.items() for name, hint in _hints(chosen).items()}
+    part_changes: dict[str, dict[str, Any]] = {part: {} for part in parts}
     sampler_changes: dict[str, Any] = {}
     for name, value in settings.items():
-        if name in own and name in rules:
-            changes[name] = _rule(rules[name], name, value)
+        if name in parts:
+            changes[name] = parts[name]
+        elif name in of_parts:
+            part, hint = of_parts[name]
+            part_changes[part][name] = _checked(hint, name, value)
+        elif name in own and name in rules:
+            changes[name] = _chosen(rules[name], name, value)
         elif name in own:
             changes[name] = _checked(own[name], name, value)
         elif name in of_sampler:
             sampler_changes[name] = _bounded(name, _checked(of_sampler[name], name, value))
         else:
             there = ELSEWHERE.get(name)
-            known = [*own, *of_sampler]
+            known = [*own, *of_parts, *of_sampler]
             usual = there is not None and (not there.is_setting or there.key in known)
             advice = str(there) if usual else did_you_mean(name, known)
             raise SettingError(("settings", name), f"no such setting of this algorithm; {advice}")
@@ -69,6 +80,9 @@ def configured(
         else:
             message = "this algorithm learns from recorded answers and samples nothing: remove it"
             raise SettingError(("attempts",), message)
+    for part, fields in part_changes.items():
+        if fields:
+            changes[part] = _replaced(parts[part], fields, ("settings",))
     if sampler_changes:
         key: Key = ("settings",) if attempts is None else ("attempts",)
         changes["sampler"] = _replaced(algorithm.sampler, sampler_changes, key)
@@ -78,6 +92,8 @@ def configured(
 def settings_of(algorithm: Algorithm) -> dict[str, Any]:
     """Every setting with its value as plain data, as a recipe would hold it; what is None is left out."""
     found = {name: _plain(name, vars(algorithm)[name]) for name in _fields(algorithm)}
+    for part in _parts(algorithm).values():
+        found |= {name: vars(part)[name] for name in _hints(part)}
     found |= {name: vars(algorithm.sampler)[name] for name in _sampler_fields(algorithm.sampler)}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -99,6 +115,11 @@ def _fields(algorithm: Algorithm) -> dict[str, Any]:
     return {name: hint for name, hint in _hints(algorithm).items() if name != "sampler"}
 
 
+def _parts(algorithm: Algorithm) -> dict[str, Any]:
+    """What the algorithm is made of besides its sampler, by the field that holds it."""
+    return {name: vars(algorithm)[name] for name in _fields(algorithm) if name in PARTS}
+
+
 def _sampler_fields(sampler: Sampler) -> dict[str, Any]:
     return {name: hint for name, hint in _hints(sampler).items() if name != "n"}
 
@@ -114,14 +135,16 @@ def _rules(max_tokens: int) -> dict[str, dict[str, Callable[..., Any]]]:
     return {"average": averages, "baseline": dict(BASELINES)}
 
 
-def _rule(rules: Mapping[str, Callable[..., Any]], name: str, value: Any) -> Callable[..., Any]:
-    if not isinstance(value, str) or value not in rules:
-        raise SettingError(("settings", name), f"got {shown(value)}, wanted one of {', '.join(sorted(rules))}")
-    return rules[value]
+def _chosen(named: Mapping[str, Any], name: str, value: Any) -> Any:
+    if not isinstance(value, str) or value not in named:
+        raise SettingError(("settings", name), f"got {shown(value)}, wanted one of {', '.join(sorted(named))}")
+    return named[value]
 
 
 def _plain(name: str, value: Any) -> Any:
     """A field's value in the words of a recipe."""
+    if name in PARTS:
+        return next((word for word, part in PARTS[name].items() if type(part) is type(value)), None)
     if not callable(value):
         return value
     # An average over a length is recognised whatever its length: configured() ties the length to the sampling.

@@ -1,4 +1,4 @@
-"""What the policy-gradient pages share: KL, entropy bonus, averaging and metrics. Knows no baseline and no critic.
+"""What the policy-gradient pages share: surrogate, KL, entropy bonus, averaging, metrics. Knows no baseline, no critic.
 
 Axis legend: B samples, T positions of a sample, S trajectories of a step.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from togi import losses
 from togi.advantages import Array, Average, constant_length, sequence_mean, sequence_sum, token_mean
+from togi.algorithms.policy_gradient.surrogates import PPOClip, Surrogate
 from togi.batch import Attempts, trajectories
 from togi.protocols import Algorithm
 from togi.types import LOGP, Batch, Estimator, Loss, Mean, Memory, Need, Output, Outputs, Sample
@@ -49,8 +50,8 @@ AVERAGES: Mapping[str, Callable[[int], Average]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clipped(Algorithm):
-    """A clipped policy gradient with optional KL penalty and entropy bonus; where advantages come from is left open.
+class Regularised(Algorithm):
+    """A surrogate with optional KL penalty and entropy bonus; where advantages come from is left open.
 
     ``kl`` is the penalty's coefficient; 0 leaves it out, and with it the reference model. What it pulls towards is
     decided by estimator and place. With d = log pi - log ref, the expected gradient of each choice is:
@@ -66,20 +67,16 @@ class Clipped(Algorithm):
     k2, k3, ...  "reward"    that of no KL at all, refused
     ===========  ==========  ==============================================================================
 
-    ``entropy_bonus`` is subtracted times the entropy, under the same average as the loss. ``clip_low`` and
-    ``clip_high`` bound the ratio pi / pi_old to [1 - low, 1 + high]; with one update a step the ratio is 1 and nothing
-    is clipped.
+    ``entropy_bonus`` is subtracted times the entropy, under the same average as the loss.
     """
 
-    clip_low: float = 0.2
-    clip_high: float = 0.2
+    surrogate: Surrogate = field(default=PPOClip())
     kl: float = 0.0
     kl_estimator: Estimator = "k3"
     kl_place: Literal["loss", "reward"] = "loss"
     entropy_bonus: float = 0.0
 
     def __post_init__(self) -> None:
-        check_clip(self.clip_low, self.clip_high)
         if self.kl < 0:
             raise ValueError(f"kl rewards drifting away when it is below 0, got {self.kl}; 0 leaves the penalty out")
         if self.kl and (self.kl_estimator, self.kl_place) == ("k1", "loss"):
@@ -104,9 +101,9 @@ class Clipped(Algorithm):
     def outputs(self) -> frozenset[Output]:
         return frozenset({"logp", "entropy"}) if self.entropy_bonus else LOGP
 
-    def surrogate(self, logp_BT: Tensor, batch: Batch) -> Loss:
-        """What the advantages say: a clipped surrogate of each token."""
-        return surrogate(logp_BT, batch, low=self.clip_low, high=self.clip_high)
+    def policy_loss(self, logp_BT: Tensor, batch: Batch) -> Loss:
+        """What the advantages say."""
+        return learned(self.surrogate, logp_BT, batch)
 
     def penalty(self, sample: Sample) -> Array:
         """``kl`` k1 for each trained token [n], of the policy that sampled; 0 when no KL stands in the reward."""
@@ -135,7 +132,7 @@ class Clipped(Algorithm):
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
         logp_BT, mask_BT = out.logp_BT, batch.mask_BT
-        found = self.surrogate(logp_BT, batch)
+        found = self.policy_loss(logp_BT, batch)
         value, metrics = found.value, dict(found.metrics)
         if self.kl:
             assert batch.ref_logp_BT is not None
@@ -152,7 +149,7 @@ class Clipped(Algorithm):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyGradient(Clipped):
+class PolicyGradient(Regularised):
     """One advantage an attempt, or one a token, from rewards alone.
 
     ``drop_truncated`` leaves attempts that ran out of room out of the loss and of its denominator, not out of their
@@ -189,28 +186,18 @@ class PolicyGradient(Clipped):
         return credited
 
 
-def check_clip(low: float, high: float) -> None:
-    """Raise ValueError for bounds of the ratio that hold no range around 1."""
-    if not (0 < low <= 1 and high > 0):
-        raise ValueError(
-            f"the clip range is [1 - clip_low, 1 + clip_high] with 0 < clip_low <= 1 and clip_high > 0, "
-            f"got clip_low={low}, clip_high={high}"
-        )
-
-
 def before_update(logp_BT: Tensor, batch: Batch) -> Tensor:
     """log pi_old. Before the first update pi_old is pi itself, so its log-probabilities are at hand."""
     return logp_BT if batch.old_logp_BT is None else batch.old_logp_BT
 
 
-def surrogate(logp_BT: Tensor, batch: Batch, *, low: float, high: float) -> Loss:
-    """PPO's clipped surrogate, token by token (https://arxiv.org/abs/1707.06347, equation 7)."""
-    old_BT, adv_BT, mask_BT = before_update(logp_BT, batch), batch.advantage_BT, batch.mask_BT
-    loss_BT = losses.ppo_clip(logp_BT, old_BT, adv_BT, mask_BT, low=low, high=high)
-    below, above = losses.clip_fraction(logp_BT, old_BT, adv_BT, mask_BT, low=low, high=high)
+def learned(surrogate: Surrogate, logp_BT: Tensor, batch: Batch) -> Loss:
+    """A surrogate's losses under the weights of their samples, and how much of them its bounds hold."""
+    old_BT, trained = before_update(logp_BT, batch), surrogate.trained(batch)
+    bounded = surrogate.bounded(logp_BT, old_BT, batch)
     return Loss(
-        value=losses.weighted_sum(loss_BT, batch.weight_B, mask_BT),
-        metrics=clip_metrics(mean(below, mask_BT), mean(above, mask_BT)),
+        value=losses.weighted_sum(surrogate.loss(logp_BT, old_BT, batch), batch.weight_B, trained),
+        metrics=clip_metrics(*(mean(each, trained) for each in bounded)) if bounded else {},
     )
 
 

@@ -31,7 +31,7 @@ from togi.advantages import (
     turn_gae,
     whiten,
 )
-from togi.algorithms.policy_gradient.base import Clipped, along, before_update, mean, spread
+from togi.algorithms.policy_gradient.base import Regularised, along, before_update, mean, spread
 from togi.algorithms.policy_gradient.turns_of_attempts import held_over_turns, last_of_turns
 from togi.batch import Attempts, trajectories
 from togi.protocols import Sampler
@@ -46,7 +46,7 @@ Truncation = Literal["end", "bootstrap", "drop"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPO(Clipped):
+class PPO(Regularised):
     """Generalised advantage estimation over tokens, and a critic that is learned beside the policy.
 
     ``kl`` is the coefficient of the KL; with ``kl_target`` (6 nats a sequence in 1909.08593) it is only where the
@@ -213,12 +213,10 @@ class PPO(Clipped):
             for sample, zeros, row in zip(recorded, nothing, attempts.index, strict=True)
         ]
 
-    def surrogate(self, logp_BT: Tensor, batch: Batch) -> Loss:
-        found, old_BT = super().surrogate(logp_BT, batch), before_update(logp_BT, batch)
-        loss_BT = losses.ppo_clip(
-            logp_BT, old_BT, batch.advantage_BT, batch.mask_BT, low=self.clip_low, high=self.clip_high
-        )
-        return replace(found, metrics={**found.metrics, "loss/policy_avg": mean(loss_BT, batch.mask_BT)})
+    def policy_loss(self, logp_BT: Tensor, batch: Batch) -> Loss:
+        found, trained = super().policy_loss(logp_BT, batch), self.surrogate.trained(batch)
+        loss = self.surrogate.loss(logp_BT, before_update(logp_BT, batch), batch)
+        return replace(found, metrics={**found.metrics, "loss/policy_avg": mean(loss, trained)})
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
         import torch

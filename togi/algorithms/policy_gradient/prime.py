@@ -22,7 +22,7 @@ import numpy as np
 
 from togi import losses
 from togi.advantages import Array, Average, implicit, sequence_mean
-from togi.algorithms.policy_gradient.base import Clipped, mean, spread
+from togi.algorithms.policy_gradient.base import Regularised, mean, spread
 from togi.batch import trajectories
 from togi.protocols import Sampler
 from togi.samplers import Groups
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PRIME(Clipped):
-    """A clipped policy gradient on implicit token rewards and the outcome, with 4 attempts a task as published.
+class PRIME(Regularised):
+    """A policy gradient on implicit token rewards and the outcome, with 4 attempts a task as published.
 
     ``beta`` scales the implicit reward, ``gamma`` discounts it over the tokens ahead. Outcomes lie between 0 (wrong)
     and 1 (right). An attempt weighs in the implicit model's loss as its tokens do together in the policy's: with the

@@ -15,6 +15,7 @@ from statistics import fmean
 import numpy as np
 
 from togi.algorithms.policy_gradient.grpo import GRPO
+from togi.algorithms.policy_gradient.surrogates import PPOClip, Surrogate
 from togi.batch import trajectories
 from togi.protocols import Sampler
 from togi.samplers import Groups
@@ -30,7 +31,7 @@ class RLPR(GRPO):
     """
 
     sampler: Sampler = field(default=Groups(8))
-    clip_high: float = 0.27
+    surrogate: Surrogate = field(default=PPOClip(clip_high=0.27))
     kl: float = 0.0
     beta: float = 1.0
     decay: float = 0.99

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from togi.advantages import leave_one_out
-from togi.algorithms.policy_gradient.base import check_clip, surrogate
+from togi.algorithms.policy_gradient.base import learned
+from togi.algorithms.policy_gradient.surrogates import PPOClip, Surrogate
 from togi.batch import trajectories
 from togi.protocols import Algorithm, Sampler
 from togi.samplers import Referenced
@@ -30,16 +31,11 @@ from togi.types import Batch, Loss, Memory, Outputs, Sample
 class VeriFree(Algorithm):
     """Policy gradient on thoughts with RLOO's baseline, and likelihood of the reference answer weighted by R.
 
-    ``clip_low`` and ``clip_high`` bound the ratio pi / pi_old of every token, those of the reference answer included:
-    R is its probability under pi_old.
+    The surrogate is that of every token, those of the reference answer included: R is its probability under pi_old.
     """
 
     sampler: Sampler = field(default=Referenced(8))
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-
-    def __post_init__(self) -> None:
-        check_clip(self.clip_low, self.clip_high)
+    surrogate: Surrogate = field(default=PPOClip())
 
     def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         """A thought's tokens get R less its siblings' mean R, a reference's tokens R. Raises ValueError for rewards
@@ -61,7 +57,7 @@ class VeriFree(Algorithm):
         return credited + [_credited(sample, sample.reward, weight) for sample in references.values()]
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
-        return surrogate(out.logp_BT, batch, low=self.clip_low, high=self.clip_high)
+        return learned(self.surrogate, out.logp_BT, batch)
 
 
 def _credited(sample: Sample, advantage: float, weight: float) -> Sample:
