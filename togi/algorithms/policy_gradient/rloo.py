@@ -4,8 +4,8 @@ The whole answer is one action; its baseline is the mean reward of the other att
 unbiased because no attempt stands in its own baseline.
 
 The ratio is that of the whole answer, clipped as PPO does; the paper makes one update a step, where the ratio is 1.
-Ratios of tokens are the surrogate ``ppo_clip``. Left out: a joint ratio for episodes whose history was rewritten between
-turns (each rewritten part is clipped by itself).
+Ratios of tokens are the surrogate ``ppo_clip``. Left out: a joint ratio for episodes whose history was rewritten
+between turns (each rewritten part is clipped by itself).
 """
 
 from __future__ import annotations

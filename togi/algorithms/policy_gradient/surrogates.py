@@ -1,7 +1,7 @@
 """Surrogates: how the policy now, the one before and advantages become a loss of each token.
 
 A surrogate is a part of an algorithm, as its sampler is: any credit goes with any surrogate that does not refuse it. It
-knows no sampler, no credit, no KL and no average. ``SURROGATES`` has their names. A page imports torch where it calculates.
+knows no sampler, no credit, no KL and no average. ``SURROGATES`` has the names. Torch is imported where it calculates.
 """
 
 from __future__ import annotations
