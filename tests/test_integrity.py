@@ -19,8 +19,8 @@ from togi.evidence.after.eval_command import evaluate_run
 from togi.evidence.read_run import read_run
 from togi.report import render
 from togi.run import Silent
-from togi.run_folder.files import FolderError, RunFolder, append_event, digest, dumps, read_lines
-from togi.run_folder.integrity import SHORTEST_HEAD, check, find_head, read_chain
+from togi.run_folder.files import FolderError, RunFolder, append_event, digest, dumps, read_lines, write_text
+from togi.run_folder.integrity import SHORTEST_HEAD, check, find_head, named_files, read_chain
 from togi.run_folder.links import LOGS, PARTS
 from togi.train import train
 
@@ -305,6 +305,16 @@ def test_links_are_refused_before_anything_is_touched(name: str, killed: Path, m
     with pytest.raises(FolderError, match=f"{name} is a symbolic link"):
         train(toy_run(folder, model), Silent(), allow_changes=True)
     assert outside(tmp_path) == before
+
+
+def test_files_are_found_by_what_events_name(tmp_path: Path) -> None:
+    paths = ("a/1.json", "a/b/1.json", "a/2.json", "b/a/1.json", "a/3.txt", "a/gone.json")
+    marks = {path: write_text(tmp_path / path, path) for path in paths}
+    append_event(tmp_path, "written", files=marks)
+    (tmp_path / "a/gone.json").unlink()
+    (tmp_path / "a/added.json").write_text("{}")
+    assert [path.name for path in named_files(tmp_path, "a/*.json")] == ["1.json", "2.json"]
+    assert named_files(tmp_path, "a/added.json") == []
 
 
 @pytest.mark.parametrize("name", ["rollouts/x.jsonl", "models/sft/model.safetensors", "checkpoints/000009", "models/x"])

@@ -202,6 +202,18 @@ def test_a_kill_costs_nothing(run: Run) -> None:
     assert asked == before
 
 
+def test_what_no_event_names_counts_for_nothing(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        run(Writer(killed_at("stick")))
+    life = tmp_path / "run" / "lives" / "full-0"
+    (life / f"{len(list(life.iterdir())):05d}.json").write_text('{"added": "by hand"}')
+    skill = tmp_path / "run" / "skills" / "full-0" / "forged.v1.json"
+    skill.write_text('{"name": "forged"}')
+    found, undisturbed = run(Writer()), run(Writer(), name="undisturbed")
+    assert [each.attempts for each in found.told] == [each.attempts for each in undisturbed.told]
+    assert [each.skills for each in found.told] == [each.skills for each in undisturbed.told]
+
+
 def test_a_writer_that_is_down_stops_the_run_and_it_goes_on(run: Run) -> None:
     with pytest.raises(ValueError, match=r"did not answer any of 1 questions \(down\)"):
         run(Writer(lambda text: Reply(status="error", note="down")))

@@ -157,6 +157,14 @@ def _inside(path: str) -> bool:
     return bool(parts) and ".." not in parts and not path.startswith("/") and "\x00" not in path
 
 
+def named_files(folder: Path, pattern: str) -> list[Path]:
+    """The files whose paths in ``folder`` match ``pattern`` and which an event names, in the order of their names. What
+    a kill left, or somebody added, counts for nothing: it is made, and written over."""
+    known, whole = vouched(read_chain(folder).events).files, f"/{pattern}"  # a pattern from "/" is found nowhere else
+    found = (folder / path for path in sorted(known) if PurePosixPath(f"/{path}").match(whole))
+    return [path for path in found if path.is_file()]
+
+
 def check(folder: Path) -> Integrity:
     """Hold every file of a run folder against its events. What a link leads to is not read: it is not the run's."""
     if fault := stray(folder):

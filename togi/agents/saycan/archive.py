@@ -29,6 +29,7 @@ from togi.run_folder.files import (
     read_object,
     write_text,
 )
+from togi.run_folder.integrity import named_files
 
 OF = "togi saycan"
 PLAN, WORDS, RESULTS, FRAMES = "saycan.json", "words.jsonl", "results.json", "frames"
@@ -62,7 +63,7 @@ class Archive:
 
     def chances(self, seed: int) -> Chances | None:
         """How far the values of a seed can be trusted; None where its skills are not trained."""
-        if not (self.path / f"chances-{seed}.json").is_file():
+        if not named_files(self.path, f"chances-{seed}.json"):
             return None
         row = read_object(self.path / f"chances-{seed}.json", OF)
         return Chances(
@@ -93,7 +94,7 @@ class Archive:
 
     def episodes(self, arm: Arm, seed: int) -> list[Episode] | None:
         """What an arm played with a seed; None where it has not."""
-        if not (self.path / _episodes(arm, seed)).is_file():
+        if not named_files(self.path, _episodes(arm, seed)):
             return None
         return [
             Episode(**{**row, "decisions": tuple(_decision(each) for each in row["decisions"])})
@@ -113,7 +114,7 @@ class Archive:
     def frames(self) -> tuple[int, list[bytes]] | None:
         """Which instruction there are pictures of, and these; None where there are none."""
         found = {}
-        for path in (self.path / FRAMES).glob("*.png"):
+        for path in named_files(self.path, f"{FRAMES}/*.png"):
             instruction, _, number = path.stem.partition("-")
             if instruction.isdecimal() and number.isdecimal():
                 found[int(instruction), int(number)] = path.read_bytes()

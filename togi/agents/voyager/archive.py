@@ -19,6 +19,7 @@ from togi.agents.voyager.world import Goal
 from togi.find_function import files_of
 from togi.run_folder.decided import hold_to
 from togi.run_folder.files import Json, RunFolder, dumps, file_mark, read_object, write_text
+from togi.run_folder.integrity import named_files
 
 OF = "togi voyager"
 PLAN, LIVES, SKILLS, REPLIES, TASKS = "voyager.json", "lives", "skills", "replies.jsonl", "tasks.jsonl"
@@ -51,10 +52,10 @@ class Archive:
 
     def attempts(self, life: str) -> list[Attempt]:
         """What was tried in a life, in order."""
-        return [_attempt(read_object(path, OF)) for path in sorted((self.path / LIVES / life).glob("*.json"))]
+        return [_attempt(read_object(path, OF)) for path in named_files(self.path, f"{LIVES}/{life}/*.json")]
 
     def skills(self, life: str) -> list[Skill]:
-        return read_skills(self.path / SKILLS / life)
+        return read_skills(named_files(self.path, f"{SKILLS}/{life}/*.json"))
 
     def add_tasks(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self._write(TASKS, "".join(dumps(row) + "\n" for row in rows), "exported")

@@ -8,7 +8,7 @@ lies in its package, so that nothing is fetched).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -89,10 +89,10 @@ class Library:
         return [known[index] for index in order[:most]]
 
 
-def read_skills(folder: Path) -> list[Skill]:
-    """The skills of a folder in the order they came. Raises ValueError for one that cannot be read."""
+def read_skills(paths: Iterable[Path]) -> list[Skill]:
+    """The skills in some files, in the order they came. Raises ValueError for one that cannot be read."""
     found = []
-    for path in folder.glob("*.json"):
+    for path in paths:
         try:
             row = json.loads(path.read_bytes())
             found.append(Skill(**{**row, "called": tuple(row["called"])}))

@@ -74,7 +74,7 @@ def _found(file: VoyagerFile, path: Path) -> Voyage:
         make=make,
         items=dict(world.items),
         prompts=read_prompts(None if writer.prompts is None else base / writer.prompts, PROMPTS, FIELDS),
-        skills=tuple(read_skills(skills)) if skills is not None else (),
+        skills=tuple(read_skills(skills.glob("*.json"))) if skills is not None else (),
         recorded=recorded,
     )
 
