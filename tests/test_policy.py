@@ -19,6 +19,7 @@ from togi.batch import collate
 from togi.models.load_model import load_model
 from togi.models.optimiser import Trained
 from togi.models.policy import LocalPolicy, NonFinite, Optimiser, probe_bf16
+from togi.models.sampler_drift import Disagreement
 from togi.models.save_model import save_model
 from togi.models.scalar_heads import ScalarHead, ScalarModel, load_scalar
 from togi.protocols import Model, Sampler
@@ -126,6 +127,16 @@ def test_the_mismatch_is_that_of_the_weights_that_sampled() -> None:
     metrics = policy(tokens_per_microbatch=30).learn(made, Likelihood())
     assert metrics["sampling/sampling_logp_difference/mean"] == 0.5
     assert metrics["sampling/sampling_logp_difference/max"] == 0.5
+
+
+def test_a_sampler_that_does_not_agree_stops_before_a_weight_moves() -> None:
+    ours = LocalPolicy(tiny_model(dtype=torch.float64), Optimiser(), compute=torch.float64, mismatch_limit=0.1)
+    before = [each.clone() for each in weights(ours)]
+    made = [replace(s, old_logp=np.where(s.mask, -4.5, 0).astype(np.float32)) for s in samples()]
+    with pytest.raises(Disagreement):
+        ours.learn(made, Likelihood())
+    assert all(map(torch.equal, weights(ours), before))
+    assert ours.learn([replace(each, age=1) for each in made], Likelihood())["skipped_steps"] == 0
 
 
 def test_recorded_text_has_no_sampling_metrics() -> None:

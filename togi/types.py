@@ -207,7 +207,8 @@ class Sample:
     estimate before each token and ``end_value`` the one after the last, both from ``Policy.annotate``; ``returns`` is
     what the critic learns. ``baseline`` is the group's. ``state_keys`` has that of each turn with a trained token.
     ``steps`` holds what a step was found worth at its last token, and nan elsewhere; ``implicit_logp`` is the
-    log-probability under the model that implicit rewards are read from.
+    log-probability under the model that implicit rewards are read from. ``age`` counts the weight updates since the
+    sample was drawn: 0 for what the present weights drew.
     """
 
     ids: NDArray[np.int64]
@@ -234,6 +235,7 @@ class Sample:
     weight: float = 0.0
     temperature: float = 1.0
     version: int = 0
+    age: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,7 +20,9 @@ LACKS: Mapping[Kind, frozenset[Ability]] = {"native": frozenset()}
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """``batch_size`` is how many completions are drawn at once."""
+    """``batch_size`` is how many completions are drawn at once, ``mismatch_limit`` how far their log-probabilities may
+    be from those of the same weights where they learn, in nats a token on average."""
 
     kind: Kind = "native"
     batch_size: int = 128
+    mismatch_limit: float = 0.1

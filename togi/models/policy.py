@@ -50,7 +50,8 @@ class LocalPolicy:
     values and scores are read: from a scalar head on the policy's own layers (``shared``), or from a second model of
     its own (``own``), which is ``critic``, taken over with its parameters and trained, or starts from a copy of the
     policy's layers. A head starts at 0 and stays in float32. With ``implicit`` a copy of the whole policy is learned
-    beside it instead, whose log-probabilities are read.
+    beside it instead, whose log-probabilities are read. ``mismatch_limit`` is how far the log-probabilities of what was
+    just sampled may be from its own, in nats a token.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class LocalPolicy:
         reference: Reference = "none",
         heads: Heads = "none",
         critic: ScalarModel | None = None,
+        mismatch_limit: float = math.inf,
     ) -> None:
         keep_freed_memory()
         self.step = 0
@@ -69,6 +71,7 @@ class LocalPolicy:
         self.optimiser = optimiser
         self.compute = compute
         self._bad_steps = 0
+        self._mismatch_limit = mismatch_limit
         self._reference_kind = reference
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not trained:
@@ -163,7 +166,8 @@ class LocalPolicy:
         """One optimiser step over the samples; gives the step's metrics.
 
         A loss or gradient that is not finite leaves weights and moments as they were (``skipped_steps`` is 1).
-        Raises NonFinite at the third such step in a row.
+        Raises NonFinite at the third such step in a row, and Disagreement, with weights as they were, where sampler and
+        trainer do not agree.
         """
         if not samples:
             raise ValueError("no sample to learn from: every group was dropped or failed to be scored")
@@ -179,6 +183,8 @@ class LocalPolicy:
             # Samples of zero weight only, or a loss that reads nothing of the model, carry no graph.
             if loss.value.requires_grad:
                 loss.value.backward()  # type: ignore[no-untyped-call]
+        if math.isfinite(tally.loss):
+            tally.drift.check(self._mismatch_limit)
         norms = self._clip() if math.isfinite(tally.loss) else {"grad_norm": math.nan}
         finite = math.isfinite(tally.loss) and all(math.isfinite(norm) for norm in norms.values())
         if finite:
