@@ -218,7 +218,8 @@ class Play(Protocol):
     """Plays episodes side by side, and has them scored.
 
     ``counts`` is where samplers leave what they did (groups dropped, accuracy before a filter), by metric name;
-    ``sampling`` is how a question is drawn that does not say it; ``chat`` reads and writes text without sampling.
+    ``sampling`` is how a question is drawn that does not say it; ``chat`` reads and writes text without sampling;
+    ``rate`` is how likely an attempt at a task is right by what earlier steps have seen, one half where nothing is.
     """
 
     @property
@@ -233,6 +234,8 @@ class Play(Protocol):
     def __call__(self, questions: Sequence[Question]) -> list[Group]:
         """The attempts at each question, scored; where its environment has several players, a group for each."""
         ...
+
+    def rate(self, task: Task) -> float: ...
 
     def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
         """The attempts at each question, those of all players, not scored."""
@@ -262,6 +265,11 @@ class Sampler(Protocol):
     def of_players(self) -> bool:
         """Whether it can take several groups for a task: one for each player of its environment."""
         return False
+
+    @property
+    def demonstrations(self) -> int:
+        """How many of a task's recorded answers stand beside the attempts of a group."""
+        return 0
 
     @property
     def asks(self) -> frozenset[Ability]:

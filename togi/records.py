@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from togi.samplers.group import attempted
 from togi.types import CUT, Group, Ids, Message, Sample, Score, Trajectory, Turn
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Rewards, lengths, truncation and signal of the attempts in ``groups``. Lengths count completion tokens."""
-    attempts = [pair for group in groups for pair in zip(group.trajectories, group.scores, strict=True)]
+    attempts = [pair for group in groups for pair in told(group)]
     if not attempts:
         return {}
     lengths = np.array([completion_tokens(trajectory) for trajectory, _ in attempts], dtype=float)
@@ -40,6 +41,11 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
         values["reward_std"] = float(np.mean([rewards.std(ddof=1) if rewards.size > 1 else 0.0 for rewards in spreads]))
         values["frac_reward_zero_std"] = float(np.mean([np.ptp(rewards) < 1e-6 for rewards in spreads]))
     return values
+
+
+def told(group: Group) -> list[tuple[Trajectory, Score]]:
+    """What a group's metrics and rows are about: what was sampled, or the recorded answers where nothing was."""
+    return attempted(group) or list(zip(group.trajectories, group.scores, strict=True))
 
 
 def episode_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
@@ -86,7 +92,7 @@ def kl_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     log-ratio, nats a sequence (k1). Empty when nothing was compared with a reference."""
     attempts: dict[tuple[int, int], float] = {}
     for sample in samples:
-        if sample.ref_logp is None or sample.recorded:
+        if sample.ref_logp is None or sample.recorded or sample.age:
             continue
         own = sample.logp if sample.old_logp is None else sample.old_logp
         ratio = float((own[sample.mask].astype(np.float64) - sample.ref_logp[sample.mask]).sum())
@@ -165,7 +171,8 @@ def rollout_rows(
     for each in samples:
         learnt.setdefault((each.group, each.trajectory), []).append(each)
     for number, group in enumerate(groups):
-        for attempt, (trajectory, score) in enumerate(zip(group.trajectories, group.scores, strict=True)):
+        # Demonstrations stand behind what was sampled.
+        for attempt, (trajectory, score) in enumerate(told(group)):
             own = learnt.get((number, attempt), [])
             logp = [value for turn in trajectory.turns for value in turn.logp]
             yield {

@@ -45,15 +45,20 @@ def untimed(phase: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+def one_half(task: str) -> float:
+    """What is known of tasks before any attempt."""
+    return 0.5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Episodes:
     """Plays tasks through an environment each. With an engine that converses episodes do not wait for each other: one
     goes on while the turns of others are drawn. With others all turns are drawn that come next, and then all answered.
 
-    ``at(step)`` gives the play of one step, with fresh ``counts``, ``scores`` and ``stops`` (of all attempts that were
-    scored, those that a sampler drops as well). Runs of stages that share a seed and step numbers sample alike: give
-    each its own seed. ``timed("grade")`` is entered while scores are given. ``opponent`` makes the engine that has so
-    much of the reference mixed into the policy.
+    ``at(step)`` gives the play of one step, with fresh ``counts`` and ``played`` (all groups that were scored, those
+    that a sampler drops as well). Runs of stages that share a seed and step numbers sample alike: give each its own
+    seed. ``timed("grade")`` is entered while scores are given. ``opponent`` makes the engine that has so much of the
+    reference mixed into the policy. ``rates`` is what earlier steps tell of each task, by its id.
     """
 
     engine: Engine
@@ -68,9 +73,9 @@ class Episodes:
     step: int = 0
     progress: Callable[[int, int], None] | None = None
     timed: Callable[[str], AbstractContextManager[None]] = untimed
+    rates: Callable[[str], float] = one_half
     counts: dict[str, float] = field(default_factory=dict)
-    scores: list[Score] = field(default_factory=list, repr=False)
-    stops: list[Stop] = field(default_factory=list, repr=False)
+    played: list[Group] = field(default_factory=list, repr=False)
     _played: dict[str, int] = field(default_factory=dict, repr=False)
 
     def at(
@@ -80,7 +85,19 @@ class Episodes:
         timed: Callable[[str], AbstractContextManager[None]] = untimed,
     ) -> Episodes:
         """The same play at another step; ``progress`` is told of finished turns."""
-        return replace(self, step=step, progress=progress, timed=timed, counts={}, scores=[], stops=[], _played={})
+        return replace(self, step=step, progress=progress, timed=timed, counts={}, played=[], _played={})
+
+    @property
+    def scores(self) -> list[Score]:
+        return [each for group in self.played for each in group.scores]
+
+    @property
+    def stops(self) -> list[Stop]:
+        return [trajectory.stop for group in self.played for trajectory in group.trajectories]
+
+    def rate(self, task: Task) -> float:
+        """How likely an attempt at a task is right, as far as that is known."""
+        return self.rates(task.id)
 
     def __call__(self, questions: Sequence[Question]) -> list[Group]:
         """The attempts at each question, scored. Raises ValueError when there is no reward, or a wrong one."""
@@ -113,12 +130,12 @@ class Episodes:
         reward = self._check_reward()
         with self.timed("grade"):
             scores = score(reward, asked)
-        self.scores.extend(each for given in scores for each in given)
-        self.stops.extend(trajectory.stop for _, trajectories in asked for trajectory in trajectories)
-        return [
+        groups = [
             Group(task=task, trajectories=tuple(trajectories), scores=given)
             for (task, trajectories), given in zip(asked, scores, strict=True)
         ]
+        self.played.extend(groups)
+        return groups
 
     def _check_reward(self) -> Reward:
         if self.reward is None:

@@ -66,12 +66,14 @@ class ReasoningGym:
 @dataclass(frozen=True, kw_only=True)
 class Generated:
     """``size`` different tasks of a function ``(rng: random.Random) -> row``, "/absolute/file.py:function" or
-    "module:function"; the row's keys are the columns of a file."""
+    "module:function"; the row's keys are the columns of a file. With levels of ``difficulty`` the function is called as
+    ``(rng, level)``, with each of them in turn, and the level is the row's column ``difficulty``."""
 
     function: str
     size: int
     seed: int
     turns: Learned = "last"
+    difficulty: tuple[float | str, ...] = ()
 
 
 Source = Rows | HubRows | ReasoningGym | Generated
@@ -214,15 +216,18 @@ def _made_rows(source: ReasoningGym | Generated) -> Iterator[Row]:
         )
         return
     function = resolve(source.function, Path())
-    rng = random.Random(source.seed)
-    for _ in range(DRAWS * source.size):
+    rng, levels = random.Random(source.seed), source.difficulty
+    for draw in range(DRAWS * source.size):
+        level = (levels[draw % len(levels)],) if levels else ()
         try:
-            row = function(rng)
+            row = function(rng, *level)
         except Exception as error:  # the user's function: say which one
             raise DataError(f"{source.function} raised {type(error).__name__}: {error}") from error
         if not isinstance(row, Mapping):
             raise DataError(f"{source.function} gave {type(row).__name__}; a dict with prompt and answer was wanted")
         renamed = {"prompt" if key == "question" and "prompt" not in row else key: row[key] for key in row}
+        if levels:
+            renamed.setdefault("difficulty", *level)
         if "prompt" not in renamed and "messages" not in renamed:
             raise DataError(f'{source.function} gave no "prompt"; its keys are {", ".join(map(str, row))}')
         try:

@@ -1,21 +1,40 @@
-"""Samplers: who is sampled. They know tasks and a Play, and nothing of models, tokens or credit."""
+"""Samplers: who is sampled. They know tasks and a Play, and nothing of models, tokens or credit.
 
+``task_order.py`` says which tasks they are given, ``replay.py`` what is learned from once more beside what they give.
+"""
+
+from collections.abc import Mapping
+
+from togi.samplers.budgeted import Budgeted
 from togi.samplers.dynamic import Dynamic
 from togi.samplers.greedy import WithGreedy
 from togi.samplers.group import Groups, Recorded
 from togi.samplers.opponent import Against
 from togi.samplers.reasoning_steps import StepLabels, Stepwise
 from togi.samplers.rejection import Rejection
+from togi.samplers.replay import Replay
 from togi.samplers.revised import Revised
+from togi.samplers.task_order import Order
 from togi.samplers.with_reference_answer import Referenced
 
+PLAIN: Mapping[str, type[Groups] | type[Dynamic] | type[Budgeted]] = {
+    "groups": Groups,
+    "dynamic": Dynamic,
+    "budgeted": Budgeted,
+}
+"""Samplers of attempts alike, by the names that recipes call them: one can stand for another."""
+
 __all__ = [
+    "PLAIN",
     "Against",
+    "Budgeted",
     "Dynamic",
     "Groups",
+    "Order",
     "Recorded",
     "Referenced",
     "Rejection",
+    "Replay",
     "Revised",
     "StepLabels",
     "Stepwise",
