@@ -23,6 +23,16 @@ def problem(rng: random.Random) -> dict[str, str]:
     return {"prompt": "+".join(map(str, digits)) + ":", "answer": total, "completion": f"{written}>{total}"}
 
 
+def of_length(rng: random.Random, digits: int) -> dict[str, str]:
+    """A sum of so many digits, worked out once: what the levels recipe is made of."""
+    drawn = [rng.randint(1, 5) for _ in range(digits)]
+    return {
+        "prompt": "+".join(map(str, drawn)) + ":",
+        "answer": str(sum(drawn)),
+        "completion": f"{steps(drawn)}>{sum(drawn)}",
+    }
+
+
 def steps(digits: list[int]) -> str:
     """The sum with what it comes to after each digit."""
     return str(digits[0]) + "".join(f"+{b - a}={b}" for a, b in pairwise(accumulate(digits)))

@@ -13,6 +13,7 @@ from togi.algorithms.scorers.genrm import Chains, Verdicts
 from togi.protocols import Sampler
 from togi.samplers import (
     Against,
+    Budgeted,
     Dynamic,
     Groups,
     Recorded,
@@ -167,6 +168,14 @@ SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
     (Groups(3), "votes", ([3, 4], [2])),
     (Dynamic(2), "n", ([2], [1])),
     (Dynamic(2), "max_rounds", ([1], [0])),
+    (Dynamic(2), "low", ([0.0, 0.5], [-0.001, 0.501])),
+    (Dynamic(2), "high", ([0.5, 1.0], [0.499, 1.001])),
+    (Dynamic(2), "demonstrations", ([0, 1], [-1])),
+    (Groups(1), "demonstrations", ([0, 1], [-1])),
+    (Budgeted(8), "fewest", ([2, 8], [1, 9])),
+    (Budgeted(8, variance_of="group_mean"), "fewest", ([3], [2])),
+    (Budgeted(8), "most", ([8], [7])),
+    (Budgeted(8), "n", ([3], [2])),
     (WithGreedy(1), "n", ([1], [0])),
     (Against(), "n", ([1], [0])),
     (Against(), "reference_share", ([0.0, 1.0], [-0.001, 1.001])),

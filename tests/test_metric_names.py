@@ -13,6 +13,7 @@ MAKERS = (
     "stage_state.py",
     "models/policy.py",
     "models/step_sums.py",
+    "models/sampler_drift.py",
     "evidence/during/step_measures.py",
     "samplers",
     "algorithms",

@@ -23,7 +23,7 @@ from togi.protocols import Reward, Sampler
 from togi.rewards import concise, form, gate, number, parse_reward, python
 from togi.rewards.algebra import Leaf
 from togi.run import Evaluation, ModelChoice, Run, Stage
-from togi.samplers import Against, Dynamic, Groups, Rejection, WithGreedy
+from togi.samplers import Against, Budgeted, Dynamic, Groups, Rejection, WithGreedy
 from togi.sandbox.workers.pool import Pool
 from togi.tokenization import Chat
 from togi.types import Message, Sampling, Score, Task, Trajectory
@@ -288,6 +288,8 @@ def test_what_own_rewards_print_and_how_long_they_take_is_shown(loaded: Loaded, 
         (Groups(4), 4, 4, 4),
         (Groups(4, votes=16), 16, 16, 4),
         (Dynamic(4, max_rounds=5), 4, 20, 4),
+        (Dynamic(4, max_rounds=2, demonstrations=1), 4, 8, 5),
+        (Budgeted(4), 4, 4, 4),
         (Rejection(8, keep=2), 8, 8, 2),
         (WithGreedy(1), 2, 2, 1),
         (Against(3), 6, 6, 6),

@@ -30,11 +30,11 @@ from togi.recipe.show_origins import origins
 from togi.run import Run
 from togi.run_folder.files import digest
 from togi.run_folder.run_description import files_read
-from togi.samplers import Dynamic, Groups
+from togi.samplers import Budgeted, Dynamic, Groups
 from togi.sandbox.workers.pool import Pool
 
 TASKS = """\
-def adding(rng):
+def adding(rng, level=0):
     a, b = rng.randint(0, 99), rng.randint(0, 99)
     return {"prompt": f"{a} + {b}?", "answer": str(a + b)}
 
@@ -252,15 +252,26 @@ def test_settings_reach_the_algorithm(recipe: Path) -> None:
     assert (hone.algorithm.average, hone.algorithm.baseline, hone.algorithm.kl) == (token_mean, leave_one_out, 0.0)
     dapo = build(recipe, "stage.hone.algorithm=dapo", "stage.hone.settings.max_rounds=3").stages[1].algorithm
     assert dapo.sampler == Dynamic(4, max_rounds=3)
+    banded = build(recipe, "stage.hone.settings={sampler='dynamic', low=0.25, high=0.75}").stages[1].algorithm
+    assert banded.sampler == Dynamic(4, low=0.25, high=0.75)
+    plain = build(recipe, "stage.hone.algorithm=dapo", "stage.hone.settings.sampler=groups").stages[1].algorithm
+    assert plain.sampler == Groups(4)
+    two = ["stage.hone.attempts=2", "stage.hone.settings={sampler='budgeted', fewest=2, most=3}"]
+    assert build(recipe, *two).stages[1].algorithm.sampler == Budgeted(2, fewest=2, most=3)
     dr = build(recipe, "stage.hone.algorithm=dr_grpo", "sampling.max_tokens=7").stages[1].algorithm
     assert isinstance(dr, GRPO)
     assert dr.average == ConstantLength(7)  # the constant is the run's, not the paper's
 
 
-def test_a_resolved_recipe_is_the_same_run(recipe: Path, tmp_path: Path) -> None:
+SAMPLERS = ["stage.hone.settings={sampler='budgeted', fewest=2}", "stage.hone.order.by=priority"]
+
+
+@pytest.mark.parametrize("more", [["stage.hone.algorithm=dr_grpo"], SAMPLERS, ["stage.hone.algorithm=dpo"]])
+def test_a_resolved_recipe_is_the_same_run(recipe: Path, tmp_path: Path, more: list[str]) -> None:
     overrides = [
+        *more,
+        "stage.hone.replay={share = 0.5}" if more is SAMPLERS else "stage.hone.steps=31",
         'stage.hone.data={reasoning_gym = "chain_sum", size = 5, config = {min_terms = 2, max_terms = 3}}',
-        "stage.hone.algorithm=dr_grpo",
         "stage.hone.sampling.stop=['END', '\"']",
         "model.lora.rank=4",
         "evaluation.sampling.temperature=0.5",
@@ -316,6 +327,7 @@ SOURCES = {
     "revision": (HUB.format("a/b", "s", "x", "v1"), HUB.format("a/b", "s", "x", "v2")),
     "turns": ('file = "talk.jsonl"', 'file = "talk.jsonl", turns = "all"'),
     "columns": (ROWS.format("rows.jsonl", "written", "answer"), ROWS.format("rows.jsonl", "written", "other")),
+    "difficulty": (MADE.format("adding", 4, 5), MADE.format("adding", 4, 5) + ", difficulty = [1, 2]"),
 }
 WEIGHED = SOURCES | {"weight": ('file = "rows.jsonl"', 'file = "rows.jsonl", weight = 2')}
 PLACES = {
@@ -326,6 +338,8 @@ PLACES = {
 }
 SCORER = ["stage.sft.data={file = 'pairs.jsonl'}", "stage.sft.algorithm=reward_model"]
 REVISED = ["stage.hone.algorithm=sft_revised", "stage.hone.constitution=rules.txt"]
+LEVELLED = "{{generate = 'tasks.py:adding', size = 9, seed = {}, difficulty = [1, 2]}}"
+LEVELS = f"stage.hone.data={{sources=[{LEVELLED.format(7)}, {LEVELLED.format(8)}]}}"
 UNTIL = ["stage.hone.until={metric = 'reward', above = 0.9}"]
 CHANGES: dict[str, tuple[list[str], str]] = {
     "name": ([], "name=other"),
@@ -373,6 +387,18 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "evaluation.under_base": ([], "evaluation.under_base=true"),
     "evaluation.reward.score": ([], "evaluation.reward.score=exact()"),
     "engine.batch_size": ([], "engine.batch_size=3"),
+    "engine.mismatch_limit": ([], "engine.mismatch_limit=3"),
+    "stage.order.by": ([], "stage.hone.order.by=priority"),
+    "stage.order.explore": (["stage.hone.order.by=priority"], "stage.hone.order.explore=0.5"),
+    "stage.order.memory": (["stage.hone.order.by=priority"], "stage.hone.order.memory=0.5"),
+    "stage.order.level": (
+        [LEVELS, "stage.hone.order.by=curriculum"],
+        "stage.hone.order.level=source",
+    ),
+    "stage.replay.share": (["stage.hone.replay={}"], "stage.hone.replay.share=0.5"),
+    "stage.replay.oldest": (["stage.hone.replay={}"], "stage.hone.replay.oldest=3"),
+    "stage.replay.uses": (["stage.hone.replay={}"], "stage.hone.replay.uses=3"),
+    "stage.replay.priority": (["stage.hone.replay={}"], "stage.hone.replay.priority=newest"),
     "env.use": ([], "env.use=envs.py:Once"),
     "env.settings": (["env.use=envs.py:Often"], "env.settings.most=3"),
     "env.others": (["env.use=envs.py:Two"], "env.others=envs.py:moves"),
@@ -536,6 +562,31 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
         (["stage.hone.settings.clip_high='0.3'"], 'stage.hone.settings.clip_high: got "0.3" (text), wanted a number'),
         (["stage.hone.settings.kl=-1"], "kl rewards drifting away"),
         (["stage.hone.settings.average=mean"], "wanted one of constant_length, sequence_mean"),
+        (["stage.hone.settings.sampler=dynamc"], "wanted one of budgeted, dynamic, groups"),
+        (["stage.hone.settings.sampler=3"], "stage.hone.settings.sampler: got 3"),
+        (["stage.hone.settings.sampler=dynamic", "stage.hone.attempts=1"], "it needs at least 2 a task, got 1"),
+        (["stage.hone.settings.sampler=budgeted", "stage.hone.attempts=2"], "wanted fewest <= attempts <= most"),
+        (["stage.hone.settings={sampler='dynamic', low=0.3, high=0.4}"], "no share of 4 attempts lies between"),
+        (["stage.hone.settings.low=0.3"], "no such setting of this algorithm"),
+        (["stage.sft.settings.sampler=dynamic"], "stage.sft.settings.sampler: this algorithm has a way of its own to"),
+        (["stage.hone.algorithm=remax", "stage.hone.settings.sampler=groups"], "a way of its own to sample, or none"),
+        (
+            ["stage.hone.settings.demonstrations=1", "stage.hone.data={generate = 'tasks.py:adding', size = 3}"],
+            "none of 3 tasks has one: add a completion",
+        ),
+        (["stage.sft.order.by=priority"], "stage.sft.order: sft samples nothing that a reward scores"),
+        (["stage.hone.order={}"], "stage.hone.order.by: is needed"),
+        (["stage.hone.order={by = 'turn', explore = 0.5}"], "stage.hone.order.explore: means nothing by turn"),
+        (["stage.hone.order={by = 'priority', level = 'x'}"], "stage.hone.order.level: means nothing by priority"),
+        (["stage.hone.order.by=curriculum"], 'a curriculum reads a level from the column "difficulty"'),
+        ([LEVELS, "stage.hone.order={by = 'curriculum', level = 'answer'}"], "stage.hone.order: "),
+        (["stage.sft.replay={}"], "stage.sft.replay: sft does not compare the policy with the one that sampled"),
+        (["stage.hone.replay.share=0.01"], "of 16 tasks a step that is no group"),
+        (["stage.hone.replay.share=0.99"], "that is all groups, and none would be new"),
+        (["stage.hone.replay.oldest=3", "stage.hone.minibatches=4"], "a step makes 4 updates, so that"),
+        (["stage.hone.replay.share=1"], "stage.hone.replay.share: got 1"),
+        (["engine.mismatch_limit=0"], "engine.mismatch_limit: got 0"),
+        (["data.train={generate = 'tasks.py:taking', size = 9, difficulty = [1]}"], "takes 1 positional argument"),
         (["stage.sft.attempts=2"], "stage.sft.attempts: this algorithm learns from recorded answers"),
         (["stage.sft.sampling.max_tokens=2"], "stage.sft.sampling: sft learns from recorded answers"),
         (["stage.sft.reward.score=exact()"], "scores nothing: remove it"),

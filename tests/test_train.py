@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_text import tiny_folder
-from toy_run import preference_run, process_run, tasks, toy_run
+from toy_run import choosing_run, preference_run, process_run, tasks, toy_run
 
 from togi.interrupt import Interrupted
 from togi.models.load_model import Lora
@@ -400,3 +400,42 @@ def test_power_loss_in_a_run_about_steps(phase: str, steps: Path, model: Path, t
             train(run, At(phase, n, fall))
     train(run, Silent())
     assert contents(tmp_path) == contents(steps)
+
+
+@pytest.fixture(scope="module")
+def choosing(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that chooses tasks and attempts, and that nothing stopped."""
+    folder = tmp_path_factory.mktemp("choosing")
+    train(choosing_run(folder, model), Silent())
+    return folder
+
+
+def test_a_run_that_chooses_leaves_everything_behind(choosing: Path) -> None:
+    rows = {(row["stage"], row["step"]): row for row in read_lines(choosing / "metrics.jsonl")}
+    first, last = rows["budgets", 1], rows["budgets", 5]
+    assert (first["replay/groups"], first["order/known"]) == (0, 0.0)
+    assert last["replay/groups"] == 2
+    assert 1 <= last["replay/age"] <= last["replay/age_max"] <= 4
+    assert last["order/known"] > 0
+    assert last["budget/variance"] < 1 < last["budget/most"]
+    assert last["sampling/effective_sample_size/tokens"] < 1
+    assert last["sampling/sampling_logp_difference/max"] < 1e-4, "what is replayed is no disagreement"
+    assert len({row["task"] for row in read_lines(choosing / "rollouts" / "budgets-000005.jsonl")}) == 2
+    levels = rows["levels", 4]
+    assert sum(levels[f"curriculum/{letters}/drawn"] for letters in (3, 4, 5)) == pytest.approx(1)
+    assert levels["dynamic/played"] >= 4
+    shown = read_lines(choosing / "rollouts" / "levels-000004.jsonl")
+    assert {row["attempt"] for row in shown} == {0, 1, 2}, "a demonstration is no rollout"
+
+
+@pytest.mark.parametrize(
+    "phase", ["learn", *(pytest.param(phase, marks=SLOW) for phase in ("sample", "annotate", "keep", "save"))]
+)
+def test_power_loss_in_a_run_that_chooses(phase: str, choosing: Path, model: Path, tmp_path: Path) -> None:
+    """Late in both stages: counts of tasks and levels and what is remembered for replay go on as they were."""
+    run = choosing_run(tmp_path, model)
+    for n in (6, 3):
+        with pytest.raises(Power):
+            train(run, At(phase, n, fall))
+    train(run, Silent())
+    assert contents(tmp_path) == contents(choosing)

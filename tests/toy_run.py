@@ -15,7 +15,7 @@ from togi.models.policy import Optimiser
 from togi.rewards import process
 from togi.rewards.reward_model import reward_model
 from togi.run import Evaluation, ModelChoice, Run, Silent, Stage
-from togi.samplers import Dynamic, Groups, StepLabels, Stepwise
+from togi.samplers import Budgeted, Dynamic, Groups, Order, Replay, StepLabels, Stepwise
 from togi.train import train
 from togi.types import Message, Sampling, Score, Task, Trajectory
 
@@ -149,6 +149,41 @@ def process_run(folder: Path, model: Path) -> Run:
         seed=3,
         save_every=1,
         recipe={"name": "steps"},
+    )
+
+
+def choosing_run(folder: Path, model: Path) -> Run:
+    """Which tasks and how many attempts in small: SFT, budgets and replay of the tasks that can be learned from, and a
+    curriculum of words by length under dynamic sampling with demonstrations."""
+    sft = first_stage(steps=2, optimiser=Optimiser(learning_rate=1e-2))
+    budgets = replace(
+        sft,
+        name="budgets",
+        algorithm=GRPO(sampler=Budgeted(4, fewest=2), kl=0.0),
+        reward=SaysIt(),
+        order=Order(by="learnability"),
+        replay=Replay(share=0.5, oldest=4),
+        steps=5,
+        minibatches=2,
+        optimiser=Optimiser(learning_rate=1e-3),
+    )
+    levels = replace(
+        budgets,
+        name="levels",
+        algorithm=GRPO(sampler=Dynamic(3, max_rounds=2, demonstrations=1), kl=0.0),
+        tasks=sft.tasks.changed(lambda task: replace(task, info={"letters": len(task.answer)})),
+        order=Order(by="curriculum", level="letters"),
+        replay=None,
+        steps=4,
+    )
+    return Run(
+        name="choosing",
+        folder=folder,
+        model=ModelChoice(source=str(model), dtype="float32"),
+        stages=(sft, budgets, levels),
+        seed=3,
+        save_every=1,
+        recipe={"name": "choosing"},
     )
 
 

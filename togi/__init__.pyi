@@ -131,11 +131,14 @@ from .run import (
 )
 from .samplers import (
     Against as Against,
+    Budgeted as Budgeted,
     Dynamic as Dynamic,
     Groups as Groups,
+    Order as Order,
     Recorded as Recorded,
     Referenced as Referenced,
     Rejection as Rejection,
+    Replay as Replay,
     Revised as Revised,
     StepLabels as StepLabels,
     Stepwise as Stepwise,

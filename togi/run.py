@@ -19,6 +19,8 @@ from togi.models.chosen_template import OWN, ChosenTemplate
 from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.protocols import Algorithm, Engine, Env, Reward
 from togi.rewards.algebra import Composable, Surroundings
+from togi.samplers.replay import Replay
+from togi.samplers.task_order import IN_TURN, Order
 from togi.types import Beside, Limits, Sampling, Task
 
 if TYPE_CHECKING:
@@ -73,7 +75,8 @@ class Stage:
     ``mix_per_step`` of them (PPO's pretraining mix). ``gold`` is measured on every rollout and never trained on.
     ``measured`` says whether the evaluation is about this stage's policy, if it trains one. ``until`` ends it early.
     ``stop_on_collapse`` stops it where its policy is lost. ``limits`` say where attempts in ``env`` are cut,
-    ``beside`` that environments answer in threads.
+    ``beside`` that environments answer in threads. ``order`` says which tasks come next, ``replay`` which groups of
+    earlier steps are learned from once more.
     """
 
     name: str
@@ -99,6 +102,8 @@ class Stage:
     env: Callable[[Task], Env] = OneTurn
     limits: Limits = field(default=Limits())
     beside: Beside | None = None
+    order: Order = IN_TURN
+    replay: Replay | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

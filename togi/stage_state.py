@@ -38,7 +38,10 @@ from togi.run import (
 )
 from togi.run_folder.best_weights import looks_of
 from togi.run_folder.files import digest
+from togi.samplers.beta_counts import BetaCounts
 from togi.samplers.group import draw, recorded
+from togi.samplers.replay import ReplayBuffer, remembered_rows
+from togi.samplers.task_order import Stream, count_attempts
 from togi.tokenization import Chat
 from togi.types import Group, Memory, Need, Sample
 
@@ -74,14 +77,18 @@ class Workshop:
             reference=reference,
             heads=stage.algorithm.heads,
             critic=critic,
+            mismatch_limit=run.engine.mismatch_limit,
         )
         self.engine = open_engine(loaded, run.engine)
         self.seed = stage_seed(run, stage, "order")
-        self.stream: TaskStream = stream(stage.tasks, self.seed)
+        self.rates = BetaCounts(stage.order.memory)
+        self.stream: Stream = stage.order.opened(stage.tasks, self.seed, self.rates)
+        self.past = ReplayBuffer(stage.replay, self.seed) if stage.replay else None
         self.mix: TaskStream | None = stream(stage.mix, self.seed + 1) if stage.mix else None
         self.gold = ready(stage.gold, run, self.engine, self.chat, dtype)
         reward = ready(stage.reward, run, self.engine, self.chat, dtype)
         play = play_of(stage, self.engine, self.chat, reward, stage_seed(run, stage, "sampling"))
+        play = replace(play, rates=self.rates.mean)
         self.play = play if reference == "none" else replace(play, opponent=partial(self._opponent, loaded))
         self.held_out_play: Episodes | None = None
         measured = run.evaluation
@@ -121,6 +128,22 @@ class Workshop:
             groups = algorithm.sampler(tasks, self.stage.tasks_per_step, self.play)
             yield from algorithm.prepare(batch.samples(groups))
 
+    def replayed(self) -> list[Group]:
+        """The groups of earlier steps that are learned from once more, in the place of new ones."""
+        if self.past is None:
+            return []
+        return self.past.take(self.stage.tasks_per_step, self.policy.step)
+
+    def saw(self, played: Sequence[Group], kept: Sequence[Group]) -> dict[str, float]:
+        """Remember a step's groups: how often attempts were right, and those to be learned from again. Gives metrics of
+        what it is that was sampled."""
+        told = dict(self.stream.saw(played))
+        count_attempts(self.rates, played)
+        if self.past is not None:
+            self.past.add(kept)
+            told |= self.past.counts()
+        return told
+
     def mixed_in(self) -> list[Group]:
         """This step's recorded answers that are learned beside what is sampled."""
         if self.mix is None:
@@ -128,10 +151,13 @@ class Workshop:
         return [recorded(task, self.chat) for task in draw(self.mix, self.stage.mix_per_step)]
 
     def annotate(self, groups: Sequence[Group]) -> list[Sample]:
-        samples = self.stage.algorithm.prepare(batch.samples(groups))
+        samples = self.stage.algorithm.prepare([self._aged(sample) for sample in batch.samples(groups)])
         if self._references is None:
-            return self.policy.annotate(samples, self.needs)
+            return [_by_its_sampler(sample) for sample in self.policy.annotate(samples, self.needs)]
         return self._references.annotate(self.policy.annotate(samples, self.needs - {"ref_logp"}))
+
+    def _aged(self, sample: Sample) -> Sample:
+        return sample if sample.recorded else replace(sample, age=self.policy.step - sample.version)
 
     def updates(self, samples: Sequence[Sample], step: int) -> list[list[Sample]]:
         """The samples of each update of a step. Every epoch but the first has an order of its own."""
@@ -174,13 +200,22 @@ class Workshop:
             "met": self._met,
             "tokens": self._tokens,
             "looks": dict(self.looks),
+            "rates": self.rates.state(),
             "random": random_state(self.device),
         }
+        self._held = self.past.held if self.past else ()
+
+    def saved(self) -> dict[str, Any]:
+        """The state as plain data; what is remembered of earlier steps is written out only here."""
+        return self.state | {"past": remembered_rows(self._held)}
 
     def restore(self, path: Path, state: Mapping[str, Any]) -> None:
         self.policy.load(path)
         self.engine.sync(self.policy)
+        self.rates.restore(state["rates"])
         self.stream.restore(state["stream"])
+        if self.past is not None:
+            self.past.restore(state["past"], self.stage.tasks)
         if self.mix:
             self.mix.restore(state["mix"])
         self.memory = dict(state["memory"])
@@ -189,6 +224,11 @@ class Workshop:
         self.reward_check.taught = True  # steps made before have the benefit of the doubt
         restore_random_state(state["random"], self.device)
         self.mark()
+
+
+def _by_its_sampler(sample: Sample) -> Sample:
+    """A sample of older weights is held against those that drew it, so that clipping bounds how far they have moved."""
+    return replace(sample, old_logp=sample.logp) if sample.age else sample
 
 
 def stage_seed(run: Run, stage: Stage, chance: Chance) -> int:
@@ -200,7 +240,7 @@ def needs_of(stage: Stage) -> frozenset[Need]:
     """What samples are annotated with: what the algorithm asks for, and what several updates or a truth call for."""
     needs: set[Need] = set(stage.algorithm.needs)
     if stage.algorithm.sampler.rewarded and stage.algorithm.trains == "policy":
-        if stage.minibatches * stage.epochs > 1:
+        if stage.minibatches * stage.epochs > 1 or stage.replay is not None:
             needs.add("old_logp")
         if stage.gold is not None:
             # Reward and truth are set against how far the policy has moved.
@@ -219,13 +259,15 @@ def learned_from(stage: Stage, folder: Path) -> tuple[Stage, Tasks]:
 
 def check_lengths(stage: Stage, chat: Chat, context: int) -> None:
     """Refuse tasks that the model cannot see whole, before a step is spent. Raises ValueError naming the first ones."""
-    writes = stage.algorithm.sampler.writes
-    long = []
+    sampler, long = stage.algorithm.sampler, []
     for task in stage.tasks:
-        rows = [chat.of(task).recorded(task.prompt, answer) for answer in task.recorded] if not writes else []
-        ids = [turns[-1].prompt + turns[-1].completion for turns in rows] or [chat.of(task).prompt(task.prompt)]
-        if max(map(len, ids)) + writes > context:
-            long.append(f"{task.id} ({max(map(len, ids))} tokens)")
+        learned = task.recorded[: sampler.demonstrations] if sampler.writes else task.recorded
+        rows = [chat.of(task).recorded(task.prompt, answer) for answer in learned]
+        lengths = [len(turns[-1].prompt) + len(turns[-1].completion) for turns in rows]
+        if sampler.writes or not rows:
+            lengths.append(len(chat.of(task).prompt(task.prompt)) + sampler.writes)
+        if max(lengths) > context:
+            long.append(f"{task.id} ({max(lengths)} tokens)")
     if long:
         further = f" and {len(long) - 5} more" if len(long) > 5 else ""
         raise ValueError(

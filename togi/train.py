@@ -225,9 +225,10 @@ class Training:
         self.reward_log.place = f"{stage.name} {self.position.step + 1}"
         play = work.play.at(self.position.step, clock.progress, clock)
         with clock("sample"):
-            groups = algorithm.sampler(work.stream, stage.tasks_per_step, play)
+            again = work.replayed()
+            groups = algorithm.sampler(work.stream, stage.tasks_per_step - len(again), play)
         with clock("annotate"):
-            samples = work.annotate([*groups, *work.mixed_in()])
+            samples = work.annotate([*groups, *again, *work.mixed_in()])
             metrics = rollout_metrics(groups) | kl_metrics(samples) | dict(play.counts)
         gold = self._gold(work, groups, clock)
         with clock("credit"):
@@ -241,7 +242,8 @@ class Training:
                 stage=self.position.stage, step=self.position.step + 1, total=self.position.total + 1
             )
             rows = list(rollout_rows(groups, samples, gold, work.chat.show, self._place(work)))
-            metrics = metrics | gold_metrics(gold) | watch_metrics(rows) | work.memory | learnt | work.learned(samples)
+            metrics = metrics | gold_metrics(gold) | watch_metrics(rows) | work.memory | learnt
+            metrics = metrics | work.saw(play.played, groups) | work.learned(samples)
             work.look(metrics)
             work.mark()
             self._check_until(stage, metrics)
@@ -308,7 +310,7 @@ class Training:
         save_checkpoint(
             self.checkpoints,
             self.position.total,
-            self._state(work.state),
+            self._state(work.saved()),
             work.policy.save,
             self._announce,
             keep=self.run.keep,

@@ -8,16 +8,17 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from togi.algorithms import AVERAGES, BASELINES, PARTS, ConstantLength
-from togi.protocols import Algorithm, Sampler
+from togi.protocols import Algorithm
 from togi.recipe.errors import did_you_mean, explain, shown
 from togi.recipe.key_lines import Key
 from togi.recipe.other_trainers import ELSEWHERE
-from togi.samplers import Groups
+from togi.samplers import PLAIN, Groups
 
 MOST_DRAWN = 10_000
 
@@ -34,14 +35,15 @@ def configured(
     algorithm: Algorithm, settings: Mapping[str, Any], *, attempts: int | None, max_tokens: int
 ) -> Algorithm:
     """The algorithm with its fields replaced. ``attempts`` and the sampler's own fields go to its sampler, those of
-    another part, such as the surrogate, to that part, which may be chosen by its name.
+    another part, such as the surrogate, to that part. Both may be chosen by their names.
 
     An average over the most tokens an attempt may have is one over ``max_tokens``, whatever the algorithm's default.
 
     Raises:
         SettingError: no such field, a value of another type, or a value the algorithm itself refuses.
     """
-    own, of_sampler, rules = _fields(algorithm), _sampler_fields(algorithm.sampler), _rules(max_tokens)
+    kind, sampler_fields = _sampler(algorithm, settings.get("sampler"), attempts)
+    own, of_sampler, rules = _fields(algorithm), _sampler_fields(kind), _rules(max_tokens)
     changes = {
         name: rules[name][rule]
         for name, rule in settings_of(algorithm).items()
@@ -50,10 +52,11 @@ def configured(
     parts = _parts(algorithm) | {
         name: _chosen(PARTS[name], name, settings[name]) for name in _parts(algorithm) if name in settings
     }
-    of_parts = {name: (part, hint) for part, chosen in parts.items() for name, hint in _hints(chosen).items()}
+    of_parts = {name: (part, hint) for part, chosen in parts.items() for name, hint in _hints(type(chosen)).items()}
     part_changes: dict[str, dict[str, Any]] = {part: {} for part in parts}
-    sampler_changes: dict[str, Any] = {}
     for name, value in settings.items():
+        if name == "sampler":
+            continue
         if name in parts:
             changes[name] = parts[name]
         elif name in of_parts:
@@ -64,37 +67,49 @@ def configured(
         elif name in own:
             changes[name] = _checked(own[name], name, value)
         elif name in of_sampler:
-            sampler_changes[name] = _bounded(name, _checked(of_sampler[name], name, value))
+            sampler_fields[name] = _bounded(name, _checked(of_sampler[name], name, value))
         else:
             there = ELSEWHERE.get(name)
-            known = [*own, *of_parts, *of_sampler]
+            known = [*own, *of_parts, *of_sampler, "sampler"]
             usual = there is not None and (not there.is_setting or there.key in known)
             advice = str(there) if usual else did_you_mean(name, known)
             raise SettingError(("settings", name), f"no such setting of this algorithm; {advice}")
-    if attempts is not None:
-        if attempts_of(algorithm) is not None:
-            sampler_changes["n"] = attempts
-        elif algorithm.unit == "group" and algorithm.trains == "policy":
-            # What compares recorded answers compares sampled ones as well.
-            changes["sampler"] = Groups(attempts)
-        else:
-            message = "this algorithm learns from recorded answers and samples nothing: remove it"
-            raise SettingError(("attempts",), message)
     for part, fields in part_changes.items():
         if fields:
             changes[part] = _replaced(parts[part], fields, ("settings",))
-    if sampler_changes:
-        key: Key = ("settings",) if attempts is None else ("attempts",)
-        changes["sampler"] = _replaced(algorithm.sampler, sampler_changes, key)
-    return typing.cast(Algorithm, _replaced(algorithm, changes, ("settings",))) if changes else algorithm
+    key: Key = ("settings",) if attempts is None else ("attempts",)
+    changes["sampler"] = _made(kind, sampler_fields, key)
+    return typing.cast(Algorithm, _replaced(algorithm, changes, ("settings",)))
+
+
+def _sampler(algorithm: Algorithm, name: Any, attempts: int | None) -> tuple[type[Any], dict[str, Any]]:
+    """The class of the sampler that is asked for, and what its fields begin with."""
+    sampler, draws = algorithm.sampler, attempts_of(algorithm) is not None
+    if attempts is not None and not draws:
+        if algorithm.unit != "group" or algorithm.trains != "policy":
+            message = "this algorithm learns from recorded answers and samples nothing: remove it"
+            raise SettingError(("attempts",), message)
+        # What compares recorded answers compares sampled ones as well.
+        sampler = Groups(attempts)
+    fields = {field: vars(sampler)[field] for field in _hints(type(sampler))}
+    if attempts is not None:
+        fields["n"] = attempts
+    if name is None:
+        return type(sampler), fields
+    if type(sampler) not in PLAIN.values():
+        raise SettingError(("settings", "sampler"), "this algorithm has a way of its own to sample, or none: remove it")
+    kind = _chosen(PLAIN, "sampler", name)
+    return kind, fields if kind is type(sampler) else {"n": fields["n"]}
 
 
 def settings_of(algorithm: Algorithm) -> dict[str, Any]:
     """Every setting with its value as plain data, as a recipe would hold it; what is None is left out."""
     found = {name: _plain(name, vars(algorithm)[name]) for name in _fields(algorithm)}
     for part in _parts(algorithm).values():
-        found |= {name: vars(part)[name] for name in _hints(part)}
-    found |= {name: vars(algorithm.sampler)[name] for name in _sampler_fields(algorithm.sampler)}
+        found |= {name: vars(part)[name] for name in _hints(type(part))}
+    kind = type(algorithm.sampler)
+    found["sampler"] = next((name for name, plain in PLAIN.items() if plain is kind), None)
+    found |= {name: vars(algorithm.sampler)[name] for name in _sampler_fields(kind)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -112,7 +127,7 @@ class Drawing(typing.Protocol):
 
 
 def _fields(algorithm: Algorithm) -> dict[str, Any]:
-    return {name: hint for name, hint in _hints(algorithm).items() if name != "sampler"}
+    return {name: hint for name, hint in _hints(type(algorithm)).items() if name != "sampler"}
 
 
 def _parts(algorithm: Algorithm) -> dict[str, Any]:
@@ -120,13 +135,13 @@ def _parts(algorithm: Algorithm) -> dict[str, Any]:
     return {name: vars(algorithm)[name] for name in _fields(algorithm) if name in PARTS}
 
 
-def _sampler_fields(sampler: Sampler) -> dict[str, Any]:
-    return {name: hint for name, hint in _hints(sampler).items() if name != "n"}
+def _sampler_fields(kind: type[Any]) -> dict[str, Any]:
+    return {name: hint for name, hint in _hints(kind).items() if name != "n"}
 
 
-def _hints(instance: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(type(instance))
-    return {field.name: hints[field.name] for field in dataclasses.fields(instance) if field.init}
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
 
 
 def _rules(max_tokens: int) -> dict[str, dict[str, Callable[..., Any]]]:
@@ -169,7 +184,11 @@ def _bounded(name: str, value: Any) -> Any:
 
 
 def _replaced(instance: Any, changes: Mapping[str, Any], key: Key) -> Any:
+    return _made(partial(dataclasses.replace, instance), changes, key)
+
+
+def _made(make: Callable[..., Any], fields: Mapping[str, Any], key: Key) -> Any:
     try:
-        return dataclasses.replace(instance, **changes)
+        return make(**fields)
     except ValueError as error:
         raise SettingError(key, str(error)) from error

@@ -43,6 +43,8 @@ from togi.recipe.schema import (
 from togi.recipe.task_source import collected_of, source_of
 from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, Logging, ModelChoice, Run, Seeds, Stage, Until
+from togi.samplers import Replay
+from togi.samplers.task_order import IN_TURN, Order
 from togi.sandbox.workers.pool import Pool
 from togi.types import Beside, Limits, Sampling, Task
 
@@ -102,7 +104,7 @@ class Builder:
             model=model,
             stages=tuple(stages),
             evaluation=evaluation,
-            engine=EngineChoice(kind=self.recipe.engine.kind, batch_size=self.recipe.engine.batch_size),
+            engine=EngineChoice(**self.recipe.engine.model_dump()),
             seed=self.recipe.seed,
             seeds=Seeds(**self.recipe.seeds.model_dump()) if self.recipe.seeds else Seeds(),
             save_every=self.recipe.checkpoint.every,
@@ -221,6 +223,11 @@ class Builder:
             name = plan.table.algorithm
             for problem in (*check.tasks(tasks, name), *check.judged(tasks, plan.algorithm, name)):
                 self.refuse(key, problem)
+        for problem in check.demonstrations(tasks, plan.algorithm):
+            self.refuse(key, problem)
+        order = Order(**table.order.model_dump()) if table.order else IN_TURN
+        for problem in check.levels(tasks, order):
+            self.refuse((*plan.key, "order"), problem)
         for problem in check.tasks(mix or (), "the mix"):
             self.refuse((*plan.key, "mix"), problem)
         return Stage(
@@ -232,6 +239,8 @@ class Builder:
             env=env,
             limits=self.limits(table.env),
             beside=self.beside(table.env, (*plan.key, "env")),
+            order=order,
+            replay=Replay(**table.replay.model_dump()) if table.replay else None,
             measured=table.measured,
             until=Until(**table.until.model_dump()) if table.until else None,
             stop_on_collapse=table.stop_on_collapse,

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from togi.algorithms.policy_gradient.base import Regularised
 from togi.algorithms.preference.single_answers import Single
 from togi.data.columns import OWN
 from togi.protocols import Algorithm, Reward
@@ -25,11 +26,12 @@ from togi.recipe.schema import (
     SourceTable,
     StageSourceTable,
     StageTable,
+    unused,
 )
 from togi.rewards.algebra import leaves_of
 from togi.rewards.verifiers import Verifier
 from togi.run import BASE
-from togi.samplers import Stepwise
+from togi.samplers import Order, Stepwise, task_order
 from togi.types import Sample, Task
 
 Problem = tuple[Key, str]
@@ -156,6 +158,7 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
             ("attempts",),
             f"{table.tasks_per_step:,} tasks with {attempts:,} attempts each: a step has at most {MOST:,} completions",
         )
+    yield from _beside_sampling(table, algorithm)
     if attempts is None:
         if table.sampling.model_fields_set:
             yield ("sampling",), f"{table.algorithm} learns from recorded answers and samples nothing: remove it"
@@ -185,6 +188,34 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         yield (
             ("attempts",),
             f"{table.algorithm} compares the attempts at one task; with {attempts} every advantage is 0: take 8",
+        )
+
+
+def _beside_sampling(table: StageTable, algorithm: Algorithm) -> Iterator[Problem]:
+    """What is wrong with the order of tasks and with replay."""
+    name, order, replay = table.algorithm, table.order, table.replay
+    paid = algorithm.sampler.writes and algorithm.sampler.rewarded
+    if order is not None:
+        if not paid:
+            yield ("order",), f"{name} samples nothing that a reward scores, so nothing tells what is hard: remove it"
+        for key in sorted(order.model_fields_set & unused(order)):
+            yield ("order", key), f'means nothing by {order.by}: remove it, or take by = "curriculum"'
+    if replay is None:
+        return
+    if not isinstance(algorithm, Regularised):
+        yield (
+            ("replay",),
+            f"{name} does not compare the policy with the one that sampled, so that old attempts would mislead it: "
+            "take grpo or another policy gradient with a ratio",
+        )
+    again, updates = round(replay.share * table.tasks_per_step), table.minibatches * table.epochs
+    if not 0 < again < table.tasks_per_step:
+        what = "no group" if not again else "all groups, and none would be new"
+        yield ("replay", "share"), f"of {table.tasks_per_step} tasks a step that is {what}: take another share"
+    if replay.oldest < updates:
+        yield (
+            ("replay", "oldest"),
+            f"a step makes {updates} updates, so that every group would be too old after one: take {updates} or more",
         )
 
 
@@ -265,6 +296,24 @@ def answers(tasks: Sequence[Task], reward: Reward) -> Iterator[str]:
                 f"{leaf.name}: {len(bad)} of {len(tasks)} rows cannot be graded; the first is {bad[0].id}: "
                 f"{leaf.fault(bad[0])}; mend these rows, or leave them out"
             )
+
+
+def demonstrations(tasks: Sequence[Task], algorithm: Algorithm) -> Iterator[str]:
+    """What is wrong with tasks whose recorded answers are to stand beside attempts."""
+    if algorithm.sampler.demonstrations and not any(task.recorded for task in tasks):
+        yield (
+            f"demonstrations are recorded answers, and none of {len(tasks)} tasks has one: add a completion to rows, "
+            "or set demonstrate to a function that writes it"
+        )
+
+
+def levels(tasks: Sequence[Task], order: Order) -> Iterator[str]:
+    """What is wrong with tasks that a curriculum is to choose from by level."""
+    if order.by == "curriculum":
+        try:
+            task_order.levels(tasks, order.level)
+        except ValueError as error:
+            yield str(error)
 
 
 def tasks(tasks: Sequence[Task], name: str) -> Iterator[str]:

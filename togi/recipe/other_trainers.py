@@ -110,8 +110,8 @@ _ROWS = (
      "the same number"),
     ("rpo_alpha sft_loss_coef nll_loss_coef", "nll in [stage.settings]", "the same number"),
     ("simpo_gamma", "gamma in [stage.settings]", "the same number"),
-    ("filter_groups dynamic_sampling dynamic_filtering", "algorithm in [[stage]]",
-     '"dapo" draws until the attempts of each task differ'),
+    ("filter_groups dynamic_sampling dynamic_filtering", "sampler in [stage.settings]",
+     '"dynamic" draws until the attempts of each task differ'),
     ("ref_model reference_model ref_model_path sync_ref_model ref_model_sync_steps ref_model_mixup_alpha ref", NONE,
      "the reference is the policy that the stage starts from; a new stage takes a new one"),
     # Rewards.

@@ -8,7 +8,7 @@ from typing import Any
 from togi.recipe.algorithm_settings import attempts_of, settings_of
 from togi.recipe.plan import Plan, merged
 from togi.recipe.read_toml import Reading
-from togi.recipe.schema import SOURCES
+from togi.recipe.schema import SOURCES, unused
 
 
 def resolved(reading: Reading, plans: Sequence[Plan]) -> dict[str, Any]:
@@ -31,6 +31,10 @@ def resolved(reading: Reading, plans: Sequence[Plan]) -> dict[str, Any]:
         for name, needed in (("mix_per_step", "mix"), ("rounds", "constitution")):
             if needed not in stage:
                 del stage[name]
+        if plan.table.order is not None:
+            stage["order"] = {
+                name: value for name, value in stage["order"].items() if name not in unused(plan.table.order)
+            }
         attempts = attempts_of(plan.algorithm)
         if attempts is None:
             del stage["sampling"]

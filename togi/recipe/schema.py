@@ -67,6 +67,8 @@ class EngineTable(Table):
     """What draws completions: `native` is Togi's own, in the process that learns."""
     batch_size: Annotated[int, Field(ge=1, le=100_000)] = 128
     """Completions drawn at once; fewer take less memory."""
+    mismatch_limit: Annotated[float, Field(gt=0)] = 0.1
+    """Stop where sampler and trainer differ by more for the same weights: mean over tokens, in log-probability."""
 
 
 class PromptTable(Table):
@@ -105,6 +107,8 @@ class OneSourceTable(Table):
     """How many tasks to make; needed with `generate` and `reasoning_gym`, not used with the others."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of generated tasks; training and test data must not share source and seed."""
+    difficulty: Annotated[tuple[int | float | Text, ...], Strict(False), Field(max_length=100)] = ()
+    """Levels to make rows of, in turn: the function's second argument, and a column of the row ([tasks](tasks.md))."""
     demonstrate: Text | None = None
     """Function that writes the recorded answer of a row, to learn from without sampling."""
     weight: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
@@ -124,7 +128,7 @@ class StageSourceTable(SourceTable):
 
 
 SOURCES = {
-    "generate": {"generate", "size", "seed", "turns", "demonstrate"},
+    "generate": {"generate", "size", "seed", "turns", "difficulty", "demonstrate"},
     "reasoning_gym": {"reasoning_gym", "config", "size", "seed", "demonstrate"},
     "file": {"file", "columns", "turns", "demonstrate"},
     "hub": {"hub", "subset", "split", "revision", "columns", "turns", "demonstrate"},
@@ -204,6 +208,33 @@ class UntilTable(Table):
     """So many steps one after the other."""
 
 
+class OrderTable(Table):
+    by: Literal["turn", "priority", "learnability", "curriculum"]
+    """Each in `turn`; the harder the oftener (`priority`); those that differ most (`learnability`); or by levels."""
+    explore: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of draws by chance alone; not with `turn`."""
+    memory: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of what was counted of a task (a level) that stays when it is looked at again; 1 never forgets."""
+    level: Text = "difficulty"
+    """Of `curriculum`: column of the rows that names a task's level, or `source` for the parts of a mixture."""
+
+
+def unused(order: OrderTable) -> set[str]:
+    """Keys of an order that mean nothing in it."""
+    return {"explore", "level"} if order.by == "turn" else set() if order.by == "curriculum" else {"level"}
+
+
+class ReplayTable(Table):
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Of a step's groups, the part that earlier steps sampled, as far as there are any."""
+    oldest: Count = 8
+    """Weight updates since a group was drawn, after which it is forgotten; a step makes minibatches * epochs."""
+    uses: Count = 1
+    """How often a group may be replayed."""
+    priority: Literal["signal", "newest", "chance"] = "signal"
+    """Which come first: those whose rewards spread more (`signal`), the `newest`, or any (`chance`)."""
+
+
 class StageTable(Table):
     name: StageName | None = None
     """Name in the run folder and on the command line: letters, digits, `_`, `-`; the algorithm's name when left out."""
@@ -251,6 +282,10 @@ class StageTable(Table):
     """Changes to `[sampling]` for this stage."""
     data: StageSourceTable | None = None
     """Tasks of this stage instead of `[data.train]`."""
+    order: OrderTable | None = None
+    """Which tasks come next; each in turn when left out ([tasks](tasks.md))."""
+    replay: ReplayTable | None = None
+    """Learn from groups of earlier steps once more, in the place of new ones ([tasks](tasks.md#replay))."""
     answers: Literal["own", "shuffled"] = "own"
     """`shuffled` pays every task by the answer of another one: a control, for which being right is worth nothing."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0

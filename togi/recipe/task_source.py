@@ -33,7 +33,13 @@ def source_of(table: OneSourceTable, base: Path) -> Source:
     if table.reasoning_gym is not None:
         return ReasoningGym(name=table.reasoning_gym, size=table.size, seed=table.seed, config=table.config)
     assert table.generate is not None
-    return Generated(function=absolute(table.generate, base), size=table.size, seed=table.seed, turns=table.turns)
+    return Generated(
+        function=absolute(table.generate, base),
+        size=table.size,
+        seed=table.seed,
+        turns=table.turns,
+        difficulty=table.difficulty,
+    )
 
 
 def hub_name(name: str, base: Path) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from togi.evidence.after.run_cost import FORWARD, LEARN
 from togi.run import Evaluation, Run, Stage
-from togi.samplers import Against, Dynamic, Groups, Referenced, Rejection, Revised, StepLabels, WithGreedy
+from togi.samplers import Against, Budgeted, Dynamic, Groups, Referenced, Rejection, Revised, StepLabels, WithGreedy
 from togi.types import Sampling, Task
 
 if TYPE_CHECKING:
@@ -187,11 +187,15 @@ class Attempts:
 def attempts_of(stage: Stage) -> Attempts:
     """Steps are continued from half an answer on average; there are as many as a recorded answer has, else one."""
     kept: float
+    drawn: float
+    rounds = 1
     match stage.algorithm.sampler:
         case Dynamic(n=kept, max_rounds=rounds):  # nobody knows before how many groups will differ
-            return Attempts(fewest=kept, most=kept * rounds, kept=kept)
+            drawn = kept
         case Groups(n=kept, votes=votes):
             drawn = float(votes or kept)
+        case Budgeted(n=kept):
+            drawn = kept
         case Rejection(n=drawn, keep=kept):
             pass
         case WithGreedy(n=kept):
@@ -207,7 +211,10 @@ def attempts_of(stage: Stage) -> Attempts:
             drawn = kept * (1 + sampler.continuations * (fmean(steps) - 1) / 2)
         case _:
             drawn, kept = 0, len(stage.tasks[0].recorded)
-    return Attempts(fewest=drawn, most=drawn, kept=kept)
+    # Nor how many groups of earlier steps will be fit to be learned again.
+    new = 1 - stage.replay.share if stage.replay else 1
+    kept += stage.algorithm.sampler.demonstrations
+    return Attempts(fewest=drawn * new, most=drawn * rounds, kept=kept)
 
 
 def _lengths(tasks: Sequence[Task], sampling: Sampling | None, chat: Chat) -> Lengths:
