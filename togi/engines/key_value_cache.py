@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from togi.engines.row_storage import RowStorage
 from togi.engines.shared_prompts import Prefix, SharedPrompts, looked_at, rounded
 from togi.models.attention_form import AttentionForm, attention_form
 
@@ -37,17 +38,13 @@ class KeyValueCache:
     with several attempts are elsewhere, once.
 
     Each layer has tensors of its own: they fit where learning has left its memory, which one large tensor does not.
-    The capacity is hardly more than the longest sequence, since a matrix product copies keys that do not lie one after
-    the other; copying them when it grows is an eighth of the reading that attention does. Between ``begin_prefill`` and
-    ``end_prefill`` a model call takes several prompts laid end to end, after ``begin_further`` what follows in several
-    rows; after ``begin_decode`` it takes one token for each of some rows.
+    Between ``begin_prefill`` and ``end_prefill`` a model call takes several prompts laid end to end, after
+    ``begin_further`` what follows in several rows; after ``begin_decode`` it takes one token for each of some rows.
     """
 
     def __init__(self, layers: int, rows: int, context: int) -> None:
         self.layers, self.rows, self.context = layers, rows, context
-        self.capacity = 0
-        self._keys: list[torch.Tensor] = []
-        self._values: list[torch.Tensor] = []
+        self._keys, self._values = RowStorage(rows), RowStorage(rows)
         self._prompts = SharedPrompts(rows)
         self._segments: list[tuple[int, int]] = []
         self._further: list[tuple[int, int, Prefix | None]] = []
@@ -58,6 +55,11 @@ class KeyValueCache:
         self._row_B = self._place_B = self._hidden_ST = self._behind_ST = torch.empty(0)
         self._masks: dict[int | None, torch.Tensor] = {}
         self._causal_masks: dict[tuple[int, int], torch.Tensor] = {}
+
+    @property
+    def capacity(self) -> int:
+        """How many tokens of its own a row can hold."""
+        return self._keys.capacity
 
     def begin_prefill(self, lengths: Sequence[int]) -> None:
         """So many tokens of each prompt come next."""
@@ -94,18 +96,15 @@ class KeyValueCache:
 
     def place(self, prefix: Prefix, rows: Sequence[int], *, shared: bool) -> None:
         """Let rows begin with a prompt: they share it, with rows of other calls too, or have copies at their front."""
-        if not self.capacity:
-            self._keys = [key.new_empty(self.rows, key.shape[0], 0, key.shape[2]) for key in prefix.keys]
-            self._values = [value.new_empty(self.rows, value.shape[0], 0, value.shape[2]) for value in prefix.values]
+        self._keys.open(prefix.keys)
+        self._values.open(prefix.values)
         if shared:
             self._prompts.place(prefix, rows)
             return
         self._prompts.leave(rows)
         self._reserve(len(prefix) + 1)
-        for kept, new in ((self._keys, prefix.keys), (self._values, prefix.values)):
-            for layer, one in zip(kept, new, strict=True):
-                for row in rows:
-                    layer[row, :, : len(prefix)] = one
+        self._keys.put(prefix.keys, rows)
+        self._values.put(prefix.values, rows)
 
     def end_further(self) -> None:
         self._prefill, self._fresh, self._further = False, {}, []
@@ -113,20 +112,17 @@ class KeyValueCache:
     def move(self, source: int, target: int, length: int) -> None:
         """Put the first ``length`` tokens of a row in the place of another row."""
         self._prompts.move(source, target)
-        own = length - self._prompts.lengths(self.rows)[target]
-        for layer in (*self._keys, *self._values):
-            layer[target, :, :own] = layer[source, :, :own]
+        own = length - int(self._prompts.lengths(self.rows)[target])
+        for kept in (self._keys, self._values):
+            kept.move(source, target, own)
 
     def exchange(self, one: int, other: int, lengths: tuple[int, int]) -> None:
         """Let two rows change places, which have so many tokens."""
-        mine, theirs = (
-            length - self._prompts.lengths(self.rows)[row] for row, length in zip((one, other), lengths, strict=True)
-        )
+        shared = self._prompts.lengths(self.rows)
+        own = lengths[0] - int(shared[one]), lengths[1] - int(shared[other])
         self._prompts.exchange(one, other)
-        for layer in (*self._keys, *self._values):
-            kept = layer[one, :, :mine].clone()
-            layer[one, :, :theirs] = layer[other, :, :theirs]
-            layer[other, :, :mine] = kept
+        for kept in (self._keys, self._values):
+            kept.exchange(one, other, own)
 
     def begin_decode(self, row_B: NDArray[np.int64], position_B: NDArray[np.int64], device: torch.device) -> None:
         """These rows, in their order, each take a token at ``position_B``. Attention looks at all rows up to the last
@@ -164,11 +160,8 @@ class KeyValueCache:
         """Make every row hold ``length`` tokens, keeping what is there."""
         if length <= self.capacity:
             return
-        capacity = rounded(length)
         for kept in (self._keys, self._values):
-            for layer in range(self.layers):
-                kept[layer] = _widened(kept[layer], capacity)
-        self.capacity = capacity
+            kept.widen(rounded(length))
 
     def _behind(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[list[torch.Tensor], ...]:
         """The keys and the values of each row [1, K, T, D], with those that are new behind those that are there."""
@@ -267,16 +260,6 @@ def _causal(
 def _sink(form: AttentionForm, kv_heads: int, rows: int) -> torch.Tensor | None:
     """The sinks of a layer's query heads, by key head: [H] -> [rows * K, G, 1]."""
     return None if form.sinks is None else form.sinks.view(kv_heads, -1, 1).repeat(rows, 1, 1)
-
-
-def _widened(old: torch.Tensor, capacity: int) -> torch.Tensor:
-    """Room for ``capacity`` tokens. Zeros in it, since attention multiplies what it masks by nought, which must be
-    finite."""
-    new = old.new_empty(*old.shape[:2], capacity, old.shape[3])
-    length = old.shape[2]
-    new[:, :, :length] = old
-    new[:, :, length:] = 0
-    return new
 
 
 def cached_attention(
