@@ -340,6 +340,8 @@ SCORER = ["stage.sft.data={file = 'pairs.jsonl'}", "stage.sft.algorithm=reward_m
 REVISED = ["stage.hone.algorithm=sft_revised", "stage.hone.constitution=rules.txt"]
 LEVELLED = "{{generate = 'tasks.py:adding', size = 9, seed = {}, difficulty = [1, 2]}}"
 LEVELS = f"stage.hone.data={{sources=[{LEVELLED.format(7)}, {LEVELLED.format(8)}]}}"
+AT_SERVER = "kind = 'server', base_url = 'http://127.0.0.1:1/v1', model = 'm'"
+SERVED = ["model.lora={}", f"engine={{{AT_SERVER}}}"]
 UNTIL = ["stage.hone.until={metric = 'reward', above = 0.9}"]
 CHANGES: dict[str, tuple[list[str], str]] = {
     "name": ([], "name=other"),
@@ -399,6 +401,12 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "stage.replay.oldest": (["stage.hone.replay={}"], "stage.hone.replay.oldest=3"),
     "stage.replay.uses": (["stage.hone.replay={}"], "stage.hone.replay.uses=3"),
     "stage.replay.priority": (["stage.hone.replay={}"], "stage.hone.replay.priority=newest"),
+    "engine.kind": (["model.lora={}"], f"engine={{{AT_SERVER}}}"),
+    "engine.base_url": (SERVED, "engine.base_url=http://127.0.0.1:2/v1"),
+    "engine.model": (SERVED, "engine.model=other"),
+    "engine.key_env": (SERVED, "engine.key_env=OTHER_KEY"),
+    "engine.seconds": (SERVED, "engine.seconds=3"),
+    "engine.adapters": (SERVED, "engine.adapters=shared"),
     "env.use": ([], "env.use=envs.py:Once"),
     "env.settings": (["env.use=envs.py:Often"], "env.settings.most=3"),
     "env.others": (["env.use=envs.py:Two"], "env.others=envs.py:moves"),
@@ -507,9 +515,9 @@ def hub_rows(*asked: Any) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def has_a_meaning(key: str) -> bool:
-    """The engine's kind has one value, and a weight is that of one of the sources that are learned from."""
+    """A weight is that of one of the sources that are learned from."""
     weighs = key.endswith("sources.weight") and not key.startswith("data.test")
-    return key != "engine.kind" and (weighs or not key.endswith(".weight"))
+    return weighs or not key.endswith(".weight")
 
 
 @pytest.mark.parametrize("key", [key for key in leaves(Recipe) if has_a_meaning(key)])
@@ -712,6 +720,22 @@ def test_what_an_engine_cannot_do_is_refused(recipe: Path, monkeypatch: pytest.M
     monkeypatch.setitem(LACKS, "native", frozenset({"mixture"}))
     [problem] = refused(recipe, "stage.hone.algorithm=nash_md", "stage.hone.attempts=1")
     assert "nash_md draws from the policy and its reference at once, which the engine native cannot do" in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([f"engine={{{AT_SERVER}}}"], "gets what is learned as adapters: add [model.lora]"),
+        (["model.lora={base = 'nf4'}", f"engine={{{AT_SERVER}}}"], 'set base = "full"'),
+        (["model.lora={}", "engine.kind=server"], 'base_url is needed with kind = "server"'),
+        ([*SERVED, "engine.base_url=127.0.0.1:8000"], "base_url is an address such as"),
+        ([*SERVED, "engine.key_env=sk-0123456789"], "never the key"),
+        (["engine.base_url=http://127.0.0.1:1/v1"], 'is for a server: add kind = "server"'),
+        ([*SERVED, "stage.hone.algorithm=nash_md", "stage.hone.attempts=1"], "which the engine server cannot do"),
+    ],
+)
+def test_an_engine_that_a_run_cannot_use_is_refused(recipe: Path, changes: list[str], said: str) -> None:
+    assert said in "\n".join(refused(recipe, *changes))
 
 
 def test_the_quickstart_recipe_builds() -> None:

@@ -170,15 +170,18 @@ class Listener(Protocol):
 
 @runtime_checkable
 class LocalEngine(Engine, Protocol):
-    """An engine whose weights are in this process. ``model`` is the module that is sampled from, for those who score
-    with it what was not drawn; ``context`` the most tokens of prompt and completion together. Its completions can be
-    heard as they grow."""
+    """An engine whose weights are in this process, at least as well. ``model`` is the module that is sampled from, for
+    those who score with it what was not drawn; ``context`` the most tokens of prompt and completion together."""
 
     @property
     def model(self) -> Any: ...
 
     @property
     def context(self) -> int: ...
+
+
+class HeardEngine(LocalEngine, Protocol):
+    """An engine whose completions can be heard as they grow."""
 
     def generate(
         self,

@@ -1,4 +1,4 @@
-"""One question to a server that speaks the OpenAI chat completions protocol: retries, clocks, and the key's secrecy.
+"""One question to a server that speaks OpenAI's protocol: retries, clocks, and the key's secrecy.
 
 It knows HTTP; it does not know what is asked, what is paid, or what a verdict is. Redirects are not followed, since
 they would carry the key elsewhere.
@@ -66,18 +66,25 @@ class Server:
         self.patience = patience or Patience()
         self.stopped = threading.Event()
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname or "", parts.port
-        self._path = parts.path.rstrip("/") + "/chat/completions"
+        self._path = parts.path.rstrip("/")
         self._key = key_of(key_env)
 
-    def ask(self, payload: dict[str, Any], read: Callable[[Any], Answer]) -> Answer:
+    def ask(self, payload: dict[str, Any], read: Callable[[Any], Answer], *, path: str = "/chat/completions") -> Answer:
         """Post one request and give what ``read`` makes of the answer. Raises Fault, also one that ``read`` raised."""
+        return self._post(path, payload, lambda text, kind: read(_parsed(text, kind)))
+
+    def tell(self, payload: dict[str, Any], *, path: str) -> None:
+        """Post one request, whatever is answered. Raises Fault where it is refused."""
+        self._post(path, payload, lambda text, kind: None)
+
+    def _post(self, path: str, payload: dict[str, Any], read: Callable[[str, str], Answer]) -> Answer:
         body = json.dumps(payload).encode()
         end = time.monotonic() + self.patience.total_seconds
         attempt = 0
         while True:
             attempt += 1
             try:
-                return self._read(read, self._once(body, end))
+                return self._read(read, *self._once(path, body, end))
             except Fault as fault:
                 wait = self._wait(attempt) if fault.wait is None else fault.wait
                 if not fault.again or attempt >= self.patience.attempts or time.monotonic() + wait >= end:
@@ -86,9 +93,9 @@ class Server:
             if self.stopped.wait(wait):
                 raise Fault("the run is stopping")
 
-    def _read(self, read: Callable[[Any], Answer], answer: Any) -> Answer:
+    def _read(self, read: Callable[[str, str], Answer], text: str, kind: str) -> Answer:
         try:
-            return read(answer)
+            return read(text, kind)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             # The boundary to a foreign server: whatever it sends, the run goes on.
             raise Fault(self._hidden(f"the answer makes no sense: {type(error).__name__}"), again=True) from None
@@ -96,7 +103,8 @@ class Server:
     def _wait(self, attempt: int) -> float:
         return self.patience.backoff * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)
 
-    def _once(self, body: bytes, end: float) -> Any:
+    def _once(self, path: str, body: bytes, end: float) -> tuple[str, str]:
+        """The text of a good answer, and its content type."""
         seconds = max(0.001, min(self.patience.seconds, end - time.monotonic()))
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=seconds)
@@ -108,7 +116,7 @@ class Server:
             clock = threading.Timer(seconds, _cut, (connection.sock, late))
             clock.daemon = True
             clock.start()
-            connection.request("POST", self._path, body, self._headers())
+            connection.request("POST", self._path + path, body, self._headers())
             response = connection.getresponse()
             raw = response.read(LONGEST + 1)
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -127,17 +135,13 @@ class Server:
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "togi"}
         return headers | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
 
-    def _checked(self, response: http.client.HTTPResponse, raw: bytes) -> Any:
-        """The JSON of a good answer, with the key taken out should the server repeat it."""
+    def _checked(self, response: http.client.HTTPResponse, raw: bytes) -> tuple[str, str]:
+        """The text of a good answer, with the key taken out should the server repeat it."""
         text = self._hidden(raw.decode("utf-8", errors="replace"))
         if response.status == 200:
             if len(raw) > LONGEST:
                 raise Fault(f"an answer of more than {LONGEST >> 20} MB")
-            try:
-                return json.loads(text)
-            except (ValueError, RecursionError):
-                kind = _brief(response.headers.get("Content-Type", "no content type"))
-                raise Fault(f"the answer is not JSON ({kind}): {_brief(text)}", again=True) from None
+            return text, response.headers.get("Content-Type", "no content type")
         said = f"HTTP {response.status} {_brief(response.reason)}: {_brief(_message(text))}"
         if 300 <= response.status < 400:
             raise Fault(self._hidden(f"{said} (a redirect, not followed: give the address it leads to as base_url)"))
@@ -146,6 +150,13 @@ class Server:
 
     def _hidden(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
+
+
+def _parsed(text: str, kind: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise Fault(f"the answer is not JSON ({_brief(kind)}): {_brief(text)}", again=True) from None
 
 
 def address(base_url: str, key_env: str = "") -> SplitResult:

@@ -22,8 +22,9 @@ from togi.engines.batch_rows import Attempt, Rows, Waiting
 from togi.engines.key_value_cache import KeyValueCache
 from togi.engines.model_mixture import Mixture
 from togi.engines.shared_prompts import Prefix
-from togi.engines.stop_strings import Decoder, StopStrings, cut
+from togi.engines.stop_strings import Decoder, StopStrings
 from togi.engines.token_sampling import draw, uniform
+from togi.engines.turn_ends import ended_turn, limit_of
 from togi.protocols import Listener
 from togi.types import Ids, Prompt, Sampling, Stop, Turn
 
@@ -93,7 +94,7 @@ class Schedule:
         self._check(prompts)
         waiting: dict[Ids, deque[Attempt]] = {}
         for number, prompt in enumerate(prompts, self._prompts):
-            limit, full = self._limit_of(prompt)
+            limit, full = limit_of(prompt, self._sampling, self._cache.context)
             for index, seed in enumerate(prompt.seeds):
                 watch = StopStrings(self._decoder, self._sampling.stop) if self._sampling.stop else None
                 attempt = Attempt(self._asked, number, index, prompt.ids, seed & _SEED_BITS, limit, full, watch)
@@ -118,16 +119,6 @@ class Schedule:
     def over(self, tickets: Iterable[int]) -> None:
         """No prompt goes on from these turns: their rows are free."""
         self._rows.let_go(tickets)
-
-    def _limit_of(self, prompt: Prompt) -> tuple[int, Stop]:
-        """The most tokens of a completion, and what it stops with after them."""
-        most: list[tuple[int, Stop]] = [
-            (self._sampling.max_tokens, "length"),
-            (max(0, self._cache.context - len(prompt.ids)), "context"),
-        ]
-        if prompt.left is not None:
-            most.append((prompt.left, "tokens"))
-        return min(most, key=lambda each: each[0])
 
     def _admit(self) -> None:
         """Fill the free rows; a first token may already end a sequence and free its row again."""
@@ -254,15 +245,13 @@ class Schedule:
             self._end(attempt, stop, tuple(rows.completion(row)), tuple(rows.logp(row)))
 
     def _end(self, attempt: Attempt, stop: Stop, completion: Ids, logp: tuple[float, ...]) -> None:
-        words = completion[:-1] if stop == "eos" else completion
-        text = self._decoder.decode(words, skip_special_tokens=True) if words else ""
-        turn = Turn(
-            prompt=attempt.ids,
-            completion=completion,
-            text=cut(text, self._sampling.stop) if stop == "stop_string" else text,
-            stop=stop,
-            logp=logp,
-            temperature=self._sampling.temperature or 1.0,
+        turn = ended_turn(
+            attempt.ids,
+            completion,
+            logp,
+            stop,
+            decoder=self._decoder,
+            sampling=self._sampling,
             version=self._version,
         )
         if self._listener is not None:

@@ -4,25 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from togi.types import Ability
 
-Kind = Literal["native"]
+Kind = Literal["native", "server"]
 
 DOES: Mapping[Ability, str] = {
     "begin": "goes on from the beginnings of answers",
     "mixture": "draws from the policy and its reference at once",
 }
-LACKS: Mapping[Kind, frozenset[Ability]] = {"native": frozenset()}
+LACKS: Mapping[Kind, frozenset[Ability]] = {"native": frozenset(), "server": frozenset({"mixture"})}
 """What an engine of each kind cannot do."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineChoice:
-    """``batch_size`` is how many completions are drawn at once, ``mismatch_limit`` how far their log-probabilities may
-    be from those of the same weights where they learn, in nats a token on average."""
+class AtServer:
+    """A server that draws, and what it calls the model that the run starts from. ``key_env`` names the environment
+    variable that holds its key; a completion may take ``seconds``. ``adapters`` is a folder that the server reads too,
+    for weights as they are learned (None: a new one on this machine)."""
 
-    kind: Kind = "native"
+    base_url: str
+    model: str
+    key_env: str = ""
+    seconds: float = 600.0
+    adapters: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineChoice:
+    """``batch_size`` is how many completions are drawn at once, at ``server`` or in this process (None);
+    ``mismatch_limit`` how far their log-probabilities may be from those of the same weights where they learn, in nats a
+    token on average."""
+
     batch_size: int = 128
     mismatch_limit: float = 0.1
+    server: AtServer | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return "native" if self.server is None else "server"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,6 +20,7 @@ from togi.engines.key_value_cache import ATTENTION, KeyValueCache
 from togi.engines.model_mixture import Mixture
 from togi.engines.stop_strings import Decoder
 from togi.engines.token_sampling import check_sampling
+from togi.engines.turn_ends import check_prompts
 from togi.models.load_model import NO_LIMIT
 from togi.models.packing import PackedModel
 from togi.protocols import Listener, Policy, Talk
@@ -134,7 +136,7 @@ class NativeEngine:
             progress=progress,
             listener=listener,
             talks=talks,
-            check=self._check_prompts,
+            check=partial(check_prompts, vocabulary=self._vocabulary),
         )
 
     def read(self, turns: Sequence[Turn]) -> list[Reading]:
@@ -143,7 +145,7 @@ class NativeEngine:
         It is of the whole distribution: what ``top_p``, ``top_k`` or ``min_p`` cut off while sampling is part of it.
         Raises ValueError for ids outside the vocabulary.
         """
-        self._check_prompts([Prompt(ids=turn.prompt + turn.completion, seeds=()) for turn in turns])
+        check_prompts([Prompt(ids=turn.prompt + turn.completion, seeds=()) for turn in turns], self._vocabulary)
         with ExitStack() as opened:
             for part in self._parts:
                 opened.enter_context(_evaluating(part))
@@ -152,17 +154,6 @@ class NativeEngine:
                 mixture = MixtureView(model, tokens) if isinstance(model, Mixture) else None
                 self._view = mixture or PackedModel(self._parts[0], tokens=tokens)
             return read_turns(self._view, turns)
-
-    def _check_prompts(self, prompts: Sequence[Prompt]) -> None:
-        for number, prompt in enumerate(prompts):
-            if not prompt.ids:
-                raise ValueError(f"prompt {number} has no tokens; give it at least one, such as the start token")
-            low, high = min(prompt.ids), max(prompt.ids)
-            if low < 0 or high >= self._vocabulary:
-                raise ValueError(
-                    f"prompt {number} has token ids from {low} to {high}, but the model's vocabulary has "
-                    f"{self._vocabulary} entries; encode it with the model's own tokenizer"
-                )
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 from togi.engines.engine_choice import EngineChoice
 from togi.engines.model_mixture import Mixture
 from togi.engines.native import NativeEngine
+from togi.engines.server_engine import ServerEngine
 from togi.models.load_model import Loaded
 from togi.models.packing import pretrained
-from togi.protocols import LocalEngine
+from togi.protocols import HeardEngine, LocalEngine
 from togi.types import Prompt, Sampling
 
 NATIVE = EngineChoice()
@@ -16,17 +17,28 @@ NATIVE = EngineChoice()
 def open_engine(loaded: Loaded, choice: EngineChoice = NATIVE, mixture: Mixture | None = None) -> LocalEngine:
     """An engine that draws from a loaded model, or from a ``mixture`` of it with another.
 
-    Raises ValueError for a model that the engine cannot draw from.
+    Raises ValueError for a model that the engine cannot draw from, and for an address or a key that cannot be used.
     """
+    if choice.server is not None:
+        assert mixture is None, "recipes refuse what an engine lacks"
+        return ServerEngine(loaded, choice.server, batch_size=choice.batch_size)
     model = loaded.model if mixture is None else mixture
     return NativeEngine(model, loaded.tokenizer, loaded.eos_ids, batch_size=choice.batch_size)
 
 
+def open_heard(loaded: Loaded, batch_size: int) -> HeardEngine:
+    """An engine that draws from a loaded model, and tells each token as it is drawn."""
+    return NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids, batch_size=batch_size)
+
+
 def check_engine(loaded: Loaded, choice: EngineChoice = NATIVE) -> None:
     """Raises ValueError, naming the model, unless it can be drawn from; found out by a try of two tokens."""
+    asked = [Prompt(ids=(1, 1, 1), seeds=(0, 1))], Sampling(max_tokens=2, ignore_eos=True)
+    if choice.server is not None:
+        open_engine(loaded, choice).generate(*asked)
+        return
     try:
-        engine = open_engine(loaded, choice)
-        engine.generate([Prompt(ids=(1, 1, 1), seeds=(0, 1))], Sampling(max_tokens=2, ignore_eos=True))
+        open_engine(loaded, choice).generate(*asked)
     except Exception as error:
         # The boundary to a foreign model's code, which raises what it likes where it is asked for something else.
         raise ValueError(

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from togi.data import Prompting, Tasks, load_tasks, mixed, with_shuffled_answers
-from togi.engines.engine_choice import DOES, LACKS, EngineChoice
+from togi.engines.engine_choice import DOES, LACKS, AtServer, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
 from togi.envs.open_env import NONE, Equips, against, open_env
@@ -88,6 +88,8 @@ class Builder:
             self.refuse(*problem)
         for problem in check.order(self.recipe, [(plan.name, plan.algorithm) for plan in plans]):
             self.refuse(*problem)
+        for problem in check.engine(self.recipe, [plan.algorithm for plan in plans]):
+            self.refuse(*problem)
         for plan in plans:
             for key, message in check.stage(plan.table, plan.algorithm, plan.sampling, paid=self.pays(plan.table)):
                 self.refuse((*plan.key, *key), message)
@@ -104,7 +106,7 @@ class Builder:
             model=model,
             stages=tuple(stages),
             evaluation=evaluation,
-            engine=EngineChoice(**self.recipe.engine.model_dump()),
+            engine=self.engine(),
             seed=self.recipe.seed,
             seeds=Seeds(**self.recipe.seeds.model_dump()) if self.recipe.seeds else Seeds(),
             save_every=self.recipe.checkpoint.every,
@@ -176,6 +178,22 @@ class Builder:
         return ModelChoice(
             source=source, dtype=table.dtype, device=table.device, lora=lora, template=self.chat_template()
         )
+
+    def engine(self) -> EngineChoice:
+        table = self.recipe.engine
+        choice = EngineChoice(batch_size=table.batch_size, mismatch_limit=table.mismatch_limit)
+        if table.kind == "native":
+            return choice
+        assert table.base_url is not None
+        assert table.model is not None
+        at = AtServer(
+            base_url=table.base_url,
+            model=table.model,
+            key_env=table.key_env or "",
+            seconds=table.seconds,
+            adapters=self.reading.base / Path(table.adapters).expanduser() if table.adapters else None,
+        )
+        return replace(choice, server=at)
 
     def chat_template(self) -> ChosenTemplate:
         """What the recipe changes about the model's chat template; nothing after a refusal."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from togi.algorithms.policy_gradient.base import Regularised
 from togi.algorithms.preference.single_answers import Single
+from togi.askers.openai_client import address
 from togi.data.columns import OWN
 from togi.protocols import Algorithm, Reward
 from togi.recipe.algorithm_settings import attempts_of
@@ -92,6 +93,28 @@ def order(recipe: Recipe, stages: Sequence[tuple[str, Algorithm]]) -> Iterator[P
         if rollouts is not None and rollouts not in sampled:
             known = ", ".join(sampled) or "there is none"
             yield ("stage", index, "data", "rollouts"), f"no earlier stage of that name samples: {known}"
+
+
+def engine(recipe: Recipe, algorithms: Sequence[Algorithm]) -> Iterator[Problem]:
+    """What a server needs to know, and how what is learned can reach it."""
+    table = recipe.engine
+    if table.kind == "native":
+        for name in sorted(table.model_fields_set & {"base_url", "model", "key_env", "seconds", "adapters"}):
+            yield ("engine", name), 'is for a server: add kind = "server", or remove it'
+        return
+    for name, example in (("base_url", "http://127.0.0.1:8000/v1"), ("model", recipe.model.source)):
+        if vars(table)[name] is None:
+            yield ("engine",), f'{name} is needed with kind = "server": {name} = "{example}"'
+    if table.base_url is not None:
+        try:
+            address(table.base_url, table.key_env or "")
+        except ValueError as error:
+            yield ("engine",), str(error)
+    lora = recipe.model.lora
+    if lora is None and any(algorithm.trains in ("policy", "verifier") for algorithm in algorithms):
+        yield ("engine", "kind"), "a server gets what is learned as adapters: add [model.lora]"
+    if lora is not None and lora.base != "full":
+        yield ("model", "lora", "base"), 'a server draws from the base in at least 16 bits: set base = "full"'
 
 
 def source(table: OneSourceTable, key: Key) -> Iterator[Problem]:

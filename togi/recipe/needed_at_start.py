@@ -1,4 +1,4 @@
-"""What has to be at hand before a run can begin: keys of judges, a folder that can be written, the named device.
+"""What has to be at hand before a run can begin: keys of servers, a folder that can be written, the named device.
 
 It knows the surroundings of a run and not its recipe's text; a recipe can be read and shown without any of it.
 """
@@ -23,6 +23,11 @@ def check_start(run: Run) -> None:
 
 
 def _keys(run: Run) -> Iterator[str]:
+    if run.engine.server is not None:
+        try:
+            key_of(run.engine.server.key_env)
+        except ValueError as error:
+            yield f"engine: {error}"
     rewards = [reward for stage in run.stages for reward in (stage.reward, stage.gold) if reward is not None]
     rewards += [run.evaluation.reward] if run.evaluation else []
     for leaf in (leaf for reward in rewards for leaf in leaves_of(reward)):

@@ -63,12 +63,22 @@ class ModelTable(Table):
 
 
 class EngineTable(Table):
-    kind: Literal["native"] = "native"
-    """What draws completions: `native` is Togi's own, in the process that learns."""
+    kind: Literal["native", "server"] = "native"
+    """Who draws: `native`, in the process that learns, or `server`, such as vLLM ([engines](engines.md))."""
     batch_size: Annotated[int, Field(ge=1, le=100_000)] = 128
     """Completions drawn at once; fewer take less memory."""
     mismatch_limit: Annotated[float, Field(gt=0)] = 0.1
     """Stop where sampler and trainer differ by more for the same weights: mean over tokens, in log-probability."""
+    base_url: Text | None = None
+    """Address of the server, such as `http://127.0.0.1:8000/v1`."""
+    model: Text | None = None
+    """What the server calls the model of `model.source`."""
+    key_env: Text | None = None
+    """Name of the environment variable that holds the server's key; without it no key is sent."""
+    seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    """Wall clock of one completion at the server; what takes longer is asked for again."""
+    adapters: Text | None = None
+    """Folder that the server can read too, for weights as they are learned; a new one on this machine when left out."""
 
 
 class PromptTable(Table):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from togi.engines.stop_strings import Decoder
-from togi.protocols import LocalEngine
+from togi.protocols import HeardEngine
 from togi.serving.growing_text import GrowingText
 from togi.types import Prompt, Sampling, Turn
 
@@ -68,7 +68,7 @@ class AnswerQueue:
     """Use as a context: the thread runs while it is open. ``most`` questions wait at a time."""
 
     def __init__(
-        self, engine: LocalEngine, decoder: Decoder, eos_ids: frozenset[int], *, most: int, batch_size: int
+        self, engine: HeardEngine, decoder: Decoder, eos_ids: frozenset[int], *, most: int, batch_size: int
     ) -> None:
         self._engine, self._decoder, self._eos, self._most, self._rows = engine, decoder, eos_ids, most, batch_size
         self._waiting: deque[Asked] = deque()

@@ -14,8 +14,7 @@ from rich.text import Text
 
 from togi.askers.openai_client import is_local
 from togi.chat_protocol.http_door import uvicorn_config
-from togi.engines.engine_choice import EngineChoice
-from togi.engines.open_engine import check_engine, open_engine
+from togi.engines.open_engine import check_engine, open_heard
 from togi.harmless_text import visible
 from togi.models.arithmetic_rate import DtypeChoice, compute_dtype
 from togi.models.device import called, find_device
@@ -50,7 +49,7 @@ def serve(source: str, at: Address, *, dtype: DtypeChoice, device: str) -> int:
 @contextmanager
 def open_endpoint(source: str, loaded: Loaded, at: Address) -> Iterator[Endpoint]:
     """The application, with its engine at work while it is open."""
-    engine = open_engine(loaded, EngineChoice(batch_size=at.batch_size))
+    engine = open_heard(loaded, at.batch_size)
     # The engine decodes in its thread with the loaded one; what is read needs a tokenizer of its own.
     chat = Chat(copy.deepcopy(loaded.tokenizer), loaded.eos_ids)
     served = Served(

@@ -1,0 +1,129 @@
+"""A server that speaks OpenAI's completions protocol with vLLM's additions: tokens in, tokens and log-probabilities
+out. It knows the protocol's words; it knows no policy, no episode, and not what a completion is for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from togi.askers.openai_client import Fault, Patience, Server
+from togi.engines.engine_choice import AtServer
+from togi.types import Ids, Sampling
+
+LEAST = -1000.0
+"""A token of such a log-probability is never drawn; servers write it where theirs is not finite."""
+_SEEDS = (1 << 63) - 1  # the largest seed of the protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A completion; ``ended`` says why it ended, in the server's words."""
+
+    ids: Ids
+    logp: tuple[float, ...]
+    ended: str
+
+
+class CompletionsServer:
+    """Every method raises ValueError, naming the server, where it does not do what it is asked for."""
+
+    def __init__(self, at: AtServer) -> None:
+        patience = Patience(seconds=at.seconds, total_seconds=2 * at.seconds)
+        self._server = Server(at.base_url, key_env=at.key_env, patience=patience)
+        self._at = at
+
+    def complete(
+        self, model: str, ids: Ids, *, seed: int, limit: int, sampling: Sampling, ends: Iterable[int]
+    ) -> Drawn:
+        """At most ``limit`` tokens after ``ids``, up to one that ``ends`` the turn or to a stop string."""
+        payload = {
+            "model": model,
+            "prompt": list(ids),
+            "max_tokens": limit,
+            "seed": seed & _SEEDS,
+            "stop": list(sampling.stop),
+            "stop_token_ids": [] if sampling.ignore_eos else sorted(ends),
+            "ignore_eos": sampling.ignore_eos,
+            "logprobs": 0,
+            "return_token_ids": True,
+        }
+        try:
+            return self._server.ask(
+                payload | _distribution(sampling), lambda answer: _drawn(answer, ids, limit), path="/completions"
+            )
+        except Fault as fault:
+            raise self._problem(fault) from None
+
+    def load_adapter(self, name: str, path: str) -> None:
+        """From now on ``name`` is the model with the adapter in the folder ``path``."""
+        try:
+            self._server.tell({"lora_name": name, "lora_path": path}, path="/load_lora_adapter")
+        except Fault as fault:
+            raise ValueError(
+                f"{self._problem(fault)}. Weights reach it as adapters: start vLLM with --enable-lora, a "
+                "--max-lora-rank of at least model.lora.rank and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, where it can "
+                f"read {path} (engine.adapters names a folder that both can read)"
+            ) from None
+
+    def unload_adapter(self, name: str) -> None:
+        try:
+            self._server.tell({"lora_name": name}, path="/unload_lora_adapter")
+        except Fault as fault:
+            raise self._problem(fault) from None
+
+    @contextmanager
+    def side_by_side(self, most: int) -> Iterator[ThreadPoolExecutor]:
+        """Threads that ask it. Where the block fails, what is under way is waited for, and nothing is asked again."""
+        pool = ThreadPoolExecutor(most, thread_name_prefix="drawing")
+        try:
+            yield pool
+        except BaseException:
+            self._server.stopped.set()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+            self._server.stopped.clear()
+
+    def _problem(self, fault: Fault) -> ValueError:
+        return ValueError(f"the engine at {self._at.base_url}: {fault.note}")
+
+
+def _distribution(sampling: Sampling) -> dict[str, float]:
+    """Every setting by name, since a server takes those that are left out from the model's folder."""
+    greedy = sampling.temperature == 0
+    return {
+        "temperature": sampling.temperature,
+        "top_p": 1.0 if greedy else sampling.top_p,
+        "top_k": 0 if greedy else sampling.top_k,
+        "min_p": 0.0 if greedy else sampling.min_p,
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+    }
+
+
+def _drawn(answer: Any, prompt: Ids, limit: int) -> Drawn:
+    """Raises Fault for an answer without usable tokens and log-probabilities."""
+    choice = answer["choices"][0]
+    ids, said = choice.get("token_ids"), choice.get("logprobs")
+    if not isinstance(ids, list):
+        raise Fault("it gives no token ids: vLLM does from 0.10.2 on (return_token_ids)")
+    if not all(isinstance(token, int) and token >= 0 for token in ids) or len(ids) > limit:
+        raise Fault(f"{len(ids)} token ids, wanted at most {limit} whole numbers")
+    read = choice.get("prompt_token_ids")
+    if read is not None and tuple(read) != prompt:
+        raise Fault(
+            f"it went on from a prompt of {len(read)} tokens, which is not the one of {len(prompt)} it was given"
+        )
+    logp = said.get("token_logprobs") if isinstance(said, dict) else None
+    if logp is None or len(logp) != len(ids):
+        raise Fault(f"{len(logp or ())} log-probabilities for {len(ids)} tokens: it must give that of each (logprobs)")
+    if not all(isinstance(each, float | int) and math.isfinite(each) and LEAST < each < 1e-3 for each in logp):
+        raise Fault("log-probabilities that no drawn token can have: its weights have probably diverged")
+    ended = ", ".join(str(choice[name]) for name in ("finish_reason", "stop_reason") if choice.get(name) is not None)
+    return Drawn(ids=tuple(ids), logp=tuple(min(0.0, float(each)) for each in logp), ended=ended)
