@@ -127,8 +127,16 @@ def test_power_loss_in_any_phase(phase: str, whole: Path, model: Path, tmp_path:
     assert contents(tmp_path) == contents(whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("phase", ["sample", "learn", "keep", "save", "evaluate sft"])
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        ("sample", signal.SIGTERM),
+        ("learn", signal.SIGINT),
+        ("keep", signal.SIGTERM),
+        ("save", signal.SIGINT),
+        ("evaluate sft", signal.SIGTERM),
+    ],
+)
 def test_a_signal_saves_within_a_step(
     phase: str, number: signal.Signals, whole: Path, model: Path, tmp_path: Path
 ) -> None:
