@@ -370,6 +370,16 @@ def test_kl_holds_the_policy_back_wherever_it_stands() -> None:
         assert held < free - 0.3, fields
 
 
+def test_a_demonstration_teaches_what_no_attempt_finds() -> None:
+    """Paid for whole answers alone, of which an untrained model finds one in a thousand."""
+
+    def whole(task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        return [Score(value=float(score.value == 1)) for score in share(task, trajectories)]
+
+    shown = replace(small("grpo"), sampler=Groups(7, demonstrations=1))  # type: ignore[type-var]
+    assert train(shown, whole) > 0.9 > train(small("grpo"), whole) + 0.4
+
+
 @pytest.mark.parametrize("name", ["sft", "grpo", "rloo", "prime"])
 def test_learning_through_the_real_engine_and_policy(name: str) -> None:
     """Continuous batching samples, the packed forward scores and learns; what is sampled is what is scored."""
