@@ -45,7 +45,8 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
 
 def told(group: Group) -> list[tuple[Trajectory, Score]]:
     """What a group's metrics and rows are about: what was sampled, or the recorded answers where nothing was."""
-    return attempted(group) or list(zip(group.trajectories, group.scores, strict=True))
+    sampled = any(turn.logp for trajectory in group.trajectories for turn in trajectory.turns)
+    return attempted(group) if sampled else list(zip(group.trajectories, group.scores, strict=True))
 
 
 def episode_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:

@@ -203,8 +203,8 @@ class Curriculum(Stream):
         group of it is thought to be mixed by now."""
         mixed: dict[str, list[bool]] = {name: [] for name in self._names}
         for group in groups:
-            if len(right := correctness(group)) > 1:
-                mixed[self._level[group.task.id]].append(informative(right))
+            if (name := self._level.get(group.task.id)) is not None and len(right := correctness(group)) > 1:
+                mixed[name].append(informative(right))
         told: dict[str, float] = {}
         for name, own in mixed.items():
             if own:
