@@ -225,6 +225,90 @@ def test_prompting_refuses_what_cannot_work() -> None:
         Prompting(format="text", system="x")
 
 
+# Token budgets --------------------------------------------------------------------------------------------------------
+
+STATED = Prompting(template="{prompt} Think for {budget} tokens.", budget=(10, 19))
+
+
+def test_a_budget_is_drawn_for_the_question_stated_and_kept(write: Write) -> None:
+    path = write(*({"prompt": f"{number}+1?"} for number in range(300)))
+    tasks = load(path, STATED)
+    drawn = [task.info["budget"] for task in tasks]
+    assert [task.prompt[0].content for task in tasks] == [
+        f"{number}+1? Think for {budget} tokens." for number, budget in enumerate(drawn)
+    ]
+    assert set(drawn) == set(range(10, 20))
+    assert 14 < sum(drawn) / len(drawn) < 15  # uniform, both ends included
+    test = load_tasks(Rows(path=write({"prompt": "7+1?", "level": 2}, name="t.jsonl")), STATED, split="test")
+    assert test[0].info == {"level": 2, "budget": drawn[7]}  # whatever else stands in the row, and in another split
+    with pytest.raises(DataError, match="train:8 = test:1"):
+        disjoint(tasks, test)
+
+
+@pytest.mark.parametrize(
+    ("prompting", "row", "content", "budget"),
+    [
+        (STATED, {"prompt": "2+2?", "budget": 44}, "2+2? Think for 44 tokens.", 44),
+        (Prompting(template="{budget}|{prompt}"), {"prompt": "{budget}", "budget": 7}, "7|{budget}", 7),
+        (Prompting(system="Use {budget}.", budget=(3, 3)), {"prompt": "2+2?"}, "Use 3.", 3),
+        (
+            Prompting(system="Use {budget}.", budget=(3, 3)),
+            {"prompt": [{"role": "user", "content": "Hi"}]},
+            "Use 3.",
+            3,
+        ),
+        (Prompting(template="{prompt} {budget}", format="text", budget=(5, 5)), {"prompt": "2+2:"}, "2+2: 5", 5),
+    ],
+)
+def test_where_a_budget_is_stated(
+    prompting: Prompting, row: dict[str, Any], content: str, budget: int, write: Write
+) -> None:
+    (task,) = load(write(row), prompting)
+    assert (task.prompt[0].content, task.info["budget"]) == (content, budget)
+
+
+def test_a_budget_that_is_not_stated_is_the_row_s_own_column(write: Write) -> None:
+    (task,) = load(write({"prompt": "2+2?", "budget": "cheap"}))
+    assert task.info == {"budget": "cheap"}
+
+
+@pytest.mark.parametrize(
+    ("prompting", "row", "expected"),
+    [
+        (Prompting(template="{prompt} {budget}"), {"prompt": "2+2?"}, "set budget = "),
+        (STATED, {"prompt": "2+2?", "budget": 0}, "at least 1; this is 0"),
+        (STATED, {"prompt": "2+2?", "budget": "40"}, "whole number"),
+        (STATED, {"prompt": "2+2?", "budget": True}, "whole number"),
+        (STATED, {"prompt": [{"role": "user", "content": "Hi"}]}, "no budget can be stated"),
+        (STATED, {"messages": [{"role": "user", "content": "Hi"}]}, "no budget can be stated"),
+        (Prompting(system="{budget}", budget=(3, 3)), {"prompt": "Hi", "system": "Own."}, "no budget can be stated"),
+        (
+            Prompting(system="{budget}", budget=(3, 3)),
+            {"prompt": [{"role": "system", "content": "Own."}, {"role": "user", "content": "Hi"}]},
+            "no budget can be stated",
+        ),
+    ],
+)
+def test_a_budget_that_cannot_be_stated_is_refused(
+    prompting: Prompting, row: dict[str, Any], expected: str, write: Write
+) -> None:
+    with pytest.raises(DataError, match=expected):
+        load(write(row), prompting)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"budget": (5, 9)}, "write {budget} into template or system"),
+        ({"template": "{prompt} {budget}", "budget": (9, 5)}, r"got \[9, 5\]"),
+        ({"template": "{prompt} {budget}", "budget": (0, 5)}, r"from 1 upwards"),
+    ],
+)
+def test_a_budget_and_its_statement_belong_together(fields: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        Prompting(**fields)
+
+
 def test_a_template_on_conversations_is_refused(write: Write) -> None:
     with pytest.raises(DataError, match="template"):
         load(write({"prompt": CHAT[:1]}), Prompting(template="Q: {prompt}"))

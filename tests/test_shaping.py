@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import pytest
 
-from togi.rewards import adaptive_length, clip, concise, cosine, gate, novelty, overlong, repetition
+from togi.rewards import adaptive_length, clip, concise, cosine, gate, length_budget, novelty, overlong, repetition
 from togi.rewards.algebra import Composable, Leaf
 from togi.types import Message, Score, Task, Trajectory, Turn
 
@@ -37,8 +37,8 @@ def attempt(text: str, tokens: int = 5) -> Trajectory:
     return Trajectory(turns=(turn,), stop="eos")
 
 
-def values(reward: Composable, *attempts: Trajectory) -> list[float]:
-    return [score.value for score in reward(TASK, attempts)]
+def values(reward: Composable, *attempts: Trajectory, task: Task = TASK) -> list[float]:
+    return [score.value for score in reward(task, attempts)]
 
 
 def test_cosine_is_the_paper_s() -> None:
@@ -67,6 +67,56 @@ def test_adaptive_length_charges_for_tokens_where_tasks_are_easy() -> None:
     assert values(adaptive_length(Yes(), 1e-5), attempt("lost"), *easy)[1] == pytest.approx(-0.04)
     with pytest.raises(ValueError, match="negative already"):
         Yes() - adaptive_length(Yes(), 1e-5)
+
+
+def on_budget(tokens: object) -> Task:
+    return replace(TASK, info={"budget": tokens})
+
+
+@pytest.mark.parametrize(
+    ("reward", "budget", "text", "length", "expected"),
+    [
+        (length_budget(Yes()), 1000, "yes", 1500, 0.85),
+        (length_budget(Yes()), 1000, "yes", 500, 0.85),
+        (length_budget(Yes()), 1000, "yes", 1000, 1.0),
+        (length_budget(Yes()), 1000, "no", 1500, -0.15),
+        (length_budget(Yes(), at_most=True), 2000, "yes", 1000, 0.8),
+        (length_budget(Yes(), at_most=True), 2000, "yes", 2500, 0.35),
+        (length_budget(Yes(), at_most=True), 2000, "yes", 4000, 0.0),
+        (length_budget(Yes(), at_most=True), 4000, "yes", 1, 1.0),
+        (length_budget(Yes(), at_most=True), 2000, "no", 1000, 0.0),
+        # The authors' code for the maximum, (clip(3e-4 * (n_gold - n), -1, 1) + 1) / 2, has half the paper's slope.
+        (length_budget(Yes(), 1.5e-4, at_most=True), 2000, "yes", 1000, 0.65),
+        (length_budget(Yes(), 1.5e-4, at_most=True), 2000, "yes", 2500, 0.425),
+    ],
+)
+def test_length_budget_is_l1_s(reward: length_budget, budget: int, text: str, length: int, expected: float) -> None:
+    assert values(reward, attempt(text, length), task=on_budget(budget)) == pytest.approx([expected])
+
+
+def test_a_missed_budget_is_told_beside_the_mark_and_its_status_kept() -> None:
+    over, under, lost = (attempt("yes", 15), attempt("no", 5), attempt("lost"))
+    exact, most = length_budget(Yes(), 0.01), length_budget(Yes(), 0.01, at_most=True)
+    parts = [dict(score.parts) for score in exact(on_budget(10), [over, under])]
+    assert parts == [
+        {"yes": 1, "correct": 1, "length_budget": pytest.approx(0.95), "budget_missed": 0.5},
+        {"yes": 0, "correct": 0, "length_budget": pytest.approx(-0.05), "budget_missed": 0.5},
+    ]
+    assert [score.parts["budget_missed"] for score in most(on_budget(10), [over, under])] == [0.5, 0]
+    assert exact(on_budget(10), [lost])[0].status == "timeout"
+
+
+@pytest.mark.parametrize("budget", [None, 0, -5, "40", 2.5, True])
+def test_without_a_budget_nothing_is_scored(budget: object) -> None:
+    (score,) = length_budget(Yes())(on_budget(budget), [attempt("yes")])
+    assert (score.status, "budget = [FEWEST, MOST]" in score.note) == ("error", True)
+    assert "no budget" in length_budget(Yes()).fault(TASK)
+
+
+@pytest.mark.parametrize("settings", [{"cost": 0}, {"cost": math.inf}, {"slack": 0}, {"slack": 1.5}])
+def test_a_budget_that_costs_nothing_is_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="length_budget: "):
+        length_budget(Yes(), **settings)  # type: ignore[arg-type]
 
 
 def test_repetition_is_the_share_of_n_grams_that_were_there_before() -> None:

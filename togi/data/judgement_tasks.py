@@ -67,7 +67,7 @@ def tasks_from_judgements(
 ) -> Tasks:
     """One preference task a pair (with ``each`` a judgement), with ids such as "train:PAIR"; prompts are taken as they
     were judged, but for ``Prompting.system``. Raises DataError when one cannot become a task."""
-    whole = replace(prompting or Prompting(), template="{prompt}", demonstrate=None)
+    whole = replace(prompting or Prompting(), template="{prompt}", demonstrate=None, budget=None)
     rows, skipped = preference_rows(judgements, combine)
     tasks: list[Task] = []
     for row in rows:

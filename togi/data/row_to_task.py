@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from togi.data.answer_worth import (
@@ -37,6 +37,7 @@ from togi.data.conversations import (
 )
 from togi.data.errors import RowError, RowSkipped
 from togi.data.template_args import read_template_args
+from togi.data.token_budget import COLUMN as BUDGET, MARK, Between, budget_of
 from togi.data.tool_calls import read_tools
 from togi.types import Message, Task
 
@@ -54,19 +55,35 @@ class Prompting:
     task's text for ``{prompt}``. ``demonstrate`` names a function ``(row) -> completion text`` that writes the
     recorded answer from a row's columns, "/absolute/file.py:function" or "module:function"; it replaces a recorded
     one. ``format`` "chat" asks plain text as a user's message, since most models are chat models; "text" continues it
-    as raw text, as TRL does; a completion is what follows it.
+    as raw text, as TRL does; a completion is what follows it. ``{budget}`` in ``template`` or ``system`` states how
+    many tokens an answer may take: what a row's column "budget" says, else drawn for its question from ``budget``,
+    the fewest and the most; rewards find it in ``info``.
     """
 
     system: str | None = None
     template: str = "{prompt}"
     demonstrate: str | None = None
     format: Literal["chat", "text"] = "chat"
+    budget: Between | None = None
 
     def __post_init__(self) -> None:
         if "{prompt}" not in self.template:
             raise ValueError(f'a prompt template holds "{{prompt}}"; got {self.template!r}')
         if self.format == "text" and self.system is not None:
             raise ValueError('raw text has no system message: remove "system", or use format "chat"')
+        if self.budget is not None and not 1 <= self.budget[0] <= self.budget[1]:
+            raise ValueError(f"a budget is [FEWEST, MOST] tokens, from 1 upwards; got {list(self.budget)}")
+        if self.budget is not None and not self.states_budget:
+            raise ValueError(f"a budget that no prompt states is not kept: write {MARK} into template or system")
+
+    @property
+    def states_budget(self) -> bool:
+        return MARK in self.template or MARK in (self.system or "")
+
+    def stating(self, budget: int) -> Prompting:
+        """The same with a task's budget written out."""
+        system = self.system.replace(MARK, str(budget)) if self.system else self.system
+        return replace(self, template=self.template.replace(MARK, str(budget)), system=system, budget=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +112,10 @@ def make_task(
     name too: a reward written for the data asks for it so.
     """
     row = under_our_names(row, columns or {})
+    if prompting.states_budget:
+        row = {**row, BUDGET: budget_of(row, prompting.budget)}
+        _refuse_unstated(row, prompting)
+        prompting = prompting.stating(row[BUDGET])
     read = _read(row, prompting, turns, judged=demonstrate is None)
     prompt, recorded = read.prompt, read.recorded
     if demonstrate is not None:
@@ -127,6 +148,21 @@ def prompt_key(task: Task) -> str:
         asked = [message for answer in task.recorded for message in answer]
     called = [[call.name, call.arguments] for message in asked for call in message.tool_calls]
     return json.dumps([*([message.role, message.content] for message in asked), *called])
+
+
+def _refuse_unstated(row: Mapping[str, Any], prompting: Prompting) -> None:
+    """Raise RowError for a row whose prompt takes neither the template nor the system message that states a budget."""
+    asked = row.get("prompt")
+    taken = isinstance(asked, str)
+    if MARK not in prompting.template:
+        first = asked[0] if isinstance(asked, list) and asked else None
+        spoken = isinstance(first, Mapping) and first.get("role") in ("system", "developer")
+        taken = asked is not None and not isinstance(row.get("system"), str) and not spoken
+    if not taken:
+        raise RowError(
+            "no budget can be stated: a template is for prompts that are plain text, and the recipe's system message "
+            "for rows without one"
+        )
 
 
 def _read(row: Mapping[str, Any], prompting: Prompting, turns: Learned, *, judged: bool) -> _Read:

@@ -5,7 +5,7 @@ from togi.rewards.chance import chance
 from togi.rewards.code import code
 from togi.rewards.expression import REWARDS, parse_reward
 from togi.rewards.judge import genrm, judge, preference, rubric
-from togi.rewards.length_shaping import adaptive_length, brevity, concise, cosine, overlong, repetition
+from togi.rewards.length_shaping import adaptive_length, brevity, concise, cosine, length_budget, overlong, repetition
 from togi.rewards.novelty import novelty
 from togi.rewards.potential_shaping import potential
 from togi.rewards.reasoning_steps import ProcessModel, process, turns
@@ -60,6 +60,7 @@ __all__ = [
     "interval",
     "json_schema",
     "judge",
+    "length_budget",
     "likelihood",
     "list_of",
     "majority",

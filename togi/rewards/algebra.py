@@ -103,6 +103,10 @@ class Leaf(Composable):
     def opened(self, at: Surroundings) -> Leaf:
         return self
 
+    def fault(self, task: Task) -> str:
+        """What is wrong with a task's row, which cannot be scored so; empty when nothing is."""
+        return ""
+
     @property
     def blind(self) -> bool:
         """Whether it never looks at a task's own answer, so that wrong answers are paid by its very nature."""

@@ -19,7 +19,7 @@ from togi.rewards.algebra import Composable, clip, gate
 from togi.rewards.chance import chance
 from togi.rewards.code import code
 from togi.rewards.judge import genrm, judge, preference, rubric
-from togi.rewards.length_shaping import adaptive_length, brevity, concise, cosine, overlong, repetition
+from togi.rewards.length_shaping import adaptive_length, brevity, concise, cosine, length_budget, overlong, repetition
 from togi.rewards.novelty import novelty
 from togi.rewards.potential_shaping import potential
 from togi.rewards.reasoning_steps import process, turns
@@ -89,6 +89,7 @@ REWARDS: Mapping[str, Callable[..., Composable]] = {
         brevity,
         cosine,
         adaptive_length,
+        length_budget,
         repetition,
         novelty,
         potential,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from togi.rewards.algebra import Composable, Leaf, Surroundings, combine
 from togi.types import Score, Task, Trajectory
@@ -61,21 +62,27 @@ class concise(Leaf):
 
 
 @dataclass(frozen=True)
-class brevity(Leaf):
-    """Kimi k1.5's length reward (arXiv 2501.12599, section 2.3.3) within the attempts at one task.
-
-    ``λ = 0.5 - (len - min) / (max - min)``: λ where ``by`` is 1, min(0, λ) elsewhere; 0 when all lengths are equal.
-    """
+class _Marked(Leaf):
+    """A reward of length that asks a verifier, ``by``, which attempts are right."""
 
     by: Composable
-    name: str = "brevity"
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
         return (self, *self.by.leaves)
 
-    def opened(self, at: Surroundings) -> brevity:
+    def opened(self, at: Surroundings) -> Self:
         return replace(self, by=self.by.opened(at))
+
+
+@dataclass(frozen=True)
+class brevity(_Marked):
+    """Kimi k1.5's length reward (arXiv 2501.12599, section 2.3.3) within the attempts at one task.
+
+    ``λ = 0.5 - (len - min) / (max - min)``: λ where ``by`` is 1, min(0, λ) elsewhere; 0 when all lengths are equal.
+    """
+
+    name: str = "brevity"
 
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         lengths = [completion_tokens(trajectory) for trajectory in trajectories]
@@ -89,7 +96,7 @@ class brevity(Leaf):
 
 
 @dataclass(frozen=True)
-class cosine(Leaf):
+class cosine(_Marked):
     """A verifier's mark that length bends along a cosine (arXiv 2502.03373, section 4.2): a whole reward by itself.
 
     From no token to ``max_length`` it goes from ``right_short`` to ``right_long`` where ``by`` is 1, and from
@@ -97,7 +104,6 @@ class cosine(Leaf):
     ``max_length`` on it is ``exceeded``. Defaults are the paper's.
     """
 
-    by: Composable
     max_length: int
     right_short: float = 2.0
     right_long: float = 1.0
@@ -111,13 +117,6 @@ class cosine(Leaf):
             raise ValueError(f"cosine needs max_length of at least 1 token; got {self.max_length}")
         if not min(self.right_short, self.right_long) > max(self.wrong_short, self.wrong_long, self.exceeded):
             raise ValueError("cosine: every right answer is worth more than any wrong one, or wrong ones are learnt")
-
-    @property
-    def leaves(self) -> tuple[Leaf, ...]:
-        return (self, *self.by.leaves)
-
-    def opened(self, at: Surroundings) -> cosine:
-        return replace(self, by=self.by.opened(at))
 
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         marks = self.by(task, trajectories)
@@ -134,7 +133,7 @@ class cosine(Leaf):
 
 
 @dataclass(frozen=True)
-class adaptive_length(Leaf):
+class adaptive_length(_Marked):
     """ALP's length penalty (arXiv 2506.05256): ``-beta * tokens * max(solve rate, 1 / attempts)``: add it.
 
     The solve rate is the share of the group's attempts for which ``by`` is 1, so tokens cost where a task is easy.
@@ -142,7 +141,6 @@ class adaptive_length(Leaf):
     solved would grow to full size.
     """
 
-    by: Composable
     beta: float
     name: str = "adaptive_length"
 
@@ -151,15 +149,8 @@ class adaptive_length(Leaf):
             raise ValueError(f"adaptive_length: beta is the cost of a token, above 0; got {self.beta}")
 
     @property
-    def leaves(self) -> tuple[Leaf, ...]:
-        return (self, *self.by.leaves)
-
-    @property
     def punishes(self) -> bool:
         return True
-
-    def opened(self, at: Surroundings) -> adaptive_length:
-        return replace(self, by=self.by.opened(at))
 
     def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
         marks = self.by(task, trajectories)
@@ -169,6 +160,54 @@ class adaptive_length(Leaf):
             _beside(self.name, mark, -cost * completion_tokens(trajectory))
             for trajectory, mark in zip(trajectories, marks, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class length_budget(_Marked):
+    """L1's reward for keeping to the budget that the prompt states (arXiv 2503.04697): a whole reward by itself.
+
+    Exactly (eq. 1): ``mark - cost * |budget - tokens|``. With ``at_most`` (eq. 2):
+    ``mark * clip(cost * (budget - tokens) + slack, 0, 1)``, so that fewer tokens than allowed pay up to 1. The mark is
+    1 where ``by`` is 1, else 0. The budget is the task's column "budget". ``cost`` is that of a token; the paper's is
+    for budgets of thousands. The part ``budget_missed`` says by which share of its budget an attempt missed it.
+    """
+
+    cost: float = 3e-4
+    at_most: bool = False
+    slack: float = 0.5
+    name: str = "length_budget"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cost < math.inf:
+            raise ValueError(f"length_budget: cost is what a token beside the budget costs, above 0; got {self.cost}")
+        if not 0 < self.slack <= 1:
+            raise ValueError(f"length_budget: slack is what keeping to the budget pays, up to 1; got {self.slack}")
+
+    def fault(self, task: Task) -> str:
+        budget = task.info.get("budget")
+        if isinstance(budget, int) and not isinstance(budget, bool) and budget >= 1:
+            return ""
+        return 'it has no budget: state one in [prompt] (budget = [FEWEST, MOST]), or give rows a column "budget"'
+
+    def __call__(self, task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        if fault := self.fault(task):
+            return [Score(value=math.nan, status="error", note=f"{self.name}: {fault}") for _ in trajectories]
+        budget, marks = task.info["budget"], self.by(task, trajectories)
+        return [
+            self._score(mark, budget, completion_tokens(trajectory))
+            for trajectory, mark in zip(trajectories, marks, strict=True)
+        ]
+
+    def _score(self, mark: Score, budget: int, length: int) -> Score:
+        right = float(mark.value == 1.0)
+        if self.at_most:
+            value = right * min(1.0, max(0.0, self.cost * (budget - length) + self.slack))
+            missed = max(0, length - budget)
+        else:
+            value = right - self.cost * abs(budget - length)
+            missed = abs(budget - length)
+        scored = _beside(self.name, mark, value)
+        return replace(scored, parts={**scored.parts, "budget_missed": missed / budget})
 
 
 @dataclass(frozen=True)
