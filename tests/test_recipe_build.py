@@ -360,6 +360,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "prompt.template": ([], "prompt.template=What is {prompt}"),
     "prompt.format": ([], "prompt.format=text"),
     "prompt.template_args": ([], "prompt.template_args={enable_thinking = false}"),
+    "prompt.budget": (["prompt.template='{prompt} {budget}'", "prompt.budget=[5, 6]"], "prompt.budget=[5, 9]"),
     "reward.score": ([], "reward.score=exact()"),
     "grading.workers": ([], "grading.workers=3"),
     "grading.seconds": ([], "grading.seconds=3"),
@@ -477,6 +478,11 @@ CHANGES |= {
     for place, path in PLACES.items()
     for name, (before, after) in (WEIGHED if place != "data.test" else SOURCES).items()
 }
+TWO = ", ".join(f"{{{ROWS.format(file, 'written', 'answer')}}}" for file in ("rows.jsonl", "fewer.jsonl"))
+CHANGES |= {
+    f"{place}.temperature": ([f"{path}={{sources=[{TWO}]}}"], f"{path}={{sources=[{TWO}], temperature=9}}")
+    for place, path in PLACES.items()
+}
 WRITTEN = "demonstrate = 'tasks.py:written'"
 CHANGES |= {  # what is mixed in is written answers
     f"stage.mix.{name}": (
@@ -515,9 +521,9 @@ def hub_rows(*asked: Any) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def has_a_meaning(key: str) -> bool:
-    """A weight is that of one of the sources that are learned from."""
+    """A weight is that of one of the sources that are learned from, and held-out tasks are mixed in no proportion."""
     weighs = key.endswith("sources.weight") and not key.startswith("data.test")
-    return weighs or not key.endswith(".weight")
+    return key != "data.test.temperature" and (weighs or not key.endswith(".weight"))
 
 
 @pytest.mark.parametrize("key", [key for key in leaves(Recipe) if has_a_meaning(key)])
@@ -621,6 +627,14 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
         (["data.train.file=rows.jsonl"], "got generate and file, wanted one of generate, reasoning_gym, file, hub"),
         (["data.train={file = 'rows.jsonl', weight = 3}"], "data.train.weight: means nothing with file: remove it"),
         (["data.test={sources = [{file = 'rows.jsonl', weight = 3}]}"], "each held-out task is measured as often"),
+        (["data.test={sources = [{file = 'rows.jsonl'}], temperature = 3}"], "each held-out task is measured as often"),
+        (["data.train={sources = [{file = 'rows.jsonl', weight = 0}]}"], "data.train.sources.0.weight"),
+        (["data.train={sources = [{file = 'rows.jsonl', weight = 2}], temperature = 3}"], "remove one of them"),
+        (
+            ["data.train={sources = [{file = 'rows.jsonl'}, {file = 'fewer.jsonl'}], temperature = 0.0001}"],
+            "a small source is never drawn: take a higher one",
+        ),
+        (["data.train={file = 'rows.jsonl', temperature = 3}"], "temperature: means nothing with file: remove it"),
         (["data.train={sources = [{file = 'rows.jsonl'}, {}]}"], "got none of them"),
         (["data.train={file = 'rows.jsonl', columns = {promt = 'q'}}"], "did you mean 'prompt'?"),
         (["data.train={hub = 'nowhere'}"], 'a data set of the hub is "owner/name"'),
@@ -630,6 +644,7 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
         (["data.train.generate=tasks.py:addin"], 'did you mean "adding"?'),
         (["data.train.demonstrate=tasks.py:writen"], 'data.train.demonstrate: "tasks.py:writen"'),
         (["prompt.template=Hello"], "prompt: a prompt template holds"),
+        (["prompt.budget=[5, 9]"], "write {budget} into template or system"),
         (["reward.score=tasks.py:paid"], 'your own function is written python("tasks.py:paid")'),
         (["reward.score=numbr()"], 'there is no reward "numbr"; did you mean "number"?'),
         (["reward.score='1.0'"], "this is a constant"),
@@ -643,6 +658,12 @@ def test_impossible_combinations_are_refused(recipe: Path, overrides: list[str],
     problems = refused(recipe, *overrides)
     assert len(problems) == 1, problems
     assert expected in problems[0]
+
+
+def test_a_budget_that_no_prompt_states_cannot_be_paid(recipe: Path) -> None:
+    train, test = refused(recipe, "reward.score=length_budget(number(), 0.01)")
+    assert "the first is train:1: it has no budget: state one in [prompt]" in train
+    assert "the first is test:1" in test
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "reinforce_pp", "remax"])

@@ -74,17 +74,19 @@ def verify(
     *,
     head: Annotated[str, Parameter(help="A head that was noted earlier: was anything before it changed?")] = "",
 ) -> int:
-    """Is the run folder as it was written? Holds every file against the events, and prints their head."""
+    """Is the run folder as it was written? Holds files against the events, rows against their lineage."""
     from togi.experiment.ledger import job_lines
     from togi.run_folder.integrity import check, find_head, refuse_no_run
+    from togi.run_folder.row_lineage import row_lines
 
     refuse_no_run(run)
     found = check(run)
     jobs, whole = job_lines(run)
+    rows, unchanged = row_lines(run)
     number = find_head(found.chain, head) if head else None
-    lines = [*found.lines(), *jobs]
+    lines = [*found.lines(), *jobs, *rows]
     if head:
         lines.append(HEAD_FOUND.format(number) if number else HEAD_LOST)
     lines.append(f"head: {found.chain.head}")
     Console().print(Text(visible("\n".join(lines))), soft_wrap=True)
-    return FINDING if found.faults or not whole or (head and not number) else 0
+    return FINDING if found.faults or not whole or not unchanged or (head and not number) else 0

@@ -14,12 +14,13 @@ from togi.data.columns import COLUMNS, under_our_names
 from togi.data.errors import DataError, Diagnostics, RowError, RowSkipped
 from togi.data.judgement_file import holds_judgements, read_judgements
 from togi.data.judgement_tasks import Combine, tasks_from_judgements
+from togi.data.lineage import find_lineage
 from togi.data.reasoning_gym_rows import gym_rows
 from togi.data.row_files import read_rows
 from togi.data.row_tables import hub_rows
 from togi.data.row_to_task import Learned, Prompting, make_task, prompt_key
 from togi.data.row_values import Row, plain
-from togi.data.task_sets import Tasks
+from togi.data.task_sets import MadeRows, Tasks
 from togi.find_function import resolve
 from togi.types import Task
 
@@ -100,11 +101,11 @@ def load_tasks(
     else:
         tasks = _load_made(source, prompting, demonstrate, split, taken)
     if not tasks:
-        raise DataError(f"{_describe(source)} has no tasks{': ' if tasks.notes() else ''}{'; '.join(tasks.notes())}")
+        raise DataError(f"{describe(source)} has no tasks{': ' if tasks.notes() else ''}{'; '.join(tasks.notes())}")
     try:
         refuse_one_class([task.worth for task in tasks])
     except RowError as error:
-        raise DataError(f"{_describe(source)}: {error}") from error
+        raise DataError(f"{describe(source)}: {error}") from error
     return tasks
 
 
@@ -120,18 +121,20 @@ def _load_judgements(source: Rows, prompting: Prompting, split: str, taken: set[
 def _load_rows(
     source: Rows | HubRows, prompting: Prompting, demonstrate: Demonstrate, split: str, taken: set[str]
 ) -> Tasks:
+    lineage = find_lineage(source.path) if isinstance(source, Rows) else None
+    made = [MadeRows(path=source.path, lineage=lineage)] if isinstance(source, Rows) and lineage else []
     problems = Diagnostics()
     tasks: list[Task] = []
     kinds: dict[str, tuple[str, int]] = {}
     skipped: Counter[str] = Counter()
     dropped = 0
-    for number, row in _numbered(source, split, problems):
+    for number, row in numbered_rows(source, split, problems):
         try:
             identity = f"{split}:{number}"
             task = make_task(row, identity, prompting, demonstrate, columns=source.columns, turns=source.turns)
-            _check_kinds(under_our_names(row, source.columns), number, kinds)
+            check_kinds(under_our_names(row, source.columns), number, kinds)
         except RowError as error:
-            problems.add(f"{_describe(source)}:{number}", str(error))
+            problems.add(f"{describe(source)}:{number}", str(error))
             continue
         except RowSkipped as reason:
             skipped[str(reason)] += 1
@@ -141,16 +144,17 @@ def _load_rows(
         else:
             tasks.append(task)
     problems.stop_if_any()
-    return Tasks(tasks, dropped=dropped, skipped=skipped)
+    return Tasks(tasks, dropped=dropped, skipped=skipped, made=made)
 
 
-def _numbered(source: Rows | HubRows, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+def numbered_rows(source: Rows | HubRows, split: str, problems: Diagnostics) -> Iterator[tuple[int, Row]]:
+    """The rows of a source as they stand there, with the numbers that their tasks are named by."""
     if isinstance(source, Rows):
         return read_rows(source.path, split, problems)
     return hub_rows(source.name, source.subset, source.split or split, source.revision, problems)
 
 
-def _check_kinds(row: Row, number: int, kinds: dict[str, tuple[str, int]]) -> None:
+def check_kinds(row: Row, number: int, kinds: dict[str, tuple[str, int]]) -> None:
     """Refuse a column that is text in one row and a list in another, and one that some rows lack."""
     judged = PAIR_COLUMNS if row.get("chosen") is not None else ()
     kinds_here = {name: _kind(row.get(name)) for name in (*COLUMNS, *judged)}
@@ -180,17 +184,17 @@ def _load_made(
     source: ReasoningGym | Generated, prompting: Prompting, demonstrate: Demonstrate, split: str, taken: set[str]
 ) -> Tasks:
     if source.size < 1:
-        raise DataError(f"{_describe(source)}: size is at least 1; got {source.size}")
+        raise DataError(f"{describe(source)}: size is at least 1; got {source.size}")
     seen: set[str] = set()
     tasks: list[Task] = []
     skipped: Counter[str] = Counter()
     dropped = 0
     turns = source.turns if isinstance(source, Generated) else "last"
-    for draw, row in enumerate(_made_rows(source), 1):
+    for draw, row in enumerate(made_rows(source), 1):
         try:
             task = make_task(row, f"{split}:{len(tasks) + 1}", prompting, demonstrate, turns=turns)
         except RowError as error:
-            raise DataError(f"{_describe(source)}, draw {draw}: {error}") from error
+            raise DataError(f"{describe(source)}, draw {draw}: {error}") from error
         except RowSkipped as reason:
             skipped[str(reason)] += 1
             continue
@@ -204,12 +208,13 @@ def _load_made(
             return Tasks(tasks, dropped=dropped, skipped=skipped)
     other = f" that are not in another split ({dropped} are)" if taken else ""
     raise DataError(
-        f"{_describe(source)} makes only {len(tasks)} different prompts{other} in {DRAWS * source.size} draws, and "
+        f"{describe(source)} makes only {len(tasks)} different prompts{other} in {DRAWS * source.size} draws, and "
         f"{source.size} were wanted: ask for fewer, or make the tasks more varied"
     )
 
 
-def _made_rows(source: ReasoningGym | Generated) -> Iterator[Row]:
+def made_rows(source: ReasoningGym | Generated) -> Iterator[Row]:
+    """The rows that a source makes, in the order it makes them, also those that repeat others."""
     if isinstance(source, ReasoningGym):
         yield from gym_rows(
             source.name, seed=source.seed, size=source.size, config=source.config, most=DRAWS * source.size
@@ -236,7 +241,7 @@ def _made_rows(source: ReasoningGym | Generated) -> Iterator[Row]:
             raise DataError(f"{source.function}: {error}") from error
 
 
-def _describe(source: Source) -> str:
+def describe(source: Source) -> str:
     match source:
         case Rows(path=path):
             return str(path)

@@ -6,19 +6,31 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import overload
 
 from togi.data.errors import DataError
+from togi.data.lineage import Lineage
+from togi.data.mixture import shares
 from togi.data.row_to_task import prompt_key
 from togi.types import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeRows:
+    """A file of rows that a command made, and its record."""
+
+    path: Path
+    lineage: Lineage
 
 
 class Tasks(Sequence[Task]):
     """Tasks in order, never changed. ``digest`` is a sha256 over their contents; ``dropped`` counts rows left out
     because their prompt stands in another split, ``skipped`` those that were sound but said nothing, by reason.
-    Of a mixture ``sources`` says which source each task is from, and ``weights`` how often each is drawn from."""
+    Of a mixture ``sources`` says which source each task is from, and ``weights`` how often each is drawn from. ``made``
+    are the files behind them whose lineage is known."""
 
     def __init__(
         self,
@@ -28,11 +40,13 @@ class Tasks(Sequence[Task]):
         skipped: Mapping[str, int] | None = None,
         sources: Sequence[int] = (),
         weights: Sequence[float] = (),
+        made: Sequence[MadeRows] = (),
     ) -> None:
         assert not weights or len(sources) == len(tasks)
         self._tasks = tuple(tasks)
         self.sources = tuple(sources)
         self.weights = tuple(weights)
+        self.made = tuple(made)
         self.dropped = dropped
         self.skipped = dict(skipped or {})
 
@@ -55,21 +69,25 @@ class Tasks(Sequence[Task]):
 
     def changed(self, change: Callable[[Task], Task]) -> Tasks:
         """The same tasks, each as ``change`` makes it."""
-        return Tasks(
-            [change(task) for task in self._tasks],
-            dropped=self.dropped,
-            skipped=self.skipped,
-            sources=self.sources,
-            weights=self.weights,
-        )
+        return self._like([change(task) for task in self._tasks], self.sources)
+
+    def replaced(self, tasks: Sequence[Task]) -> Tasks:
+        """Other tasks in the places of these."""
+        assert len(tasks) == len(self)
+        return self._like(tasks, self.sources)
 
     def _with(self, kept: Sequence[int]) -> Tasks:
+        sources = [self.sources[index] for index in kept] if self.weights else ()
+        return self._like([self._tasks[index] for index in kept], sources)
+
+    def _like(self, tasks: Sequence[Task], sources: Sequence[int]) -> Tasks:
         return Tasks(
-            [self._tasks[index] for index in kept],
+            tasks,
             dropped=self.dropped,
             skipped=self.skipped,
-            sources=[self.sources[index] for index in kept] if self.weights else (),
+            sources=sources,
             weights=self.weights,
+            made=self.made,
         )
 
     def notes(self) -> list[str]:
@@ -102,7 +120,8 @@ def mixed(parts: Sequence[Tasks], weights: Sequence[float]) -> Tasks:
             sources.append(number)
         skipped.update(part.skipped)
     dropped = sum(part.dropped for part in parts)
-    return Tasks(tasks, dropped=dropped, skipped=skipped, sources=sources, weights=weights)
+    made = [each for part in parts for each in part.made]
+    return Tasks(tasks, dropped=dropped, skipped=skipped, sources=sources, weights=weights, made=made)
 
 
 def with_shuffled_answers(tasks: Tasks) -> Tasks:
@@ -113,7 +132,7 @@ def with_shuffled_answers(tasks: Tasks) -> Tasks:
     order = sorted(range(len(tasks)), key=lambda index: _unit(f"answer of another task {index}"))
     giver = dict(zip(order, [*order[1:], order[0]], strict=True))
     given = [replace(task, answer=tasks[giver[i]].answer, info=tasks[giver[i]].info) for i, task in enumerate(tasks)]
-    return Tasks(given, dropped=tasks.dropped, skipped=tasks.skipped, sources=tasks.sources, weights=tasks.weights)
+    return tasks.replaced(given)
 
 
 class TaskStream(Iterator[Task]):
@@ -158,7 +177,7 @@ class TaskStream(Iterator[Task]):
         members: dict[int, list[int]] = {}
         for index, source in enumerate(self._tasks.sources):
             members.setdefault(source, []).append(index)
-        draws = _shares([self._tasks.weights[source] for source in members], len(self._tasks))
+        draws = shares([self._tasks.weights[source] for source in members], len(self._tasks))
         drawn: list[int] = []
         for own, count in zip(members.values(), draws, strict=True):
             first, last = self._epoch * count, (self._epoch + 1) * count
@@ -173,17 +192,6 @@ class TaskStream(Iterator[Task]):
             return hashlib.blake2b(f"{self._seed}/{epoch}/{index}".encode(), digest_size=16).digest()
 
         return sorted(indices, key=key)
-
-
-def _shares(weights: Sequence[float], total: int) -> list[int]:
-    """``total`` in proportion to ``weights``, as whole numbers by largest remainder, each at least 1."""
-    spare = total - len(weights)
-    exact = [spare * weight / sum(weights) for weight in weights]
-    shares = [int(share) for share in exact]
-    most_left = sorted(range(len(weights)), key=lambda index: (shares[index] - exact[index], index))
-    for index in most_left[: spare - sum(shares)]:
-        shares[index] += 1
-    return [1 + share for share in shares]
 
 
 def stream(tasks: Sequence[Task], seed: int) -> TaskStream:

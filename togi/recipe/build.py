@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from togi.data import Prompting, Tasks, load_tasks, mixed, with_shuffled_answers
+from togi.data.mixture import weights_at
 from togi.engines.engine_choice import DOES, LACKS, AtServer, EngineChoice
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
@@ -40,7 +41,7 @@ from togi.recipe.schema import (
     StageSourceTable,
     StageTable,
 )
-from togi.recipe.task_source import collected_of, source_of
+from togi.recipe.task_source import collected_of, prompting_of, source_of
 from togi.rewards.expression import parse_reward
 from togi.run import Evaluation, Logging, ModelChoice, Run, Seeds, Stage, Until
 from togi.samplers import Replay
@@ -79,9 +80,8 @@ class Builder:
     def run(self, folder: Path | None) -> Run:
         plans = [plan for index, table in enumerate(self.recipe.stage) if (plan := self.plan(index, table))]
         model = self.model()
-        prompt = self.recipe.prompt
         try:
-            self.prompting = Prompting(system=prompt.system, template=prompt.template, format=prompt.format)
+            self.prompting = prompting_of(self.recipe.prompt)
         except ValueError as error:
             self.refuse(("prompt",), str(error))
         for problem in check.recipe(self.recipe, [plan.name for plan in plans]):
@@ -397,9 +397,17 @@ class Builder:
         if isinstance(table, SourceTable) and table.sources is not None:
             places = ((part, (*key, "sources", index)) for index, part in enumerate(table.sources))
             parts = [self.tasks(part, place, split, exclude) for part, place in places]
+            weights = [part.weight for part in table.sources]
             if any(part is None for part in parts):
                 return None
-            self.loaded[name] = mixed([each for each in parts if each], [part.weight for part in table.sources])
+            found = [each for each in parts if each]
+            try:
+                if table.temperature is not None:
+                    weights = weights_at(table.temperature, [len(each) for each in found])
+            except ValueError as error:
+                self.refuse((*key, "temperature"), str(error))
+                return None
+            self.loaded[name] = mixed(found, weights)
             return self.loaded[name]
         base, prompting = self.reading.base, self.prompting
         if table.demonstrate is not None:

@@ -30,7 +30,6 @@ from togi.recipe.schema import (
     unused,
 )
 from togi.rewards.algebra import leaves_of
-from togi.rewards.verifiers import Verifier
 from togi.run import BASE
 from togi.samplers import Order, Stepwise, task_order
 from togi.types import Sample, Task
@@ -133,6 +132,13 @@ def source(table: OneSourceTable, key: Key) -> Iterator[Problem]:
             yield from source(part, (*key, "sources", index))
             if key == ("data", "test") and "weight" in part.model_fields_set:
                 yield (*key, "sources", index, "weight"), "each held-out task is measured as often: remove it"
+            elif table.temperature is not None and "weight" in part.model_fields_set:
+                yield (
+                    (*key, "sources", index, "weight"),
+                    "the temperature says how often each is drawn: remove one of them",
+                )
+        if key == ("data", "test") and table.temperature is not None:
+            yield (*key, "temperature"), "each held-out task is measured as often: remove it"
     else:
         used = used | {"weight"}
     for name in sorted(table.model_fields_set - used):
@@ -310,10 +316,8 @@ def judged(tasks: Sequence[Task], algorithm: Algorithm, name: str) -> Iterator[s
 
 
 def answers(tasks: Sequence[Task], reward: Reward) -> Iterator[str]:
-    """What is wrong with the tasks' own answers, which a verifier is to compare with."""
+    """What is wrong with the tasks' own rows, above all with the answers that a verifier is to compare with."""
     for leaf in leaves_of(reward):
-        if not isinstance(leaf, Verifier):
-            continue
         if bad := [task for task in tasks if leaf.fault(task)]:
             yield (
                 f"{leaf.name}: {len(bad)} of {len(tasks)} rows cannot be graded; the first is {bad[0].id}: "

@@ -88,6 +88,8 @@ class PromptTable(Table):
     """The user's message; `{prompt}` stands for the task's own text."""
     format: Literal["chat", "text"] = "chat"
     """`chat` asks plain text as a user's message, `text` continues it as raw text."""
+    budget: Annotated[tuple[Count, Count], Strict(False)] | None = None
+    """Fewest and most tokens: a number between is drawn for each question and stands for `{budget}` in its prompt."""
     template_args: dict[str, JsonValue] = Field(default_factory=dict)
     """Variables of the chat template, such as `enable_thinking = false`; the trained model keeps them."""
 
@@ -128,6 +130,8 @@ class OneSourceTable(Table):
 class SourceTable(OneSourceTable):
     sources: Annotated[tuple[OneSourceTable, ...], Strict(False), Field(min_length=1, max_length=100)] | None = None
     """Several sources, mixed: `[{ file = "a.jsonl", weight = 2 }, { hub = "owner/name" }]`."""
+    temperature: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    """Of `sources` without weights: each is drawn from as often as (its tasks) ^ (1 / temperature) says."""
 
 
 class StageSourceTable(SourceTable):
@@ -142,7 +146,7 @@ SOURCES = {
     "reasoning_gym": {"reasoning_gym", "config", "size", "seed", "demonstrate"},
     "file": {"file", "columns", "turns", "demonstrate"},
     "hub": {"hub", "subset", "split", "revision", "columns", "turns", "demonstrate"},
-    "sources": {"sources"},
+    "sources": {"sources", "temperature"},
     "rollouts": {"rollouts", "best"},
 }
 """The keys that mean something for each source of tasks."""

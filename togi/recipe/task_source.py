@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from togi.data import Collected, Generated, HubRows, ReasoningGym, Rows, Source
+from togi.data import Collected, Generated, HubRows, Prompting, ReasoningGym, Rows, Source
 from togi.find_function import absolute
-from togi.recipe.schema import OneSourceTable, StageSourceTable
+from togi.recipe.schema import OneSourceTable, PromptTable, StageSourceTable
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def collected_of(table: StageSourceTable) -> Collected | None:
     return None if table.rollouts is None else Collected(stage=table.rollouts, best=table.best)
+
+
+def prompting_of(table: PromptTable) -> Prompting:
+    """How plain text is asked. Raises ValueError."""
+    return Prompting(system=table.system, template=table.template, format=table.format, budget=table.budget)
 
 
 def source_of(table: OneSourceTable, base: Path) -> Source:

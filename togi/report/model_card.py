@@ -18,6 +18,7 @@ from togi.evidence.read_run import RunData, planned_stages
 from togi.models.model_source import HUB_ID
 from togi.report.alarms_section import way_to
 from togi.report.cost_section import cost_view
+from togi.report.lineage_section import lineage_views
 from togi.report.markdown import listed, plain, table
 from togi.report.page import data_rows, environments, facts, setting
 from togi.report.preference_sentences import preferences
@@ -166,7 +167,13 @@ def _data(data: RunData) -> str:
     rows = [(used, size, digest) for used, size, digest in data_rows(data.manifest or {})]
     hubs = sorted(set(_hub_data(data.recipe or {})))
     named = f"\n\nFrom the hub: {plain(', '.join(hubs))}." if hubs else ""
-    return table(("used by", "tasks", "SHA-256 of the tasks"), rows) + named
+    origins = [
+        (f"{'← ' * row.depth}{row.name}", row.rows, "; ".join(row.left_out), row.license)
+        for view in lineage_views(data.manifest or {})
+        for row in view.rows
+    ]
+    made = "\n\n" + table(("rows", "how many", "left out", "licence as stated"), origins) if origins else ""
+    return table(("used by", "tasks", "SHA-256 of the tasks"), rows) + named + made
 
 
 def _evaluation(data: RunData, summaries: list[Summary], sentences: tuple[str, ...]) -> Iterator[str]:

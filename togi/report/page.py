@@ -15,6 +15,7 @@ from togi.report.alarms_section import watching
 from togi.report.cost_section import cost_view
 from togi.report.curves import Figure, MetricRow, figures, held_out_course, metric_table, smoothed
 from togi.report.examples import TrainingGroup, examples, training_groups
+from togi.report.lineage_section import lineage_views
 from togi.report.over_optimisation_section import course_view
 from togi.report.plots import Line, histogram, legend, line_chart, number, share as percent_tick
 from togi.report.preference_sentences import preferences
@@ -66,6 +67,7 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
         "pass_table": pass_table(summaries),
         "facts": facts(data),
         "data": data_rows(manifest),
+        "lineages": lineage_views(manifest),
         "recipe": None if data.recipe_text is None else shortened(data.recipe_text, 40_000),
         "stages": [stage_view(data, name) for name in data.stages],
         "reward_models": [reward_model_view(one) for one in found.agreements],

@@ -26,6 +26,7 @@ from togi.protocols import Env, Reward
 from togi.rewards.algebra import leaves_of
 from togi.run import Run
 from togi.run_folder.files import digest
+from togi.run_folder.row_lineage import KEY, rows_noted
 from togi.sandbox.box import AnyTier
 from togi.sandbox.jails_in_use import standing
 from togi.types import Task
@@ -35,7 +36,7 @@ PACKAGES = ("togi", "torch", "transformers", "safetensors", "numpy")
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """The manifest: versions, machine, model, data and recipe, with digests."""
+    """The manifest: versions, machine, model, data and where they come from, and recipe, with digests."""
     made = made_of(run)
     return {
         "name": run.name,
@@ -48,6 +49,7 @@ def describe(run: Run) -> dict[str, Any]:
         "model": {"source": run.model.source},
         "recipe_digest": digest(made["recipe"]),
         **made,
+        **({KEY: noted} if (noted := rows_noted(run)) else {}),
     }
 
 
