@@ -16,6 +16,7 @@ from togi.data.columns import under_our_names
 from togi.data.errors import Diagnostics, RowError, RowSkipped
 from togi.data.judgement_file import holds_judgements
 from togi.data.lineage import NOT_STATED, Lineage, Source, find_lineage, sha256_of
+from togi.data.row_tables import SAVED
 from togi.data.row_to_task import make_task
 from togi.data.row_values import Row
 from togi.data.sources import check_kinds, describe, numbered_rows
@@ -42,11 +43,14 @@ class Corpus:
 
 
 def named_source(named: str, columns: Mapping[str, str]) -> Rows | HubRows:
-    """A file, a folder that `datasets` saved, or a data set of the hub: "owner/name", "owner/name:subset@split".
+    """A file, a folder that `datasets` saved or that is a copy of a data set of the hub, or one of the hub by its name:
+    "owner/name", "owner/name:subset@split".
 
     Raises DataError for what is none of them.
     """
     path = Path(named).expanduser()
+    if path.is_dir() and not any((path / name).is_file() for name in SAVED):
+        return HubRows(name=str(path), columns=columns)  # a copy of a data set of the hub
     if path.exists() or path.suffix in ENDINGS:
         return Rows(path=path, columns=columns)
     found = HUB.fullmatch(named)

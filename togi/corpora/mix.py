@@ -17,6 +17,8 @@ from togi.data.mixture import check_weights, in_proportion, weights_at
 from togi.data.row_values import Row
 from togi.data.sources import check_kinds
 
+MOST = 10_000_000  # rows of a mixture
+
 
 def mix(
     corpora: Sequence[Corpus],
@@ -40,9 +42,11 @@ def mix(
     if weights:
         check_weights(weights, len(corpora))
     parts = list(weights or weights_at(1.0 if temperature is None else temperature, sizes))
+    if size is not None and not 1 <= size <= MOST:
+        raise DataError(f"a mixture has from 1 to {MOST:,} rows; got --size {size}")
     taken = [index for index, weight in enumerate(parts) if weight]
     total = most_without_repeats(sizes, parts) if size is None else size
-    counts = in_proportion(parts, total) if total > 0 else [0] * len(parts)
+    counts = in_proportion(parts, total)
     if none := [corpora[index].source.name for index in taken if not counts[index]]:
         raise DataError(f"of {total} rows none is of {none[0]}: give a larger --size, or that source a weight of 0")
     rng = random.Random(seed)

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 from togi.data.errors import DataError
 
+LARGEST = 1_000_000
+
 
 def check_weights(weights: Sequence[float], sources: int) -> None:
     """Raise DataError for weights that say nothing."""
     if len(weights) != sources:
         raise DataError(f"{len(weights)} weights for {sources} sources: give each source one, in the same order")
-    if bad := [weight for weight in weights if not 0 <= weight < math.inf]:
-        raise DataError(f"a weight is a number from 0 upwards; got {bad[0]:g}")
+    if bad := [weight for weight in weights if not 0 <= weight <= LARGEST]:
+        raise DataError(f"a weight is a number from 0 to {LARGEST:,}; got {bad[0]:g}")
     if not sum(weights):
         raise DataError("the weights of the sources sum to nothing: give at least one source a weight above 0")
 
