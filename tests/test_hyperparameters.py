@@ -8,7 +8,33 @@ from typing import Any
 
 import pytest
 
-from togi.algorithms import ALGORITHMS, ConstantLength, PPOClip, SequenceClip, Surrogate
+from togi.algorithms import ALGORITHMS, ConstantLength
+from togi.algorithms.policy_gradient.corrections import Correction, Masked, Truncated, Uncorrected
+from togi.algorithms.policy_gradient.surrogates import (
+    AWRWeight,
+    CISPOWeight,
+    DPPOMask,
+    GMPOClip,
+    GSPOClip,
+    Importance,
+    Likelihood,
+    MirrorDescent,
+    MixedPolicy,
+    PPOClip,
+    SAPOGate,
+    SequenceClip,
+    Surrogate,
+    TOPRTaper,
+    VESPOWeight,
+)
+from togi.algorithms.policy_gradient.token_choices import (
+    AllTokens,
+    ClipCov,
+    HighEntropy,
+    KLCov,
+    SecondMoment,
+    TokenChoice,
+)
 from togi.algorithms.scorers.genrm import Chains, Verdicts
 from togi.protocols import Sampler
 from togi.samplers import (
@@ -27,18 +53,22 @@ from togi.samplers import (
 
 REGULARISED = {
     "surrogate": PPOClip(clip_low=0.2, clip_high=0.2), "kl": 0.0, "kl_estimator": "k3", "kl_place": "loss",
-    "entropy_bonus": 0.0,
+    "correction": Uncorrected(), "tokens": AllTokens(), "old_policy": "trainer", "left_most": None,
+    "kl_target": None, "kl_horizon": 10_000, "entropy_bonus": 0.0, "entropy_target": None, "entropy_step": 0.005,
 }  # fmt: skip
 GRADIENT = REGULARISED | {"drop_truncated": False}
 REWARD_KL = {"kl_estimator": "k1", "kl_place": "reward"}
 PAIRS = {"beta": 0.1, "nll": 0.0, "pairs": "ends", "soft": False}
 DPO = PAIRS | {"label_smoothing": 0.0, "per_token": False}
 PPO = REGULARISED | REWARD_KL | {
-    "kl": 0.02, "critic": "own", "kl_target": None, "kl_horizon": 10_000,
+    "kl": 0.02, "critic": "own",
     "actions": "tokens", "gamma": 1.0, "lam": 0.95, "whiten": True,
     "value_coef": 0.1, "value_clip": None, "score_clip": None, "missing_eos_penalty": 0.0, "truncation": "end",
     "ptx": 0.0,
 }  # fmt: skip
+
+VESPO_WEIGHT = VESPOWeight(good_power=2.0, good_tilt=3.0, bad_power=3.0, bad_tilt=2.0)
+CLIP_COV = ClipCov(cov_share=2e-4, cov_low=1.0, cov_high=5.0)
 
 PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
     "sft": (Recorded(), {}),
@@ -70,6 +100,42 @@ PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
     "reinforce_baseline": (Groups(1), PPO | {"critic": "shared", "lam": 1.0, "whiten": False, "kl": 0.0}),
     "remax": (WithGreedy(1), GRADIENT | REWARD_KL),
     "nash_md": (Against(1, 0.125), GRADIENT | REWARD_KL | {"kl": 0.008}),
+    "vanilla_pg": (Groups(8), GRADIENT | {"surrogate": Likelihood()}),
+    "gspo": (Groups(8), GRADIENT | {"surrogate": GSPOClip(clip_low=3e-4, clip_high=4e-4)}),
+    "luspo": (Groups(8), GRADIENT | {"surrogate": GSPOClip(clip_low=2e-3, clip_high=2.5e-3)}),
+    "cispo": (Groups(8), GRADIENT | {"surrogate": CISPOWeight(ratio_least=0.0, ratio_most=5.0)}),
+    "sapo": (Groups(8), GRADIENT | {"surrogate": SAPOGate(tau_good=1.0, tau_bad=1.05)}),
+    "gmpo": (Groups(8), GRADIENT | {"surrogate": GMPOClip(log_clip=0.4)}),
+    "topr": (Groups(8), GRADIENT | {"surrogate": TOPRTaper(), "old_policy": "sampler"}),
+    "vespo": (Groups(8), GRADIENT | {"surrogate": VESPO_WEIGHT, "old_policy": "sampler"}),
+    "dppo": (Groups(8), GRADIENT | {"surrogate": DPPOMask(fall=0.15, rise=0.15)}),
+    "decoupled_ppo": (Groups(8), GRADIENT | {"correction": Truncated(weight_level="token", weight_most=5.0)}),
+    "awr": (Groups(8), GRADIENT | {"surrogate": AWRWeight(temper=0.05, weight_most=20.0)}),
+    "mirror_descent": (Groups(8), GRADIENT | {"surrogate": MirrorDescent(tau=0.1)}),
+    "m2po": (
+        Groups(8),
+        GRADIENT
+        | {
+            "surrogate": Importance(),
+            "tokens": SecondMoment(moment_most=0.04),
+            "old_policy": "sampler",
+        },
+    ),
+    "luffy": (Groups(8), GRADIENT | {"surrogate": MixedPolicy(shaping=0.1), "entropy_bonus": 0.001}),
+    "opo": (Groups(8), GRADIENT | {"surrogate": Likelihood()}),
+    "maxrl": (Groups(16), GRADIENT),
+    "gdpo": (Groups(8), GRADIENT | {"part_weights": {}}),
+    "clip_cov": (Groups(8), GRADIENT | {"surrogate": PPOClip(clip_low=1.0, clip_high=1.0), "tokens": CLIP_COV}),
+    "kl_cov": (Groups(8), GRADIENT | {"surrogate": Importance(), "tokens": KLCov(cov_share=2e-3, hold=1.0)}),
+    "high_entropy_tokens": (
+        Dynamic(16, max_rounds=10),
+        GRADIENT
+        | {
+            "surrogate": PPOClip(clip_high=0.28),
+            "tokens": HighEntropy(share=0.2),
+            "drop_truncated": True,
+        },
+    ),
     "dpo": (Recorded(), DPO),
     "cdpo": (Recorded(), DPO | {"label_smoothing": 0.1}),
     "robust_dpo": (Recorded(), PAIRS | {"beta": 0.01, "flip": 0.1}),
@@ -132,6 +198,10 @@ BOUNDS: list[tuple[str, str, tuple[list[float], list[float]]]] = [
     ("ppo", "value_clip", ABOVE_0),
     ("ppo", "score_clip", ABOVE_0),
     ("ppo", "kl_target", ABOVE_0),
+    ("grpo", "kl_target", ABOVE_0),
+    ("grpo", "entropy_target", ABOVE_0),
+    ("grpo", "entropy_step", ABOVE_0),
+    ("grpo", "left_most", ABOVE_0),
     ("ppo", "value_coef", FROM_0),
     ("ppo", "missing_eos_penalty", FROM_0),
     ("ppo", "ptx", FROM_0),
@@ -158,10 +228,33 @@ BOUNDS: list[tuple[str, str, tuple[list[float], list[float]]]] = [
     ("reward_model", "centre", FROM_0),
     ("genrm", "solution", ([0.0, 9.0], [-1e-9, math.inf])),
 ]
-SURROGATES: list[tuple[Surrogate, str, tuple[list[float], list[float]]]] = [
+PARTS: list[tuple[Surrogate | Correction | TokenChoice, str, tuple[list[float], list[float]]]] = [
     (PPOClip(), "clip_low", UNTIL_1),
     (PPOClip(), "clip_high", ABOVE_0),
+    (PPOClip(), "dual_clip", ([1.001, 3.0], [1.0])),
     (SequenceClip(), "clip_low", UNTIL_1),
+    (GSPOClip(), "clip_high", ABOVE_0),
+    (GMPOClip(), "log_clip", ABOVE_0),
+    (CISPOWeight(), "ratio_least", ([0.0, 1.0], [-1e-9, 1.001])),
+    (CISPOWeight(), "ratio_most", ([1.0], [0.999])),
+    (SAPOGate(), "tau_good", ABOVE_0),
+    (SAPOGate(), "tau_bad", ABOVE_0),
+    *((VESPO_WEIGHT, name, ABOVE_0) for name in ("good_power", "good_tilt", "bad_power", "bad_tilt")),
+    (DPPOMask(), "fall", UNTIL_1),
+    (DPPOMask(), "rise", UNTIL_1),
+    (AWRWeight(), "temper", ABOVE_0),
+    (AWRWeight(), "weight_most", ABOVE_0),
+    (MirrorDescent(), "tau", ABOVE_0),
+    (MixedPolicy(), "shaping", ABOVE_0),
+    (Truncated(), "weight_most", ([1.0], [0.999])),
+    (Masked(), "weight_least", ([0.0, 1.0], [-1e-9, 1.001])),
+    (Masked(), "weight_most", ([1.0], [0.999])),
+    (HighEntropy(), "share", UNTIL_1),
+    (SecondMoment(), "moment_most", ABOVE_0),
+    (CLIP_COV, "cov_share", UNTIL_1),
+    (CLIP_COV, "cov_low", ([4.999], [5.0])),
+    (KLCov(), "cov_share", UNTIL_1),
+    (KLCov(), "hold", ABOVE_0),
 ]
 SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
     (Groups(1), "n", ([1], [0])),
@@ -191,7 +284,7 @@ SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
     (Chains(), "most", ([1], [0])),
 ]
 EVERY = [(name, ALGORITHMS[name], *rest) for name, *rest in BOUNDS]
-EVERY += [(type(sampler).__name__, sampler, *rest) for sampler, *rest in [*SURROGATES, *SAMPLERS]]
+EVERY += [(type(sampler).__name__, sampler, *rest) for sampler, *rest in [*PARTS, *SAMPLERS]]
 EVERY += [("ConstantLength", ConstantLength(3), "max_length", ([1], [0]))]
 
 

@@ -21,7 +21,7 @@ from tiny_text import byte_level, tiny_llama
 from torch import Tensor, nn
 
 from togi import batch as batching
-from togi.algorithms import ALGORITHMS, GRPO, PRIME, ConstantLength, NashMD, PolicyGradient, Preference, Single
+from togi.algorithms import ALGORITHMS, GDPO, GRPO, PRIME, ConstantLength, PolicyGradient, Preference, Single
 from togi.algorithms.scorers.genrm import KEYS, GenRM, Verdicts
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
@@ -181,13 +181,17 @@ def annotate(samples: list[Sample], model: Tiny, reference: Tiny, needs: frozens
         return samples
     batch = batching.collate(samples)
     with torch.no_grad():
-        old, ref = (each(batch).logp_BT.numpy() for each in (model, reference))
+        own, ref = model(batch, LOGP | {"entropy"}), reference(batch).logp_BT.numpy()
+    assert own.entropy_BT is not None
+    old, entropy = own.logp_BT.numpy(), own.entropy_BT.numpy()
     for b, sample in enumerate(samples):
         length = len(sample.ids)
         if "old_logp" in needs:
             sample = replace(sample, old_logp=old[b, :length])
         if "ref_logp" in needs:
             sample = replace(sample, ref_logp=ref[b, :length])
+        if "old_entropy" in needs:
+            sample = replace(sample, entropy=entropy[b, :length])
         samples[b] = sample
     return samples
 
@@ -250,16 +254,59 @@ def small(name: str) -> Algorithm:
 
 
 BEFORE = measure(Tiny())
+COMPOSED = (
+    "vanilla_pg", "gspo", "luspo", "cispo", "sapo", "gmpo", "topr", "vespo", "dppo", "decoupled_ppo", "awr",
+    "mirror_descent", "m2po", "luffy", "opo", "maxrl", "clip_cov", "kl_cov", "high_entropy_tokens",
+)  # fmt: skip
+"""Algorithms that are GRPO with another part."""
 
 
 @pytest.mark.parametrize(
     "name",
-    [n for n, each in ALGORITHMS.items() if isinstance(each, PolicyGradient) and not isinstance(each, NashMD)],
+    [
+        n
+        for n, each in ALGORITHMS.items()
+        if isinstance(each, PolicyGradient) and n not in (*COMPOSED, "nash_md", "gdpo")
+    ],
 )
 def test_the_algorithm_learns_and_its_control_does_not(name: str) -> None:
     after, control = train(small(name), share), train(small(name), Shuffled())
     assert after > BEFORE + 0.5
     assert after > control + 0.5
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_a_composed_algorithm_learns(name: str) -> None:
+    """By a model that is cheap, in several updates a step where its loss is for that."""
+    model, algorithm = Table(), small(name)
+    before = measure(model)
+    several = not (isinstance(algorithm, PolicyGradient) and algorithm.surrogate.on_policy)
+    fit(model, algorithm, share, minibatches=3 if several else 1, steps=20)
+    assert measure(model) > before + 0.4
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+@pytest.mark.slow
+def test_the_control_of_a_composed_algorithm_learns_nothing(name: str) -> None:
+    model = Table()
+    fit(model, small(name), Shuffled(), steps=20)
+    assert measure(model) < BEFORE + 0.15
+
+
+def test_gdpo_learns_two_rewards_at_once() -> None:
+    """One for the first token, and one for all, in parts of very different size."""
+
+    def both(task: Task, trajectories: Sequence[Trajectory]) -> list[Score]:
+        shares = [
+            {"first": 0.01 * (t.turns[-1].completion[0] == task.answer), "all": score.value}
+            for t, score in zip(trajectories, share(task, trajectories), strict=True)
+        ]
+        return [Score(value=sum(each.values()), shares=each) for each in shares]
+
+    model = Table()
+    before = measure(model)
+    fit(model, GDPO(), both, steps=20)
+    assert measure(model) > before + 0.4
 
 
 def test_sft_learns_the_recorded_answers_and_only_those() -> None:

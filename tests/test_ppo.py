@@ -349,7 +349,6 @@ def test_settings_that_cannot_be_are_refused() -> None:
         ("value_clip must be above 0", {"value_clip": 0.0}),
         ("kl_horizon", {"kl_target": 6.0, "kl_horizon": 0}),
         ("kl_target steers", {"kl": 0.0, "kl_target": 6.0}),
-        ("kl_target steers", {"kl_place": "loss", "kl_estimator": "k2", "kl_target": 6.0}),
         ("ptx must be 0 or more", {"ptx": -1.0}),
         ("k1 in the loss", {"kl_place": "loss"}),
     ):

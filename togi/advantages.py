@@ -65,6 +65,26 @@ def group_mean_batch_std(reward_S: ArrayLike, group_S: ArrayLike, *, eps: float 
     return _centred(reward_S, index_S) / (spread + eps)
 
 
+def group_mean_relative(reward_S: ArrayLike, group_S: ArrayLike) -> Array:
+    """MaxRL: the reward less its group's mean, over that mean; 0 where nobody was paid (arXiv:2602.02710). Rewards must
+    not be below 0."""
+    reward_S, index_S = _groups(reward_S, group_S)
+    if (reward_S < 0).any():
+        raise ValueError(f"rewards are divided by their group's mean and must not be below 0, got {reward_S.min():g}")
+    mean_G = np.bincount(index_S, reward_S) / np.bincount(index_S)
+    return np.asarray(_centred(reward_S, index_S) / np.where(mean_G > 0, mean_G, 1.0)[index_S])
+
+
+def gdpo(reward_KS: ArrayLike, weight_K: ArrayLike, group_S: ArrayLike, *, eps: float = 1e-4) -> Array:
+    """GDPO: each of K rewards standardised in its group, their weighted sum over the step (arXiv:2601.05242)."""
+    standard_KS = np.stack([group_mean_std(reward_S, group_S, eps=eps) for reward_S in np.asarray(reward_KS)])
+    sum_S = np.asarray(weight_K, np.float64) @ standard_KS
+    if len(sum_S) < 2 or np.ptp(sum_S) < FLAT:
+        return np.zeros_like(sum_S)
+    # Its mean is 0 but for rounding, which must not reach attempts that have no advantage.
+    return np.where(sum_S == 0, 0.0, (sum_S - sum_S.mean()) / (sum_S.std(ddof=1) + eps))
+
+
 def opo(reward_S: ArrayLike, group_S: ArrayLike, length_S: ArrayLike) -> Array:
     """OPO: the reward less its group's length-weighted mean, the baseline of least variance when a sequence's squared
     score norm grows with its length (arXiv:2505.23585). For exactly on-policy updates."""
@@ -183,6 +203,12 @@ def kl_coefficient(kl: float, divergence: float, *, target: float, attempts: int
     sequence, the mean over the step's ``attempts``."""
     error = min(max(divergence / target - 1, -0.2), 0.2)
     return kl * (1 + error * attempts / horizon)
+
+
+def entropy_coefficient(coefficient: float, entropy: float, *, target: float, step: float) -> float:
+    """The entropy bonus's coefficient after a step: up by ``step`` when the entropy was below the ``target``, down
+    otherwise, and never below 0 (Skywork-OR1, arXiv:2505.22312, section 4)."""
+    return max(coefficient + (step if entropy < target else -step), 0.0)
 
 
 def reward_to_go(reward_T: ArrayLike, gamma: float = 1.0) -> Array:

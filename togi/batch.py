@@ -71,6 +71,7 @@ def samples(groups: Sequence[Group]) -> list[Sample]:
                         baseline=group.baseline,
                         state_keys=tuple(turn.state_key for turn in run if turn.completion),
                         dense=dense_T,
+                        shares=score.shares,
                         steps=_steps(run[-1], score, len(ids)) if run is runs[-1] and score.steps else None,
                         temperature=run[0].temperature,
                         version=min(turn.version for turn in run),
@@ -167,6 +168,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         ref_logp_BT=_padded([sample.ref_logp for sample in samples], shape),
         value_BT=_padded([sample.value for sample in samples], shape),
         returns_BT=_padded([sample.returns for sample in samples], shape),
+        hold_BT=_padded([sample.hold for sample in samples], shape, partly=True),
     )
 
 
@@ -231,12 +233,12 @@ def _steps(turn: Turn, score: Score, length: int) -> FloatArray:
     return steps_T
 
 
-def _padded(rows: Sequence[FloatArray | None], shape: tuple[int, int]) -> torch.Tensor | None:
+def _padded(rows: Sequence[FloatArray | None], shape: tuple[int, int], *, partly: bool = False) -> torch.Tensor | None:
     import torch
 
     missing = sum(row is None for row in rows)
-    assert missing in (0, len(rows)), "a field is set on all samples of a batch or on none"
-    if missing:
+    assert partly or missing in (0, len(rows)), "a field is set on all samples of a batch or on none"
+    if missing == len(rows):
         return None
     padded = np.zeros(shape, dtype=np.float32)
     for number, row in enumerate(rows):

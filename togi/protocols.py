@@ -316,6 +316,15 @@ class Algorithm(Protocol):
         them, or what they were before."""
         return "policy"
 
+    @property
+    def least_parts(self) -> int:
+        """How many named parts a reward must have for it."""
+        return 1
+
+    def check_updates(self, updates: int) -> None:
+        """Raise ValueError where a step's samples are not meant for so many updates."""
+        return
+
     def prepare(self, samples: Sequence[Sample]) -> list[Sample]:
         """The samples to annotate: those given, and others whose log-probabilities the mathematics asks for."""
         return list(samples)

@@ -29,7 +29,7 @@ Fault = Literal["time", "memory", "depth", "length", "construct", "empty", "erro
 Stop = Literal["eos", "stop_string", "length", "context", "tokens", "turns", "done", "abort", "error"]
 """How a turn or an attempt ends: by the model; at a limit of the turn, the context, the attempt's tokens or turns; or
 broken off by who listened, as void, or by an error."""
-Need = Literal["old_logp", "ref_logp", "old_value", "implicit_logp"]
+Need = Literal["old_logp", "old_entropy", "ref_logp", "old_value", "implicit_logp"]
 Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit"]
 Unit = Literal["sample", "group"]
 Ability = Literal["begin", "mixture"]
@@ -38,6 +38,8 @@ Heads = Literal["none", "shared", "own", "implicit"]
 Trains = Literal["policy", "scorer", "verifier", "nothing"]
 Estimator = Literal["k1", "k2", "k3", "k3_ratio"]
 """Of a KL divergence, see ``losses.policy``."""
+Level = Literal["token", "sequence", "geometric"]
+"""Of an importance weight, see ``losses.off_policy``."""
 Divergence = Literal["reverse_kl", "forward_kl", "js", "alpha"]
 """Of f-DPO, see ``losses.preference``."""
 
@@ -207,8 +209,11 @@ class Sample:
     estimate before each token and ``end_value`` the one after the last, both from ``Policy.annotate``; ``returns`` is
     what the critic learns. ``baseline`` is the group's. ``state_keys`` has that of each turn with a trained token.
     ``steps`` holds what a step was found worth at its last token, and nan elsewhere; ``implicit_logp`` is the
-    log-probability under the model that implicit rewards are read from. ``age`` counts the weight updates since the
-    sample was drawn: 0 for what the present weights drew.
+    log-probability under the model that implicit rewards are read from. ``entropy`` is that of the policy before its
+    first update, from ``Policy.annotate``. ``hold`` is what each nat between policy and ``old_logp`` costs a token;
+    ``kl_coef`` and ``entropy_coef`` are the step's coefficients, where they change from step to step. ``shares`` has
+    what each part of the reward added to it. ``age`` counts the weight updates since the sample was drawn: 0 for what
+    the present weights drew.
     """
 
     ids: NDArray[np.int64]
@@ -228,11 +233,16 @@ class Sample:
     old_logp: FloatArray | None = None
     ref_logp: FloatArray | None = None
     implicit_logp: FloatArray | None = None
+    entropy: FloatArray | None = None
     value: FloatArray | None = None
     end_value: float = 0.0
     advantage: FloatArray | None = None
     returns: FloatArray | None = None
+    hold: FloatArray | None = None
     weight: float = 0.0
+    kl_coef: float | None = None
+    entropy_coef: float | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
     temperature: float = 1.0
     version: int = 0
     age: int = 0
@@ -253,6 +263,7 @@ class Batch:
     ref_logp_BT: torch.Tensor | None = None
     value_BT: torch.Tensor | None = None
     returns_BT: torch.Tensor | None = None
+    hold_BT: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,15 +8,30 @@ from typing import Any
 
 from togi.algorithms.collect import Collect
 from togi.algorithms.policy_gradient import POLICY_GRADIENT
+from togi.algorithms.policy_gradient.awr import AWR
 from togi.algorithms.policy_gradient.base import AVERAGES, ConstantLength, PolicyGradient
+from togi.algorithms.policy_gradient.cispo import CISPO
+from togi.algorithms.policy_gradient.corrections import CORRECTIONS, Correction, Masked, Truncated
+from togi.algorithms.policy_gradient.covariance import CLIP_COV, KL_COV
 from togi.algorithms.policy_gradient.dapo import DAPO
+from togi.algorithms.policy_gradient.decoupled_ppo import DECOUPLED_PPO
+from togi.algorithms.policy_gradient.dppo import DPPO
 from togi.algorithms.policy_gradient.dr_grpo import DR_GRPO
 from togi.algorithms.policy_gradient.entropy_minimisation import EntropyMinimisation
+from togi.algorithms.policy_gradient.gdpo import GDPO
 from togi.algorithms.policy_gradient.gigpo import GiGPO
+from togi.algorithms.policy_gradient.gmpo import GMPO
 from togi.algorithms.policy_gradient.grpo import BASELINES, GRPO
+from togi.algorithms.policy_gradient.gspo import GSPO, LUSPO
+from togi.algorithms.policy_gradient.high_entropy_tokens import HIGH_ENTROPY_TOKENS
 from togi.algorithms.policy_gradient.lite_ppo import LITE_PPO
+from togi.algorithms.policy_gradient.luffy import LUFFY
+from togi.algorithms.policy_gradient.m2po import M2PO
+from togi.algorithms.policy_gradient.maxrl import MAXRL
+from togi.algorithms.policy_gradient.mirror_descent import MIRROR_DESCENT
 from togi.algorithms.policy_gradient.mt_grpo import MTGRPO
 from togi.algorithms.policy_gradient.nash_md import NashMD
+from togi.algorithms.policy_gradient.opo import OPO
 from togi.algorithms.policy_gradient.pass_at_k import PASS_AT_K_TRAINING, PassAtK
 from togi.algorithms.policy_gradient.ppo import PPO, REINFORCE_BASELINE
 from togi.algorithms.policy_gradient.prime import PRIME
@@ -25,8 +40,13 @@ from togi.algorithms.policy_gradient.reinforce import REINFORCE_PP_BASELINE, Rei
 from togi.algorithms.policy_gradient.remax import ReMax
 from togi.algorithms.policy_gradient.rloo import RLOO
 from togi.algorithms.policy_gradient.rlpr import RLPR
+from togi.algorithms.policy_gradient.sapo import SAPO
 from togi.algorithms.policy_gradient.surrogates import SURROGATES, PPOClip, SequenceClip, Surrogate
+from togi.algorithms.policy_gradient.token_choices import TOKEN_CHOICES, TokenChoice
+from togi.algorithms.policy_gradient.topr import TOPR
+from togi.algorithms.policy_gradient.vanilla_pg import VANILLA_PG
 from togi.algorithms.policy_gradient.verifree import VeriFree
+from togi.algorithms.policy_gradient.vespo import VESPO
 from togi.algorithms.preference import PREFERENCE
 from togi.algorithms.preference.base import Listwise, Pairwise, Preference, ReferenceFree
 from togi.algorithms.preference.bco import BCO
@@ -60,32 +80,52 @@ ALGORITHMS: Mapping[str, Algorithm] = {
 }
 """Every algorithm by name, with its paper's values; ``dataclasses.replace`` makes a variant."""
 
-PARTS: Mapping[str, Mapping[str, Any]] = {"surrogate": SURROGATES}
+PARTS: Mapping[str, Mapping[str, Any]] = {
+    "surrogate": SURROGATES,
+    "correction": CORRECTIONS,
+    "tokens": TOKEN_CHOICES,
+}
 """What algorithms are made of besides their samplers, by field and name; the fields of a part are settings."""
 
 __all__ = [
     "ALGORITHMS",
     "AVERAGES",
+    "AWR",
     "BASELINES",
     "BCO",
     "CDPO",
+    "CISPO",
+    "CLIP_COV",
     "CPO",
     "DAPO",
+    "DECOUPLED_PPO",
     "DPO",
     "DPOP",
     "DPO_NORM",
+    "DPPO",
     "DR_GRPO",
     "EXO",
     "FDPO",
+    "GDPO",
+    "GMPO",
     "GRPO",
+    "GSPO",
+    "HIGH_ENTROPY_TOKENS",
     "IPO",
     "IPO_SUM",
+    "KL_COV",
     "KTO",
     "LDDPO",
     "LITE_PPO",
+    "LUFFY",
+    "LUSPO",
+    "M2PO",
+    "MAXRL",
+    "MIRROR_DESCENT",
     "MTGRPO",
     "NCA",
     "ONLINE_DPO",
+    "OPO",
     "ORPO",
     "PARTS",
     "PASS_AT_K_TRAINING",
@@ -99,18 +139,24 @@ __all__ = [
     "RLPR",
     "RPO",
     "RSO",
+    "SAPO",
     "SFT",
     "SPPO",
+    "TOPR",
+    "VANILLA_PG",
+    "VESPO",
     "APODown",
     "APOZero",
     "Collect",
     "ConstantLength",
+    "Correction",
     "EXOReward",
     "EntropyMinimisation",
     "GenRM",
     "GiGPO",
     "InfoNCA",
     "Listwise",
+    "Masked",
     "NashMD",
     "PPOClip",
     "Pairwise",
@@ -128,5 +174,7 @@ __all__ = [
     "SimPO",
     "Single",
     "Surrogate",
+    "TokenChoice",
+    "Truncated",
     "VeriFree",
 ]

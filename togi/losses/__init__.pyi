@@ -1,19 +1,30 @@
 """The losses by name."""
 
+from .off_policy import (
+    drawn_weight as drawn_weight,
+    still_near as still_near,
+    within as within,
+)
 from .policy import (
     LOG_LIMIT as LOG_LIMIT,
+    awr as awr,
+    cispo as cispo,
     clip_fraction as clip_fraction,
+    dppo_tv as dppo_tv,
     dual_clip as dual_clip,
     entropy_from_logits as entropy_from_logits,
+    importance as importance,
     k1 as k1,
     k2 as k2,
     k3 as k3,
     kl as kl,
+    left_by_probability as left_by_probability,
     nll as nll,
     policy_gradient as policy_gradient,
     ppo_clip as ppo_clip,
     ratio as ratio,
-    sequence_ratio_clip as sequence_ratio_clip,
+    sapo as sapo,
+    shaped_imitation as shaped_imitation,
     value_clip as value_clip,
     weighted_sum as weighted_sum,
 )
@@ -45,4 +56,13 @@ from .reward_model import (
     bradley_terry as bradley_terry,
     plackett_luce as plackett_luce,
     plackett_luce_ties as plackett_luce_ties,
+)
+from .sequence import (
+    geometric_ratio as geometric_ratio,
+    gmpo as gmpo,
+    gspo as gspo,
+    mirror_descent as mirror_descent,
+    sequence_ratio_clip as sequence_ratio_clip,
+    topr as topr,
+    vespo as vespo,
 )

@@ -8,6 +8,8 @@ nan in the value and in the gradient. Old and reference log-probabilities and ad
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,22 +21,22 @@ LOG_LIMIT = 20.0
 
 def weighted_sum(per_token: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
     """Per-token losses [B, T] under one weight a sample [B] as one number []: a sum, so splitting changes nothing."""
-    return (_on(mask, per_token) * weight[:, None]).sum()
+    return (on(mask, per_token) * weight[:, None]).sum()
 
 
 def nll(logp: Tensor, mask: Tensor) -> Tensor:
     """Negative log-likelihood [B, T]."""
-    return -_on(mask, logp)
+    return -on(mask, logp)
 
 
 def ratio(logp: Tensor, old_logp: Tensor, mask: Tensor) -> Tensor:
     """pi / pi_old [B, T], cut to e^±20; 1 where the mask is false."""
-    return (_on(mask, logp) - _on(mask, old_logp).detach()).clamp(-LOG_LIMIT, LOG_LIMIT).exp()
+    return (on(mask, logp) - on(mask, old_logp).detach()).clamp(-LOG_LIMIT, LOG_LIMIT).exp()
 
 
 def policy_gradient(logp: Tensor, advantage: Tensor, mask: Tensor) -> Tensor:
     """REINFORCE [B, T]: ``-A log pi``. For strictly on-policy tokens; its value means nothing, only its gradient."""
-    return -_on(mask, advantage).detach() * _on(mask, logp)
+    return -on(mask, advantage).detach() * on(mask, logp)
 
 
 def ppo_clip(logp: Tensor, old_logp: Tensor, advantage: Tensor, mask: Tensor, *, low: float, high: float) -> Tensor:
@@ -42,7 +44,7 @@ def ppo_clip(logp: Tensor, old_logp: Tensor, advantage: Tensor, mask: Tensor, *,
 
     Unequal bounds are DAPO's clip-higher (arXiv:2503.14476, equation 10).
     """
-    return _clipped(ratio(logp, old_logp, mask), _on(mask, advantage).detach(), low, high)
+    return clipped(ratio(logp, old_logp, mask), on(mask, advantage).detach(), low, high)
 
 
 def dual_clip(
@@ -52,42 +54,88 @@ def dual_clip(
     (arXiv:1912.09729)."""
     if cap <= 1:
         raise ValueError(f"the dual clip's cap must be above 1 (3 in the paper), got {cap}")
-    advantage = _on(mask, advantage).detach()
-    loss = _clipped(ratio(logp, old_logp, mask), advantage, low, high)
+    advantage = on(mask, advantage).detach()
+    loss = clipped(ratio(logp, old_logp, mask), advantage, low, high)
     return torch.where(advantage < 0, torch.minimum(loss, -cap * advantage), loss)
 
 
-def sequence_ratio_clip(
-    logp: Tensor, old_logp: Tensor, advantage: Tensor, mask: Tensor, *, low: float, high: float
-) -> Tensor:
-    """RLOO's clipped surrogate with the whole completion as one action [B] (arXiv:2402.14740).
+def importance(logp: Tensor, old_logp: Tensor, advantage: Tensor, mask: Tensor) -> Tensor:
+    """``-r A`` [B, T]: the policy gradient for tokens of an older policy, without a bound on how far it goes."""
+    return -ratio(logp, old_logp, mask) * on(mask, advantage).detach()
 
-    The ratio is that of summed log-probabilities, so long completions leave the clip range sooner. A sequence has one
-    advantage: that of its first trained token. 0 for a sequence without trained tokens.
-    """
-    first = mask.int().argmax(dim=1, keepdim=True)
-    advantage_B = _on(mask, advantage).detach().gather(1, first).squeeze(1)
-    log_ratio_B = (_on(mask, logp) - _on(mask, old_logp).detach()).sum(dim=1)
-    return _clipped(log_ratio_B.clamp(-LOG_LIMIT, LOG_LIMIT).exp(), advantage_B, low, high)
+
+def cispo(logp: Tensor, old_logp: Tensor, advantage: Tensor, mask: Tensor, *, least: float, most: float) -> Tensor:
+    """``-sg[clip(r, least, most)] A log pi`` [B, T]: the ratio is bounded, and no token loses its gradient
+    (arXiv:2506.13585, equation 4, which has no lower bound)."""
+    weight = ratio(logp, old_logp, mask).detach().clamp(least, most)
+    return -weight * on(mask, advantage).detach() * on(mask, logp)
+
+
+def sapo(logp: Tensor, old_logp: Tensor, advantage: Tensor, mask: Tensor, *, good: float, bad: float) -> Tensor:
+    """``-4 / tau sigmoid(tau (r - 1)) A`` [B, T]: a gate that falls off smoothly around r = 1, where the gradient is A
+    (arXiv:2511.20347). ``good`` is tau for A > 0, ``bad`` that of other tokens."""
+    advantage = on(mask, advantage).detach()
+    tau = torch.where(advantage > 0, advantage.new_tensor(good), advantage.new_tensor(bad))
+    return -4 / tau * torch.sigmoid(tau * (ratio(logp, old_logp, mask) - 1)) * advantage
+
+
+def dppo_tv(logp: Tensor, old_logp: Tensor, advantage: Tensor, mask: Tensor, *, low: float, high: float) -> Tensor:
+    """``-sg[min(r, 20)] A log pi`` [B, T] of the tokens whose probability has not moved too far already: up by more
+    than ``high`` for A > 0, down by more than ``low`` for A < 0 (arXiv:2602.04879). The rare token that a bound on the
+    ratio would silence stays."""
+    advantage = on(mask, advantage).detach()
+    far = left_by_probability(logp, old_logp, advantage, mask, low=low, high=high)
+    weight = ratio(logp, old_logp, mask).detach().clamp(max=20.0)
+    return torch.where(far[0] | far[1], 0.0, -weight * advantage * on(mask, logp))
+
+
+def left_by_probability(
+    logp: Tensor, old_logp: Tensor, advantage: Tensor, mask: Tensor, *, low: float, high: float
+) -> tuple[Tensor, Tensor]:
+    """Which tokens' probabilities fell by more than ``low`` with A < 0, and rose by more than ``high`` with A > 0."""
+    with torch.no_grad():
+        moved, advantage = on(mask, logp).exp() - on(mask, old_logp).exp(), on(mask, advantage)
+        return (moved < -low) & (advantage < 0), (moved > high) & (advantage > 0)
+
+
+def awr(logp: Tensor, advantage: Tensor, mask: Tensor, *, beta: float, most: float) -> Tensor:
+    """``-min(e^(A / beta), most) log pi`` [B, T]: likelihood of what was done, weighed by how good it was
+    (arXiv:1910.00177). It needs no ratio, and makes nothing less likely."""
+    weight = (on(mask, advantage).detach() / beta).exp().clamp(max=most)
+    return -weight * on(mask, logp)
+
+
+def shaped_imitation(logp: Tensor, advantage: Tensor, mask: Tensor, *, gamma: float) -> Tensor:
+    """``-A pi / (pi + gamma)`` [B, T]: for tokens of others, whose probability is not known; the pull is strongest
+    where pi = gamma, and does not vanish on rare tokens (LUFFY, arXiv:2504.14945)."""
+    p = on(mask, logp).exp()
+    return -on(mask, advantage).detach() * p / (p + gamma)
 
 
 def clip_fraction(
-    logp: Tensor, old_logp: Tensor, advantage: Tensor, mask: Tensor, *, low: float, high: float
+    logp: Tensor,
+    old_logp: Tensor,
+    advantage: Tensor,
+    mask: Tensor,
+    *,
+    low: float,
+    high: float,
+    cap: float = math.inf,
 ) -> tuple[Tensor, Tensor]:
     """Which tokens the clip silenced at its lower and at its upper bound: two 0/1 tensors [B, T], without gradient.
 
     Their means over trained tokens are the clip fractions. Only tokens whose gradient is gone count: below the range
-    with A < 0, above it with A > 0.
+    with A < 0, above it with A > 0, and with A < 0 above the ``cap`` of ``dual_clip``.
     """
     with torch.no_grad():
-        r, advantage = ratio(logp, old_logp, mask), _on(mask, advantage)
+        r, advantage = ratio(logp, old_logp, mask), on(mask, advantage)
         below, above = (r < 1 - low) & (advantage < 0), (r > 1 + high) & (advantage > 0)
-        return below.to(logp.dtype), above.to(logp.dtype)
+        return below.to(logp.dtype), (above | ((r > cap) & (advantage < 0))).to(logp.dtype)
 
 
 def k1(logp: Tensor, ref_logp: Tensor, mask: Tensor) -> Tensor:
     """``log pi - log ref`` [B, T]: unbiased for KL(pi || ref), often negative. For rewards and for reporting."""
-    return _on(mask, logp) - _on(mask, ref_logp).detach()
+    return on(mask, logp) - on(mask, ref_logp).detach()
 
 
 def k2(logp: Tensor, ref_logp: Tensor, mask: Tensor) -> Tensor:
@@ -127,7 +175,7 @@ def kl(logp: Tensor, ref_logp: Tensor, mask: Tensor, *, estimator: Estimator, ol
 def value_clip(value: Tensor, old_value: Tensor, returns: Tensor, mask: Tensor, *, clip: float) -> Tensor:
     """PPO's pessimistic value loss [B, T]: half the larger squared error of the value and of the value kept within
     ``clip`` of the old one."""
-    value, old_value, returns = _on(mask, value), _on(mask, old_value).detach(), _on(mask, returns).detach()
+    value, old_value, returns = on(mask, value), on(mask, old_value).detach(), on(mask, returns).detach()
     kept = torch.clamp(value, old_value - clip, old_value + clip)
     return 0.5 * torch.maximum((value - returns) ** 2, (kept - returns) ** 2)
 
@@ -138,9 +186,11 @@ def entropy_from_logits(logits: Tensor) -> Tensor:
     return -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0.0)).sum(dim=-1)
 
 
-def _on(mask: Tensor, x: Tensor) -> Tensor:
+def on(mask: Tensor, x: Tensor) -> Tensor:
+    """0 where the mask is false, whatever stands there."""
     return torch.where(mask, x, 0.0)
 
 
-def _clipped(r: Tensor, advantage: Tensor, low: float, high: float) -> Tensor:
+def clipped(r: Tensor, advantage: Tensor, low: float, high: float) -> Tensor:
+    """``-min(r A, clip(r, 1 - low, 1 + high) A)``."""
     return -torch.minimum(r * advantage, r.clamp(1 - low, 1 + high) * advantage)

@@ -138,12 +138,14 @@ class LocalPolicy:
         return replace(out, value_BT=said.value_BT, score_B=said.score_B)
 
     def annotate(self, samples: Sequence[Sample], needs: frozenset[Need]) -> list[Sample]:
-        """The samples with ``old_logp``, ``ref_logp``, ``implicit_logp``, and ``value`` with ``end_value`` (for
-        ``old_value``), where asked for, in their order; no gradient."""
+        """The samples with ``old_logp``, ``entropy`` (for ``old_entropy``), ``ref_logp``, ``implicit_logp``, and
+        ``value`` with ``end_value`` (for ``old_value``), where asked for, in their order; no gradient."""
         done = list(samples)
         if "ref_logp" in needs and self._reference_kind == "none":
             raise ValueError("this algorithm needs a reference model: choose reference 'copy' or 'adapter_base'")
         asked: set[Output] = {"logp"} if "old_logp" in needs else set()
+        if "old_entropy" in needs:
+            asked.add("entropy")
         if "old_value" in needs:
             asked |= SCALARS
         if "implicit_logp" in needs:
@@ -267,6 +269,9 @@ class LocalPolicy:
 def _told(sample: Sample, out: Outputs, row: int, needs: frozenset[Need]) -> Sample:
     if "old_logp" in needs:
         sample = replace(sample, old_logp=_row(out.logp_BT, row, sample))
+    if "old_entropy" in needs:
+        assert out.entropy_BT is not None
+        sample = replace(sample, entropy=_row(out.entropy_BT, row, sample))
     if "implicit_logp" in needs:
         assert out.implicit_BT is not None
         sample = replace(sample, implicit_logp=_row(out.implicit_BT, row, sample))

@@ -179,6 +179,10 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         yield ("until",), "says where to end with one bound: above = 0.95, or below = 0.1"
     if table.warmup_steps > updates:
         yield ("warmup_steps",), f"the warm-up never ends: the stage has {updates} updates"
+    try:
+        algorithm.check_updates(table.minibatches * table.epochs)
+    except ValueError as error:
+        yield ("minibatches",), f"{table.algorithm}: {error}"
     units = table.tasks_per_step * (1 if algorithm.unit == "group" or attempts is None else attempts)
     if table.minibatches > units:
         yield ("minibatches",), f"a step has {units} {algorithm.unit}s, which cannot be split in {table.minibatches}"
@@ -256,8 +260,13 @@ def without_signal(algorithm: Algorithm, attempts: int) -> bool:
 
 
 def credit(reward: Reward, algorithm: Algorithm) -> Iterator[str]:
-    """Whether a part that pays single tokens only has an algorithm that reads what single tokens earn."""
-    attempts = attempts_of(algorithm)
+    """Whether the algorithm can read the reward: one of several parts, or a part that pays single tokens only."""
+    attempts, named = attempts_of(algorithm), {leaf.name for leaf in leaves_of(reward)}
+    if 0 < len(named) < algorithm.least_parts:
+        yield (
+            f"has {len(named)} part, and this algorithm standardises each of several by itself: "
+            "add another, or take grpo"
+        )
     parts = [leaf.name for leaf in leaves_of(reward) if leaf.only_dense]
     if parts and attempts and algorithm.trains == "policy" and not reads_dense(algorithm, attempts):
         yield f"{parts[0]} pays single tokens, which this algorithm does not read: take ppo, reinforce_pp or remax"
@@ -274,7 +283,7 @@ def reads_dense(algorithm: Algorithm, attempts: int) -> bool:
 
 def _attempt(group: int, trajectory: int) -> Sample:
     """Three tokens, of which the policy wrote two, others for each attempt; the reward alternates over all attempts."""
-    zeros_T = np.zeros(3, dtype=np.float32)
+    zeros_T, reward = np.zeros(3, dtype=np.float32), float((group + trajectory) % 2)
     return Sample(
         ids=np.array([1, 2 + group, 2 + trajectory]),
         mask=np.array([False, True, True]),
@@ -282,9 +291,11 @@ def _attempt(group: int, trajectory: int) -> Sample:
         old_logp=zeros_T,
         ref_logp=zeros_T,
         implicit_logp=zeros_T,
+        entropy=zeros_T,
         value=zeros_T,
         baseline=0.5,
-        reward=float((group + trajectory) % 2),
+        reward=reward,
+        shares={"one": reward, "other": 2 * reward},
         group=group,
         trajectory=trajectory,
         task=str(group),

@@ -2,14 +2,28 @@
 
 from collections.abc import Mapping
 
+from togi.algorithms.policy_gradient.awr import AWR
+from togi.algorithms.policy_gradient.cispo import CISPO
+from togi.algorithms.policy_gradient.covariance import CLIP_COV, KL_COV
 from togi.algorithms.policy_gradient.dapo import DAPO
+from togi.algorithms.policy_gradient.decoupled_ppo import DECOUPLED_PPO
+from togi.algorithms.policy_gradient.dppo import DPPO
 from togi.algorithms.policy_gradient.dr_grpo import DR_GRPO
 from togi.algorithms.policy_gradient.entropy_minimisation import EntropyMinimisation
+from togi.algorithms.policy_gradient.gdpo import GDPO
 from togi.algorithms.policy_gradient.gigpo import GiGPO
+from togi.algorithms.policy_gradient.gmpo import GMPO
 from togi.algorithms.policy_gradient.grpo import GRPO
+from togi.algorithms.policy_gradient.gspo import GSPO, LUSPO
+from togi.algorithms.policy_gradient.high_entropy_tokens import HIGH_ENTROPY_TOKENS
 from togi.algorithms.policy_gradient.lite_ppo import LITE_PPO
+from togi.algorithms.policy_gradient.luffy import LUFFY
+from togi.algorithms.policy_gradient.m2po import M2PO
+from togi.algorithms.policy_gradient.maxrl import MAXRL
+from togi.algorithms.policy_gradient.mirror_descent import MIRROR_DESCENT
 from togi.algorithms.policy_gradient.mt_grpo import MTGRPO
 from togi.algorithms.policy_gradient.nash_md import NashMD
+from togi.algorithms.policy_gradient.opo import OPO
 from togi.algorithms.policy_gradient.pass_at_k import PASS_AT_K_TRAINING, PassAtK
 from togi.algorithms.policy_gradient.ppo import PPO, REINFORCE_BASELINE
 from togi.algorithms.policy_gradient.prime import PRIME
@@ -18,7 +32,11 @@ from togi.algorithms.policy_gradient.reinforce import REINFORCE_PP_BASELINE, Rei
 from togi.algorithms.policy_gradient.remax import ReMax
 from togi.algorithms.policy_gradient.rloo import RLOO
 from togi.algorithms.policy_gradient.rlpr import RLPR
+from togi.algorithms.policy_gradient.sapo import SAPO
+from togi.algorithms.policy_gradient.topr import TOPR
+from togi.algorithms.policy_gradient.vanilla_pg import VANILLA_PG
 from togi.algorithms.policy_gradient.verifree import VeriFree
+from togi.algorithms.policy_gradient.vespo import VESPO
 from togi.protocols import Algorithm
 
 POLICY_GRADIENT: Mapping[str, Algorithm] = {
@@ -42,4 +60,24 @@ POLICY_GRADIENT: Mapping[str, Algorithm] = {
     "reinforce_baseline": REINFORCE_BASELINE,
     "remax": ReMax(),
     "nash_md": NashMD(),
+    "vanilla_pg": VANILLA_PG,
+    "gspo": GSPO,
+    "luspo": LUSPO,
+    "cispo": CISPO,
+    "sapo": SAPO,
+    "gmpo": GMPO,
+    "topr": TOPR,
+    "vespo": VESPO,
+    "dppo": DPPO,
+    "decoupled_ppo": DECOUPLED_PPO,
+    "awr": AWR,
+    "mirror_descent": MIRROR_DESCENT,
+    "m2po": M2PO,
+    "luffy": LUFFY,
+    "opo": OPO(),
+    "maxrl": MAXRL,
+    "gdpo": GDPO(),
+    "clip_cov": CLIP_COV,
+    "kl_cov": KL_COV,
+    "high_entropy_tokens": HIGH_ENTROPY_TOKENS,
 }

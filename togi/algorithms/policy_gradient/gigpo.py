@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class GiGPO(GRPO):
     """The attempt's advantage, plus ``step_weight`` times the turn's (equation 8). ``gamma`` discounts what a turn led
     to, a turn at a time; ``baseline`` is used at both levels. Defaults are the paper's: 8 attempts, 0.95 and 1."""
 
+    per_token: ClassVar[bool] = True
     sampler: Sampler = field(default=Groups(8))
     average: Average = sequence_mean
     kl: float = 0.01

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,13 @@ from togi.advantages import (
     group_centred,
     group_centred_whitened,
     group_mean_batch_std,
+    group_mean_relative,
     group_mean_std,
     leave_one_out,
     sequence_mean,
 )
 from togi.algorithms.policy_gradient.base import PolicyGradient
+from togi.algorithms.policy_gradient.composition import check_average
 from togi.batch import Attempts
 from togi.protocols import Sampler
 from togi.samplers import Groups
@@ -39,6 +42,7 @@ Baseline = Callable[[NDArray[np.float64], NDArray[np.int64]], Array]
 BASELINES: Mapping[str, Baseline] = {
     "group_mean_std": group_mean_std,
     "group_mean_batch_std": group_mean_batch_std,
+    "group_mean_relative": group_mean_relative,
     "group_centred": group_centred,
     "group_centred_whitened": group_centred_whitened,
     "leave_one_out": leave_one_out,
@@ -49,10 +53,15 @@ BASELINES: Mapping[str, Baseline] = {
 class GRPO(PolicyGradient):
     """Group-relative policy optimisation. Defaults are the paper's (section 4.2): 64 attempts, KL 0.04 of k3."""
 
+    per_token: ClassVar[bool] = False
     sampler: Sampler = field(default=Groups(64))
     baseline: Baseline = group_mean_std
     average: Average = sequence_mean
     kl: float = 0.04
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_average(self.surrogate, self.average)
 
     def advantages(self, samples: Sequence[Sample], attempts: Attempts) -> Sequence[Array]:
         advantage_S = self.baseline(self.penalised(samples, attempts), attempts.group_S)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class MTGRPO(GRPO):
     """``combine`` "added" gives a turn its own standardised reward plus that of the end (the paper's first form);
     "to_go" standardises the sum of what it and all turns after it earned (its second one)."""
 
+    per_token: ClassVar[bool] = True
     sampler: Sampler = field(default=Groups(8))
     kl: float = 0.0
     combine: Literal["added", "to_go"] = "added"

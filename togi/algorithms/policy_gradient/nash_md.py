@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from togi.types import Estimator, Memory, Need, Sample
 class NashMD(PolicyGradient):
     """Nash mirror descent. ``kl`` is the paper's tau, ``reference_share`` of the sampler its beta."""
 
+    per_token: ClassVar[bool] = False
     sampler: Sampler = field(default=Against())
     kl: float = 0.008
     kl_estimator: Estimator = "k1"

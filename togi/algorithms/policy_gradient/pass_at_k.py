@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from togi.advantages import Array, Average, best_of_k, best_of_k_standardised, sequence_sum, token_mean
 from togi.algorithms.policy_gradient.base import PolicyGradient
+from togi.algorithms.policy_gradient.composition import check_average
 from togi.batch import Attempts
 from togi.protocols import Sampler
 from togi.samplers import Groups
@@ -29,6 +31,7 @@ from togi.types import Sample
 class PassAtK(PolicyGradient):
     """The best of ``k`` as objective. Groups are to have at least ``k`` attempts, better several times as many."""
 
+    per_token: ClassVar[bool] = False
     sampler: Sampler = field(default=Groups(16))
     k: int = 4
     standardised: bool = False
@@ -36,6 +39,7 @@ class PassAtK(PolicyGradient):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_average(self.surrogate, self.average)
         if self.k < 1:
             raise ValueError(f"the best of k needs k of at least 1, got {self.k}")
         if isinstance(self.sampler, Groups) and self.sampler.n < self.k:

@@ -25,13 +25,12 @@ from togi.advantages import (
     Average,
     bilevel_gae,
     gae,
-    kl_coefficient,
     sequence_sum,
     token_mean,
     turn_gae,
     whiten,
 )
-from togi.algorithms.policy_gradient.base import Regularised, along, before_update, mean, spread
+from togi.algorithms.policy_gradient.base import Regularised, along, mean, spread
 from togi.algorithms.policy_gradient.turns_of_attempts import held_over_turns, last_of_turns
 from togi.batch import Attempts, trajectories
 from togi.protocols import Sampler
@@ -49,12 +48,12 @@ Truncation = Literal["end", "bootstrap", "drop"]
 class PPO(Regularised):
     """Generalised advantage estimation over tokens, and a critic that is learned beside the policy.
 
-    ``kl`` is the coefficient of the KL; with ``kl_target`` (6 nats a sequence in 1909.08593) it is only where the
-    coefficient starts, which then follows the KL over some ``kl_horizon`` attempts. ``gamma`` and ``lam`` are those of
-    the advantage estimate, whose ``actions`` are tokens, the whole turns of an episode, or both: turns first, which
-    ``gamma`` then discounts, and after them the tokens within each. ``whiten`` standardises it over the tokens of the
-    step. ``value_coef`` weighs the critic's loss, ``value_clip`` holds its value within that distance of the old one.
-    ``critic`` is a head on the policy's own layers (``shared``: half the memory), or a model beside it.
+    ``kl`` is the coefficient of the KL, and ``kl_target`` what it follows (6 nats a sequence in 1909.08593). ``gamma``
+    and ``lam`` are those of the advantage estimate, whose ``actions`` are tokens, the whole turns of an episode, or
+    both: turns first, which ``gamma`` then discounts, and after them the tokens within each. ``whiten`` standardises it
+    over the tokens of the step. ``value_coef`` weighs the critic's loss, ``value_clip`` holds its value within that
+    distance of the old one. ``critic`` is a head on the policy's own layers (``shared``: half the memory), or a model
+    beside it.
 
     ``score_clip`` bounds the score itself, not what is left of it after the KL; ``missing_eos_penalty`` is taken off
     the score of an answer that was cut off. What such an answer's last state is worth: nothing (``truncation`` "end",
@@ -70,8 +69,6 @@ class PPO(Regularised):
     kl: float = 0.02
     kl_estimator: Estimator = "k1"
     kl_place: Literal["loss", "reward"] = "reward"
-    kl_target: float | None = None
-    kl_horizon: int = 10_000
     actions: Literal["tokens", "turns", "both"] = "tokens"
     gamma: float = 1.0
     lam: float = 0.95
@@ -87,7 +84,7 @@ class PPO(Regularised):
         super().__post_init__()
         if not (0 < self.gamma <= 1 and 0 <= self.lam <= 1):
             raise ValueError(f"wanted 0 < gamma <= 1 and 0 <= lam <= 1, got gamma={self.gamma}, lam={self.lam}")
-        for name in ("value_clip", "score_clip", "kl_target"):
+        for name in ("value_clip", "score_clip"):
             if vars(self)[name] is not None and vars(self)[name] <= 0:
                 raise ValueError(f"{name} must be above 0, got {vars(self)[name]}; leave it out to do without")
         for name in ("value_coef", "missing_eos_penalty", "ptx"):
@@ -99,13 +96,6 @@ class PPO(Regularised):
                     f"truncation has {limit} = {after!r}: wanted one of {', '.join(sorted(CUT))} = one of "
                     f"{', '.join(get_args(Truncation))}"
                 )
-        if self.kl_horizon < 1:
-            raise ValueError(f"kl_horizon counts attempts and must be at least 1, got {self.kl_horizon}")
-        if self.kl_target is not None and not (self.kl and self.kl_place == "reward"):
-            raise ValueError(
-                "kl_target steers a KL penalty in the reward, from the coefficient kl on: "
-                'set kl above 0 and kl_place = "reward", or leave kl_target out'
-            )
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -133,8 +123,7 @@ class PPO(Regularised):
                 "the step holds recorded answers, but ptx, the weight they are learned with, is 0: "
                 "set it (27.8 in the paper), or leave them out"
             )
-        coefficient = memory.get("kl_coef", self.kl) if self.kl_target is not None else self.kl
-        credited = replace(self, kl=coefficient)._credited(sampled, memory) if sampled else []
+        credited = self.steered(memory)._credited(sampled, memory) if sampled else []
         return _spread_out(credited, self._weighed(recorded))
 
     def _credited(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
@@ -164,9 +153,9 @@ class PPO(Regularised):
         kept_b = [bool(kept_S[row]) for row in attempts.index]
         if self.whiten:
             advantage_bn = _white(advantage_bn, kept_b)
-        memory.update(_explained(return_bn, value_bn, kept_b) | self._steered(samples, attempts))
+        memory.update(_explained(return_bn, value_bn, kept_b))
         weight_S = self.average(np.where(kept_S, attempts.length_S, 0)).tolist()
-        return [
+        credited = [
             replace(
                 sample,
                 advantage=spread(advantage_n, sample.mask).astype(np.float32),
@@ -175,6 +164,7 @@ class PPO(Regularised):
             )
             for sample, advantage_n, return_n, row in zip(samples, advantage_bn, return_bn, attempts.index, strict=True)
         ]
+        return self.steer(self.tokens.choose(credited), memory)
 
     @property
     def _truncations(self) -> Mapping[str, str]:
@@ -192,15 +182,6 @@ class PPO(Regularised):
             score_S = np.clip(score_S, -self.score_clip, self.score_clip)
         return score_S - self.missing_eos_penalty * attempts.truncated_S
 
-    def _steered(self, samples: Sequence[Sample], attempts: Attempts) -> dict[str, float]:
-        """The coefficient of the next step, after the KL of this one; nothing when it is fixed."""
-        if self.kl_target is None:
-            return {}
-        count = len(attempts.reward_S)
-        divergence = sum(self.penalty(sample).sum() for sample in samples) / self.kl / count
-        moved = kl_coefficient(self.kl, divergence, target=self.kl_target, attempts=count, horizon=self.kl_horizon)
-        return {"kl_coef": moved}
-
     def _weighed(self, recorded: Sequence[Sample]) -> list[Sample]:
         """Recorded answers, every token of them weighing the same."""
         if not recorded:
@@ -215,7 +196,7 @@ class PPO(Regularised):
 
     def policy_loss(self, logp_BT: Tensor, batch: Batch) -> Loss:
         found, trained = super().policy_loss(logp_BT, batch), self.surrogate.trained(batch)
-        loss = self.surrogate.loss(logp_BT, before_update(logp_BT, batch), batch)
+        loss = self.surrogate.loss(logp_BT, self.old(logp_BT, batch), batch)
         return replace(found, metrics={**found.metrics, "loss/policy_avg": mean(loss, trained)})
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:

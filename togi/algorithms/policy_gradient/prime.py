@@ -92,7 +92,8 @@ class PRIME(Regularised):
             for b, advantage_n in zip(parts, np.split(advantage_Sn[row], cuts), strict=True):
                 advantage_T = spread(advantage_n, samples[b].mask).astype(np.float32)
                 credited[b] = replace(samples[b], advantage=advantage_T, weight=weight_S[row])
-        return credited
+        now = self.steered(memory)
+        return now.steer(now.tokens.choose(credited), memory)
 
     def _rewards(self, sample: Sample) -> Array:
         """beta (log pi_phi - log pi_ref) of each trained token [n] before this step's update."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from togi.advantages import FLAT, Array, Average, running_means, sequence_sum
 from togi.algorithms.policy_gradient.base import PolicyGradient
+from togi.algorithms.policy_gradient.composition import check_average
 from togi.batch import Attempts, trajectories
 from togi.protocols import Sampler
 from togi.samplers import Groups
@@ -29,12 +31,14 @@ class RAE(PolicyGradient):
     """The reward less its role's running mean, which keeps ``decay`` of itself at each attempt; with 1 it stays 0, and
     there is no baseline at all. ``memory`` has the means, as ``rae/ROLE``."""
 
+    per_token: ClassVar[bool] = False
     sampler: Sampler = field(default=Groups(1))
     average: Average = sequence_sum
     decay: float = 0.95
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_average(self.surrogate, self.average)
         if not 0 <= self.decay <= 1:
             raise ValueError(f"decay must be between 0 and 1, got {self.decay}; 1 does without a baseline")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from togi.types import Estimator, Sample
 class RLOO(PolicyGradient):
     """REINFORCE leave-one-out, KL in the reward. Defaults are the paper's: 4 attempts, KL 0.03."""
 
+    per_token: ClassVar[bool] = False
     sampler: Sampler = field(default=Groups(4))
     surrogate: Surrogate = field(default=SequenceClip())
     kl: float = 0.03

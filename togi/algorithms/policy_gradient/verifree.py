@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from togi.advantages import leave_one_out
-from togi.algorithms.policy_gradient.base import learned
+from togi.algorithms.policy_gradient.base import before_update, learned
+from togi.algorithms.policy_gradient.composition import check_updates
 from togi.algorithms.policy_gradient.surrogates import PPOClip, Surrogate
 from togi.batch import trajectories
 from togi.protocols import Algorithm, Sampler
@@ -36,6 +37,9 @@ class VeriFree(Algorithm):
 
     sampler: Sampler = field(default=Referenced(8))
     surrogate: Surrogate = field(default=PPOClip())
+
+    def check_updates(self, updates: int) -> None:
+        check_updates(self.surrogate, updates)
 
     def credit(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         """A thought's tokens get R less its siblings' mean R, a reference's tokens R. Raises ValueError for rewards
@@ -57,7 +61,7 @@ class VeriFree(Algorithm):
         return credited + [_credited(sample, sample.reward, weight) for sample in references.values()]
 
     def loss(self, out: Outputs, batch: Batch) -> Loss:
-        return learned(self.surrogate, out.logp_BT, batch)
+        return learned(self.surrogate, out.logp_BT, batch, before_update(out.logp_BT, batch))
 
 
 def _credited(sample: Sample, advantage: float, weight: float) -> Sample:

@@ -144,7 +144,8 @@ def _sampling(stage: Stage, size: Lengths, speed: Rates, graded: float) -> Phase
 
 def _learning(stage: Stage, size: Lengths, speed: Rates) -> PhaseEstimate:
     groups, attempts = stage.steps * stage.tasks_per_step, attempts_of(stage)
-    reads = ("ref_logp" in stage.algorithm.needs) + ("old_logp" in stage.algorithm.needs)
+    needs = stage.algorithm.needs
+    reads = ("ref_logp" in needs) + bool(needs & {"old_logp", "old_entropy"})
 
     def takes(answer: float) -> float:
         read = reads * groups * (size.prompt + attempts.kept * answer)
