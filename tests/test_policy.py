@@ -460,3 +460,30 @@ def test_probe_chooses_the_faster_type() -> None:
     probe = probe_bf16()
     assert probe.compute == (torch.bfloat16 if probe.bfloat16 > probe.float32 else torch.float32)
     assert min(probe.bfloat16, probe.float32) > 1e8
+
+
+def test_the_reference_can_become_the_policy_and_is_kept_with_it(tmp_path: Path) -> None:
+    made, needs = samples(), frozenset[Need]({"old_logp", "ref_logp"})
+
+    def fresh() -> LocalPolicy:
+        return LocalPolicy(tiny_model(), Optimiser(learning_rate=1e-2), compute=torch.float64, reference="copy")
+
+    trained = fresh()
+    trained.learn(made, Likelihood())
+    trained.save(tmp_path / "before")
+    assert not (tmp_path / "before" / "reference.safetensors").exists()
+    trained.renew_reference()
+    [now, *_] = trained.annotate(made, needs)
+    np.testing.assert_array_equal(now.ref_logp, now.old_logp)
+    trained.learn(made, Likelihood())
+    trained.save(tmp_path / "after")
+    resumed = fresh()
+    resumed.load(tmp_path / "after")
+    for mine, theirs in zip(trained.annotate(made, needs), resumed.annotate(made, needs), strict=True):
+        np.testing.assert_array_equal(mine.ref_logp, theirs.ref_logp)
+        assert mine.old_logp is not None
+        assert mine.ref_logp is not None
+        assert np.abs(mine.old_logp - mine.ref_logp).max() > 1e-4
+    # A second checkpoint of the one that was resumed has it too.
+    resumed.save(tmp_path / "again")
+    assert (tmp_path / "again" / "reference.safetensors").exists()

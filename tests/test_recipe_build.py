@@ -442,6 +442,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "stage.epochs": ([], "stage.hone.epochs=3"),
     "stage.measured": ([], "stage.hone.measured=false"),
     "stage.stop_on_collapse": ([], "stage.hone.stop_on_collapse=false"),
+    "stage.reference_every": (["stage.hone.settings.kl=0.1"], "stage.hone.reference_every=2"),
     "seeds.init": ([], "seeds.init=3"),
     "seeds.order": ([], "seeds.order=3"),
     "seeds.sampling": ([], "seeds.sampling=3"),

@@ -74,7 +74,8 @@ class Stage:
     a reward model does not learn from but is measured on. ``mix`` are tasks whose recorded answers are learned beside,
     ``mix_per_step`` of them (PPO's pretraining mix). ``gold`` is measured on every rollout and never trained on.
     ``measured`` says whether the evaluation is about this stage's policy, if it trains one. ``until`` ends it early.
-    ``stop_on_collapse`` stops it where its policy is lost. ``limits`` say where attempts in ``env`` are cut,
+    ``stop_on_collapse`` stops it where its policy is lost. After every ``reference_every`` steps the policy becomes its
+    own reference (None: that stays the weights it started from). ``limits`` say where attempts in ``env`` are cut,
     ``beside`` that environments answer in threads. ``order`` says which tasks come next, ``replay`` which groups of
     earlier steps are learned from once more.
     """
@@ -99,6 +100,7 @@ class Stage:
     measured: bool = True
     until: Until | None = None
     stop_on_collapse: bool = True
+    reference_every: int | None = None
     env: Callable[[Task], Env] = OneTurn
     limits: Limits = field(default=Limits())
     beside: Beside | None = None

@@ -169,6 +169,11 @@ class Workshop:
             parts += batch.minibatches(order, self.stage.minibatches, self.stage.algorithm.unit)
         return parts
 
+    def renew_reference(self, step: int) -> None:
+        """Make the policy the reference, where that is due after so many steps of the stage."""
+        if self.stage.reference_every and step % self.stage.reference_every == 0:
+            self.policy.renew_reference()
+
     def learned(self, samples: Sequence[Sample]) -> dict[str, float]:
         """Count the tokens of a step; gives how many it were in the whole stage by now."""
         if self.stage.algorithm.trains == "nothing":

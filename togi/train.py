@@ -241,6 +241,7 @@ class Training:
             self.position = Position(
                 stage=self.position.stage, step=self.position.step + 1, total=self.position.total + 1
             )
+            work.renew_reference(self.position.step)
             rows = list(rollout_rows(groups, samples, gold, work.chat.show, self._place(work)))
             metrics = metrics | gold_metrics(gold) | watch_metrics(rows) | work.memory | learnt
             metrics = metrics | work.saw(play.played, groups) | work.learned(samples)

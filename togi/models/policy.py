@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from togi.batch import collate
@@ -35,6 +36,7 @@ __all__ = ["LocalPolicy", "NonFinite", "Optimiser", "Probe", "probe_bf16"]
 
 Reference = Literal["none", "copy", "adapter_base"]
 _PATIENCE = 3
+_REFERENCE = "reference.safetensors"
 
 
 class NonFinite(ValueError):
@@ -93,6 +95,7 @@ class LocalPolicy:
         # The frozen copy, for whoever samples from it; None where the reference is the model without its adapter.
         self.reference = _frozen(model) if reference == "copy" else None
         self._reference = PackedModel(self.reference) if self.reference is not None else None
+        self._renewed = False
         self._packed = PackedModel(model, self._head)
         self._packed_implicit = PackedModel(self._implicit) if self._implicit is not None else None
         for part in self._parts:
@@ -164,6 +167,19 @@ class LocalPolicy:
                         done[i] = replace(done[i], ref_logp=_row(logp_BT, row, done[i]))
         return done
 
+    @torch.no_grad()
+    def renew_reference(self) -> None:
+        """Make the policy as it is now the reference, of which this policy has a copy."""
+        assert self.reference is not None, "a reference that is no copy cannot be renewed"
+        for name, p in self._reference_weights().items():
+            p.copy_(self._policy.working[name])
+        self._renewed = True
+
+    def _reference_weights(self) -> dict[str, nn.Parameter]:
+        """What the reference has of its own; what nobody trains it shares with the policy."""
+        assert self.reference is not None
+        return {name: p for name, p in self.reference.named_parameters() if name in self._policy.working}
+
     def learn(self, samples: Sequence[Sample], algorithm: Algorithm) -> Mapping[str, float]:
         """One optimiser step over the samples; gives the step's metrics.
 
@@ -233,12 +249,19 @@ class LocalPolicy:
         """Write master weights, moments and counters into the folder ``path``, exactly."""
         path.mkdir(parents=True, exist_ok=True)
         save_trained(self._parts, path)
+        if self._renewed:
+            save_file({name: p.contiguous() for name, p in self._reference_weights().items()}, path / _REFERENCE)
         state = {"step": self.step, "bad_steps": self._bad_steps, "optimiser": asdict(self.optimiser)}
         (path / "policy.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
     def load(self, path: Path) -> None:
-        """Take up exactly where ``save`` was; the reference copy stays what it was made from."""
+        """Take up exactly where ``save`` was; a reference that was not renewed stays what it was made from."""
         load_trained(self._parts, path)
+        if (path / _REFERENCE).exists():
+            kept, self._renewed = load_file(path / _REFERENCE), True
+            with torch.no_grad():
+                for name, p in self._reference_weights().items():
+                    p.copy_(kept[name])
         state = json.loads((path / "policy.json").read_text(encoding="utf-8"))
         self.step, self._bad_steps = state["step"], state["bad_steps"]
 

@@ -262,6 +262,7 @@ class Builder:
             measured=table.measured,
             until=Until(**table.until.model_dump()) if table.until else None,
             stop_on_collapse=table.stop_on_collapse,
+            reference_every=table.reference_every,
             start=table.start,
             critic_start=table.critic_start,
             collected=collected,

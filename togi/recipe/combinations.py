@@ -53,6 +53,9 @@ def recipe(recipe: Recipe, names: Sequence[str]) -> Iterator[Problem]:
         if _same(data.train, data.test):
             yield ("data", "test"), "the same tasks as [data.train]: give it another seed, or another file"
     for index, stage in enumerate(recipe.stage):
+        if stage.reference_every is not None and recipe.model.lora is not None:
+            why = "with adapters the reference is the model under them: remove it, or train without [model.lora]"
+            yield ("stage", index, "reference_every"), why
         for name, table in (("data", stage.data), ("mix", stage.mix)):
             if table is not None:
                 yield from source(table, ("stage", index, name))
@@ -177,6 +180,8 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         yield ("mix_per_step",), "means nothing without mix: add mix = {...}, or remove it"
     if table.until is not None and (table.until.above is None) == (table.until.below is None):
         yield ("until",), "says where to end with one bound: above = 0.95, or below = 0.1"
+    if table.reference_every is not None and ("ref_logp" not in algorithm.needs or attempts is None):
+        yield ("reference_every",), f"{table.algorithm} has no reference here that could change: set kl, or remove it"
     if table.warmup_steps > updates:
         yield ("warmup_steps",), f"the warm-up never ends: the stage has {updates} updates"
     try:

@@ -262,6 +262,8 @@ class StageTable(Table):
     """End with an error, and a checkpoint, when the policy is lost: noise, empty or endless answers, a lost reward."""
     measured: bool = True
     """Whether the evaluation is about this stage's policy; not for a judge that is trained on the way."""
+    reference_every: Count | None = None
+    """After so many steps the policy becomes the reference that KL is taken to; left out, that stays what it was."""
     start: StageName | None = None
     """Stage whose policy this one starts from, or `base`; left out, the newest policy there is."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None

@@ -210,13 +210,13 @@ class Regularised(Algorithm):
     def steer(self, samples: Sequence[Sample], memory: Memory) -> list[Sample]:
         """The samples of a step with its coefficients, where these change; ``memory`` gets those of the next step.
 
-        To be called of the algorithm ``steered``, with the samples that the policy wrote.
+        To be called of the algorithm ``steered``. Recorded answers say nothing of how far the policy is.
         """
-        done = list(samples)
-        if self.kl_target is not None:
+        done, own = list(samples), [sample for sample in samples if not sample.recorded]
+        if self.kl_target is not None and own:
             # Every trajectory counts once, however many samples it became.
-            count = len({(sample.group, sample.trajectory) for sample in samples})
-            divergence = sum(self._charge(sample).sum() for sample in samples) / self.kl / count
+            count = len({(sample.group, sample.trajectory) for sample in own})
+            divergence = sum(self._charge(sample).sum() for sample in own) / self.kl / count
             moved = kl_coefficient(self.kl, divergence, target=self.kl_target, attempts=count, horizon=self.kl_horizon)
             memory["kl_coef"] = moved
             done = [replace(sample, kl_coef=self.kl) for sample in done]

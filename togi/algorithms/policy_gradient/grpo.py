@@ -2,8 +2,8 @@
 
 Attempts at one task are compared with each other: whoever did better than its siblings is made more likely.
 
-Left out: process supervision (section 4.1.3; it needs a reward a step) and the replacement of the reference model
-between outer iterations (section 4.1.4; a stage of its own does that). Old log-probabilities are recomputed only when
+Left out: process supervision (section 4.1.3; it needs a reward a step). The replacement of the reference model between
+outer iterations (section 4.1.4) is the stage's ``reference_every``. Old log-probabilities are recomputed only when
 a step has several updates. Variants that differ in numbers are instances of this class: dr_grpo, dapo, lite_ppo,
 reinforce_pp_baseline.
 """
