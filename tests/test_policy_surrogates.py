@@ -155,6 +155,7 @@ def test_gmpo_without_its_clip_is_gspo_without_its() -> None:
 
 
 def test_topr_tapers_off_where_a_bad_answer_is_no_longer_given() -> None:
+    close(losses.log_ratio(NEW, OLD, MASK).sum(1).exp(), [1.16183, 3.32012])
     close(losses.topr(NEW, OLD, ADVANTAGE, MASK).sum(1), [3.35, -1.3])
     left = losses.topr(tensor([[-1, -1.1]]), tensor([[-1, -1]]), tensor([[-1, -1]]), torch.ones(1, 2, dtype=torch.bool))
     close(left, 0.904837 * tensor([[-1, -1.1]]))
@@ -289,6 +290,19 @@ GDPO_WANT = [0.168518, -0.894587, -0.894587, 1.62065, -0.726068, 1.289, -0.72606
 def test_several_rewards_are_standardised_one_by_one() -> None:
     close(adv.gdpo(PARTS, [1, 0.5], np.repeat([0, 1], 4)), GDPO_WANT)
     assert (adv.gdpo(0 * PARTS, [1, 0.5], np.repeat([0, 1], 4)) == 0).all()
+
+
+def test_the_parts_before_they_are_standardised_over_the_step() -> None:
+    group = np.repeat([0, 1], 4)
+    want = [0.116025, -0.615925, -0.615925, 1.11583, -0.4999, 0.887478, -0.4999, 0.112322]
+    close(adv.group_mean_std(PARTS[0], group) + 0.5 * adv.group_mean_std(PARTS[1], group), want)
+
+
+def test_only_the_best_of_a_group_is_credited_by_its_margin() -> None:
+    reward = np.array([0.2, 0.9, 0.5, 0.1])
+    close(adv.best_margin(reward, [0] * 4), [0, 0.4, 0, 0])
+    close(adv.best_margin(reward, [0] * 4) / reward.std(ddof=1), [0, 1.11297, 0, 0])
+    close(adv.best_margin([0.5, 0.1, 0.5, 1, 0.25, 0.25], [0, 0, 0, 1, 2, 2]), [0] * 6)
 
 
 def gdpo_step() -> list[Sample]:

@@ -139,6 +139,16 @@ def best_of_k(reward_S: ArrayLike, group_S: ArrayLike, *, k: int) -> Array:
     return _by_rank(reward_S, group_S, k, credit)
 
 
+def best_margin(reward_S: ArrayLike, group_S: ArrayLike) -> Array:
+    """The group's best attempt gets what it is above the second best, all others 0: what the best of the whole group
+    would be without it (arXiv:2503.19595). Where two are best, nobody gets anything."""
+
+    def credit(rising: Array) -> Array:
+        return np.concatenate([np.zeros(len(rising) - 1), rising[-1:] - rising[-2:-1]])
+
+    return _by_rank(reward_S, group_S, 2, credit)
+
+
 def best_of_k_standardised(reward_S: ArrayLike, group_S: ArrayLike, *, k: int, eps: float = 1e-6) -> Array:
     """Pass@k training: the mean over all k-sets that hold the attempt of the set's best reward, standardised over all
     k-sets of the group (arXiv:2508.10751, section 3.3, which writes it for rewards of 0 and 1).

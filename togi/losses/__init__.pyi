@@ -61,6 +61,7 @@ from .sequence import (
     geometric_ratio as geometric_ratio,
     gmpo as gmpo,
     gspo as gspo,
+    log_ratio as log_ratio,
     mirror_descent as mirror_descent,
     sequence_ratio_clip as sequence_ratio_clip,
     topr as topr,

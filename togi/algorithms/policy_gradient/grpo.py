@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from togi.advantages import (
     Array,
     Average,
+    best_margin,
     group_centred,
     group_centred_whitened,
     group_mean_batch_std,
@@ -46,6 +47,7 @@ BASELINES: Mapping[str, Baseline] = {
     "group_centred": group_centred,
     "group_centred_whitened": group_centred_whitened,
     "leave_one_out": leave_one_out,
+    "best_margin": best_margin,
 }
 
 
