@@ -317,9 +317,9 @@ class Algorithm(Protocol):
         return "policy"
 
     @property
-    def least_parts(self) -> int:
-        """How many named parts a reward must have for it."""
-        return 1
+    def parts(self) -> Sequence[str] | None:
+        """The parts of a reward that it names; None where it looks at the whole reward only."""
+        return None
 
     def check_updates(self, updates: int) -> None:
         """Raise ValueError where a step's samples are not meant for so many updates."""

@@ -69,6 +69,8 @@ def configured(
         elif name in of_sampler:
             sampler_fields[name] = _bounded(name, _checked(of_sampler[name], name, value))
         else:
+            if with_ := _choices(name, parts):
+                raise SettingError(("settings", name), f"goes with {' or '.join(with_)}: set that too, or remove it")
             there = ELSEWHERE.get(name)
             known = [*own, *of_parts, *of_sampler, "sampler"]
             usual = there is not None and (not there.is_setting or there.key in known)
@@ -133,6 +135,13 @@ def _fields(algorithm: Algorithm) -> dict[str, Any]:
 def _parts(algorithm: Algorithm) -> dict[str, Any]:
     """What the algorithm is made of besides its sampler, by the field that holds it."""
     return {name: vars(algorithm)[name] for name in _fields(algorithm) if name in PARTS}
+
+
+def _choices(name: str, parts: Mapping[str, Any]) -> list[str]:
+    """What has to be chosen for a setting of this name to be there."""
+    return [
+        f'{part} = "{word}"' for part in parts for word, each in PARTS[part].items() if name in _hints(type(each))
+    ]
 
 
 def _sampler_fields(kind: type[Any]) -> dict[str, Any]:

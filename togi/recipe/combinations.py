@@ -259,19 +259,18 @@ def _beside_sampling(table: StageTable, algorithm: Algorithm) -> Iterator[Proble
 
 def without_signal(algorithm: Algorithm, attempts: int) -> bool:
     """Whether the algorithm gives no token any weight although rewards differ within and between tasks."""
-    samples = [_attempt(group, trajectory) for group in range(2) for trajectory in range(attempts)]
-    credited = algorithm.credit(samples, {})
+    credited = algorithm.credit(_attempts(algorithm, attempts), {})
     return not any(sample.weight and (sample.advantage is None or np.any(sample.advantage)) for sample in credited)
 
 
 def credit(reward: Reward, algorithm: Algorithm) -> Iterator[str]:
     """Whether the algorithm can read the reward: one of several parts, or a part that pays single tokens only."""
     attempts, named = attempts_of(algorithm), {leaf.name for leaf in leaves_of(reward)}
-    if 0 < len(named) < algorithm.least_parts:
-        yield (
-            f"has {len(named)} part, and this algorithm standardises each of several by itself: "
-            "add another, or take grpo"
-        )
+    if algorithm.parts is not None and named:
+        if len(named) == 1:
+            yield "has one part, and this algorithm standardises each of several by itself: add another, or take grpo"
+        for name in sorted(set(algorithm.parts) - named):
+            yield f"has no part {name}, which the settings of this algorithm name; {did_you_mean(name, sorted(named))}"
     parts = [leaf.name for leaf in leaves_of(reward) if leaf.only_dense]
     if parts and attempts and algorithm.trains == "policy" and not reads_dense(algorithm, attempts):
         yield f"{parts[0]} pays single tokens, which this algorithm does not read: take ppo, reinforce_pp or remax"
@@ -279,16 +278,23 @@ def credit(reward: Reward, algorithm: Algorithm) -> Iterator[str]:
 
 def reads_dense(algorithm: Algorithm, attempts: int) -> bool:
     """Whether what single tokens earn changes the credit of any token."""
-    plain = [_attempt(group, trajectory) for group in range(2) for trajectory in range(attempts)]
+    plain = _attempts(algorithm, attempts)
     paid = [replace(sample, dense=np.array([0.0, float(n), 0.0], np.float32)) for n, sample in enumerate(plain)]
     credited = [[sample.advantage for sample in algorithm.credit(each, {})] for each in (plain, paid)]
     pairs = [(one, other) for one, other in zip(*credited, strict=True) if one is not None and other is not None]
     return any(not np.array_equal(one, other) for one, other in pairs)
 
 
-def _attempt(group: int, trajectory: int) -> Sample:
-    """Three tokens, of which the policy wrote two, others for each attempt; the reward alternates over all attempts."""
-    zeros_T, reward = np.zeros(3, dtype=np.float32), float((group + trajectory) % 2)
+def _attempts(algorithm: Algorithm, count: int) -> list[Sample]:
+    """So many attempts at each of two tasks."""
+    parts = ["one", "other", *(algorithm.parts or ())]
+    return [_attempt(group, trajectory, parts) for group in range(2) for trajectory in range(count)]
+
+
+def _attempt(group: int, trajectory: int, parts: Sequence[str]) -> Sample:
+    """Three tokens, of which the policy wrote two, others for each attempt; every other one of all is paid,
+    and no two of a task alike."""
+    zeros_T, reward = np.zeros(3, dtype=np.float32), (group + trajectory) % 2 / (1 + trajectory)
     return Sample(
         ids=np.array([1, 2 + group, 2 + trajectory]),
         mask=np.array([False, True, True]),
@@ -300,7 +306,7 @@ def _attempt(group: int, trajectory: int) -> Sample:
         value=zeros_T,
         baseline=0.5,
         reward=reward,
-        shares={"one": reward, "other": 2 * reward},
+        shares=dict.fromkeys(parts, reward),
         group=group,
         trajectory=trajectory,
         task=str(group),

@@ -42,14 +42,14 @@ class GDPO(PolicyGradient):
             raise ValueError('each part of the reward is standardised by itself: set kl_place = "loss", or kl = 0')
 
     @property
-    def least_parts(self) -> int:
-        return 2
+    def parts(self) -> Sequence[str]:
+        return tuple(self.part_weights)
 
     def advantages(self, samples: Sequence[Sample], attempts: Attempts) -> Sequence[Array]:
         names = sorted({name for sample in samples for name in sample.shares})
-        if unknown := sorted(self.part_weights.keys() - set(names)):
+        if unknown := sorted(set(self.parts) - set(names)):
             raise ValueError(f"part_weights names {unknown[0]}, which the reward has not: it has {', '.join(names)}")
-        if len(names) < self.least_parts:
+        if len(names) < 2:
             raise ValueError(f"gdpo standardises each part of a reward by itself, and this has {len(names)}: take grpo")
         reward_KS = np.zeros((len(names), len(attempts.reward_S)))
         for row, sample in zip(attempts.index, samples, strict=True):
