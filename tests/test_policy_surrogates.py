@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -581,9 +581,13 @@ def test_other_numbers_of_updates_are_taken(updates: int) -> None:
         algorithm.check_updates(updates)
 
 
-def test_parts_have_names_of_their_own() -> None:
+def test_parts_have_names_of_their_own_and_so_have_their_settings() -> None:
+    taken = [{field.name for each in ALGORITHMS.values() for part in (each, each.sampler) for field in fields(part)}]  # type: ignore[arg-type]
     for named in (SURROGATES, CORRECTIONS, TOKEN_CHOICES):
         assert len({type(each) for each in named.values()}) == len(named)
+        own = {field.name for each in named.values() for field in fields(each)}
+        assert not any(own & others for others in taken), own
+        taken.append(own)
 
 
 # Properties of all of them.

@@ -8,8 +8,9 @@ from typing import Any
 
 from togi.algorithms.collect import Collect
 from togi.algorithms.policy_gradient import POLICY_GRADIENT
+from togi.algorithms.policy_gradient.averages import AVERAGES, ConstantLength
 from togi.algorithms.policy_gradient.awr import AWR
-from togi.algorithms.policy_gradient.base import AVERAGES, ConstantLength, PolicyGradient
+from togi.algorithms.policy_gradient.base import PolicyGradient
 from togi.algorithms.policy_gradient.cispo import CISPO
 from togi.algorithms.policy_gradient.corrections import CORRECTIONS, Correction, Masked, Truncated
 from togi.algorithms.policy_gradient.covariance import CLIP_COV, KL_COV

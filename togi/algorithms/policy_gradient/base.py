@@ -6,7 +6,7 @@ Axis legend: B samples, T positions of a sample, S trajectories of a step.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -16,13 +16,8 @@ from numpy.typing import NDArray
 from togi import losses
 from togi.advantages import (
     Array,
-    Average,
-    constant_length,
     entropy_coefficient,
     kl_coefficient,
-    sequence_mean,
-    sequence_sum,
-    token_mean,
 )
 from togi.algorithms.policy_gradient.composition import check_composition, check_updates
 from togi.algorithms.policy_gradient.corrections import Correction, Uncorrected
@@ -35,31 +30,6 @@ from togi.types import LOGP, Batch, Estimator, Loss, Mean, Memory, Need, Output,
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class ConstantLength:
-    """The average of Dr. GRPO: every token weighs 1 / (B ``max_length``), the most tokens an attempt may have."""
-
-    max_length: int
-
-    def __post_init__(self) -> None:
-        if self.max_length < 1:
-            raise ValueError(
-                f"max_length must be at least 1 (the most tokens an attempt may have), got {self.max_length}"
-            )
-
-    def __call__(self, length_S: NDArray[np.int64]) -> Array:
-        return constant_length(length_S, self.max_length)
-
-
-AVERAGES: Mapping[str, Callable[[int], Average]] = {
-    "token_mean": lambda max_length: token_mean,
-    "sequence_mean": lambda max_length: sequence_mean,
-    "sequence_sum": lambda max_length: sequence_sum,
-    "constant_length": ConstantLength,
-}
-"""Averages by name; each is made from the most tokens an attempt may have, which only ``constant_length`` looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +91,6 @@ class Regularised(Algorithm):
                 f"{self.kl_estimator} in the reward follows the gradient of no KL: "
                 'set kl_estimator = "k1", or kl_place = "loss"'
             )
-
         self._check_coefficients()
         check_composition(
             self.surrogate, self.correction, self.tokens, old_policy=self.old_policy, per_token=self.per_token
@@ -249,7 +218,7 @@ class Regularised(Algorithm):
         found = self.policy_loss(logp_BT, batch)
         value, metrics = found.value, dict(found.metrics)
         if batch.hold_BT is not None:
-            left_BT = (logp_BT - before_update(logp_BT, batch).detach()).abs() * batch.hold_BT
+            left_BT = losses.k1(logp_BT, before_update(logp_BT, batch), mask_BT).abs() * batch.hold_BT
             value = value + losses.weighted_sum(left_BT, batch.weight_B, mask_BT)
         if self.kl:
             assert batch.ref_logp_BT is not None

@@ -9,7 +9,7 @@ constant. The constant belongs to the run (the most tokens an attempt may have),
 from __future__ import annotations
 
 from togi.advantages import group_centred
-from togi.algorithms.policy_gradient.base import ConstantLength
+from togi.algorithms.policy_gradient.averages import ConstantLength
 from togi.algorithms.policy_gradient.grpo import GRPO
 from togi.samplers import Groups
 

@@ -122,18 +122,18 @@ class DPPOMask(Surrogate):
 
 @dataclass(frozen=True, kw_only=True)
 class AWRWeight(Surrogate):
-    """Likelihood of every answer, weighed by e^(A / ``temper``), at most ``weight_most``
+    """Likelihood of every answer, weighed by e^(A / ``temper``), at most ``weight_cap``
     (https://arxiv.org/abs/1910.00177): right for answers of any policy, and none is made less likely."""
 
     rests: ClassVar[bool] = False
-    temper: float = 1.0
-    weight_most: float = 20.0
+    temper: float = 0.05
+    weight_cap: float = 20.0
 
     def __post_init__(self) -> None:
-        above_0(temper=self.temper, weight_most=self.weight_most)
+        above_0(temper=self.temper, weight_cap=self.weight_cap)
 
     def loss(self, logp_BT: Tensor, old_BT: Tensor, batch: Batch) -> Tensor:
-        return losses.awr(logp_BT, batch.advantage_BT, batch.mask_BT, beta=self.temper, most=self.weight_most)
+        return losses.awr(logp_BT, batch.advantage_BT, batch.mask_BT, beta=self.temper, most=self.weight_cap)
 
 
 @dataclass(frozen=True, kw_only=True)
