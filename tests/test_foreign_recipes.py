@@ -236,11 +236,12 @@ def test_names_of_other_trainers_are_answered_with_ours(line: str, expected: str
 
 
 def test_every_answer_names_a_key_that_there_is() -> None:
-    from togi.algorithms import ALGORITHMS
+    from togi.algorithms import ALGORITHMS, PARTS
     from togi.recipe.algorithm_settings import settings_of
 
     places = {"[[stage]]": ("stage", 0), "at the top": (), "the top, and in [data.train]": ()}
     settings = {name for algorithm in ALGORITHMS.values() for name in vars(algorithm)}
+    settings |= {name for named in PARTS.values() for part in named.values() for name in vars(part)}
     settings |= {name for algorithm in ALGORITHMS.values() for name in settings_of(algorithm)}
     for name, there in ELSEWHERE.items():
         keys, place = [*there.ours.replace(" and clip_high", "").split(" in "), ""][:2]

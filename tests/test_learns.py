@@ -281,15 +281,15 @@ def test_a_composed_algorithm_learns(name: str) -> None:
     model, algorithm = Table(), small(name)
     before = measure(model)
     several = not (isinstance(algorithm, PolicyGradient) and algorithm.surrogate.on_policy)
-    fit(model, algorithm, share, minibatches=3 if several else 1, steps=20)
-    assert measure(model) > before + 0.4
+    fit(model, algorithm, share, minibatches=3 if several else 1, steps=35)
+    assert measure(model) > before + 0.25
 
 
 @pytest.mark.parametrize("name", COMPOSED)
 @pytest.mark.slow
 def test_the_control_of_a_composed_algorithm_learns_nothing(name: str) -> None:
     model = Table()
-    fit(model, small(name), Shuffled(), steps=20)
+    fit(model, small(name), Shuffled(), steps=35)
     assert measure(model) < BEFORE + 0.15
 
 
@@ -305,8 +305,8 @@ def test_gdpo_learns_two_rewards_at_once() -> None:
 
     model = Table()
     before = measure(model)
-    fit(model, GDPO(), both, steps=20)
-    assert measure(model) > before + 0.4
+    fit(model, GDPO(), both, steps=35)
+    assert measure(model) > before + 0.25
 
 
 def test_sft_learns_the_recorded_answers_and_only_those() -> None:

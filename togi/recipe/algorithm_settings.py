@@ -73,7 +73,7 @@ def configured(
                 raise SettingError(("settings", name), f"goes with {' or '.join(with_)}: set that too, or remove it")
             there = ELSEWHERE.get(name)
             known = [*own, *of_parts, *of_sampler, "sampler"]
-            usual = there is not None and (not there.is_setting or there.key in known)
+            usual = there and (not there.is_setting or there.key in known or bool(_choices(there.key, parts)))
             advice = str(there) if usual else did_you_mean(name, known)
             raise SettingError(("settings", name), f"no such setting of this algorithm; {advice}")
     for part, fields in part_changes.items():
