@@ -139,9 +139,7 @@ def _parts(algorithm: Algorithm) -> dict[str, Any]:
 
 def _choices(name: str, parts: Mapping[str, Any]) -> list[str]:
     """What has to be chosen for a setting of this name to be there."""
-    return [
-        f'{part} = "{word}"' for part in parts for word, each in PARTS[part].items() if name in _hints(type(each))
-    ]
+    return [f'{part} = "{word}"' for part in parts for word, each in PARTS[part].items() if name in _hints(type(each))]
 
 
 def _sampler_fields(kind: type[Any]) -> dict[str, Any]:
