@@ -121,7 +121,7 @@ PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
             "old_policy": "sampler",
         },
     ),
-    "luffy": (Groups(8), GRADIENT | {"surrogate": MixedPolicy(shaping=0.1), "entropy_bonus": 0.001}),
+    "luffy": (Groups(7, demonstrations=1), GRADIENT | {"surrogate": MixedPolicy(shaping=0.1), "entropy_bonus": 0.001}),
     "opo": (Groups(8), GRADIENT | {"surrogate": Likelihood()}),
     "maxrl": (Groups(16), GRADIENT),
     "gdpo": (Groups(8), GRADIENT | {"part_weights": {}}),
