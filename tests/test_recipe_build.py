@@ -596,6 +596,7 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
         (["stage.hone.order.by=curriculum"], 'a curriculum reads a level from the column "difficulty"'),
         ([LEVELS, "stage.hone.order={by = 'curriculum', level = 'answer'}"], "stage.hone.order: "),
         (["stage.sft.replay={}"], "stage.sft.replay: sft does not compare the policy with the one that sampled"),
+        (["stage.hone.algorithm=vanilla_pg", "stage.hone.replay={}"], "vanilla_pg does not compare the policy"),
         (["stage.hone.replay.share=0.01"], "of 16 tasks a step that is no group"),
         (["stage.hone.replay.share=0.99"], "that is all groups, and none would be new"),
         (["stage.hone.replay.oldest=3", "stage.hone.minibatches=4"], "a step makes 4 updates, so that"),

@@ -240,7 +240,7 @@ def _beside_sampling(table: StageTable, algorithm: Algorithm) -> Iterator[Proble
             yield ("order", key), f'means nothing by {order.by}: remove it, or take by = "curriculum"'
     if replay is None:
         return
-    if not isinstance(algorithm, Regularised):
+    if not isinstance(algorithm, Regularised) or algorithm.surrogate.on_policy:
         yield (
             ("replay",),
             f"{name} does not compare the policy with the one that sampled, so that old attempts would mislead it: "
