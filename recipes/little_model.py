@@ -17,6 +17,7 @@ from transformers import (
 
 END = "<end>"
 CHARACTERS = "0123456789+=>: "
+FEW = "0123456789+:="
 LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz+-.:>"
 # What the model is told, a mark that it is its turn, and what it says up to the end token.
 TEMPLATE = (
@@ -29,6 +30,12 @@ def sums() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """About 130,000 weights that know nothing yet."""
     tokenizer = character_tokenizer({token: number for number, token in enumerate([END, *CHARACTERS])})
     return little_llama(tokenizer, width=64, layers=2, positions=128), tokenizer
+
+
+def running_sums() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """As ``sums``, half as wide: it has to write down what it cannot do at once."""
+    tokenizer = character_tokenizer({token: number for number, token in enumerate([END, *FEW])})
+    return little_llama(tokenizer, width=64, layers=2, positions=64), tokenizer
 
 
 def turns() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -162,6 +162,11 @@ PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
     "cpo": (Recorded(), PAIRS | {"nll": 1.0}),
     "kto": (Recorded(), {"beta": 0.1, "desirable_from": 0.5, "desirable_weight": 1.0, "undesirable_weight": 1.0}),
     "bco": (Recorded(), {"beta": 0.01, "desirable_from": 0.5, "decay": 0.9}),
+    "quiet_star": (
+        Recorded(),
+        {"thoughts": 2, "length": 12, "ahead": 4, "base": 0.5, "mixed": 0.5, "reinforce": 1.0}
+        | {"positive_only": False, "random": False, "start": "", "end": ""},
+    ),
 }
 
 
@@ -187,6 +192,12 @@ BOUNDS: list[tuple[str, str, tuple[list[float], list[float]]]] = [
         for name in ("bco", "robust_dpo", "dpop", "f_dpo", "ld_dpo", "exo", "exo_reward", "infonca", "slic", "sppo")
     ),
     ("grpo", "kl", FROM_0),
+    ("quiet_star", "thoughts", ([2, 64], [1, 65])),
+    ("quiet_star", "length", ([1, 256], [0, 257])),
+    ("quiet_star", "ahead", ([1, 64], [0, 65])),
+    ("quiet_star", "base", FROM_0),
+    ("quiet_star", "mixed", ABOVE_0),
+    ("quiet_star", "reinforce", FROM_0),
     ("reinforce_pp", "gamma", UNTIL_1),
     ("gigpo", "gamma", UNTIL_1),
     ("gigpo", "step_weight", FROM_0),

@@ -487,7 +487,7 @@ def test_pieces_share_a_call_where_padding_is_cheaper(
 ) -> None:
     for name, value in (("_SIDE", 1), ("_CALL_IN_PAIRS", call), ("_MAX_PAIRS", most)):
         monkeypatch.setattr(trie, name, value)
-    blocks = trie.plan(layout(letters(*rows)), torch.device("cpu")).blocks
+    blocks = trie.plan(layout(letters(*rows)).pieces, torch.device("cpu")).blocks
     assert [(*block.query_RQ.shape, block.key_RK.shape[1]) for block in blocks] == shapes
 
 
@@ -504,7 +504,7 @@ def test_a_layout_is_filled_to_a_round_number_by_what_nobody_reads(
     assert filled.position_N.tolist() == [*range(count), *range(spare)]
     assert filled.nodes == laid_out.nodes
     assert [piece.path.tolist() for piece in filled.pieces[1:]] == ([[*range(count, count + spare)]] if spare else [])
-    blocks = trie.plan(filled, torch.device("cpu")).blocks
+    blocks = trie.plan(filled.pieces, torch.device("cpu")).blocks
     assert all(size % 8 == 0 for block in blocks for size in (block.query_RQ.shape[1], block.key_RK.shape[1]))
     used = torch.cat([block.query_RQ[block.used_RQ] for block in blocks])
     assert sorted(used.tolist()) == list(range(count + spare))

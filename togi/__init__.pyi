@@ -70,6 +70,7 @@ from .algorithms import (
     PolicyGradient as PolicyGradient,
     PPOClip as PPOClip,
     ProcessRewardModel as ProcessRewardModel,
+    QuietSTaR as QuietSTaR,
     ReferenceFree as ReferenceFree,
     ReinforcePP as ReinforcePP,
     ReMax as ReMax,

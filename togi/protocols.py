@@ -29,6 +29,7 @@ from togi.types import (
     Sampling,
     Score,
     Task,
+    Thinking,
     Trains,
     Trajectory,
     Turn,
@@ -309,6 +310,11 @@ class Algorithm(Protocol):
         """What is learned beside the policy: nothing, a scalar head on its layers, a model of its own with such a head,
         or a second language model whose log-probabilities are implicit rewards."""
         return "none"
+
+    @property
+    def thinking(self) -> Thinking | None:
+        """How the policy thinks before every token, where it learns to."""
+        return None
 
     @property
     def trains(self) -> Trains:

@@ -15,6 +15,7 @@ from togi import batch
 from togi.data import Tasks, TaskStream, load_collected, split, stream
 from togi.engines.model_mixture import Mixture
 from togi.engines.open_engine import open_engine
+from togi.engines.thoughts import think
 from togi.evidence.before.grading_time import GradingTime
 from togi.evidence.during.stuck_stage import RewardCheck
 from togi.models.device import random_state, restore_random_state
@@ -22,8 +23,9 @@ from togi.models.load_model import Loaded
 from togi.models.policy import LocalPolicy, Reference
 from togi.models.reference_logps import References, references
 from togi.models.scalar_heads import load_scalar
+from togi.models.thought_head import MARKS, ThoughtHead, new_head
 from togi.protocols import Engine
-from togi.rollout import Episodes
+from togi.rollout import Episodes, attempt_seed
 from togi.run import (
     BASE,
     Chance,
@@ -57,9 +59,11 @@ class Workshop:
         self.tokenizer = loaded.tokenizer
         self.device = loaded.model.device
         self.folder = run.folder
+        loaded = replace(loaded, thoughts=thought_head(run.stages[number], loaded))
         self._choice = run.engine
         self.stage, self.held_out = learned_from(run.stages[number], run.folder)
         check_lengths(self.stage, self.chat, loaded.context)
+        self._sampling_seed = stage_seed(run, self.stage, "sampling")
         stage = self.stage
         self._offline = not stage.algorithm.sampler.writes
         self.needs = needs_of(stage)
@@ -78,6 +82,7 @@ class Workshop:
             heads=stage.algorithm.heads,
             critic=critic,
             mismatch_limit=run.engine.mismatch_limit,
+            thoughts=loaded.thoughts,
         )
         self.engine = open_engine(loaded, run.engine)
         self.seed = stage_seed(run, stage, "order")
@@ -87,7 +92,7 @@ class Workshop:
         self.mix: TaskStream | None = stream(stage.mix, self.seed + 1) if stage.mix else None
         self.gold = ready(stage.gold, run, self.engine, self.chat, dtype)
         reward = ready(stage.reward, run, self.engine, self.chat, dtype)
-        play = play_of(stage, self.engine, self.chat, reward, stage_seed(run, stage, "sampling"))
+        play = play_of(stage, self.engine, self.chat, reward, self._sampling_seed)
         play = replace(play, rates=self.rates.mean)
         self.play = play if reference == "none" else replace(play, opponent=partial(self._opponent, loaded))
         self.held_out_play: Episodes | None = None
@@ -151,13 +156,23 @@ class Workshop:
         return [recorded(task, self.chat) for task in draw(self.mix, self.stage.mix_per_step)]
 
     def annotate(self, groups: Sequence[Group]) -> list[Sample]:
-        samples = self.stage.algorithm.prepare([self._aged(sample) for sample in batch.samples(groups)])
+        aged = [self._aged(sample) for sample in batch.samples(groups)]
+        samples = self._thought_of(self.stage.algorithm.prepare(aged))
         if self._references is None:
             return [_by_its_sampler(sample) for sample in self.policy.annotate(samples, self.needs)]
         return self._references.annotate(self.policy.annotate(samples, self.needs - {"ref_logp"}))
 
     def _aged(self, sample: Sample) -> Sample:
         return sample if sample.recorded else replace(sample, age=self.policy.step - sample.version)
+
+    def _thought_of(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The samples with the thoughts drawn that they have places for."""
+        head = self.policy.thoughts
+        if head is None:
+            return list(samples)
+        step = self.policy.step
+        seeds = [attempt_seed(self._sampling_seed, step, each.task, each.trajectory, 0) for each in samples]
+        return think(self.policy.packed, head, samples, seeds)
 
     def updates(self, samples: Sequence[Sample], step: int) -> list[list[Sample]]:
         """The samples of each update of a step. Every epoch but the first has an order of its own."""
@@ -236,6 +251,18 @@ def _by_its_sampler(sample: Sample) -> Sample:
     return replace(sample, old_logp=sample.logp) if sample.age else sample
 
 
+def thought_head(stage: Stage, loaded: Loaded) -> ThoughtHead | None:
+    """The head of a stage whose policy learns to think: the one that its model brings, or a new one."""
+    thinking = stage.algorithm.thinking
+    if thinking is None:
+        return None
+    head = loaded.thoughts or new_head(
+        loaded.model, thinking, partial(loaded.tokenizer.encode, add_special_tokens=False)
+    )
+    head.thinking = thinking
+    return head
+
+
 def stage_seed(run: Run, stage: Stage, chance: Chance) -> int:
     """A stage's own seed of one of the things that are random in it."""
     return int(digest([seed_of(run, chance), stage.name])[:15], 16)
@@ -265,13 +292,15 @@ def learned_from(stage: Stage, folder: Path) -> tuple[Stage, Tasks]:
 def check_lengths(stage: Stage, chat: Chat, context: int) -> None:
     """Refuse tasks that the model cannot see whole, before a step is spent. Raises ValueError naming the first ones."""
     sampler, long = stage.algorithm.sampler, []
+    thinking = stage.algorithm.thinking
+    room = thinking.length + MARKS if thinking else 0
     for task in stage.tasks:
         learned = task.recorded[: sampler.demonstrations] if sampler.writes else task.recorded
         rows = [chat.of(task).recorded(task.prompt, answer) for answer in learned]
         lengths = [len(turns[-1].prompt) + len(turns[-1].completion) for turns in rows]
         if sampler.writes or not rows:
             lengths.append(len(chat.of(task).prompt(task.prompt)) + sampler.writes)
-        if max(lengths) > context:
+        if max(lengths) + room > context:
             long.append(f"{task.id} ({max(lengths)} tokens)")
     if long:
         further = f" and {len(long) - 5} more" if len(long) > 5 else ""

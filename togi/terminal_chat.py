@@ -15,6 +15,7 @@ from togi.protocols import Engine
 from togi.tokenization import Chat
 from togi.types import Ids, Message, Prompt, Sampling, Turn
 
+THINKS = "; it thinks before each token, which takes longer and is not shown"
 HELP = "An empty line or Ctrl-D ends, /new starts over. The model answers only to what stands in this conversation."
 
 
@@ -41,6 +42,7 @@ def chat(
     notes.print(
         f"{source}: {loaded.parameters / 1e6:.0f} million parameters, {loaded.context} tokens of context, "
         f"{str(compute).removeprefix('torch.')} on {called(loaded.model.device)}"
+        f"{THINKS if loaded.thoughts else ''}"
     )
     notes.print(HELP, style="dim")
     while text := _read(notes):

@@ -208,6 +208,7 @@ class Training:
         self.watch.phase("save")
         with work.policy.full_precision() as model:
             save_model(model, work.tokenizer, path)
+        work.policy.save_thoughts(path)
 
     def _drop_beaten(self, work: Workshop | None) -> None:
         """Remove weights that neither the stage at work nor one taken up again at a kept checkpoint can end with."""

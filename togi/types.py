@@ -30,10 +30,10 @@ Stop = Literal["eos", "stop_string", "length", "context", "tokens", "turns", "do
 """How a turn or an attempt ends: by the model; at a limit of the turn, the context, the attempt's tokens or turns; or
 broken off by who listened, as void, or by an error."""
 Need = Literal["old_logp", "old_entropy", "ref_logp", "old_value", "implicit_logp"]
-Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit"]
+Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit", "after_thoughts"]
 Unit = Literal["sample", "group"]
-Ability = Literal["begin", "mixture"]
-"""Of an engine: to go on from a beginning, to draw from two models at once."""
+Ability = Literal["begin", "mixture", "think"]
+"""Of an engine: to go on from a beginning, to draw from two models at once, to think before every token."""
 Heads = Literal["none", "shared", "own", "implicit"]
 Trains = Literal["policy", "scorer", "verifier", "nothing"]
 Estimator = Literal["k1", "k2", "k3", "k3_ratio"]
@@ -196,6 +196,29 @@ class Group:
     references: tuple[Turn | None, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Thinking:
+    """How a model thinks before a token: ``length`` tokens between a learned start and a learned end, drawn by the
+    model itself, or with ``random`` each with equal chances. Before they are learned ``start`` and ``end`` are read
+    like these texts, like the mean of all tokens where they are empty."""
+
+    length: int
+    random: bool = False
+    start: str = ""
+    end: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Thoughts:
+    """Thoughts at N places of a sample: the one before token ``at_N`` follows the tokens before it. ``ids_NPL`` are
+    ``P`` thoughts a place, empty until they are drawn. Each is judged by ``ahead_N`` tokens of the sample, of which
+    ``at_N`` is the first."""
+
+    at_N: NDArray[np.int64]
+    ahead_N: NDArray[np.int64]
+    ids_NPL: NDArray[np.int64]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
     """One token sequence to learn from; arrays are [T] and aligned with ``ids``.
@@ -213,7 +236,7 @@ class Sample:
     first update, from ``Policy.annotate``. ``hold`` is what each nat between policy and ``old_logp`` costs a token;
     ``kl_coef`` and ``entropy_coef`` are the step's coefficients, where they change from step to step. ``shares`` has
     what each part of the reward added to it. ``age`` counts the weight updates since the sample was drawn: 0 for what
-    the present weights drew.
+    the present weights drew. ``thoughts`` stand before some of its trained tokens.
     """
 
     ids: NDArray[np.int64]
@@ -234,6 +257,7 @@ class Sample:
     ref_logp: FloatArray | None = None
     implicit_logp: FloatArray | None = None
     entropy: FloatArray | None = None
+    thoughts: Thoughts | None = None
     value: FloatArray | None = None
     end_value: float = 0.0
     advantage: FloatArray | None = None
@@ -267,13 +291,29 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class AfterThoughts:
+    """What the model says after the thoughts of a batch: of the first of the A tokens ahead of place N after thought P,
+    of the second after the thought and the first, and so on. ``known_BNA`` is false where there is no such place or
+    token, and all else is 0 there.
+
+    ``logp_BNPA`` is a token's log-probability by the mixture of what is said without and with the thought, in which the
+    latter has the share ``weight_BNPA``; ``own_BNP`` is that of the thought itself, all its tokens together.
+    """
+
+    known_BNA: torch.Tensor
+    logp_BNPA: torch.Tensor
+    weight_BNPA: torch.Tensor
+    own_BNP: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Outputs:
     """What the model says of a batch; 0 where ``mask_BT`` is false, and None (``logp_BT``: all 0) where not asked for.
 
     ``certainty_BT`` is the divergence KL(U || p) of a token's distribution from the uniform one, without gradient.
     ``value_BT`` at t is the critic's estimate of the state before token t. ``score_B`` is a scalar head's reading of
     the whole sequence, after its last token. ``implicit_BT`` are log-probabilities under a second language model that
-    is learned beside the policy.
+    is learned beside the policy. ``after_thoughts`` is what is said after thoughts.
     """
 
     logp_BT: torch.Tensor
@@ -282,6 +322,7 @@ class Outputs:
     value_BT: torch.Tensor | None = None
     score_B: torch.Tensor | None = None
     implicit_BT: torch.Tensor | None = None
+    after_thoughts: AfterThoughts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

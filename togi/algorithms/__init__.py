@@ -65,6 +65,8 @@ from togi.algorithms.scorers import SCORERS
 from togi.algorithms.scorers.genrm import GenRM
 from togi.algorithms.scorers.process_reward_model import ProcessRewardModel
 from togi.algorithms.scorers.reward_model import RewardModel
+from togi.algorithms.self_taught import SELF_TAUGHT
+from togi.algorithms.self_taught.quiet_star import QuietSTaR
 from togi.algorithms.sft import SFT
 from togi.protocols import Algorithm
 from togi.samplers import Revised, StepLabels
@@ -78,6 +80,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     **POLICY_GRADIENT,
     **SCORERS,
     **PREFERENCE,
+    **SELF_TAUGHT,
 }
 """Every algorithm by name, with its paper's values; ``dataclasses.replace`` makes a variant."""
 
@@ -165,6 +168,7 @@ __all__ = [
     "PolicyGradient",
     "Preference",
     "ProcessRewardModel",
+    "QuietSTaR",
     "ReMax",
     "ReferenceFree",
     "ReinforcePP",

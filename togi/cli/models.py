@@ -49,7 +49,9 @@ def export(
     card = card_of(source, library="gguf" if gguf else "peft" if adapter else "transformers", license_id=license_id)
     beside = {"README.md": card} if card else {}
     if gguf:
+        from togi.models.model_source import newest_model
         from togi.models.save_gguf import export_gguf
+        from togi.models.thought_head import thinks
 
         saved = export_gguf(source, folder, dtype, beside=beside)
     else:
@@ -63,6 +65,10 @@ def export(
     drift = "" if saved.difference is None else f"; logits differ from {of} by {saved.difference:.2g} at most"
     base = "" if saved.base is None else f"; its base is {saved.base}"
     say(f"{saved.path}{drift}{base}")
+    if saved.thinks:
+        say("Togi thinks before each token of it; other tools load it as a model that answers without thoughts.")
+    elif gguf and thinks(newest_model(Path(source))):
+        say("It answers without thoughts: a GGUF file has no place for the thought head.")
 
 
 @app.command(sort_key=9)

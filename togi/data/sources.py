@@ -233,7 +233,7 @@ def made_rows(source: ReasoningGym | Generated) -> Iterator[Row]:
         renamed = {"prompt" if key == "question" and "prompt" not in row else key: row[key] for key in row}
         if levels:
             renamed.setdefault("difficulty", *level)
-        if "prompt" not in renamed and "messages" not in renamed:
+        if not {"prompt", "messages", "text"} & renamed.keys():
             raise DataError(f'{source.function} gave no "prompt"; its keys are {", ".join(map(str, row))}')
         try:
             yield plain(renamed)

@@ -14,8 +14,9 @@ Kind = Literal["native", "server"]
 DOES: Mapping[Ability, str] = {
     "begin": "goes on from the beginnings of answers",
     "mixture": "draws from the policy and its reference at once",
+    "think": "thinks before every token",
 }
-LACKS: Mapping[Kind, frozenset[Ability]] = {"native": frozenset(), "server": frozenset({"mixture"})}
+LACKS: Mapping[Kind, frozenset[Ability]] = {"native": frozenset(), "server": frozenset({"mixture", "think"})}
 """What an engine of each kind cannot do."""
 
 

@@ -6,6 +6,7 @@ from togi.engines.engine_choice import EngineChoice
 from togi.engines.model_mixture import Mixture
 from togi.engines.native import NativeEngine
 from togi.engines.server_engine import ServerEngine
+from togi.engines.thinking_engine import ThinkingEngine
 from togi.models.load_model import Loaded
 from togi.models.packing import pretrained
 from togi.protocols import HeardEngine, LocalEngine
@@ -15,19 +16,27 @@ NATIVE = EngineChoice()
 
 
 def open_engine(loaded: Loaded, choice: EngineChoice = NATIVE, mixture: Mixture | None = None) -> LocalEngine:
-    """An engine that draws from a loaded model, or from a ``mixture`` of it with another.
+    """An engine that draws from a loaded model, thinking before every token where it learned to, or from a ``mixture``
+    of it with another.
 
     Raises ValueError for a model that the engine cannot draw from, and for an address or a key that cannot be used.
     """
     if choice.server is not None:
         assert mixture is None, "recipes refuse what an engine lacks"
+        if loaded.thoughts is not None:
+            raise ValueError(
+                f"{loaded.source} thinks before every token, which a server cannot do: engine.kind = native"
+            )
         return ServerEngine(loaded, choice.server, batch_size=choice.batch_size)
-    model = loaded.model if mixture is None else mixture
-    return NativeEngine(model, loaded.tokenizer, loaded.eos_ids, batch_size=choice.batch_size)
+    if mixture is None:
+        return open_heard(loaded, choice.batch_size)
+    return NativeEngine(mixture, loaded.tokenizer, loaded.eos_ids, batch_size=choice.batch_size)
 
 
 def open_heard(loaded: Loaded, batch_size: int) -> HeardEngine:
-    """An engine that draws from a loaded model, and tells each token as it is drawn."""
+    """An engine that draws from a loaded model, as it thinks, and tells each token as it is drawn."""
+    if loaded.thoughts is not None:
+        return ThinkingEngine(loaded.model, loaded.thoughts, loaded.tokenizer, loaded.eos_ids, batch_size=batch_size)
     return NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids, batch_size=batch_size)
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from togi.evidence.after.evaluation_file import EvaluationRecord, read_evaluation
 from togi.evidence.after.measure_process_model import StepsRecord, read_steps
+from togi.evidence.after.measure_thoughts import ThoughtsRecord, read_thoughts
 from togi.evidence.after.measured_pairs_file import PairsRecord, read_pairs
 from togi.evidence.after.verifier_rates import VerificationRecord, read_verification
 from togi.evidence.findings import FILE as FINDINGS
@@ -20,8 +21,8 @@ from togi.evidence.redteam.reward_card import FILE
 from togi.run_folder.integrity import UNCHECKED, Integrity, check
 
 Json = dict[str, Any]
-Record = TypeVar("Record", EvaluationRecord, PairsRecord, VerificationRecord, StepsRecord)
-Measured = TypeVar("Measured", VerificationRecord, StepsRecord)
+Record = TypeVar("Record", EvaluationRecord, PairsRecord, VerificationRecord, StepsRecord, ThoughtsRecord)
+Measured = TypeVar("Measured", VerificationRecord, StepsRecord, ThoughtsRecord)
 ROWS = 20_000  # rows of one log that are read; a longer log is thinned evenly
 ALARM = {"stage": str, "step": int, "signal": str, "severity": str, "text": str, "rollouts": list}
 ROLLOUT_FILES = re.compile(r"(?P<stage>.+)-(?P<step>\d+)\.jsonl")
@@ -51,6 +52,7 @@ class RunData:
     alarms: tuple[Json, ...] = ()
     verifications: tuple[VerificationRecord, ...] = ()
     steps: tuple[StepsRecord, ...] = ()
+    thoughts: tuple[ThoughtsRecord, ...] = ()
     rollouts: dict[tuple[str, int], list[Json]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -115,6 +117,7 @@ def read_run(folder: Path, integrity: Integrity | None = None) -> RunData:
         doctor=None if FINDINGS in doubted else _object(folder / FINDINGS, problems),
         verifications=tuple(_in_order(_trusted(folder / "verification", doubted), read_verification, problems)),
         steps=tuple(_in_order(_trusted(folder / "steps", doubted), read_steps, problems)),
+        thoughts=tuple(_in_order(_trusted(folder / "thoughts", doubted), read_thoughts, problems)),
         alarms=tuple(_rows(folder / "alarms.jsonl", problems, ALARM)),
         rollouts=_rollouts(_trusted(folder / "rollouts", doubted), problems),
         problems=tuple(problems),

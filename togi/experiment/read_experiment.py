@@ -166,6 +166,7 @@ def _refuse_measure(table: ExperimentTable, arm: Arm, varies: Collection[Vary]) 
             f"smallest_effect = {table.smallest_effect:g}: {table.measure} goes from 0 to 1, so 0.03 is three points"
         )
     made_new = any(stage.algorithm.heads for stage in arm.run.stages if stage.algorithm.heads != "none")
+    made_new = made_new or any(stage.algorithm.thinking for stage in arm.run.stages)
     made_new = made_new or arm.run.model.lora is not None or is_function(arm.run.model.source)
     if ("init",) in varies and not made_new:
         raise ExperimentError(

@@ -67,3 +67,8 @@ from .sequence import (
     topr as topr,
     vespo as vespo,
 )
+from .thoughts import (
+    nll_ahead as nll_ahead,
+    thought_gain as thought_gain,
+    thought_reinforce as thought_reinforce,
+)

@@ -26,6 +26,7 @@ from togi.models.lora_and_optimiser import Lora
 from togi.models.made_model import made_model
 from togi.models.model_source import HUB_ID, check_source, is_function, newest_model
 from togi.models.read_weights import quiet, read_folder, read_gguf, read_tokenizer
+from togi.models.thought_head import ThoughtHead, load_thoughts, thinks
 from togi.models.untrusted_model import check_adapter, check_listing, check_model, check_texts
 from togi.models.weight_files import ModelError, digest, weight_files
 from togi.template_process import TemplateError, get_ready, render
@@ -50,7 +51,8 @@ class Loaded:
 
     ``model`` is the transformers model, or peft's wrapper of it whose adapter alone requires gradients. ``eos_ids``
     are all tokens that end its turn, ``context`` the most tokens it can see, ``digest`` a SHA-256 of the weights'
-    files, ``parameters`` how many there are (tied ones once).
+    files, ``parameters`` how many there are (tied ones once). ``thoughts`` is the head of one that learned to think
+    before every token.
     """
 
     model: PreTrainedModel
@@ -60,6 +62,7 @@ class Loaded:
     source: str
     digest: str
     parameters: int
+    thoughts: ThoughtHead | None = None
 
 
 def load_model(
@@ -109,6 +112,7 @@ def load_model(
         source=source,
         digest=hashed,
         parameters=weights_of(model),
+        thoughts=load_thoughts(path, model) if thinks(path) else None,
     )
 
 

@@ -28,8 +28,8 @@ class Optimiser:
 
     ``total_steps`` counts updates and is only read by the schedules that end. ``weight_decay`` acts on matrices, not
     on norms and biases. ``tokens_per_microbatch`` counts distinct tokens and bounds memory, never the result.
-    ``critic_learning_rate`` is that of a scalar head, and of the layers under it where it has its own; None takes
-    ``learning_rate``. A critic of its own is clipped by its own norm.
+    ``critic_learning_rate`` is that of a scalar head, and of the layers under it where it has its own, or of a thought
+    head; None takes ``learning_rate``. A critic of its own is clipped by its own norm.
     """
 
     learning_rate: float = 1e-5

@@ -6,20 +6,20 @@ that share a prefix (attempts at one prompt, turns of one history, branches of o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from togi.batch import collate
 from togi.models.lean_layers import lean, lean_layers
 from togi.models.logit_form import logit_form
 from togi.models.projection import Tied, divergence_from_uniform, embedded, token_log_probs
-from togi.models.trie import NODES, IntArray, Trie, filled, layout, plan, rounded
+from togi.models.trie import NODES, IntArray, Piece, Trie, filled, layout, plan, rounded
 from togi.models.trie_attention import trie_attention
 from togi.types import LOGP, Batch, Output, Outputs, Sample
 
@@ -93,7 +93,7 @@ class PackedModel:
         with torch.no_grad():
             trie = layout(samples)
             try:
-                hidden_ND = self._hidden(filled(trie))
+                hidden_ND = self.hidden(filled(trie))
                 packed = None if self._vocabulary is None else returned(self._packed(batch, LOGP), batch).logp_BT
             except ValueError:
                 return False
@@ -108,15 +108,29 @@ class PackedModel:
             return padded_outputs(self._model, batch, outputs, self._head, tokens=self._tokens)
         return returned(self._packed(batch, outputs), batch)
 
-    def _hidden(self, trie: Trie, tied: Tied | None = None) -> Tensor:
-        """The last hidden state of every node [N, D]."""
+    @property
+    def device(self) -> torch.device:
+        return self._model.device
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens have a logit."""
+        assert self._vocabulary is not None
+        return len(self._vocabulary.weight)
+
+    def tie(self) -> Tied | None:
+        """What a pass's ``hidden`` and ``token_log_probs`` are to share, where the model has one matrix for both."""
+        return Tied() if self._tied else None
+
+    def hidden(self, trie: Trie, tied: Tied | None = None, marks_KD: Tensor | None = None) -> Tensor:
+        """The last hidden state of every node [N, D]. An id below 0 is no token but a mark, read as a row of
+        ``marks_KD``: -1 as the first."""
         device = self._model.device
         ids_1N = torch.from_numpy(trie.ids_N).to(device)[None]
         read = {"input_ids": ids_1N}
-        if self._tied and tied:
-            rows_ND = embedded(self._tied.weight, ids_1N[0], self._tied.padding_idx, tied)
-            read = {"inputs_embeds": rows_ND[None]}
-        with trie_attention(self._model, plan(trie, device)), lean(self._lean):
+        if tied or marks_KD is not None:
+            read = {"inputs_embeds": self.read(ids_1N[0], tied, marks_KD)[None]}
+        with trie_attention(self._model, plan(trie.pieces, device)), lean(self._lean):
             hidden: Tensor = self._model.get_decoder()(
                 **read,
                 position_ids=torch.from_numpy(trie.position_N).to(device)[None],
@@ -124,11 +138,59 @@ class PackedModel:
             ).last_hidden_state
         return hidden[0]
 
+    def hidden_after(
+        self, rows_ND: Tensor, position_N: IntArray, pieces: Sequence[Piece], cache: Cache, first: int
+    ) -> Tensor:
+        """The last hidden states [N, D] of nodes whose ``first`` forerunners are in ``cache``, to which theirs are
+        added. ``rows_ND`` are what ``read`` gave; no gradient."""
+        device = self._model.device
+        with torch.no_grad(), trie_attention(self._model, plan(pieces, device, first)):
+            hidden: Tensor = self._model.get_decoder()(
+                inputs_embeds=rows_ND[None],
+                position_ids=torch.from_numpy(position_N).to(device)[None],
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+        return hidden[0]
+
+    def read(self, ids_N: Tensor, tied: Tied | None = None, marks_KD: Tensor | None = None) -> Tensor:
+        """What the first layer reads of tokens and marks [N, D]."""
+        token_N = ids_N.clamp(min=0)
+        if self._tied and tied:
+            rows_ND = embedded(self._tied.weight, token_N, self._tied.padding_idx, tied)
+        else:
+            rows_ND = self._model.get_input_embeddings()(token_N)
+        if marks_KD is None:
+            return rows_ND
+        marks_ND = marks_KD.to(rows_ND.dtype)[(-1 - ids_N).clamp(min=0)]
+        return torch.where(ids_N[:, None] < 0, marks_ND, rows_ND)
+
+    def logits(self, hidden_MD: Tensor) -> Tensor:
+        """[M, V] at temperature 1; no row of them is meant to be kept."""
+        assert self._vocabulary is not None
+        logits: Tensor = self._form.logits(hidden_MD @ self._vocabulary.weight.T)
+        return logits
+
+    def token_logps(self, hidden_MD: Tensor, token_M: Tensor, tied: Tied | None) -> Tensor:
+        """The log-probability of one token after each hidden state [M], at temperature 1."""
+        assert self._vocabulary is not None
+        ones_M = hidden_MD.new_ones(len(hidden_MD), dtype=torch.float32)
+        logp_M, _, _ = token_log_probs(
+            (hidden_MD / self._form.divisor(ones_M)[:, None]).to(self._vocabulary.weight.dtype),
+            self._vocabulary.weight,
+            torch.arange(len(hidden_MD), device=hidden_MD.device),
+            token_M,
+            entropy=False,
+            tied=tied,
+            cap=self._form.cap(ones_M),
+        )
+        return logp_M
+
     def _packed(self, batch: Batch, outputs: frozenset[Output]) -> Outputs:
         trie = layout(batch.samples)
         scored = _scored(trie, batch, self._model.device)
-        tied = Tied() if self._tied and outputs & PROJECTED else None
-        hidden_ND = self._hidden(filled(trie), tied)
+        tied = self.tie() if outputs & PROJECTED else None
+        hidden_ND = self.hidden(filled(trie), tied)
         shape, at = batch.mask_BT.shape, (scored.b, scored.t)
         logp_BT = hidden_ND.new_zeros(shape, dtype=torch.promote_types(hidden_ND.dtype, torch.float32))
         entropy_BT = certainty_BT = value_BT = score_B = None

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from togi.batch import collate
+from togi.models.after_thoughts import ThinkingModel
 from togi.models.allocator import keep_freed_memory
 from togi.models.arithmetic_rate import Probe, probe_bf16
 from togi.models.lora_and_optimiser import Optimiser
@@ -29,6 +30,7 @@ from togi.models.optimiser import Trained, clip, load_trained, save_trained
 from togi.models.packing import PROJECTED, SCALARS, PackedModel, pretrained
 from togi.models.scalar_heads import ScalarHead, ScalarModel, save_head
 from togi.models.step_sums import Tally, Watched
+from togi.models.thought_head import ThoughtHead, save_thoughts
 from togi.protocols import Algorithm
 from togi.types import LOGP, Batch, FloatArray, Heads, Need, Output, Outputs, Sample
 
@@ -53,7 +55,8 @@ class LocalPolicy:
     its own (``own``), which is ``critic``, taken over with its parameters and trained, or starts from a copy of the
     policy's layers. A head starts at 0 and stays in float32. With ``implicit`` a copy of the whole policy is learned
     beside it instead, whose log-probabilities are read. ``mismatch_limit`` is how far the log-probabilities of what was
-    just sampled may be from its own, in nats a token.
+    just sampled may be from its own, in nats a token. ``thoughts`` is the head of a policy
+    that learns to think, taken over with its parameters and trained.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class LocalPolicy:
         heads: Heads = "none",
         critic: ScalarModel | None = None,
         mismatch_limit: float = math.inf,
+        thoughts: ThoughtHead | None = None,
     ) -> None:
         keep_freed_memory()
         self.step = 0
@@ -86,7 +90,8 @@ class LocalPolicy:
         self._head = _head(model) if heads == "shared" else None
         self._critic = (critic or _critic(model)).eval() if heads == "own" else None
         self._implicit = _copied(model).eval() if heads == "implicit" else None
-        self._parts = [self._policy, *self._scalar_parts(), *self._implicit_parts()]
+        self.thoughts = thoughts
+        self._parts = [self._policy, *self._scalar_parts(), *self._implicit_parts(), *self._thought_parts()]
         beside = (self._critic.backbone if self._critic else None, self._implicit)
         for module in (model, *(each for each in beside if each is not None)):
             for p in module.parameters():
@@ -98,8 +103,14 @@ class LocalPolicy:
         self._renewed = False
         self._packed = PackedModel(model, self._head)
         self._packed_implicit = PackedModel(self._implicit) if self._implicit is not None else None
+        self._thinking = ThinkingModel(self._packed, thoughts) if thoughts is not None else None
         for part in self._parts:
             part.accumulate()
+
+    @property
+    def packed(self) -> PackedModel:
+        """The policy as it is now, for whoever draws from it what no engine does."""
+        return self._packed
 
     def _scalar_parts(self) -> list[Trained]:
         """The head, in full width, and the layers under it where they are its own."""
@@ -120,8 +131,20 @@ class LocalPolicy:
             return []
         return [Trained(_named("implicit", self._implicit), self.optimiser, self.compute)]
 
+    def _thought_parts(self) -> list[Trained]:
+        if self.thoughts is None:
+            return []
+        wide = torch.promote_types(self.compute, torch.float32)
+        return [Trained(_named("thoughts", self.thoughts.to(wide)), self.optimiser, wide)]
+
     def outputs(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
         """The policy as it is now, and what is learned beside it, differentiable."""
+        if "after_thoughts" in outputs:
+            if self._thinking is None:
+                raise ValueError(
+                    "this algorithm reads what is said after thoughts: build the policy with a thought head"
+                )
+            return self._thinking(batch)
         if "implicit" not in outputs:
             return self._own(batch, outputs)
         if self._packed_implicit is None:
@@ -270,6 +293,12 @@ class LocalPolicy:
         are lessened by ``shift``; nothing without one. A critic of its own is in the checkpoints only."""
         if self._head is not None:
             save_head(self._head, folder, shift=shift)
+
+    def save_thoughts(self, folder: Path) -> None:
+        """Write the thought head beside the weights, which makes a model of the folder that thinks; nothing without
+        one."""
+        if self.thoughts is not None:
+            save_thoughts(self.thoughts, folder)
 
     @property
     def saved_bytes(self) -> int:

@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
@@ -26,6 +26,7 @@ from togi.models.bundled import BUNDLED
 from togi.models.four_bits import BLOCK, KIND, FourBitLinear
 from togi.models.load_model import BASE_FOLDER, CHAT_TEMPLATE, NARROW_BASE, load_model
 from togi.models.read_weights import quiet
+from togi.models.thought_head import save_thoughts
 from togi.models.weight_files import ModelError
 
 Form = Literal["safetensors", "adapter", "merged", "gguf"]
@@ -36,12 +37,13 @@ PROBES = ("The capital of France is", "def add(a, b):\n    return", "2 + 3 =", "
 class Saved:
     """What was written. ``difference`` is, for merged weights, the largest absolute difference between the logits of
     the written model and of base and adapter, over four short prompts. ``base`` is what an exported adapter names as
-    its base."""
+    its base; ``thinks`` says that a thought head was written beside the weights."""
 
     path: Path
     form: Form
     difference: float | None = None
     base: str | None = None
+    thinks: bool = False
 
 
 def export(
@@ -65,8 +67,12 @@ def export(
     if adapter and not adapted:
         raise ModelError(f"{source} has no adapter to keep: export it as a whole, without --adapter")
     if adapter:
-        return _export_adapter(loaded.model, loaded.tokenizer, path, dtype, beside or {})
-    return save_model(loaded.model, loaded.tokenizer, path, merge=adapted, dtype=dtype, beside=beside)
+        saved = _export_adapter(loaded.model, loaded.tokenizer, path, dtype, beside or {})
+    else:
+        saved = save_model(loaded.model, loaded.tokenizer, path, merge=adapted, dtype=dtype, beside=beside)
+    if loaded.thoughts is not None:
+        save_thoughts(loaded.thoughts, path)
+    return replace(saved, thinks=loaded.thoughts is not None)
 
 
 def _export_adapter(

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from togi.models.trie_attention import Block, Plan
-from togi.types import Sample
+from togi.types import Sample, Thoughts
 
 IntArray = NDArray[np.int64]
 
@@ -52,18 +52,23 @@ class Trie:
 
 
 def layout(samples: Sequence[Sample]) -> Trie:
-    """Lay every distinct token of the samples out once; N is the number of distinct non-empty prefixes.
+    """Lay every distinct token of the samples out once; N is the number of distinct non-empty prefixes."""
+    return laid_out([sample.ids for sample in samples])
 
-    In lexicographic order a sample shares with all earlier ones exactly what it shares with its predecessor, so one
-    pass over neighbours finds every shared prefix. Equal sets of samples give equal layouts in whatever order.
+
+def laid_out(rows: Sequence[IntArray]) -> Trie:
+    """The layout of rows of ids.
+
+    In lexicographic order a row shares with all earlier ones exactly what it shares with its predecessor, so one pass
+    over neighbours finds every shared prefix. Equal sets of rows give equal layouts in whatever order.
     """
-    order = sorted(range(len(samples)), key=lambda b: samples[b].ids.tolist())
+    order = sorted(range(len(rows)), key=lambda b: rows[b].tolist())
     nodes: dict[int, IntArray] = {}
     new_ids, new_positions, paths = [], [], []
     count = 0
     before = path = np.zeros(0, np.int64)
     for b in order:
-        ids = samples[b].ids
+        ids = rows[b]
         shared = _common_prefix(before, ids)
         fresh = np.arange(count, count + len(ids) - shared, dtype=np.int64)
         nodes[b] = path = np.concatenate((path[:shared], fresh))
@@ -75,7 +80,7 @@ def layout(samples: Sequence[Sample]) -> Trie:
     return Trie(
         ids_N=np.concatenate(new_ids),
         position_N=np.concatenate(new_positions),
-        nodes=tuple(nodes[b] for b in range(len(samples))),
+        nodes=tuple(nodes[b] for b in range(len(rows))),
         pieces=tuple(_pieces(paths)),
     )
 
@@ -86,11 +91,17 @@ def shared_length(one: Sample, other: Sample) -> int:
 
 
 def packed_length(samples: Sequence[Sample]) -> int:
-    """Number of distinct tokens of the samples, which is what a forward pass over them costs."""
+    """Number of distinct tokens of the samples and of their thoughts, which is what a forward pass over them costs."""
     rows = sorted(sample.ids.tolist() for sample in samples)
     lengths = [len(row) for row in rows]
     shared = [_common_prefix(np.asarray(a), np.asarray(b)) for a, b in itertools.pairwise(rows)]
-    return sum(lengths) - sum(shared)
+    return sum(lengths) - sum(shared) + sum(_thought(sample.thoughts) for sample in samples if sample.thoughts)
+
+
+def _thought(thoughts: Thoughts) -> int:
+    """Tokens of thoughts, their starts and ends, and the tokens that are read once more after each."""
+    places, per_place, length = thoughts.ids_NPL.shape
+    return per_place * (places * (length + 1) + int(thoughts.ahead_N.sum()))
 
 
 def _common_prefix(a: IntArray, b: IntArray) -> int:
@@ -131,9 +142,10 @@ def rounded(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def plan(trie: Trie, device: torch.device) -> Plan:
-    """Collect pieces of similar size into attention calls, padding queries and keys to the longest of the call."""
-    order = sorted(trie.pieces, key=lambda piece: (len(piece.path) - piece.start, len(piece.path)))
+def plan(pieces: Sequence[Piece], device: torch.device, first: int = 0) -> Plan:
+    """Collect pieces of similar size into attention calls, padding queries and keys to the longest of the call. The
+    nodes before ``first`` were computed before."""
+    order = sorted(pieces, key=lambda piece: (len(piece.path) - piece.start, len(piece.path)))
     chosen: list[list[Piece]] = []
     queries = keys = 0
     for piece in order:
@@ -147,11 +159,12 @@ def plan(trie: Trie, device: torch.device) -> Plan:
                 continue
         chosen.append([piece])
         queries, keys = q, k
-    return Plan([_block(pieces, device) for pieces in chosen])
+    return Plan([_block(each, device, first) for each in chosen])
 
 
-def _block(pieces: Sequence[Piece], device: torch.device) -> Block:
-    queries = rounded(max(len(piece.path) - piece.start for piece in pieces), _SIDE)
+def _block(pieces: Sequence[Piece], device: torch.device, first: int) -> Block:
+    queries = max(len(piece.path) - piece.start for piece in pieces)
+    queries = queries if first and queries == 1 else rounded(queries, _SIDE)  # where each row grows by a token
     keys = rounded(max(len(piece.path) for piece in pieces), _SIDE)
     query_RQ = np.zeros((len(pieces), queries), np.int64)
     key_RK = np.zeros((len(pieces), keys), np.int64)
@@ -159,7 +172,7 @@ def _block(pieces: Sequence[Piece], device: torch.device) -> Block:
     used_RQ = np.zeros((len(pieces), queries), np.bool_)
     for row, piece in enumerate(pieces):
         end, length = len(piece.path), len(piece.path) - piece.start
-        query_RQ[row, :length] = piece.path[piece.start :]
+        query_RQ[row, :length] = piece.path[piece.start :] - first
         key_RK[row, :end] = piece.path
         position_RQ[row, :length] = np.arange(piece.start, end)
         used_RQ[row, :length] = True

@@ -24,7 +24,8 @@ NAME = "togi_trie"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Block:
-    """One attention call: R rows of Q queries and K keys, as node numbers, padded with node 0.
+    """One attention call: R rows of Q queries and K keys, as node numbers, padded with node 0. Queries are numbered
+    from the first node that is computed now.
 
     ``position_RQ`` is each query's position on its path (0 on padding), ``used_RQ`` is false on padding. Key column k
     holds position k of the row's path, so a query at position p may see columns 0 to p.
@@ -192,18 +193,19 @@ def _attend(
     dropout: float = 0.0,
     **further: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention function: query [1, H, N, D], key and value [1, Hkv, N, D], gives [1, N, H, D]."""
+    """transformers' attention function: query [1, H, N, D], key and value [1, Hkv, N', D], gives [1, N, H, D]. There
+    are more keys than queries where those of nodes that were computed before were kept."""
     plan = _Active.plan
     assert plan is not None, "packed attention outside of a packed forward pass"
     if dropout:
         raise ValueError("packed attention does not know dropout: use the padded forward")
     form = attention_form(module, query, attention_mask, scaling, further)
-    heads, kv_heads, nodes = query.shape[1], key.shape[1], query.shape[2]
+    heads, kv_heads, nodes, keys = query.shape[1], key.shape[1], query.shape[2], key.shape[2]
     calls, answer = plan.calls(heads, kv_heads, form.window, query.dtype)
     out = _TrieAttention.apply(  # type: ignore[no-untyped-call]
         (query * form.scale).transpose(1, 2).reshape(nodes * heads, -1),
-        key.transpose(1, 2).reshape(nodes * kv_heads, -1),
-        value.transpose(1, 2).reshape(nodes * kv_heads, -1),
+        key.transpose(1, 2).reshape(keys * kv_heads, -1),
+        value.transpose(1, 2).reshape(keys * kv_heads, -1),
         form.sinks,
         form,
         calls,

@@ -47,7 +47,7 @@ from togi.run import Evaluation, Logging, ModelChoice, Run, Seeds, Stage, Until
 from togi.samplers import Replay
 from togi.samplers.task_order import IN_TURN, Order
 from togi.sandbox.workers.pool import Pool
-from togi.types import Beside, Limits, Sampling, Task
+from togi.types import Ability, Beside, Limits, Sampling, Task
 
 TOOLS_BEGIN = 60.0  # seconds until a worker of tools has begun, which its own clock does not count
 
@@ -138,7 +138,8 @@ class Builder:
             self.refuse((*key, *error.key), str(error))
             return None
         engine = self.recipe.engine.kind
-        for ability in sorted(algorithm.sampler.asks & LACKS[engine]):
+        asks: frozenset[Ability] = algorithm.sampler.asks | ({"think"} if algorithm.thinking else set())
+        for ability in sorted(asks & LACKS[engine]):
             self.refuse((*key, "algorithm"), f"{table.algorithm} {DOES[ability]}, which the engine {engine} cannot do")
         return Plan(
             table=table,
@@ -239,7 +240,11 @@ class Builder:
                 self.refuse((*plan.key, "answers"), str(error))
         if not sampler.writes and collected is None:
             name = plan.table.algorithm
-            for problem in (*check.tasks(tasks, name), *check.judged(tasks, plan.algorithm, name)):
+            for problem in (
+                *check.tasks(tasks, name),
+                *check.judged(tasks, plan.algorithm, name),
+                *check.kinds(tasks, plan.algorithm),
+            ):
                 self.refuse(key, problem)
         for problem in check.demonstrations(tasks, plan.algorithm):
             self.refuse(key, problem)

@@ -15,6 +15,7 @@ from togi.algorithms.policy_gradient.base import Regularised
 from togi.algorithms.preference.single_answers import Single
 from togi.askers.openai_client import address
 from togi.data.columns import OWN
+from togi.data.token_kinds import kinds_of
 from togi.protocols import Algorithm, Reward
 from togi.recipe.algorithm_settings import attempts_of
 from togi.recipe.errors import did_you_mean
@@ -158,14 +159,19 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
     updates = table.steps * table.minibatches * table.epochs
     if table.learning_rate is None and algorithm.trains != "nothing":
         yield ("learning_rate",), "is needed: how far each update goes (2e-5 for SFT, 1e-6 for reinforcement learning)"
-    if table.held_out and algorithm.trains not in ("scorer", "verifier"):
+    if table.held_out and algorithm.trains not in ("scorer", "verifier") and algorithm.thinking is None:
         yield ("held_out",), f"{table.algorithm} is measured by [evaluation] on [data.test]: remove it"
     for name, heads in (("critic_start", ("own",)), ("critic_learning_rate", ("own", "implicit"))):
-        if vars(table)[name] is not None and algorithm.heads not in heads:
+        beside = algorithm.heads in heads or (algorithm.thinking is not None and name == "critic_learning_rate")
+        if vars(table)[name] is not None and not beside:
             yield (
                 (name,),
                 f'{table.algorithm} has no critic of its own here: settings = {{ critic = "own" }}, or remove it',
             )
+    if algorithm.thinking is not None:
+        for name in ("minibatches", "epochs"):
+            if vars(table)[name] > 1:
+                yield (name,), "thoughts are drawn once a step, by the weights that learn from them: set it to 1"
     # What writes without being paid writes revisions.
     revises = algorithm.sampler.writes and not algorithm.sampler.rewarded
     if revises and table.constitution is None:
@@ -363,6 +369,16 @@ def levels(tasks: Sequence[Task], order: Order) -> Iterator[str]:
             task_order.levels(tasks, order.level)
         except ValueError as error:
             yield str(error)
+
+
+def kinds(tasks: Sequence[Task], algorithm: Algorithm) -> Iterator[str]:
+    """What is wrong with the kinds that tasks say pieces of their texts are of, where they will be asked."""
+    for task in tasks if algorithm.thinking is not None else ():
+        try:
+            kinds_of(task)
+        except ValueError as error:
+            yield str(error)
+            return
 
 
 def tasks(tasks: Sequence[Task], name: str) -> Iterator[str]:

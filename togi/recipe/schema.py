@@ -271,7 +271,7 @@ class StageTable(Table):
     critic_start: StageName | None = None
     """Stage whose reward model a critic of its own starts from; left out, a copy of the policy."""
     critic_learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Learning rate of a critic of its own, or of PRIME's implicit model; left out, the policy's."""
+    """Learning rate of a critic of its own, PRIME's implicit model, or a thought head; left out, the policy's."""
     tasks_per_step: Tasks = 16
     """Tasks in one step."""
     attempts: Attempts | None = None
@@ -305,7 +305,7 @@ class StageTable(Table):
     answers: Literal["own", "shuffled"] = "own"
     """`shuffled` pays every task by the answer of another one: a control, for which being right is worth nothing."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the tasks that a reward model or verifier does not learn from, but is measured on."""
+    """Share of the tasks that a reward model, a verifier or `quiet_star` does not learn from, but is measured on."""
     env: EnvTable | None = None
     """What answers the model in this stage instead of `[env]`."""
     constitution: Text | None = None

@@ -24,6 +24,7 @@ from togi.report.process_models_section import steps_view
 from togi.report.results_table import TINTS, counts_passes, results, with_interval
 from togi.report.reward_cards_section import card_view
 from togi.report.stage_sentences import observations, sampled
+from togi.report.thoughts_section import thoughts_view
 from togi.report.verdict_sentences import UNSAFE, verdict
 from togi.report.verifiers_section import verifiers_view
 from togi.short_values import MISSING, mapping, pairs, percent, text
@@ -73,6 +74,7 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
         "reward_models": [reward_model_view(one) for one in found.agreements],
         "verifiers": verifiers_view(data.verifications),
         "stepwise": steps_view(data.steps),
+        "thoughts": [thoughts_view(one) for one in data.thoughts],
         "watching": watching(data),
         "courses": [course_view(data, one) for one in found.stages],
         "wins": win_rows(data.evaluations, TINTS),

@@ -20,7 +20,16 @@ from togi.run_folder.links import LOGS, PARTS
 from togi.run_folder.manifest import MANIFEST, claim, read_manifest
 
 ADOPTED = "adopted"
-TAKEN = ("rollouts", "evaluations", "evaluations_on_the_way", "models", "preferences", "verification", "steps")
+TAKEN = (
+    "rollouts",
+    "evaluations",
+    "evaluations_on_the_way",
+    "models",
+    "preferences",
+    "verification",
+    "steps",
+    "thoughts",
+)
 
 
 def adopt(run: Run, source: Path, stages: int) -> None:

@@ -24,6 +24,7 @@ PARTS = (
     "preferences",
     "verification",
     "steps",
+    "thoughts",
     "references",
 )
 """The folders in a run folder that Togi writes; whatever else lies there is the user's."""

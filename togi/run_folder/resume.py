@@ -23,7 +23,10 @@ from togi.run_folder.integrity import Fault, Vouched, chain_faults, file_faults,
 from togi.run_folder.links import LOGS
 from togi.run_folder.manifest import claim
 
-MADE_BY_STAGES = ("models/{}", "evaluations/{}.json", "preferences/{}.json", "verification/{}.json", "steps/{}.json")
+MADE_BY_STAGES = (
+    "models/{}",
+    *(f"{kind}/{{}}.json" for kind in ("evaluations", "preferences", "verification", "steps", "thoughts")),
+)
 SHOWN = 5  # files named in one message
 
 

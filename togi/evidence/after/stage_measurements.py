@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from togi.askers.local_model import LocalModel
 from togi.batch import answers, samples
 from togi.evidence.after.measure_process_model import measure_steps, said, write_steps
 from togi.evidence.after.measure_reward import measure_reward_model, measure_verifier, reader
+from togi.evidence.after.measure_thoughts import measure_thoughts, said as said_of_thoughts, write_thoughts
 from togi.evidence.after.measured_pairs_file import write_pairs
 from togi.evidence.after.verifier_rates import write_verification
 from togi.models.scalar_heads import load_scalar
@@ -19,12 +21,14 @@ from togi.stage_state import Workshop
 
 
 def measure_stage(run: Run, work: Workshop, path: Path, *, step: int, dtype: torch.dtype, watch: Watch) -> Path | None:
-    """Measure a scorer or a verifier that a stage has trained, whose weights are at ``path``, after ``step`` steps of
-    the run; gives the file of what was measured, None where no task was held out."""
-    trains = work.stage.algorithm.trains
-    if trains not in ("scorer", "verifier") or not work.held_out:
+    """Measure what a stage has trained, a scorer, a verifier or a policy that thinks, whose weights are at ``path``,
+    after ``step`` steps of the run; gives the file of what was measured, None where no task was held out."""
+    trains, thinks = work.stage.algorithm.trains, work.stage.algorithm.thinking is not None
+    if (trains not in ("scorer", "verifier") and not thinks) or not work.held_out:
         return None
     watch.phase("measure")
+    if thinks:
+        return _thoughts(run, work, step, watch)
     if trains == "verifier":
         return _verifier(run, work, step)
     if any(task.step_worth for task in work.held_out):
@@ -34,6 +38,22 @@ def measure_stage(run: Run, work: Workshop, path: Path, *, step: int, dtype: tor
         watch.note(said(record))
         return write_steps(run.folder, record)
     return _reward_model(run, work, path, step, dtype)
+
+
+def _thoughts(run: Run, work: Workshop, step: int, watch: Watch) -> Path:
+    """On texts."""
+    algorithm = work.stage.algorithm
+    groups = algorithm.sampler(iter(work.held_out), len(work.held_out), work.play)
+    record = measure_thoughts(
+        groups,
+        work.annotate(groups),
+        partial(algorithm.forward, work.policy.outputs),
+        work.chat,
+        name=work.stage.name,
+        step=step,
+    )
+    watch.note(said_of_thoughts(record))
+    return write_thoughts(run.folder, record)
 
 
 def _reward_model(run: Run, work: Workshop, path: Path, step: int, dtype: torch.dtype) -> Path:

@@ -12,6 +12,7 @@ from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
+from togi.algorithms import QuietSTaR
 from togi.evidence.after.run_cost import FORWARD, LEARN
 from togi.run import Evaluation, Run, Stage
 from togi.samplers import Against, Budgeted, Dynamic, Groups, Referenced, Rejection, Revised, StepLabels, WithGreedy
@@ -149,10 +150,15 @@ def _learning(stage: Stage, size: Lengths, speed: Rates) -> PhaseEstimate:
 
     def takes(answer: float) -> float:
         read = reads * groups * (size.prompt + attempts.kept * answer)
-        return _learned(stage, size, answer) / speed.learn + read / speed.read
+        return _computed(stage) * _learned(stage, size, answer) / speed.learn + read / speed.read
 
     once = groups * (attempts.kept or 1)
     return PhaseEstimate(tokens=(once * size.answer, once * size.most), seconds=(takes(size.answer), takes(size.most)))
+
+
+def _computed(stage: Stage) -> int:
+    """Tokens that are computed for each that is learned from."""
+    return stage.algorithm.computed if isinstance(stage.algorithm, QuietSTaR) else 1
 
 
 def _learned(stage: Stage, size: Lengths, answer: float) -> float:
