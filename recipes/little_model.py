@@ -33,7 +33,7 @@ def sums() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def running_sums() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """As ``sums``, half as wide: it has to write down what it cannot do at once."""
+    """As ``sums``, for the characters of sums whose steps stand in brackets."""
     tokenizer = character_tokenizer({token: number for number, token in enumerate([END, *FEW])})
     return little_llama(tokenizer, width=64, layers=2, positions=64), tokenizer
 

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from togi.recipe import RecipeError, load_recipe
 from togi.run import Run, Silent
 from togi.stage_state import Workshop
 from togi.train import Training, train
-from togi.types import Batch, Message, Outputs, Prompt, Sample, Sampling, Task, Thinking
+from togi.types import AfterThoughts, Batch, Message, Outputs, Prompt, Sample, Sampling, Task, Thinking, Thoughts
 
 LENGTH = 3
 
@@ -51,6 +52,23 @@ def text(*ids: int, start: int = 1) -> Sample:
     return Sample(
         ids=row, mask=np.arange(len(row)) >= start, logp=zeros, reward=0.0, group=0, trajectory=0, task="t", stop="eos"
     )
+
+
+def thoughts_of(sample: Sample) -> Thoughts:
+    assert sample.thoughts is not None
+    return sample.thoughts
+
+
+def after_of(out: Outputs) -> AfterThoughts:
+    assert out.after_thoughts is not None
+    return out.after_thoughts
+
+
+def last(head: ThoughtHead) -> torch.nn.Linear:
+    """The layer of the mixing head that gives the share."""
+    layer = head.mixing[-1]
+    assert isinstance(layer, torch.nn.Linear)
+    return layer
 
 
 def wide(model: PreTrainedModel, **thinking: Any) -> tuple[PreTrainedModel, ThoughtHead]:
@@ -75,14 +93,16 @@ def one_by_one(model: PreTrainedModel, head: ThoughtHead, batch: Batch) -> tuple
     embedding, decoder, vocabulary = model.get_input_embeddings(), model.get_decoder(), model.get_output_embeddings()
 
     def said(rows: Tensor) -> Tensor:
-        return decoder(inputs_embeds=rows[None], use_cache=False).last_hidden_state[0]
+        hidden: Tensor = decoder(inputs_embeds=rows[None], use_cache=False).last_hidden_state[0]
+        return hidden
 
     def logp(hidden: Tensor, ids: Any) -> Tensor:
-        return torch.log_softmax(vocabulary(hidden), -1).gather(-1, torch.as_tensor(ids)[:, None])[:, 0]
+        said_TV = torch.log_softmax(vocabulary(hidden), -1)
+        return said_TV.gather(-1, torch.as_tensor(ids)[:, None])[:, 0]
 
     text, ahead, own = [], [], []
     for sample in batch.samples:
-        ids, thoughts = torch.as_tensor(sample.ids), sample.thoughts
+        ids, thoughts = torch.as_tensor(sample.ids), thoughts_of(sample)
         without = said(embedding(ids))
         text.append(logp(without[:-1], ids[1:])[torch.as_tensor(sample.mask[1:])])
         for at, count, several in zip(thoughts.at_N, thoughts.ahead_N, thoughts.ids_NPL, strict=True):
@@ -110,13 +130,13 @@ def test_thoughts_in_parallel_are_thoughts_one_by_one(kind: str) -> None:
     model, head = wide(toy_model(kind, **({} if kind != "gemma2" else {"final_logit_softcapping": None})))
     batch = ready(QuietSTaR(length=LENGTH), head, model, TEXTS)
     out = forward(model, head, batch)
-    after = out.after_thoughts
+    after = after_of(out)
     plain, ahead, own = one_by_one(model, head, batch)
     known_BNPA = after.known_BNA[:, :, None].expand_as(after.logp_BNPA)
-    tolerance = {"rtol": 0, "atol": 1e-5}  # norms of these models are in float32, whatever their weights
-    torch.testing.assert_close(out.logp_BT[batch.mask_BT], plain, **tolerance)
-    torch.testing.assert_close(after.logp_BNPA[known_BNPA], ahead, **tolerance)
-    torch.testing.assert_close(after.own_BNP[after.known_BNA[..., 0]].flatten(), own, **tolerance)
+    close = partial(torch.testing.assert_close, rtol=0, atol=1e-5)  # norms are in float32, whatever the weights
+    close(out.logp_BT[batch.mask_BT], plain)
+    close(after.logp_BNPA[known_BNPA], ahead)
+    close(after.own_BNP[after.known_BNA[..., 0]].flatten(), own)
 
 
 def test_the_gradient_is_that_of_thoughts_one_by_one() -> None:
@@ -127,8 +147,8 @@ def test_the_gradient_is_that_of_thoughts_one_by_one() -> None:
     got = torch.autograd.grad(algorithm.loss(forward(model, head, batch), batch).value, weights)
 
     plain, ahead, own = one_by_one(model, head, batch)
-    counts = [c for s in batch.samples for c in s.thoughts.ahead_N for _ in range(algorithm.thoughts)]
-    reward = torch.stack([part.sum() for part in ahead.split(counts)]).view(-1, algorithm.thoughts)
+    counts = [int(c) for s in batch.samples for c in thoughts_of(s).ahead_N for _ in range(algorithm.thoughts)]
+    reward = torch.stack([part.sum() for part in torch.split(ahead, counts)]).view(-1, algorithm.thoughts)
     gain = (reward - reward.mean(1, keepdim=True)).detach()
     thinking = -reward.mean(1) - 0.7 * (gain * own.view_as(gain)).sum(1)
     value = 0.3 * -plain.mean() + 0.9 * thinking.mean() / 2
@@ -146,10 +166,10 @@ def test_reinforce_is_unbiased() -> None:
     part = replace(part, mask=np.array([False, True, False]))
     weights = [*model.parameters(), *head.parameters()]
     thoughts = list(itertools.product(range(words), repeat=length))
-    every = replace(part.thoughts, at_N=np.array([1]), ahead_N=np.array([2]), ids_NPL=np.array([thoughts]))
+    every = replace(thoughts_of(part), at_N=np.array([1]), ahead_N=np.array([2]), ids_NPL=np.array([thoughts]))
     batch = collate([replace(part, thoughts=every, weight=1.0)])
     out = forward(model, head, batch)
-    after = out.after_thoughts
+    after = after_of(out)
     chance_P = after.own_BNP[0, 0].exp()
     assert float(chance_P.sum().detach()) == pytest.approx(1)
     expected = -(chance_P * after.logp_BNPA[0, 0].sum(-1)).sum() / algorithm.ahead
@@ -189,7 +209,7 @@ def test_the_share_mixes_log_probabilities() -> None:
     """p = p_without^0.3 p_with^0.7 / Z where the thought has 0.7."""
     without, after = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.7, 0.1])
     head = ThoughtHead(3, Thinking(length=1))
-    torch.nn.init.constant_(head.mixing[-1].bias, float(torch.logit(torch.tensor(0.7))))
+    torch.nn.init.constant_(last(head).bias, float(torch.logit(torch.tensor(0.7))))
     mixed, share = head(without.log()[None], after.log()[None])  # an output embedding of ones on the diagonal
     assert float(share.detach()) == pytest.approx(0.7)
     assert float(mixed[0, 0].detach()) == pytest.approx(-1.33455, abs=1e-5)
@@ -204,8 +224,8 @@ def test_thoughts_are_the_models_own() -> None:
     together = think(packed, head, parts, [3, 4])
     alone = think(packed, head, parts, [3, 4], together=1)
     for one, other in zip(together, alone, strict=True):
-        assert np.array_equal(one.thoughts.ids_NPL, other.thoughts.ids_NPL)
-    several = [think(packed, head, parts[:1], [seed])[0].thoughts.ids_NPL[0] for seed in range(40)]
+        assert np.array_equal(thoughts_of(one).ids_NPL, thoughts_of(other).ids_NPL)
+    several = [thoughts_of(think(packed, head, parts[:1], [seed])[0]).ids_NPL[0] for seed in range(40)]
     first = np.concatenate(several)[:, 0]
     states = torch.cat((model.get_input_embeddings()(torch.tensor([1])), head.marks[:1]))
     hidden = model.get_decoder()(inputs_embeds=states[None], use_cache=False).last_hidden_state[0, -1]
@@ -222,7 +242,7 @@ def test_random_thoughts_are_any() -> None:
         QuietSTaR(length=LENGTH, thoughts=64, random=True, reinforce=0).prepare([text(1, 2)]),
         [1],
     )
-    counts = np.bincount(part.thoughts.ids_NPL.reshape(-1), minlength=5)
+    counts = np.bincount(thoughts_of(part).ids_NPL.reshape(-1), minlength=5)
     assert counts.min() > 20
     assert len(counts) == 5
 
@@ -232,11 +252,11 @@ def test_places_are_before_learned_tokens() -> None:
     sample = text(*range(40), start=3)
     sample.mask[30] = False
     first, second, third = QuietSTaR(ahead=4).prepare([sample])
-    assert first.thoughts.at_N.tolist() == list(range(3, 19))
-    assert second.thoughts.at_N.tolist() == [*range(19, 30), *range(31, 36)]
-    assert third.thoughts.at_N.tolist() == list(range(36, 40))
-    assert second.thoughts.ahead_N.tolist() == [4] * 8 + [3, 2, 1] + [4] * 5
-    assert third.thoughts.ahead_N.tolist() == [4, 3, 2, 1]
+    assert thoughts_of(first).at_N.tolist() == list(range(3, 19))
+    assert thoughts_of(second).at_N.tolist() == [*range(19, 30), *range(31, 36)]
+    assert thoughts_of(third).at_N.tolist() == list(range(36, 40))
+    assert thoughts_of(second).ahead_N.tolist() == [4] * 8 + [3, 2, 1] + [4] * 5
+    assert thoughts_of(third).ahead_N.tolist() == [4, 3, 2, 1]
     assert np.array_equal(first.mask | second.mask | third.mask, sample.mask)
     assert not QuietSTaR().prepare([text(1)])
 
@@ -255,8 +275,8 @@ def test_a_model_that_learned_to_think_thinks() -> None:
         assert turn.stop == "length"
         [part] = QuietSTaR(length=1, ahead=1).prepare([text(*turn.prompt, *turn.completion, start=len(turn.prompt))])
         every = np.tile(np.arange(5)[None, :, None], (4, 1, 1))
-        after = forward(model, head, collate([replace(part, thoughts=replace(part.thoughts, ids_NPL=every))]))
-        apart_NP = after.after_thoughts.logp_BNPA[0, :, :, 0].detach().numpy() - np.array(turn.logp)[:, None]
+        after = forward(model, head, collate([replace(part, thoughts=replace(thoughts_of(part), ids_NPL=every))]))
+        apart_NP = after_of(after).logp_BNPA[0, :, :, 0].detach().numpy() - np.array(turn.logp)[:, None]
         assert np.abs(apart_NP).min(axis=1).max() < 1e-5
 
 
@@ -264,8 +284,8 @@ def test_a_thought_without_a_share_changes_nothing() -> None:
     model, head = wide(tiny_llama())
     engine = ThinkingEngine(model, head, byte_level(), frozenset({2}))
     plain = NativeEngine(model, byte_level(), frozenset({2}))
-    torch.nn.init.zeros_(head.mixing[-1].weight)
-    torch.nn.init.constant_(head.mixing[-1].bias, -100.0)
+    torch.nn.init.zeros_(last(head).weight)
+    torch.nn.init.constant_(last(head).bias, -100.0)
     prompts, greedy = (
         [Prompt(ids=(5, 9, 7), seeds=(1,)), Prompt(ids=(), seeds=(1,))],
         Sampling(max_tokens=5, temperature=0),

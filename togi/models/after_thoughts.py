@@ -53,9 +53,8 @@ class ThinkingModel:
         )
 
         there = batch.ids_BT.device
-        plain_M, own_M, mixed_M = (
-            each.to(there) for each in logp_M.split([len(b), sum(map(len, own)), sum(map(len, after))])
-        )
+        sizes = [len(b), sum(map(len, own)), sum(map(len, after))]
+        plain_M, own_M, mixed_M = (each.to(there) for each in torch.split(logp_M, sizes))
         logp_BT = plain_M.new_zeros(batch.mask_BT.shape).index_put((torch.from_numpy(b), torch.from_numpy(t)), plain_M)
         return Outputs(logp_BT=logp_BT, after_thoughts=_collected(branches, own_M, mixed_M, share_M.to(there), batch))
 

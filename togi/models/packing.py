@@ -110,7 +110,8 @@ class PackedModel:
 
     @property
     def device(self) -> torch.device:
-        return self._model.device
+        device: torch.device = self._model.device
+        return device
 
     @property
     def vocabulary(self) -> int:

@@ -101,7 +101,8 @@ def packed_length(samples: Sequence[Sample]) -> int:
 def _thought(thoughts: Thoughts) -> int:
     """Tokens of thoughts, their starts and ends, and the tokens that are read once more after each."""
     places, per_place, length = thoughts.ids_NPL.shape
-    return per_place * (places * (length + 1) + int(thoughts.ahead_N.sum()))
+    tokens: int = per_place * (places * (length + 1) + int(thoughts.ahead_N.sum()))
+    return tokens
 
 
 def _common_prefix(a: IntArray, b: IntArray) -> int:
