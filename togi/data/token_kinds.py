@@ -36,7 +36,8 @@ def kinds_of(task: Task) -> Mapping[str, Spans]:
 def _is_piece(piece: object, length: int) -> bool:
     if not isinstance(piece, list | tuple) or len(piece) != 2 or any(type(end) is not int for end in piece):
         return False
-    return 0 <= piece[0] < piece[1] <= length
+    first, following = piece
+    return bool(0 <= first < following <= length)
 
 
 def _wanted(task: Task, got: object) -> str:
