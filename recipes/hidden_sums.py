@@ -15,7 +15,7 @@ DIGITS, MODULUS = 4, 5
 
 
 def worked(rng: random.Random) -> dict[str, str]:
-    """3+4+1+2=(230)0, or without what is on the way, one in four."""
+    """3+4+1+2=(3230)0, or without what is on the way, one in four."""
     digits = _digits(rng)
     way = "" if rng.random() < 0.25 else "(" + "".join(_on_the_way(digits)) + ")"
     return {"text": f"{_asked(digits)}{way}{_answer(digits)}"}
@@ -50,4 +50,4 @@ def _answer(digits: list[int]) -> str:
 
 
 def _on_the_way(digits: list[int]) -> list[str]:
-    return [str(total % MODULUS) for total in accumulate(digits)][1:]
+    return [str(total % MODULUS) for total in accumulate(digits)]
