@@ -2,7 +2,7 @@
 the answer; in ``hidden`` ones only the answer stands there, and whoever reads on has to think it up.
 
 ``kinds`` names the characters of a hidden text: the answer is *hard*, the signs are *easy*, and the digits that are
-added are *free*: nobody can guess them.
+added are *free*: nobody can guess them. One sum in seven is in no text, and only asked about.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 from itertools import accumulate
 from typing import Any
 
-DIGITS, MODULUS = 4, 5
+DIGITS, MODULUS, KEPT = 4, 5, 7
 
 
 def worked(rng: random.Random) -> dict[str, str]:
@@ -32,13 +32,17 @@ def hidden(rng: random.Random) -> dict[str, Any]:
 
 
 def question(rng: random.Random) -> dict[str, str]:
-    """A hidden text up to its answer."""
-    digits = _digits(rng)
+    """A hidden text up to its answer, of a sum that is in no text."""
+    digits = _digits(rng, asked=True)
     return {"prompt": _asked(digits), "answer": _answer(digits)}
 
 
-def _digits(rng: random.Random) -> list[int]:
-    return [rng.randrange(MODULUS) for _ in range(DIGITS)]
+def _digits(rng: random.Random, *, asked: bool = False) -> list[int]:
+    while True:
+        digits = [rng.randrange(MODULUS) for _ in range(DIGITS)]
+        number = sum(digit * MODULUS**place for place, digit in enumerate(digits))
+        if (number % KEPT == 0) == asked:
+            return digits
 
 
 def _asked(digits: list[int]) -> str:
