@@ -383,19 +383,26 @@ class Opponent:
 class Question:
     """A task to attempt so many times.
 
-    ``beginning`` is what the first completion of each attempt begins with, whoever wrote it. ``by`` answers (None: the
-    policy), and ``sampling`` says how it is drawn (None: as the stage samples).
+    ``beginning`` is what the first completion of each attempt begins with, whoever wrote it; ``logp`` has its tokens'
+    log-probabilities where the policy drew it just so, and the completion has one for each token then. ``by`` answers
+    (None: the policy), and ``sampling`` says how it is drawn (None: as the stage samples).
     """
 
     task: Task
     attempts: int = 1
     beginning: Ids = ()
+    logp: tuple[float, ...] = ()
     by: Opponent | None = None
     sampling: Sampling | None = None
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise ValueError(f"attempts must be at least 1, got {self.attempts}")
+        if self.logp and len(self.logp) != len(self.beginning):
+            raise ValueError(
+                f"a beginning of {len(self.beginning)} tokens has a log-probability for each of them or for none, "
+                f"got {len(self.logp)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -410,8 +417,10 @@ class ReferenceAnswer:
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
     """A context to complete ``len(seeds)`` times; each attempt's randomness depends on its own seed alone. ``left`` is
-    how many tokens the attempt may still have, where it has a budget of them."""
+    how many tokens the attempt may still have, where it has a budget of them. The last ``begun`` ids are the beginning
+    of the completion, in which a stop string may begin as well."""
 
     ids: Ids
     seeds: tuple[int, ...]
     left: int | None = None
+    begun: int = 0

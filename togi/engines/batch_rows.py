@@ -21,7 +21,8 @@ _WAITING = 2  # a row that is drawn is not to stand behind more rows than twice 
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """One completion to draw: its number, its place among the prompts, how far it may grow, and why it stops there."""
+    """One completion to draw: its number, its place among the prompts, how far it may grow, and why it stops there;
+    ``begun`` is what is watched for stop strings along with what is drawn."""
 
     ticket: int
     prompt: int
@@ -30,6 +31,7 @@ class Attempt:
     seed: int
     limit: int
     full: Stop
+    begun: Ids
     watch: StopStrings | None
 
 

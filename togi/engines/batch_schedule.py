@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from togi.engines.batch_rows import Attempt, Rows, Waiting
+from togi.engines.kept_sequences import KeptSequences
 from togi.engines.key_value_cache import KeyValueCache
 from togi.engines.model_mixture import Mixture
 from togi.engines.shared_prompts import Prefix
@@ -29,6 +30,7 @@ from togi.protocols import Listener
 from togi.types import Ids, Prompt, Sampling, Stop, Turn
 
 _PREFILL_TOKENS = 2048  # prompts computed together: enough to keep the matrix products busy
+_HELD = 4  # times as many tokens may prompts have together that begin with what was computed before
 _FEW = 4  # where less than this part of the rows would be drawn, others are taken from turns that wait for an answer
 _SEED_BITS = (1 << 64) - 1
 
@@ -61,11 +63,12 @@ class Schedule:
         progress: Progress | None,
         listener: Listener | None = None,
         talks: bool = False,
+        kept: KeptSequences | None = None,
         check: Callable[[Sequence[Prompt]], None],
     ) -> None:
         self._model, self._cache, self._decoder, self._sampling = model, cache, decoder, sampling
         self._version, self._progress, self._listener = version, progress, listener
-        self._talks, self._check = talks, check
+        self._talks, self._kept, self._check = talks, kept, check
         self._eos = np.array([] if sampling.ignore_eos else eos_ids, dtype=np.int64)
         self._waiting: deque[tuple[Ids, deque[Attempt]]] = deque()
         self._ready: deque[_Ready] = deque()
@@ -95,9 +98,12 @@ class Schedule:
         waiting: dict[Ids, deque[Attempt]] = {}
         for number, prompt in enumerate(prompts, self._prompts):
             limit, full = limit_of(prompt, self._sampling, self._cache.context)
+            begun = prompt.ids[len(prompt.ids) - prompt.begun :]
             for index, seed in enumerate(prompt.seeds):
                 watch = StopStrings(self._decoder, self._sampling.stop) if self._sampling.stop else None
-                attempt = Attempt(self._asked, number, index, prompt.ids, seed & _SEED_BITS, limit, full, watch)
+                if watch and begun:
+                    watch.found(begun)
+                attempt = Attempt(self._asked, number, index, prompt.ids, seed & _SEED_BITS, limit, full, begun, watch)
                 self._asked += 1
                 if not limit:
                     self._end(attempt, full, (), ())
@@ -149,14 +155,22 @@ class Schedule:
             self._take(np.array(entered), torch.stack(logits))
 
     def _prefill(self) -> None:
-        """Compute the next prompts, laid end to end without padding. Those without a row yet wait with their keys."""
+        """Compute what is new in the next prompts, laid end to end without padding. Those without a row yet wait with
+        their keys."""
         taken: list[tuple[Ids, deque[Attempt]]] = []
-        size = 0
-        while self._waiting and (not taken or size + len(self._waiting[0][0]) <= _PREFILL_TOKENS):
+        begun: list[Prefix | None] = []
+        new = held = 0
+        while self._waiting:
+            ids = self._waiting[0][0]
+            prefix = None if self._kept is None else self._kept.beginning(ids)
+            new, held = new + len(ids) - len(prefix or ()), held + len(ids)
+            if taken and (new > _PREFILL_TOKENS or held > _HELD * _PREFILL_TOKENS):
+                break
             taken.append(self._waiting.popleft())
-            size += len(taken[-1][0])
-        self._cache.begin_prefill([len(ids) for ids, _ in taken])
-        logits_PV = self._compute([ids for ids, _ in taken], [0] * len(taken))
+            begun.append(prefix)
+        there = [len(prefix or ()) for prefix in begun]
+        self._cache.begin_prefill([len(ids) - start for (ids, _), start in zip(taken, there, strict=True)], begun)
+        logits_PV = self._compute([ids for ids, _ in taken], there)
         for (_, attempts), prefix, logits_V in zip(taken, self._cache.end_prefill(), logits_PV, strict=True):
             self._ready.append(_Ready(prefix, logits_V, attempts, several=len(attempts) > 1))
 
@@ -233,7 +247,7 @@ class Schedule:
             stop: Stop
             if ended_B[index]:
                 stop = "eos"
-            elif attempt.watch is not None and attempt.watch.found(rows.completion(row)):
+            elif attempt.watch is not None and attempt.watch.found([*attempt.begun, *rows.completion(row)]):
                 stop = "stop_string"
             elif full_B[index]:
                 stop = attempt.full
@@ -241,6 +255,10 @@ class Schedule:
                 stop = "done"
             else:
                 continue
+            if self._kept is not None:
+                computed = int(rows.length[row]) - 1
+                ids = (*attempt.ids, *rows.completion(row))[:computed]
+                self._kept.keep(ids, self._cache.copied(row, computed))
             rows.leave(row, waits=self._talks)
             self._end(attempt, stop, tuple(rows.completion(row)), tuple(rows.logp(row)))
 

@@ -48,6 +48,7 @@ class KeyValueCache:
         self._prompts = SharedPrompts(rows)
         self._segments: list[tuple[int, int]] = []
         self._further: list[tuple[int, int, Prefix | None]] = []
+        self._begun: list[Prefix | None] = []
         self._fresh: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
         self._prefill = False
         # What one decoding step looks at: so many rows, those that wait among them; tokens of prompts and of their own.
@@ -61,13 +62,14 @@ class KeyValueCache:
         """How many tokens of its own a row can hold."""
         return self._keys.capacity
 
-    def begin_prefill(self, lengths: Sequence[int]) -> None:
-        """So many tokens of each prompt come next."""
+    def begin_prefill(self, lengths: Sequence[int], begun: Sequence[Prefix | None] = ()) -> None:
+        """So many tokens of each prompt come next, after those that it has ``begun`` with."""
         self._segments, end, self._further = [], 0, []
         for length in lengths:
             self._segments.append((end, end + length))
             end += length
-        self._fresh, self._prefill = {}, True
+        self._begun = list(begun) or [None] * len(lengths)
+        self._fresh, self._prefill, self._causal_masks = {}, True, {}
 
     def begin_further(self, rows: Sequence[int], begun: Sequence[int], lengths: Sequence[int]) -> None:
         """So many tokens come next in each row, after those that it has ``begun`` with."""
@@ -76,7 +78,6 @@ class KeyValueCache:
             shared = self._prompts.of_row(row)
             self._further.append((row, there - (len(shared) if shared else 0), shared))
         self._reserve(max(own + length for (_, own, _), length in zip(self._further, lengths, strict=True)) + 1)
-        self._causal_masks = {}
 
     def end_prefill(self) -> list[Prefix]:
         """The prompts' keys and values. Raises ValueError when some layer keeps its state elsewhere."""
@@ -105,6 +106,15 @@ class KeyValueCache:
         self._reserve(len(prefix) + 1)
         self._keys.put(prefix.keys, rows)
         self._values.put(prefix.values, rows)
+
+    def copied(self, row: int, length: int) -> Prefix:
+        """The keys and values of a row's first so many tokens, with those that it shares."""
+        shared = self._prompts.of_row(row)
+        own = length - len(shared or ())
+        return Prefix(
+            keys=self._keys.copied(row, own, shared.keys if shared else ()),
+            values=self._values.copied(row, own, shared.values if shared else ()),
+        )
 
     def end_further(self) -> None:
         self._prefill, self._fresh, self._further = False, {}, []
@@ -192,7 +202,11 @@ class KeyValueCache:
             if self._further:
                 keys_, values_ = self._behind(layer, key, value)
             else:
-                keys_, values_ = ([new[:, :, a:b] for a, b in self._segments] for new in (key, value))
+                prompts = list(zip(self._segments, self._begun, strict=True))
+                keys_ = [_after(begun.keys[layer] if begun else None, key[:, :, a:b]) for (a, b), begun in prompts]
+                values_ = [
+                    _after(begun.values[layer] if begun else None, value[:, :, a:b]) for (a, b), begun in prompts
+                ]
                 self._fresh[layer] = keys_, values_
             parts = [
                 _causal(query[:, :, a:b], k, v, form, self._causal_mask(b - a, k.shape[2], query.device))
@@ -255,6 +269,11 @@ def _causal(
         weights = form.weights(scores, None if sink is None else sink.repeat_interleave(end - start, 1))
         parts.append(torch.bmm(weights, value[0, :, first:end]).view(heads, end - start, -1).transpose(0, 1)[None])
     return torch.cat(parts, 1)
+
+
+def _after(begun: torch.Tensor | None, new: torch.Tensor) -> torch.Tensor:
+    """New keys or values of one prompt [1, K, T, D] behind those that it began with [K, P, D]."""
+    return new if begun is None else torch.cat((begun[None], new), 2)
 
 
 def _sink(form: AttentionForm, kv_heads: int, rows: int) -> torch.Tensor | None:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from togi.engines.batch_schedule import Progress, Schedule
 from togi.engines.fused_layer import FusedLayers
 from togi.engines.given_turns import MixtureView, View, read_turns
+from togi.engines.kept_sequences import KeptSequences
 from togi.engines.key_value_cache import ATTENTION, KeyValueCache
 from togi.engines.model_mixture import Mixture
 from togi.engines.stop_strings import Decoder
@@ -62,6 +63,7 @@ class NativeEngine:
         self._tokens = len(tokenizer) if isinstance(tokenizer, PreTrainedTokenizerBase) else self._vocabulary
         self._fused = [FusedLayers(part) for part in parts]
         self._view: View | None = None
+        self._kept: KeptSequences | None = None
 
     @property
     def model(self) -> PreTrainedModel:
@@ -74,8 +76,20 @@ class NativeEngine:
         return self._context
 
     def sync(self, policy: Policy) -> None:
-        """Take the version of the policy, whose module this engine shares: no key or value outlives ``generate``."""
+        """Take the version of the policy, whose module this engine shares: no key or value outlives ``generate``, or
+        ``keeping``."""
+        assert self._kept is None, "weights stay the same while what was drawn is kept"
         self.version = policy.step
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """While it lasts, a prompt that begins as something that was drawn is computed from where the two part. The
+        weights stay the same."""
+        self._kept = KeptSequences()
+        try:
+            yield
+        finally:
+            self._kept = None
 
     @contextmanager
     def conversation(self, sampling: Sampling, most: int, progress: Progress | None = None) -> Iterator[Talk]:
@@ -136,6 +150,7 @@ class NativeEngine:
             progress=progress,
             listener=listener,
             talks=talks,
+            kept=self._kept,
             check=partial(check_prompts, vocabulary=self._vocabulary),
         )
 

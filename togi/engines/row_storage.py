@@ -57,6 +57,11 @@ class RowStorage:
             for row in rows:
                 layer[row, :, : one.shape[1]] = one
 
+    def copied(self, row: int, length: int, behind: Sequence[Tensor]) -> list[Tensor]:
+        """A copy of a row's first tokens, behind those of ``behind`` [K, T, D] where there are any, for each layer."""
+        own = [layer[row, :, :length] for layer in self._layers]
+        return [torch.cat(both, 1) for both in zip(behind, own, strict=True)] if behind else [o.clone() for o in own]
+
     def move(self, source: int, target: int, length: int) -> None:
         """Put the first ``length`` tokens of a row in the place of another row."""
         for layer in self._layers:

@@ -27,6 +27,10 @@ class Prefix:
     def __len__(self) -> int:
         return int(self.keys[0].shape[1])
 
+    def first(self, length: int) -> Prefix:
+        """The first so many tokens, as views."""
+        return Prefix(keys=[key[:, :length] for key in self.keys], values=[value[:, :length] for value in self.values])
+
 
 class SharedPrompts:
     """The prompts' keys and values, [S, K, P, D] for each layer. A prompt's place is free once no row continues it."""
