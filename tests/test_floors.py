@@ -27,6 +27,7 @@ FLOORS = {
     "png": 1,
     "batch": 1,
     "short_values": 2,
+    "branch_credit": 2,
     "episode_blame": 2,
     "tokenization": 2,
     "data": 2,

@@ -41,13 +41,18 @@ from togi.samplers import (
     Against,
     Budgeted,
     Dynamic,
+    EntropyTree,
     Groups,
+    LevelTree,
     Recorded,
     Referenced,
     Rejection,
     Revised,
+    SegmentTree,
     StepLabels,
     Stepwise,
+    ValuedSegments,
+    ValuedSteps,
     WithGreedy,
 )
 
@@ -57,6 +62,7 @@ REGULARISED = {
     "kl_target": None, "kl_horizon": 10_000, "entropy_bonus": 0.0, "entropy_target": None, "entropy_step": 0.005,
 }  # fmt: skip
 GRADIENT = REGULARISED | {"drop_truncated": False}
+BRANCHING = GRADIENT | {"kl_estimator": "k2", "whiten": False}
 REWARD_KL = {"kl_estimator": "k1", "kl_place": "reward"}
 PAIRS = {"beta": 0.1, "nll": 0.0, "pairs": "ends", "soft": False}
 DPO = PAIRS | {"label_smoothing": 0.0, "per_token": False}
@@ -92,6 +98,17 @@ PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
     "step_labels": (StepLabels(n=4, continuations=8, labels="hard", separator="\n", right_from=0.5), {}),
     "gigpo": (Groups(8), GRADIENT | {"kl": 0.01, "gamma": 0.95, "step_weight": 1.0}),
     "mt_grpo": (Groups(8), GRADIENT | {"combine": "added"}),
+    "treerl": (EntropyTree(n=6, forks=2, arms=2, rounds=1), BRANCHING | {"kl": 0.004}),
+    "treepo": (
+        SegmentTree(n=16, segment=512, arms=2, first=2),
+        BRANCHING | {"surrogate": PPOClip(clip_high=0.28), "whiten": True, "weighting": "equal"},
+    ),
+    "vineppo": (ValuedSteps(n=8, continuations=9, separator="\n"), BRANCHING | {"kl": 1e-4, "whiten": True}),
+    "spo": (
+        ValuedSegments(n=8, continuations=9, cutpoints=5, unsure=0.9),
+        BRANCHING | {"kl": 1e-4, "learn_below": 0.9},
+    ),
+    "spo_tree": (LevelTree(n=6, levels=3, segment=600), BRANCHING | {"kl": 1e-4, "learn_below": 0.9}),
     "rlpr": (Groups(8), GRADIENT | {"surrogate": PPOClip(clip_high=0.27), "beta": 1.0, "decay": 0.99}),
     "verifree": (Referenced(8, "answer"), {"surrogate": PPOClip()}),
     "entropy_minimisation": (Groups(1), {}),
@@ -217,6 +234,7 @@ BOUNDS: list[tuple[str, str, tuple[list[float], list[float]]]] = [
     ("ppo", "missing_eos_penalty", FROM_0),
     ("ppo", "ptx", FROM_0),
     ("ppo", "kl_horizon", ([1], [0])),
+    ("spo", "learn_below", UNTIL_1),
     ("prime", "beta", ABOVE_0),
     ("prime", "gamma", UNTIL_1),
     ("dpo", "beta", ABOVE_0),
@@ -289,6 +307,21 @@ SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
     (Revised(), "n", ([1], [0])),
     (StepLabels(), "n", ([1], [0])),
     (StepLabels(), "continuations", ([1], [0])),
+    (EntropyTree(), "n", ([1], [0])),
+    (EntropyTree(), "forks", ([1], [0])),
+    (EntropyTree(), "arms", ([1], [0])),
+    (EntropyTree(), "rounds", ([1], [0])),
+    (SegmentTree(n=9), "first", ([1, 9], [0, 10])),
+    (SegmentTree(first=1), "n", ([2], [1])),
+    (SegmentTree(), "segment", ([1], [0])),
+    (SegmentTree(), "arms", ([2], [1])),
+    (LevelTree(), "n", ([2, 16], [1, 17])),
+    (LevelTree(), "levels", ([2, 4], [1, 5])),
+    (LevelTree(), "segment", ([1], [0])),
+    (ValuedSteps(), "n", ([1], [0])),
+    (ValuedSteps(), "continuations", ([1], [0])),
+    (ValuedSegments(), "cutpoints", ([1], [0])),
+    (ValuedSegments(), "unsure", UNTIL_1),
     (Verdicts(), "most", ([1], [0])),
     (Verdicts(), "master_keys", ([0], [-1])),
     (Chains(), "n", ([1], [0])),

@@ -30,7 +30,18 @@ from togi.protocols import Algorithm, Reward
 from togi.rewards.algebra import Surroundings
 from togi.rewards.judge import genrm
 from togi.rollout import Episodes
-from togi.samplers import Dynamic, Groups, Recorded, Rejection, WithGreedy
+from togi.samplers import (
+    Dynamic,
+    EntropyTree,
+    Groups,
+    LevelTree,
+    Recorded,
+    Rejection,
+    SegmentTree,
+    ValuedSegments,
+    ValuedSteps,
+    WithGreedy,
+)
 from togi.samplers.group import ask, recorded
 from togi.tokenization import Chat
 from togi.types import (
@@ -106,7 +117,7 @@ class Table(Tiny):
 
 @dataclass
 class Sampled:
-    """Ten lines of engine: LENGTH tokens an attempt, each drawn with the attempt's own seed."""
+    """Ten lines of engine: at most LENGTH tokens an attempt, each drawn with the attempt's own seed."""
 
     model: Tiny
     version: int = 0
@@ -115,10 +126,23 @@ class Sampled:
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, progress: Callable[[int, int], None] | None = None
     ) -> list[list[Turn]]:
+        shapes = [
+            (len(each.ids), min(sampling.max_tokens, LENGTH if each.left is None else each.left)) for each in prompts
+        ]
+        drawn = {
+            shape: iter(
+                self._drawn([p for p, own in zip(prompts, shapes, strict=True) if own == shape], shape[1], sampling)
+            )
+            for shape in set(shapes)
+        }
+        return [next(drawn[shape]) for shape in shapes]
+
+    def _drawn(self, prompts: Sequence[Prompt], length: int, sampling: Sampling) -> list[list[Turn]]:
+        """Prompts of one length, completed by so many tokens."""
         rows = [(prompt.ids, seed) for prompt in prompts for seed in prompt.seeds]
-        draws = torch.stack([torch.rand(LENGTH, generator=torch.Generator().manual_seed(seed)) for _, seed in rows])
+        draws = torch.stack([torch.rand(length, generator=torch.Generator().manual_seed(seed)) for _, seed in rows])
         ids, logps = torch.tensor([list(ids) for ids, _ in rows]), []
-        for t in range(LENGTH):
+        for t in range(length):
             logp = (self.model.logits(ids)[:, -1] / (sampling.temperature or 1e-6)).log_softmax(-1)
             token = (logp.exp().cumsum(-1) < draws[:, t, None]).sum(-1, keepdim=True).clamp(max=VOCABULARY - 1)
             ids, logps = torch.cat([ids, token], dim=1), [*logps, logp.gather(1, token)]
@@ -143,8 +167,11 @@ class Digits:
         prompt, token = (*turn.prompt, *turn.completion[:-1]), (int(answer),)
         return ReferenceAnswer(turn=replace(turn, prompt=prompt, completion=token, logp=()), tokens=1)
 
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         return "".join(map(str, token_ids))
+
+    def step_ends(self, completion: Sequence[int], separator: str) -> tuple[int, ...]:
+        return tuple(range(len(completion)))
 
     def opening(self, messages: Sequence[Message]) -> str:
         return ""
@@ -239,6 +266,15 @@ def fit(
             optimiser.step()
 
 
+BRANCHING = {
+    "treerl": EntropyTree(n=4, forks=1, arms=1),
+    "treepo": SegmentTree(n=8, segment=1),
+    "vineppo": ValuedSteps(n=8, continuations=4),
+    "spo": ValuedSegments(n=8, continuations=4, cutpoints=1),
+    "spo_tree": LevelTree(n=2, levels=3, segment=1),
+}
+
+
 def small(name: str) -> Algorithm:
     """The algorithm with 8 attempts a task; every toy attempt is cut off, so dropping those must be off."""
     algorithm = ALGORITHMS[name]
@@ -250,6 +286,8 @@ def small(name: str) -> Algorithm:
         algorithm = replace(algorithm, sampler=sampler, average=average)
     if isinstance(algorithm, PRIME):
         algorithm = replace(algorithm, sampler=Groups(8))
+    if name in BRANCHING:
+        algorithm = replace(algorithm, sampler=BRANCHING[name])  # type: ignore[type-var]
     return algorithm
 
 

@@ -28,7 +28,7 @@ from togi.rollout import Episodes
 from togi.samplers import StepLabels, Stepwise
 from togi.samplers.reasoning_steps import _counts as step_counts
 from togi.tokenization import Chat
-from togi.types import Message, Outputs, Question, Sample, Sampling, Score, Task, Trajectory
+from togi.types import Limits, Message, Outputs, Question, Sample, Sampling, Score, Task, Trajectory
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -147,20 +147,40 @@ def test_a_continuation_begins_as_told_and_depends_on_the_beginning_alone() -> N
         assert len(turn.text) == 3
         assert turn.logp == ()
     assert [prompt.ids for prompt in engine.calls[0]] == [tuple(map(ord, "ask a7")), tuple(map(ord, "ask b7"))]
-    # Not on neighbours, on what was played before, or on how often it was asked for.
-    [again] = play([Question(task=task("a"), attempts=2, beginning=begun)])
-    assert again.trajectories == one.trajectories[:2]
+    # Not on neighbours, or on what was played before; asked for again, it gets further attempts.
+    fresh, _, _ = episodes(seed=3)
+    [[two], [third]] = (fresh([Question(task=task("a"), attempts=n, beginning=begun)]) for n in (2, 1))
+    assert two.trajectories + third.trajectories == one.trajectories
     [elsewhere] = play([Question(task=task("a"), attempts=3, beginning=tuple(map(ord, "8")))])
     assert [t.turns[0].text[1:] for t in elsewhere.trajectories] != [t.turns[0].text[1:] for t in one.trajectories]
     assert other.scores[0].status == "ok"
 
 
 def test_a_continuation_is_cut_off_where_the_policy_would_have_been() -> None:
-    play = replace(episodes()[0], sampling=Sampling(max_tokens=3))
-    [group] = play([Question(task=task("a"), beginning=tuple(map(ord, "12")))])
+    play, engine, _ = episodes()
+    [group] = replace(play, sampling=Sampling(max_tokens=3))(
+        [Question(task=task("a"), beginning=tuple(map(ord, "12")))]
+    )
     [turn] = group.trajectories[0].turns
     assert len(turn.completion) == 3
     assert turn.stop == "length"
+    assert [(prompt.left, prompt.begun) for prompt in engine.calls[-1]] == [(1, 2)]
+
+
+@pytest.mark.parametrize(("budget", "left"), [(None, 6), (5, 3), (9, 6), (1, 0)])
+def test_a_beginning_counts_among_the_tokens_of_its_attempt(budget: int | None, left: int) -> None:
+    play, engine, _ = episodes()
+    play = replace(play, sampling=Sampling(max_tokens=8), limits=Limits(tokens=budget))
+    play([Question(task=task("a"), beginning=tuple(map(ord, "12")))])
+    assert [prompt.left for prompt in engine.calls[-1]] == [left]
+
+
+def test_what_the_policy_began_with_keeps_its_log_probabilities() -> None:
+    play, begun = episodes()[0], tuple(map(ord, "12"))
+    [group] = play([Question(task=task("a"), beginning=begun, logp=(-0.5, -0.25))])
+    assert group.trajectories[0].turns[0].logp == (-0.5, -0.25, -1.0, -2.0)
+    with pytest.raises(ValueError, match="a beginning of 2 tokens has a log-probability for each of them or for none"):
+        Question(task=task("a"), beginning=begun, logp=(-0.5,))
 
 
 class Lines(Letters):

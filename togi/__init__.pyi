@@ -51,6 +51,8 @@ from .algorithms import (
     RSO as RSO,
     SAPO as SAPO,
     SFT as SFT,
+    SPO as SPO,
+    SPO_TREE as SPO_TREE,
     SPPO as SPPO,
     TOPR as TOPR,
     VANILLA_PG as VANILLA_PG,
@@ -78,8 +80,11 @@ from .algorithms import (
     RobustDPO as RobustDPO,
     SimPO as SimPO,
     SLiC as SLiC,
+    TreePO as TreePO,
+    TreeRL as TreeRL,
     Truncated as Truncated,
     VeriFree as VeriFree,
+    VinePPO as VinePPO,
 )
 from .data import (
     Collected as Collected,

@@ -84,12 +84,17 @@ class Episode:
         return self.question.task if tools is None else replace(self.question.task, tools=tools)
 
     @property
+    def begun(self) -> Ids:
+        """What the next turn begins with, whoever wrote it."""
+        return () if self.said else self.question.beginning
+
+    @property
     def left(self) -> int | None:
-        """How many tokens the model may still write in all its turns; a beginning counts where it is acted with."""
+        """How many tokens the model may still write in all its turns, behind what the next one begins with."""
         if self.limits.tokens is None:
             return None
         written = sum(len(turn.completion) for view in self.views.values() for turn in view.turns)
-        return max(0, self.limits.tokens - written)
+        return max(0, self.limits.tokens - written - len(self.begun))
 
     @property
     def view(self) -> View:

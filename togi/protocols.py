@@ -159,6 +159,16 @@ class Conversing(Protocol):
         ...
 
 
+@runtime_checkable
+class Keeping(Protocol):
+    """An engine that can keep what it computed from one call to the next."""
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """While it lasts, what goes on from something that was drawn is computed from there. The weights stay the
+        same."""
+        ...
+
+
 class Listener(Protocol):
     """Hears completions as they grow; ``prompt`` and ``attempt`` are places in what ``generate`` gives."""
 
@@ -249,6 +259,11 @@ class Play(Protocol):
         """Attempts that were made before, the given ones of each task scored together."""
         ...
 
+    def keeping(self) -> AbstractContextManager[None]:
+        """While it lasts, attempts that go on from earlier ones cost their new tokens alone, where the engine can
+        keep the others."""
+        ...
+
 
 class Sampler(Protocol):
     """Decides who is sampled: draws tasks until ``want`` groups are at hand.
@@ -279,6 +294,17 @@ class Sampler(Protocol):
     def asks(self) -> frozenset[Ability]:
         """What it asks of an engine that not every engine can do."""
         return frozenset()
+
+    @property
+    def branches(self) -> bool:
+        """Whether it branches within answers, so that an attempt has one turn only."""
+        return False
+
+    @property
+    def last_fork(self) -> int:
+        """After how many tokens of an answer it branches for the last time, where that does not depend on what is
+        drawn."""
+        return 0
 
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]: ...
 

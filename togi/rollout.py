@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
+from togi.engines.stop_strings import cut
 from togi.envs import OneTurn
 from togi.episode import Episode
 from togi.episode_answers import Answers, Here, InThreads
 from togi.episode_blame import Blame
-from togi.protocols import Asked, Batched, Conversing, Engine, Env, Reward, Talk
+from togi.protocols import Asked, Batched, Conversing, Engine, Env, Keeping, Reward, Talk
 from togi.rounds import Rounds
 from togi.tokenization import Chat
 from togi.types import (
@@ -76,7 +77,7 @@ class Episodes:
     rates: Callable[[str], float] = one_half
     counts: dict[str, float] = field(default_factory=dict)
     played: list[Group] = field(default_factory=list, repr=False)
-    _played: dict[str, int] = field(default_factory=dict, repr=False)
+    _played: dict[tuple[str, Ids], int] = field(default_factory=dict, repr=False)
 
     def at(
         self,
@@ -113,9 +114,9 @@ class Episodes:
     def attempts(self, questions: Sequence[Question]) -> list[tuple[Trajectory, ...]]:
         """The attempts at each question, not scored. Raises ValueError for an opponent where there is no reference.
 
-        A task that is asked about again within a step gets the seeds of further attempts. What is drawn after a
-        beginning, without log-probabilities, depends on the task and the beginning alone, beside run and step; its
-        completion has no more tokens than one that is sampled at once: what goes beyond is cut off.
+        A task that is asked about again within a step, with the same beginning, gets the seeds of further attempts.
+        What is drawn after a beginning depends on the task and the beginning alone, beside run and step; its completion
+        has no more tokens than one that is sampled at once.
         """
         asked = [self._episodes(question) for question in questions]
         kinds: dict[tuple[Opponent | None, Sampling], list[Episode]] = {}
@@ -137,6 +138,11 @@ class Episodes:
         self.played.extend(groups)
         return groups
 
+    def keeping(self) -> AbstractContextManager[None]:
+        """While it lasts, attempts that go on from earlier ones cost their new tokens alone, with an engine that can
+        keep the others. Rewards that ask this engine wait until it is over."""
+        return self.engine.keeping() if isinstance(self.engine, Keeping) else nullcontext()
+
     def _check_reward(self) -> Reward:
         if self.reward is None:
             raise ValueError("sampled attempts need a reward: give the stage one, or train on recorded answers")
@@ -145,9 +151,10 @@ class Episodes:
     def _episodes(self, question: Question) -> list[Episode]:
         first = 0
         # The likeliest answer is the same one whenever it is asked for, and takes no other attempt's seed.
-        if not question.beginning and self._how(question).temperature > 0:
-            first = self._played.get(question.task.id, 0)
-            self._played[question.task.id] = first + question.attempts
+        if self._how(question).temperature > 0:
+            asked = question.task.id, question.beginning
+            first = self._played.get(asked, 0)
+            self._played[asked] = first + question.attempts
         return [Episode(question=question, attempt=first + i, limits=self.limits) for i in range(question.attempts)]
 
     def _how(self, question: Question) -> Sampling:
@@ -186,7 +193,7 @@ class Episodes:
         number, going_on = 0, list(episodes)
         while going_on or turns or answers.pending:
             prompts = []
-            for prompt, each in self._prompts([e for e in going_on if e.stop is None], encoded):
+            for prompt, each in self._prompts([e for e in going_on if e.stop is None], encoded, sampling.max_tokens):
                 prompts.append(prompt)
                 for episode in each:
                     turns[number] = episode
@@ -196,13 +203,13 @@ class Episodes:
             spoke = []
             for ended, turn in talk.draw() if turns else ():
                 spoke.append(turns.pop(ended))
-                self._answer(spoke[-1], self._whole(spoke[-1], turn, sampling.max_tokens), answers)
+                self._answer(spoke[-1], self._whole(spoke[-1], turn, sampling), answers)
             going_on = answers.due(talk.drawing)
             talk.over(turn for e in (*spoke, *going_on) if e.stop is not None for turn in asked[id(e)])
 
-    def _prompts(self, live: Sequence[Episode], encoded: _Encoded) -> list[tuple[Prompt, list[Episode]]]:
+    def _prompts(self, live: Sequence[Episode], encoded: _Encoded, most: int) -> list[tuple[Prompt, list[Episode]]]:
         """What episodes ask next, those together that ask the same."""
-        shared: dict[tuple[Ids, int | None], list[Episode]] = {}
+        shared: dict[tuple[Ids, int | None, int], list[Episode]] = {}
         for episode in live:
             try:
                 self._ask(episode, encoded)
@@ -211,10 +218,14 @@ class Episodes:
                     raise
                 episode.fail(problem)
                 continue
-            shared.setdefault((episode.view.ids, episode.left), []).append(episode)
+            left = episode.left
+            if episode.begun:
+                room = max(0, most - len(episode.begun))
+                left = room if left is None else min(left, room)
+            shared.setdefault((episode.view.ids, left, len(episode.begun)), []).append(episode)
         return [
-            (Prompt(ids=ids, seeds=tuple(self._seed(episode) for episode in each), left=left), each)
-            for (ids, left), each in shared.items()
+            (Prompt(ids=ids, seeds=tuple(self._seed(episode) for episode in each), left=left, begun=begun), each)
+            for (ids, left, begun), each in shared.items()
         ]
 
     def _ask(self, episode: Episode, encoded: _Encoded) -> None:
@@ -228,7 +239,7 @@ class Episodes:
         place = task.id, told, repr(task.tools)
         if place not in encoded:
             encoded[place] = chat.prompt(told)
-        view.ids = encoded[place] if episode.said else (*encoded[place], *episode.question.beginning)
+        view.ids = (*encoded[place], *episode.begun)
 
     def _tell(self, task: Task, told: tuple[Message, ...], begun: bool) -> None:
         """Raises ValueError for what has no tokens."""
@@ -241,20 +252,24 @@ class Episodes:
         task = episode.question.task.id + salt
         return attempt_seed(self.seed, self.step, task, episode.attempt, len(episode.said))
 
-    def _whole(self, episode: Episode, turn: Turn, most: int) -> Turn:
+    def _whole(self, episode: Episode, turn: Turn, sampling: Sampling) -> Turn:
         """The turn with all that it says, and with what it was to begin with, which some other policy may have written,
         as a part of its completion."""
-        beginning, opening = episode.question.beginning, episode.view.opening
-        if not beginning or episode.said:
+        begun, opening, most = episode.begun, episode.view.opening, sampling.max_tokens
+        if not begun:
             return replace(turn, text=opening + turn.text) if opening else turn
-        completion = (*beginning, *turn.completion)
+        completion = (*begun, *turn.completion)
+        stop: Stop = turn.stop
+        if len(completion) > most or (len(completion) == most and stop == "tokens"):
+            completion, stop = completion[:most], "length"
+        text = self.chat.decode(completion)
         return replace(
             turn,
-            prompt=turn.prompt[: -len(beginning)],
-            completion=completion[:most],
-            text=opening + self.chat.decode(completion[:most]),
-            stop="length" if len(completion) > most else turn.stop,
-            logp=(),
+            prompt=turn.prompt[: -len(begun)],
+            completion=completion,
+            text=opening + (cut(text, sampling.stop) if stop == "stop_string" else text),
+            stop=stop,
+            logp=(*episode.question.logp, *turn.logp)[:most] if episode.question.logp else (),
         )
 
     def _answer(self, episode: Episode, turn: Turn, answers: Answers) -> None:

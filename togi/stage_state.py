@@ -299,13 +299,14 @@ def check_lengths(stage: Stage, chat: Chat, context: int) -> None:
         rows = [chat.of(task).recorded(task.prompt, answer) for answer in learned]
         lengths = [len(turns[-1].prompt) + len(turns[-1].completion) for turns in rows]
         if sampler.writes or not rows:
-            lengths.append(len(chat.of(task).prompt(task.prompt)) + sampler.writes)
+            lengths.append(len(chat.of(task).prompt(task.prompt)) + sampler.last_fork + sampler.writes)
         if max(lengths) + room > context:
             long.append(f"{task.id} ({max(lengths)} tokens)")
     if long:
         further = f" and {len(long) - 5} more" if len(long) > 5 else ""
+        tree = f" with a tree that branches {sampler.last_fork} tokens behind them" if sampler.last_fork else ""
         raise ValueError(
             f"{len(long)} of {len(stage.tasks)} tasks of stage {stage.name} do not fit the model's context of "
-            f"{context} tokens: {', '.join(long[:5])}{further}. "
-            "Shorten or remove these rows, or choose a model with more room."
+            f"{context} tokens{tree}: {', '.join(long[:5])}{further}. "
+            f"Shorten or remove these rows, {'take shorter segments, ' * bool(tree)}or choose a model with more room."
         )

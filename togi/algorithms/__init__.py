@@ -42,12 +42,16 @@ from togi.algorithms.policy_gradient.remax import ReMax
 from togi.algorithms.policy_gradient.rloo import RLOO
 from togi.algorithms.policy_gradient.rlpr import RLPR
 from togi.algorithms.policy_gradient.sapo import SAPO
+from togi.algorithms.policy_gradient.spo import SPO, SPO_TREE
 from togi.algorithms.policy_gradient.surrogates import SURROGATES, PPOClip, SequenceClip, Surrogate
 from togi.algorithms.policy_gradient.token_choices import TOKEN_CHOICES, TokenChoice
 from togi.algorithms.policy_gradient.topr import TOPR
+from togi.algorithms.policy_gradient.tree_po import TreePO
+from togi.algorithms.policy_gradient.tree_rl import TreeRL
 from togi.algorithms.policy_gradient.vanilla_pg import VANILLA_PG
 from togi.algorithms.policy_gradient.verifree import VeriFree
 from togi.algorithms.policy_gradient.vespo import VESPO
+from togi.algorithms.policy_gradient.vine_ppo import VinePPO
 from togi.algorithms.preference import PREFERENCE
 from togi.algorithms.preference.base import Listwise, Pairwise, Preference, ReferenceFree
 from togi.algorithms.preference.bco import BCO
@@ -145,6 +149,8 @@ __all__ = [
     "RSO",
     "SAPO",
     "SFT",
+    "SPO",
+    "SPO_TREE",
     "SPPO",
     "TOPR",
     "VANILLA_PG",
@@ -180,6 +186,9 @@ __all__ = [
     "Single",
     "Surrogate",
     "TokenChoice",
+    "TreePO",
+    "TreeRL",
     "Truncated",
     "VeriFree",
+    "VinePPO",
 ]

@@ -333,6 +333,9 @@ class Builder:
             if getattr(env, "players", ()) and not plan.algorithm.sampler.of_players:
                 why = f"{table.algorithm} cannot learn from an environment of several players: take rae, grpo or ppo"
                 self.refuse((*plan.key, "algorithm"), why)
+            elif plan.algorithm.sampler.branches and env is not None and env is not OneTurn:
+                why = f"{table.algorithm} branches within answers, not between turns: remove [env], or take gigpo"
+                self.refuse((*plan.key, "algorithm"), why)
             return env
         if table.env is not None:
             self.refuse((*plan.key, "env"), "the constitution is what answers the model here: leave one of the two out")

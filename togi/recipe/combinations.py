@@ -224,6 +224,12 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
                 f"leaves out tokens, so that the probabilities sampled with are not the ones learnt with: set {name} = "
                 f"{off} for training (an evaluation may set its own)",
             )
+    if algorithm.sampler.last_fork >= sampling.max_tokens:
+        yield (
+            ("settings", "segment"),
+            f"{table.algorithm} branches after {algorithm.sampler.last_fork} tokens of an answer, which has at most "
+            f"{sampling.max_tokens}: take shorter segments, or a higher sampling.max_tokens",
+        )
     if table.data is not None and table.data.rollouts is not None:
         yield ("data", "rollouts"), f"{table.algorithm} samples its own attempts: give it tasks"
     if algorithm.trains == "nothing":
@@ -298,13 +304,13 @@ def _attempts(algorithm: Algorithm, count: int) -> list[Sample]:
 
 
 def _attempt(group: int, trajectory: int, parts: Sequence[str]) -> Sample:
-    """Three tokens, of which the policy wrote two, others for each attempt; every other one of all is paid,
-    and no two of a task alike."""
+    """Three tokens, of which the policy wrote two, each with a chance of one half, others for each attempt; every
+    other one of all is paid, and no two of a task alike."""
     zeros_T, reward = np.zeros(3, dtype=np.float32), (group + trajectory) % 2 / (1 + trajectory)
     return Sample(
         ids=np.array([1, 2 + group, 2 + trajectory]),
         mask=np.array([False, True, True]),
-        logp=zeros_T,
+        logp=np.log([1.0, 0.5, 0.5], dtype=np.float32),
         old_logp=zeros_T,
         ref_logp=zeros_T,
         implicit_logp=zeros_T,

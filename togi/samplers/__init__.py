@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from togi.samplers.budgeted import Budgeted
 from togi.samplers.dynamic import Dynamic
+from togi.samplers.entropy_tree import EntropyTree
 from togi.samplers.greedy import WithGreedy
 from togi.samplers.group import Groups, Recorded
 from togi.samplers.opponent import Against
@@ -14,7 +15,9 @@ from togi.samplers.reasoning_steps import StepLabels, Stepwise
 from togi.samplers.rejection import Rejection
 from togi.samplers.replay import Replay
 from togi.samplers.revised import Revised
+from togi.samplers.segment_tree import LevelTree, SegmentTree
 from togi.samplers.task_order import Order
+from togi.samplers.valued_steps import Valued, ValuedSegments, ValuedSteps
 from togi.samplers.with_reference_answer import Referenced
 
 PLAIN: Mapping[str, type[Groups] | type[Dynamic] | type[Budgeted]] = {
@@ -29,14 +32,20 @@ __all__ = [
     "Against",
     "Budgeted",
     "Dynamic",
+    "EntropyTree",
     "Groups",
+    "LevelTree",
     "Order",
     "Recorded",
     "Referenced",
     "Rejection",
     "Replay",
     "Revised",
+    "SegmentTree",
     "StepLabels",
     "Stepwise",
+    "Valued",
+    "ValuedSegments",
+    "ValuedSteps",
     "WithGreedy",
 ]

@@ -33,10 +33,14 @@ from togi.algorithms.policy_gradient.remax import ReMax
 from togi.algorithms.policy_gradient.rloo import RLOO
 from togi.algorithms.policy_gradient.rlpr import RLPR
 from togi.algorithms.policy_gradient.sapo import SAPO
+from togi.algorithms.policy_gradient.spo import SPO, SPO_TREE
 from togi.algorithms.policy_gradient.topr import TOPR
+from togi.algorithms.policy_gradient.tree_po import TreePO
+from togi.algorithms.policy_gradient.tree_rl import TreeRL
 from togi.algorithms.policy_gradient.vanilla_pg import VANILLA_PG
 from togi.algorithms.policy_gradient.verifree import VeriFree
 from togi.algorithms.policy_gradient.vespo import VESPO
+from togi.algorithms.policy_gradient.vine_ppo import VinePPO
 from togi.protocols import Algorithm
 
 POLICY_GRADIENT: Mapping[str, Algorithm] = {
@@ -50,6 +54,11 @@ POLICY_GRADIENT: Mapping[str, Algorithm] = {
     "gigpo": GiGPO(),
     "mt_grpo": MTGRPO(),
     "rae": RAE(),
+    "treerl": TreeRL(),
+    "treepo": TreePO(),
+    "vineppo": VinePPO(),
+    "spo": SPO(),
+    "spo_tree": SPO_TREE,
     "pass_at_k": PassAtK(),
     "pass_at_k_training": PASS_AT_K_TRAINING,
     "rlpr": RLPR(),

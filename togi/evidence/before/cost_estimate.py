@@ -15,7 +15,22 @@ from typing import TYPE_CHECKING, Literal
 from togi.algorithms import QuietSTaR
 from togi.evidence.after.run_cost import FORWARD, LEARN
 from togi.run import Evaluation, Run, Stage
-from togi.samplers import Against, Budgeted, Dynamic, Groups, Referenced, Rejection, Revised, StepLabels, WithGreedy
+from togi.samplers import (
+    Against,
+    Budgeted,
+    Dynamic,
+    EntropyTree,
+    Groups,
+    LevelTree,
+    Referenced,
+    Rejection,
+    Revised,
+    SegmentTree,
+    StepLabels,
+    ValuedSegments,
+    ValuedSteps,
+    WithGreedy,
+)
 from togi.types import Sampling, Task
 
 if TYPE_CHECKING:
@@ -192,7 +207,8 @@ class Attempts:
 
 
 def attempts_of(stage: Stage) -> Attempts:
-    """Steps are continued from half an answer on average; there are as many as a recorded answer has, else one."""
+    """Steps are continued, and answers fork, after half an answer on average; there are as many steps as a recorded
+    answer has, else one."""
     kept: float
     drawn: float
     rounds = 1
@@ -211,17 +227,32 @@ def attempts_of(stage: Stage) -> Attempts:
             drawn = kept = 2 * pairs
         case Referenced(n=kept) | Revised(n=kept):
             drawn = kept
-        case StepLabels() as sampler:
-            written = [task.recorded[0][-1].content for task in islice(stage.tasks, LOOKED_AT) if task.recorded]
-            steps = [sum(bool(step.strip()) for step in text.split(sampler.separator)) for text in written] or [1]
-            kept = sampler.n
-            drawn = kept * (1 + sampler.continuations * (fmean(steps) - 1) / 2)
+        case StepLabels(n=kept, continuations=further, separator=separator):
+            drawn = kept * (1 + further * (_steps(stage.tasks, separator) - 1) / 2)
+        case ValuedSteps(n=kept, continuations=further, separator=separator):
+            drawn = kept * (1 + further * (_steps(stage.tasks, separator) - 1) / 2) + further
+        case ValuedSegments(n=kept, continuations=further, cutpoints=cutpoints):  # nobody knows before how sure it is
+            segments = stage.sampling.max_tokens / cutpoints
+            return Attempts(fewest=kept + further, most=kept * (1 + further * segments / 2) + further, kept=kept)
+        case EntropyTree(n=chains, forks=forks, arms=arms, rounds=often):
+            kept = chains * (1 + forks * arms * often)
+            drawn = chains + (kept - chains) / 2
+        case SegmentTree(n=kept):
+            return Attempts(fewest=kept / 2, most=kept, kept=kept)
+        case LevelTree(n=arms, levels=levels):  # answers that end within a segment do not branch
+            return Attempts(fewest=arms, most=arms**levels, kept=arms**levels)
         case _:
             drawn, kept = 0, len(stage.tasks[0].recorded)
     # Nor how many groups of earlier steps will be fit to be learned again.
     new = 1 - stage.replay.share if stage.replay else 1
     kept += stage.algorithm.sampler.demonstrations
     return Attempts(fewest=drawn * new, most=drawn * rounds, kept=kept)
+
+
+def _steps(tasks: Sequence[Task], separator: str) -> float:
+    """How many steps a recorded answer has on average."""
+    written = [task.recorded[0][-1].content for task in islice(tasks, LOOKED_AT) if task.recorded]
+    return fmean([sum(bool(step.strip()) for step in text.split(separator)) for text in written] or [1])
 
 
 def _lengths(tasks: Sequence[Task], sampling: Sampling | None, chat: Chat) -> Lengths:
