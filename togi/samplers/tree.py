@@ -106,15 +106,17 @@ def scored(trees: Sequence[Tree], play: Play, worth: Worth = mean_of_leaves) -> 
     """
     groups = play.scored([(tree.task, tree.leaves) for tree in trees])
     valued = [_valued(tree, group, worth(tree, group.scores)) for tree, group in zip(trees, groups, strict=True)]
-    lengths = [len(turn.completion) for tree in trees for each in tree.leaves if (turn := only_turn(tree.task, each))]
-    play.counts.update(
-        {
-            "tree/leaves": fmean(len(tree.leaves) for tree in trees),
-            "tree/forks": fmean(len(tree.forks) for tree in trees),
-            "tree/shared": 1 - sum(tree.tokens for tree in trees) / max(1, sum(lengths)),
-        }
-    )
+    play.counts.update(_counts(trees))
     return valued
+
+
+def _counts(trees: Sequence[Tree]) -> dict[str, float]:
+    lengths = [len(turn.completion) for tree in trees for each in tree.leaves for turn in each.turns]
+    return {
+        "tree/leaves": fmean(len(tree.leaves) for tree in trees),
+        "tree/forks": fmean(len(tree.forks) for tree in trees),
+        "tree/shared": 1 - sum(tree.tokens for tree in trees) / max(1, sum(lengths)),
+    }
 
 
 def _valued(tree: Tree, group: Group, worth: Mapping[Ids, float]) -> Group:

@@ -59,19 +59,12 @@ class Valued(Sampler):
                 Question(task=task, attempts=self.continuations, beginning=ids) for (_, ids), task in places.items()
             ]
             further = play.attempts(asked)
-        tokens = sum(
-            len(turn.completion) - len(question.beginning)
-            for question, own in zip(asked, further, strict=True)
-            for each in own
-            for turn in each.turns
-        )
         groups = play.scored(attempts)
         found = play.scored([(question.task, own) for question, own in zip(asked, further, strict=True)])
         worth = {
             place: value for place, group in zip(places, found, strict=True) if (value := _mean(group)) is not None
         }
-        steps = [len(each) for own in ends for each in own]
-        play.counts.update({"values/steps": fmean(steps), "values/tokens": tokens / len(steps)})
+        play.counts.update(_counts([len(each) for own in ends for each in own], asked, further))
         return [_valued(group, own, worth) for group, own in zip(groups, ends, strict=True)]
 
     def _ends(self, task: Task, attempt: Trajectory, play: Play) -> list[int]:
@@ -125,6 +118,18 @@ class ValuedSegments(Valued):
 
     def cuts(self, turn: Turn, task: Task, play: Play) -> Sequence[int]:
         return segment_ends(turn.logp, cutpoints=self.cutpoints, unsure=self.unsure)
+
+
+def _counts(
+    steps: Sequence[int], asked: Sequence[Question], further: Sequence[Sequence[Trajectory]]
+) -> dict[str, float]:
+    tokens = sum(
+        len(turn.completion) - len(question.beginning)
+        for question, own in zip(asked, further, strict=True)
+        for each in own
+        for turn in each.turns
+    )
+    return {"values/steps": fmean(steps), "values/tokens": tokens / len(steps)}
 
 
 def _mean(group: Group) -> float | None:
