@@ -121,11 +121,23 @@ def test_the_longest_beginning_is_found_but_for_the_last_token() -> None:
     assert [kept.beginning(ids) for ids in [(5,), (7, 5, 2), (3,), (1, 2)]] == [None] * 4
 
 
-def test_the_oldest_make_room_and_what_is_too_long_is_not_kept() -> None:
+def found(kept: KeptSequences, *ids: int) -> int:
+    return len(kept.beginning((*ids, 0)) or ())
+
+
+def test_what_comes_when_it_is_full_is_not_kept() -> None:
     kept = KeptSequences(most=6)
-    for ids in [(1, 1), (2, 2), (1, 1), (3, 3), (4, 4, 4), (9,) * 7]:
+    for ids in [(1, 1), (2, 2), (3, 3, 3), (4, 4), (9,) * 7]:
         kept.keep(ids, prefix(*ids))
-    lengths = [0 if (found := kept.beginning((*ids, 0))) is None else len(found) for ids in [(1, 1), (2, 2), (3, 3)]]
-    assert lengths == [0, 0, 2]
-    assert len(kept.beginning((4, 4, 4, 0)) or ()) == 3
-    assert kept.beginning((9, 9)) is None
+    assert [found(kept, *ids) for ids in [(1, 1), (2, 2), (3, 3, 3), (4, 4), (9, 9)]] == [2, 2, 0, 2, 0]
+
+
+def test_a_sequence_that_goes_on_takes_the_place_of_its_beginning() -> None:
+    kept = KeptSequences(most=5)
+    for ids in [(1, 1, 1), (1, 1, 1, 2), (1, 1), (1, 1, 1, 2)]:
+        kept.keep(ids, prefix(*ids))
+    assert found(kept, 1, 1, 1, 2) == 4
+    assert found(kept, 1, 1) == 2
+    kept.keep((2,), prefix(2))
+    kept.keep((1, 1, 1, 2, 3), prefix(1, 1, 1, 2, 3))  # there is no room for it beside the last
+    assert [found(kept, 2), found(kept, 1, 1, 1, 2, 3)] == [1, 4]

@@ -128,7 +128,14 @@ def made_up_run(folder: Path, text: str | None = None) -> Path:
         with (folder / "timings.jsonl").open("a") as file:
             for step in range(1, steps + 1):
                 seconds = {"sample": sample, "annotate": 0.4, "credit": 0.001, "learn": 3.3, "keep": 0.02}
-                row = {"stage": stage, "step": step, "seconds": seconds, "tokens": 2900, "memory_gb": 2.31}
+                row = {
+                    "stage": stage,
+                    "step": step,
+                    "seconds": seconds,
+                    "tokens": 2900,
+                    "drawn": 2900,
+                    "memory_gb": 2.31,
+                }
                 file.write(dumps(row) + "\n")
         for step in (1, steps):
             path = folder / "rollouts" / f"{stage}-{step:06d}.jsonl"
@@ -618,8 +625,22 @@ def test_a_strip_without_an_interval_has_only_its_point() -> None:
 
 def test_cost_adds_up() -> None:
     rows = [
-        {"stage": "sft", "step": 1, "seconds": {"sample": 0.0, "learn": 2.0}, "tokens": 100, "memory_gb": 1.0},
-        {"stage": "grpo", "step": 1, "seconds": {"sample": 4.0, "learn": 3.0}, "tokens": 200, "memory_gb": 2.0},
+        {
+            "stage": "sft",
+            "step": 1,
+            "seconds": {"sample": 0.0, "learn": 2.0},
+            "tokens": 100,
+            "drawn": 0,
+            "memory_gb": 1.0,
+        },
+        {
+            "stage": "grpo",
+            "step": 1,
+            "seconds": {"sample": 4.0, "learn": 3.0},
+            "tokens": 200,
+            "drawn": 200,
+            "memory_gb": 2.0,
+        },
     ]
     spent = cost(
         rows, sampled=["grpo"], evaluation_seconds=1.0, evaluation_tokens=50, parameters=10, hourly_price=360.0

@@ -93,6 +93,12 @@ def test_a_run_leaves_everything_behind(whole: Path) -> None:
     assert all("reward" not in row and "loss" in row for row in rows if row["stage"] == "sft")
     tokens = [row["tokens"] for row in read_lines(whole / "timings.jsonl") if row["stage"] == "grpo"]
     assert [row["tokens/learned"] for row in rows if row["stage"] == "grpo"] == list(accumulate(tokens))
+    drawn = [row["drawn"] for row in read_lines(whole / "timings.jsonl")]
+    assert [row.get("tokens/drawn") for row in rows] == [None] * 3 + list(accumulate(drawn[3:]))
+    assert drawn[:3] == [0] * 3
+    assert all(
+        one >= other for one, other in zip(drawn[3:], tokens, strict=True)
+    )  # groups without a signal are dropped
     rollouts = read_lines(whole / "rollouts" / "grpo-000002.jsonl")
     assert len(rollouts) == 12
     assert {"prompt", "completion", "score", "advantage", "answer", "stop"} <= rollouts[0].keys()

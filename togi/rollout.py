@@ -56,10 +56,11 @@ class Episodes:
     """Plays tasks through an environment each. With an engine that converses episodes do not wait for each other: one
     goes on while the turns of others are drawn. With others all turns are drawn that come next, and then all answered.
 
-    ``at(step)`` gives the play of one step, with fresh ``counts`` and ``played`` (all groups that were scored, those
-    that a sampler drops as well). Runs of stages that share a seed and step numbers sample alike: give each its own
-    seed. ``timed("grade")`` is entered while scores are given. ``opponent`` makes the engine that has so much of the
-    reference mixed into the policy. ``rates`` is what earlier steps tell of each task, by its id.
+    ``at(step)`` gives the play of one step, with fresh ``counts``, ``played`` (all groups that were scored, those that
+    a sampler drops as well) and ``drawn`` (how many tokens of each turn were drawn). Runs of stages that share a seed
+    and step numbers sample alike: give each its own seed. ``timed("grade")`` is entered while scores are given.
+    ``opponent`` makes the engine that has so much of the reference mixed into the policy. ``rates`` is what earlier
+    steps tell of each task, by its id.
     """
 
     engine: Engine
@@ -77,6 +78,7 @@ class Episodes:
     rates: Callable[[str], float] = one_half
     counts: dict[str, float] = field(default_factory=dict)
     played: list[Group] = field(default_factory=list, repr=False)
+    drawn: list[int] = field(default_factory=list, repr=False)
     _played: dict[tuple[str, Ids], int] = field(default_factory=dict, repr=False)
 
     def at(
@@ -86,7 +88,7 @@ class Episodes:
         timed: Callable[[str], AbstractContextManager[None]] = untimed,
     ) -> Episodes:
         """The same play at another step; ``progress`` is told of finished turns."""
-        return replace(self, step=step, progress=progress, timed=timed, counts={}, played=[], _played={})
+        return replace(self, step=step, progress=progress, timed=timed, counts={}, played=[], drawn=[], _played={})
 
     @property
     def scores(self) -> list[Score]:
@@ -202,6 +204,7 @@ class Episodes:
             talk.ask(prompts)
             spoke = []
             for ended, turn in talk.draw() if turns else ():
+                self.drawn.append(len(turn.completion))
                 spoke.append(turns.pop(ended))
                 self._answer(spoke[-1], self._whole(spoke[-1], turn, sampling), answers)
             going_on = answers.due(talk.drawing)

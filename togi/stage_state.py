@@ -107,7 +107,7 @@ class Workshop:
         self.reward_check = RewardCheck(stage.name, stage.steps, taught=stage.algorithm.trains == "nothing")
         self.grading_time = GradingTime(stage.reward)
         self._met = 0  # steps in a row that met the stage's ``until``
-        self._tokens = 0  # learned from in the steps before
+        self._tokens = self._drawn = 0  # learned from, and drawn, in the steps before
         self._references: References | None = None
         self.mark()
 
@@ -189,12 +189,16 @@ class Workshop:
         if self.stage.reference_every and step % self.stage.reference_every == 0:
             self.policy.renew_reference()
 
-    def learned(self, samples: Sequence[Sample]) -> dict[str, float]:
+    def spent(self, samples: Sequence[Sample], drawn: Sequence[int]) -> dict[str, float]:
         """Count the tokens of a step; gives how many it were in the whole stage by now."""
-        if self.stage.algorithm.trains == "nothing":
-            return {}
-        self._tokens += sum(int(sample.mask.sum()) for sample in samples)
-        return {"tokens/learned": float(self._tokens)}
+        counts = {}
+        self._drawn += sum(drawn)
+        if self.stage.algorithm.sampler.writes:
+            counts["tokens/drawn"] = float(self._drawn)
+        if self.stage.algorithm.trains != "nothing":
+            self._tokens += sum(int(sample.mask.sum()) for sample in samples)
+            counts["tokens/learned"] = float(self._tokens)
+        return counts
 
     def look(self, metrics: Mapping[str, float]) -> None:
         """Count a step towards the stage's early end, or start counting again."""
@@ -219,6 +223,7 @@ class Workshop:
             "memory": dict(self.memory),
             "met": self._met,
             "tokens": self._tokens,
+            "drawn": self._drawn,
             "looks": dict(self.looks),
             "rates": self.rates.state(),
             "random": random_state(self.device),
@@ -239,7 +244,7 @@ class Workshop:
         if self.mix:
             self.mix.restore(state["mix"])
         self.memory = dict(state["memory"])
-        self._met, self._tokens = state["met"], state["tokens"]
+        self._met, self._tokens, self._drawn = state["met"], state["tokens"], state["drawn"]
         self.looks = looks_of(state)
         self.reward_check.taught = True  # steps made before have the benefit of the doubt
         restore_random_state(state["random"], self.device)

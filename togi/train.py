@@ -245,7 +245,7 @@ class Training:
             work.renew_reference(self.position.step)
             rows = list(rollout_rows(groups, samples, gold, work.chat.show, self._place(work)))
             metrics = metrics | gold_metrics(gold) | watch_metrics(rows) | work.memory | learnt
-            metrics = metrics | work.saw(play.played, groups) | work.learned(samples)
+            metrics = metrics | work.saw(play.played, groups) | work.spent(samples, play.drawn)
             work.look(metrics)
             work.mark()
             self._check_until(stage, metrics)
@@ -253,7 +253,7 @@ class Training:
             with clock("keep"):
                 kept = self._keep(work, rows, metrics)
                 alarms = self._look(work, rows, metrics)
-            self._log_time(stage, clock.seconds, groups, work.device)
+            self._log_time(stage, clock.seconds, groups, play.drawn, work.device)
             self.folder.event("step", **self._place(work), files=kept, logs=self.folder.grown())
         spent = {f"seconds/{phase}": seconds for phase, seconds in clock.seconds.items()}
         self.senders.send(stage.name, metrics | spent, self.position.total)
@@ -301,11 +301,16 @@ class Training:
         return alarms
 
     def _log_time(
-        self, stage: Stage, seconds: Mapping[str, float], groups: Sequence[Group], device: torch.device
+        self,
+        stage: Stage,
+        seconds: Mapping[str, float],
+        groups: Sequence[Group],
+        drawn: Sequence[int],
+        device: torch.device,
     ) -> None:
         tokens = sum(completion_tokens(trajectory) for group in groups for trajectory in group.trajectories)
         row = {"stage": stage.name, "step": self.position.step, "seconds": dict(seconds), "tokens": tokens}
-        self.folder.append("timings.jsonl", row | {"memory_gb": peak_memory(device)})
+        self.folder.append("timings.jsonl", row | {"drawn": sum(drawn), "memory_gb": peak_memory(device)})
 
     def _save(self, work: Workshop) -> None:
         self.watch.phase("save")

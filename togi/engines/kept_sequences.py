@@ -1,12 +1,11 @@
 """Keys and values of sequences that were drawn, for others that begin as they do; knows no row, no schedule, no model.
 
-It only spares work: a beginning that is not kept, or no more, is computed. Axes: K key-value heads, P tokens, D width.
+It only spares work: a beginning that is not kept is computed.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from itertools import takewhile
 
 from togi.engines.shared_prompts import Prefix
@@ -17,26 +16,28 @@ MOST = 1 << 15
 
 
 class KeptSequences:
-    """Sequences in the order of their ids, at most ``most`` tokens together; the oldest make room."""
+    """Sequences in the order of their ids, at most ``most`` tokens together. What comes when it is full is not kept:
+    others mostly go on from what was drawn first, and not from what was drawn after that."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most, self._size = most, 0
         self._ids: list[Ids] = []
         self._prefixes: list[Prefix] = []
-        self._oldest: deque[Ids] = deque()
 
     def keep(self, ids: Ids, prefix: Prefix) -> None:
-        """Keep the keys and values of all of ``ids``, unless they are there or longer than all that is kept."""
+        """Keep the keys and values of all of ``ids`` where there is room, in place of a sequence that they go on from,
+        unless they are the beginning of another."""
         place = bisect_left(self._ids, ids)
-        if (place < len(self._ids) and self._ids[place] == ids) or len(ids) > self._most:
+        if place < len(self._ids) and self._ids[place][: len(ids)] == ids:
             return
-        while self._size + len(ids) > self._most:
-            self._drop(self._oldest.popleft())
-        place = bisect_left(self._ids, ids)
-        self._ids.insert(place, ids)
-        self._prefixes.insert(place, prefix)
-        self._oldest.append(ids)
-        self._size += len(ids)
+        before = self._ids[place - 1] if place else ()
+        gone_on = bool(before) and ids[: len(before)] == before
+        size = self._size + len(ids) - (len(before) if gone_on else 0)
+        if size > self._most:
+            return
+        self._size = size
+        at = slice(place - gone_on, place)
+        self._ids[at], self._prefixes[at] = [ids], [prefix]
 
     def beginning(self, ids: Ids) -> Prefix | None:
         """The keys and values of the longest beginning of ``ids`` that is kept, its last token left out: what that is
@@ -47,11 +48,6 @@ class KeptSequences:
         length, at = max(near, default=(0, 0))
         length = min(length, len(ids) - 1)
         return self._prefixes[at].first(length) if length > 0 else None
-
-    def _drop(self, ids: Ids) -> None:
-        place = bisect_left(self._ids, ids)
-        del self._ids[place], self._prefixes[place]
-        self._size -= len(ids)
 
 
 def _common(one: Ids, other: Ids) -> int:

@@ -11,7 +11,7 @@ part in the whitening.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class TreePO(Branching):
     surrogate: Surrogate = field(default=PPOClip(clip_high=0.28))
     whiten: bool = True
     weighting: Literal["equal", "leaves"] = "equal"
+
+    per_token: ClassVar[bool] = False
 
     def of_branches(self, branches: Branches) -> Array:
         advantage_K = np.zeros(len(branches.value_K))

@@ -40,7 +40,8 @@ def cost(
     parameters: int | None = None,
     hourly_price: float | None = None,
 ) -> Cost:
-    """Add up the rows of ``timings.jsonl``. ``sampled`` names the stages whose completions the model wrote itself."""
+    """Add up the rows of ``timings.jsonl``. ``sampled`` names the stages whose completions the model wrote itself; what
+    it drew there may be more than it learns from, or, in trees of attempts, less."""
     if hourly_price is not None and hourly_price < 0:
         raise ValueError(f"an hourly price cannot be negative, got {hourly_price}")
     seconds: dict[str, float] = {}
@@ -51,7 +52,7 @@ def cost(
             seconds[phase] = seconds.get(phase, 0.0) + spent
         learnt += row["tokens"]
         if row["stage"] in sampled:
-            written += row["tokens"]
+            written += row["drawn"]
             sampling_seconds += row["seconds"].get("sample", 0.0)
     total = sum(seconds.values()) + evaluation_seconds
     flops = None
