@@ -102,10 +102,10 @@ class SegmentTree(Sampler):
             room -= more
             questions.append(self._question(tree, times + more, sampling, turn, len(turn.completion)))
         if not ready and room:
-            for turn, length in self._old(tree, -(-room // self.arms)):
-                arms = min(room, self.arms) if turn else room
+            for old, length in self._old(tree, -(-room // self.arms)):
+                arms = min(room, self.arms) if old else room
                 room -= arms
-                questions.append(self._question(tree, arms, sampling, turn, length))
+                questions.append(self._question(tree, arms, sampling, old, length))
         return questions
 
     def _question(
