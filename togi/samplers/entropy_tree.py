@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
-from togi.samplers.tree import Tree, draw_on, only_turn, scored
+from togi.samplers.tree import Tree, check_leaves, draw_on, only_turn, scored
 from togi.types import Ability, Group, Ids, Task, Trajectory, Turn
 
 _Chain = list[tuple[int, Trajectory]]
@@ -35,6 +35,7 @@ class EntropyTree(Sampler):
             if vars(self)[name] < 1:
                 called = "attempts" if name == "n" else name
                 raise ValueError(f"{called} must be at least 1, got {vars(self)[name]}; a flat group is grpo's")
+        check_leaves(self.n * (1 + self.forks * self.arms * self.rounds), "attempts, forks, arms or rounds")
 
     @property
     def asks(self) -> frozenset[Ability]:

@@ -16,10 +16,10 @@ import numpy as np
 
 from togi.protocols import Play, Sampler
 from togi.samplers.group import draw
-from togi.samplers.tree import Tree, draw_on, mean_of_branches, only_turn, scored
+from togi.samplers.tree import Tree, check_leaves, draw_on, mean_of_branches, only_turn, scored
 from togi.types import Ability, Group, Ids, Question, Sampling, Task, Trajectory, Turn
 
-MOST_LEAVES = 4096  # of a tree whose levels multiply
+MOST_LEVELS = 12  # of 2 branches each, which make all the leaves that a tree may have
 
 
 @dataclass
@@ -149,11 +149,9 @@ class LevelTree(Sampler):
             raise ValueError(
                 f"levels must be at least 2, got {self.levels}; a tree of 1 is a flat group, which is grpo's"
             )
-        if self.n**self.levels > MOST_LEAVES:
-            raise ValueError(
-                f"{self.n} branches on {self.levels} levels are {self.n**self.levels:,} leaves a task, wanted at most "
-                f"{MOST_LEAVES:,}: take fewer attempts or levels"
-            )
+        if self.levels > MOST_LEVELS:
+            raise ValueError(f"levels must be at most {MOST_LEVELS}, got {self.levels}")
+        check_leaves(self.n**self.levels, f"attempts than {self.n}, or fewer levels than {self.levels}")
 
     @property
     def asks(self) -> frozenset[Ability]:

@@ -15,6 +15,13 @@ from togi.types import Group, Ids, Question, Sampling, Score, Task, Trajectory, 
 
 ROOT: Ids = ()
 """What all attempts have in common: the end of the prompt."""
+MOST_LEAVES = 4096
+
+
+def check_leaves(count: int, fewer: str) -> None:
+    """Raises ValueError for more leaves than a tree may have; ``fewer`` says of what there should be less."""
+    if count > MOST_LEAVES:
+        raise ValueError(f"that makes {count:,} leaves a task, wanted at most {MOST_LEAVES:,}: take fewer {fewer}")
 
 
 @dataclass
