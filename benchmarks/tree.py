@@ -86,7 +86,8 @@ class Counter:
         loaded.model.get_decoder().register_forward_pre_hook(self._count, with_kwargs=True)
 
     def _count(self, module: torch.nn.Module, inputs: Any, named: dict[str, Any]) -> None:
-        self.tokens += named["position_ids"].numel()
+        ids, rows = named.get("input_ids"), named.get("inputs_embeds")
+        self.tokens += ids.numel() if ids is not None else rows[..., 0].numel()
 
     def of(self, work: Callable[[], Any]) -> int:
         before = self.tokens
