@@ -33,6 +33,12 @@ def of_length(rng: random.Random, digits: int) -> dict[str, str]:
     }
 
 
+def question(rng: random.Random) -> dict[str, str]:
+    """A sum whose answer nobody wrote down; its worked solution shows how one is written."""
+    row = problem(rng)
+    return {"prompt": row["prompt"], "completion": row["completion"]}
+
+
 def steps(digits: list[int]) -> str:
     """The sum with what it comes to after each digit."""
     return str(digits[0]) + "".join(f"+{b - a}={b}" for a, b in pairwise(accumulate(digits)))

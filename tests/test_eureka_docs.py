@@ -10,6 +10,8 @@ from test_docs import folder, write_files  # noqa: F401
 from test_recipe_docs import rows
 
 from togi.reward_design.asked import first_question, program_of, requests
+from togi.reward_design.design import AgentDesign
+from togi.reward_design.programs.dialects import STEPS
 from togi.reward_design.programs.static_check import fault_of
 from togi.reward_design.read_design import read_design
 from togi.reward_design.schema import DesignFile
@@ -33,8 +35,11 @@ def test_the_environment_of_ones_own_is_read() -> None:
     pytest.importorskip("stable_baselines3")
     write_files("docs/eureka.md", Path())
     found = read_design(Path("boat.toml"))
-    assert found.described.startswith("Observation Space: | Num | what it is")
-    assert (found.observation, found.action) == ("a numpy array of 2 numbers", "a numpy array of 1 number")
+    assert found.told["environment"].startswith("Observation Space: | Num | what it is")
+    assert (found.told["observation"], found.told["action"]) == (
+        "a numpy array of 2 numbers",
+        "a numpy array of 1 number",
+    )
 
 
 def test_what_ships_is_read_and_its_recording_answers() -> None:
@@ -46,9 +51,10 @@ def test_what_ships_is_read_and_its_recording_answers() -> None:
     asker = Recorded(recorded)
     replies = asker.ask(requests(design, [first_question(design)] * 12, 0))
     assert asker.otherwise == 0, "the prompt has changed since: record it anew"
+    assert isinstance(design, AgentDesign)
     steps = transitions(random_play(design), ())
-    found = [program_of(reply) for reply in replies]
+    found = [program_of(reply, STEPS) for reply in replies]
     with closing(Workplace(design)) as place:
-        faults = [fault or fault_of(text) or place.fault(text, steps) for text, fault in found]
+        faults = [fault or fault_of(text, STEPS) or place.fault(text, steps) for text, fault in found]
     assert faults[0].startswith("it pays 0.1 for every step")
     assert sum(not fault for fault in faults) == 4

@@ -11,6 +11,7 @@ import pytest
 from togi.askers.asker import Reply
 from togi.cli import run_command
 from togi.reward_design.asked import FIELDS, PROMPTS, first_question, program_of
+from togi.reward_design.programs.dialects import STEPS
 from togi.reward_design.read_design import DesignError, read_design
 from togi.reward_design.told import plan_told
 from togi.reward_design.training.environment import open_environment
@@ -148,14 +149,14 @@ FUNCTION = "def compute_reward(obs, action, next_obs, info):\n    return helped(
     ],
 )
 def test_the_program_in_an_answer(text: str, program: str) -> None:
-    found, fault = program_of(Reply(text=text))
+    found, fault = program_of(Reply(text=text), STEPS)
     assert found == program
     assert bool(fault) is not bool(program)
 
 
 def test_no_answer_is_a_fault() -> None:
-    assert program_of(Reply(status="timeout", note="late")) == ("", "no answer: late")
-    assert "before it was cut off" in program_of(Reply(text="Let us", cut=True))[1]
+    assert program_of(Reply(status="timeout", note="late"), STEPS) == ("", "no answer: late")
+    assert "before it was cut off" in program_of(Reply(text="Let us", cut=True), STEPS)[1]
 
 
 def test_the_command_tells_what_it_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

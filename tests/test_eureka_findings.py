@@ -10,6 +10,7 @@ import pytest
 from togi.reward_design.design import Candidate, Check, Kind, Trained
 from togi.reward_design.findings import Standing, arms, hopeless, rank_correlation, ranked
 from togi.reward_design.reflection import findings, reflection
+from togi.reward_design.words import AGENTS
 
 
 def standing(
@@ -121,9 +122,9 @@ def test_the_last_comparison() -> None:
 
 
 def test_the_writer_is_told_what_the_curves_show() -> None:
-    said = findings(standing([[0.0, 0.0]], [1.0, 90.0]))
+    said = findings(standing([[0.0, 0.0]], [1.0, 90.0]), AGENTS)
     assert said[0].startswith("The reward rose in training and the fitness did not")
     assert said[1:] == ["The part still hardly changes.", "The part all is much larger than the other parts together."]
-    told = reflection(standing([[0.0, 0.5]], [1.0, 2.0]))
+    told = reflection(standing([[0.0, 0.5]], [1.0, 2.0]), AGENTS)
     assert "fitness: 0, 0.5 (mean 0.25, least 0, most 0.5)" in told["curves"]
     assert np.isclose(standing([[0.0, 0.5]], [1.0, 2.0]).checks[1].proxy, 2.0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from line_world import make
 
+from togi.reward_design.programs.dialects import STEPS
 from togi.reward_design.programs.random_programs import random_programs
 from togi.reward_design.programs.reward_program import RewardProgram
 from togi.reward_design.programs.static_check import fault_of
@@ -103,7 +104,7 @@ def test_random_programs_are_programs_and_the_same_again() -> None:
     assert made == random_programs(played, 8, seed=3) != random_programs(played, 8, seed=4)
     assert len(set(made)) == 8
     for program in made:
-        assert fault_of(program) == ""
+        assert fault_of(program, STEPS) == ""
         assert len(RewardProgram(program)(np.zeros(1), np.ones(1), np.ones(1), {})[1]) in (1, 2, 3)
 
 

@@ -165,6 +165,14 @@ logging.basicConfig(level=logging.INFO)
 def informed(task, completion):
     logging.info("seen %s", completion)
     return 1.0
+def parted(task, completion):
+    right = completion == task.answer
+    return float(right), {"right": right, "n": len(completion)}
+def parted_nan(task, completion): return 1.0, {"right": float("nan")}
+def parted_text(task, completion): return 1.0, {"right": "much"}
+def parted_name(task, completion): return 1.0, {"\x1b[31m": 1.0}
+def parted_many(task, completion): return 1.0, {str(n): 1.0 for n in range(21)}
+def parted_none(task, completion): return None, {"right": None}
 def lone(task, completion):
     print("\\ud800")
     return 1.0
@@ -232,6 +240,29 @@ def values(scores: list[Score]) -> list[float]:
 )
 def test_functions_written_for_trl_work_unchanged(folder: Path, pool: Pool, function: str, wanted: list[float]) -> None:
     assert values(grade(folder, f"trl.py:{function}", pool, "7", "8")) == wanted
+
+
+def test_a_function_may_say_what_its_number_is_made_of(folder: Path, pool: Pool) -> None:
+    right, wrong = grade(folder, "own.py:parted", pool, "7", "88")
+    assert (right.value, dict(right.parts)) == (1, {"parted": 1, "parted/right": 1, "parted/n": 1})
+    assert (wrong.value, dict(wrong.parts)) == (0, {"parted": 0, "parted/right": 0, "parted/n": 2})
+    twice = 2 * python("own.py:parted", base=folder, pool=pool)
+    assert [each.value for each in twice(ask(), [attempt("7")])] == [2]
+    assert grade(folder, "own.py:parted_none", pool, "7")[0].status == "abstain"
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("parted_nan", "part right returned nan"),
+        ("parted_text", "part right returned str"),
+        ("parted_name", "a part is named by a text of 1 to 60 characters"),
+        ("parted_many", "returned 21 parts: at most 20"),
+    ],
+)
+def test_parts_that_cannot_be_read(folder: Path, pool: Pool, function: str, words: str) -> None:
+    (score,) = grade(folder, f"own.py:{function}", pool, "7")
+    assert (score.status, words in score.note) == ("error", True), score.note
 
 
 @pytest.mark.parametrize("function", ["does_not_apply", "nan_does_not_apply"])

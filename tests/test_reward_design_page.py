@@ -21,7 +21,7 @@ def hostile(fitness: float) -> str:
 
 def test_the_page_shows_what_was_found(tmp_path: Path, trainer: Trainer) -> None:  # noqa: F811
     writer = Writer([hostile(0.2), "```python\nimport os\n```", program(0.9), program(0.0)])
-    run(tmp_path, writer, f"design.task={HOSTILE}", "search.parents=1")
+    run(tmp_path, trainer, writer, f"design.task={HOSTILE}", "search.parents=1")
     frames = tmp_path / "run" / "frames"
     frames.mkdir()
     (frames / "00012.png").write_bytes(b"\x89PNG")
@@ -43,12 +43,12 @@ def test_the_page_shows_what_was_found(tmp_path: Path, trainer: Trainer) -> None
 
 
 def test_a_design_that_has_just_begun_has_a_page(tmp_path: Path, trainer: Trainer) -> None:  # noqa: F811
-    run(tmp_path, Writer([program(0.2), program(0.3)]), one_generation=True)
+    run(tmp_path, trainer, Writer([program(0.2), program(0.3)]), one_generation=True)
     assert "The last comparison is not done yet." in write_design_report(tmp_path / "run").read_text()
 
 
 def test_the_winner_is_a_file_with_its_card(tmp_path: Path, trainer: Trainer) -> None:  # noqa: F811
-    run(tmp_path, Writer([program(0.2), program(0.3), program(0.9), program(0.0)]), "design.task=Reach\n1.")
+    run(tmp_path, trainer, Writer([program(0.2), program(0.3), program(0.9), program(0.0)]), "design.task=Reach\n1.")
     outcome = read_outcome(Archive(tmp_path / "run"))
     names: dict[str, object] = {}
     exec(compile(reward_file(outcome), "reward.py", "exec"), names)
@@ -59,7 +59,7 @@ def test_the_winner_is_a_file_with_its_card(tmp_path: Path, trainer: Trainer) ->
 
 
 def test_a_best_program_that_teaches_nothing_is_called_so(tmp_path: Path, trainer: Trainer) -> None:  # noqa: F811
-    run(tmp_path, Writer([program(0.0)] * 4))
+    run(tmp_path, trainer, Writer([program(0.0)] * 4))
     assert answer(read_outcome(Archive(tmp_path / "run"))).startswith("No written program teaches the task")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from togi.reward_design.programs.dialects import STEPS
 from togi.reward_design.programs.reward_program import ProgramFault, RewardProgram
 from togi.reward_design.programs.static_check import fault_of
 from togi.reward_design.training.jailed import pay, try_out
@@ -79,7 +80,7 @@ REFUSED: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("program", "said"), REFUSED, ids=range(len(REFUSED)))
 def test_refused_before_it_runs(program: str, said: str) -> None:
-    assert said in fault_of(program)
+    assert said in fault_of(program, STEPS)
 
 
 TAKEN = [
@@ -106,7 +107,7 @@ TAKEN = [
 
 @pytest.mark.parametrize("program", TAKEN, ids=range(len(TAKEN)))
 def test_taken(program: str) -> None:
-    assert fault_of(program) == ""
+    assert fault_of(program, STEPS) == ""
     total, parts = RewardProgram(program)(np.array([0.5, 0.1]), np.array([0.3]), np.array([0.6, 0.2]), {"speed": 2.0})
     assert math.isfinite(total)
     assert all(isinstance(value, float) for value in parts.values())
@@ -138,7 +139,7 @@ FAULTS: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("program", "said"), FAULTS, ids=range(len(FAULTS)))
 def test_what_it_gives_is_read_strictly(program: str, said: str) -> None:
-    assert fault_of(program) == ""
+    assert fault_of(program, STEPS) == ""
     with pytest.raises(ProgramFault) as found:
         RewardProgram(program)(np.zeros(2), np.zeros(1), np.ones(2), {})
     assert said in str(found.value)
@@ -184,7 +185,7 @@ def test_tried_on_steps(program: str, said: str) -> None:
     ids=["list", "array", "walrus", "iterator", "closure"],
 )
 def test_nothing_is_kept_between_calls(program: str) -> None:
-    assert fault_of(program) == ""
+    assert fault_of(program, STEPS) == ""
     paid = RewardProgram(program)
     assert [paid(np.zeros(2), np.zeros(1), np.zeros(2), {})[0] for _ in range(3)] == [1.0] * 3
 

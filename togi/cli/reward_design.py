@@ -1,4 +1,4 @@
-"""Commands on reward designs: a model writes rewards for classic RL."""
+"""Commands on reward designs: a model writes rewards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def eureka(
     one_generation: Annotated[bool, Flag, Parameter(help="Stop after a generation, to look and comment.")] = False,
     unsafe: Annotated[bool, Flag, Parameter(help="Run programs without a jail, with all your rights.")] = False,
 ) -> int:
-    """A model writes rewards, agents learn from them, and a fitness that is not the reward chooses."""
+    """A model writes rewards, agents or a model learn from them, and a fitness that is not the reward chooses."""
     from togi.reward_design.read_design import read_design
 
     design = read_design(file, changes)

@@ -22,10 +22,12 @@ from togi.sandbox.workers.worker_call import explain, status
 from togi.types import Message, Task
 
 LARGEST = 1e9  # a reward beyond this overflows float32 statistics and is a mistake, not a preference
+MOST_PARTS, LONGEST_NAME = 20, 60  # parts of a reward, and characters of the name of one
 IN_TIME = 0.9  # of a call's clock that what is awaited may take: the rest is for telling who was late
 
 Reply = Mapping[str, Any]
-"""What became of one question: ``{"values": [...]}`` or ``{"status", "note"}``."""
+"""What became of one question: ``{"values": [...]}`` or ``{"status", "note"}``. A value that has parts is
+``{"value": number, "parts": {name: number}}``."""
 
 
 def signature(*, function: Callable[..., Any], name: str) -> dict[str, Any]:
@@ -198,11 +200,13 @@ def _failure(error: BaseException) -> Reply:
 # What it returned ---------------------------------------------------------------------------------------------------
 
 
-def _values(result: Any, count: int, name: str) -> list[float | None]:
-    """Numbers from a list, a tuple, an array or a tensor; one number by itself where ``count`` is 0.
+def _values(result: Any, count: int, name: str) -> list[Any]:
+    """Numbers from a list, a tuple, an array or a tensor; one by itself, perhaps with its parts, where ``count`` is 0.
 
     None says that the function does not apply, and in TRL's signature so does nan, as there.
     """
+    if not count and isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping):
+        return [_with_parts(*result, name)]
     if not count:
         return [_number(result, name)]
     listed = result.tolist() if hasattr(result, "tolist") else result
@@ -228,6 +232,24 @@ def _number(value: Any, name: str) -> float | None:
     if not math.isfinite(number) or abs(number) > LARGEST:
         raise ValueError(f"{name} returned {number}; a finite number of at most {LARGEST:g} was wanted")
     return number
+
+
+def _with_parts(value: Any, parts: Mapping[Any, Any], name: str) -> dict[str, Any] | None:
+    number = _number(value, name)
+    if len(parts) > MOST_PARTS:
+        raise ValueError(f"{name} returned {len(parts)} parts: at most {MOST_PARTS}")
+    if unnamed := [part for part in parts if not is_part_name(part)]:
+        raise ValueError(
+            f"{name}: a part is named by a text of 1 to {LONGEST_NAME} characters; got {_show(unnamed[0])}"
+        )
+    read = {part: _number(each, f"{name}, part {part}") for part, each in parts.items()}
+    if number is None:
+        return None
+    return {"value": number, "parts": {part: each for part, each in read.items() if each is not None}}
+
+
+def is_part_name(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()
 
 
 def _single(value: Any) -> Any:

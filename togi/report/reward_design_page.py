@@ -21,9 +21,9 @@ from togi.report.results_table import TINTS
 from togi.reward_design.archive import FRAMES, Archive
 from togi.reward_design.design import Check
 from togi.reward_design.findings import Standing
+from togi.reward_design.language.read_recipe import OF_AGENTS
 from togi.reward_design.told import (
     HEADS,
-    NAMES,
     Outcome,
     answer,
     candidate_rows,
@@ -88,7 +88,10 @@ def page(outcome: Outcome, folder: Path) -> str:
             "tone": _tone(outcome),
             "counted": [text(line) for line in counted(outcome)],
             "arms": [
-                (text(NAMES[arm.kind]), [text(arm.candidate), f"{percent(arm.fitness.point)}{interval(arm)}"])
+                (
+                    text(outcome.words.named(arm.kind)),
+                    [text(arm.candidate), f"{percent(arm.fitness.point)}{interval(arm)}"],
+                )
                 for arm in outcome.arms
             ],
             "differences": _differences(outcome),
@@ -98,6 +101,8 @@ def page(outcome: Outcome, folder: Path) -> str:
                 shown(each, outcome.found) for each in outcome.of("written", "independent", "random", "human")
             ],
             "frames": frames(folder),
+            "words": outcome.words,
+            "attacks": list(attacks(outcome)),
             "about": list(_about(outcome.plan, tables)),
             "question": text(outcome.lines[0].request.messages[-1].content) if outcome.lines else "",
             "head": read_chain(folder).head,
@@ -116,7 +121,7 @@ def _tone(outcome: Outcome) -> str:
 def _differences(outcome: Outcome) -> Forest | None:
     found = [
         Difference(
-            name=text(NAMES[arm.kind]),
+            name=text(outcome.words.named(arm.kind)),
             tint=TINTS[1],
             interval=_within(arm.difference),
             single=points(arm.difference.point),
@@ -181,20 +186,28 @@ def changed(before: str, after: str) -> Iterator[Changed]:
         yield from (Changed(kind="same" if what == "equal" else "new", line=line) for line in new[first:last])
 
 
+def attacks(outcome: Outcome) -> Iterator[tuple[str, list[str]]]:
+    """What the red team found of each program that it attacked, and what came of it."""
+    for each in outcome.of("written", "independent", "random"):
+        if each.candidate.attack and not each.candidate.same:
+            became = "not trained with" if each.candidate.fault else "hacked" if each.hacked else "trained with"
+            yield text(each.candidate.name), [text(each.candidate.attack), became]
+
+
 def figures(each: Standing) -> Iterator[Figure]:
     """The fitness of each agent, and the reward with its parts, over steps of training."""
     if len(each.checks) < 2:
         return
-    agents = [_line("an agent", "s2 raw", agent.checks, _fitness(agent.checks)) for agent in each.sound]
+    agents = [_line("one of them", "s2 raw", agent.checks, _fitness(agent.checks)) for agent in each.sound]
     mean = _line("fitness", "s2", each.checks, _fitness(each.checks))
     svg = line_chart("Fitness", [*agents, mean], y_number=share, y_span=(0.0, 1.0))
-    yield Figure(title="Fitness of its agents", name="fitness", now="", svg=svg)
+    yield Figure(title="Fitness", name="fitness", now="", svg=svg)
     lines = [_line("reward", TINTS[0], each.checks, [check.proxy for check in each.checks])]
     for dash, name in enumerate(sorted({name for check in each.checks for name in check.parts})[: PARTS - 1], start=1):
         values = [check.parts.get(name, 0.0) for check in each.checks]
         lines.append(_line(name, TINTS[dash], each.checks, values, dash))
     svg = line_chart("Reward", lines, y_number=number)
-    yield Figure(title="What an episode is paid", name="reward", now="", svg=svg, legend=legend(lines))
+    yield Figure(title="What is paid", name="reward", now="", svg=svg, legend=legend(lines))
 
 
 def _fitness(checks: Sequence[Check]) -> list[float]:
@@ -218,10 +231,12 @@ def frames(folder: Path) -> list[tuple[str, Markup]]:
 
 
 def _about(plan: Mapping[str, object], tables: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, str]]:
-    yield "Environment", text(tables["design"]["environment"])
-    yield "Seen", text(plan["observation"])
-    yield "Done", text(plan["action"])
-    for table in ("search", "train", "final", "writer"):
+    about = plan["about"]
+    assert isinstance(about, dict)
+    yield from ((name, text(said)) for name, said in about.items())
+    of_agents = "Environment" in about
+    for table in ("search", "train", "attack", "final", "writer"):
+        useless = OF_AGENTS.get(table, set()) if not of_agents else set(tables[table]) if table == "attack" else set()
         for name, value in tables[table].items():
-            if value not in (None, "", {}, 0, 0.0, []):
+            if name not in useless and value not in (None, "", {}, 0, 0.0, []):
                 yield f"{table}.{name}", text(value)

@@ -1,7 +1,7 @@
-"""The folder of a reward design: what was decided, every candidate, every agent that was trained. It trains nothing.
+"""The folder of a reward design: what was decided, every candidate, all that was trained. It trains nothing.
 
 Each file is written whole and vouched for by an event, so that a run which is killed anywhere goes on from what is
-there: nobody is asked again, and no agent is trained twice.
+there: nobody is asked again, and nothing is trained twice.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any
 
 from safetensors.numpy import load_file, save
 
-from togi.find_function import files_of
 from togi.reward_design.design import Candidate, Check, Design, Trained
-from togi.reward_design.training.environment import is_function
 from togi.run_folder.decided import hold_to
 from togi.run_folder.files import RunFolder, dumps, file_mark, read_object, write_text
 
 OF = "togi eureka"
 DESIGN, CANDIDATES, TRAININGS, FINAL, GENERATIONS = "design.json", "candidates", "trainings", "final", "generations"
+PROGRAMS, ATTACKS, RUNS = "programs", "attacks", "runs"
 REPLIES, REWARD, CARD, FRAMES = "replies.jsonl", "reward.py", "reward.md", "frames"
 MAY_CHANGE = (
     "train.workers",
@@ -78,15 +77,26 @@ class Archive:
             found[row["name"]] = Candidate(**row)
         return found
 
+    def add_program(self, candidate: Candidate) -> None:
+        """Keep a program as a file of its own, where it is not kept yet: a recipe pays by it."""
+        name = f"{PROGRAMS}/{candidate.name}.py"
+        kept = (self.path / name).read_text(encoding="utf-8") if (self.path / name).is_file() else None
+        if candidate.program is not None and candidate.program != kept:
+            self.add_text(name, candidate.program, "kept")
+
+    def add_attack(self, candidate: str, card: Mapping[str, Any]) -> None:
+        """Keep all that the red team found of a candidate."""
+        self._write(f"{ATTACKS}/{candidate}.json", card, "attacked")
+
     def add_trained(self, trained: Trained, weights: Mapping[str, Any], *, final: bool) -> None:
-        """Keep what an agent showed, and of the last ones their weights."""
+        """Keep what was shown, and of the last ones the weights."""
         name = f"{FINAL if final else TRAININGS}/{trained.candidate}-{trained.seed}"
         if final and weights:
             self.add_bytes(f"{name}.safetensors", save(dict(weights)), "kept")
         self._write(f"{name}.json", asdict(trained), "trained")
 
     def trained(self, *, final: bool) -> dict[tuple[str, int], Trained]:
-        """Every agent by its candidate and number."""
+        """All that was trained, by its candidate and number."""
         found = {}
         for path in sorted((self.path / (FINAL if final else TRAININGS)).glob("*.json")):
             row = read_object(path, OF)
@@ -123,14 +133,12 @@ class Archive:
 
 def plan_of(design: Design) -> dict[str, Any]:
     """All that decides what comes out, with the digests of the user's files."""
-    functions = [design.fitness, *([design.environment] if is_function(design.environment) else [])]
     return {
         "name": design.name,
         "tables": design.file.model_dump(mode="json"),
-        "described": design.described,
-        "observation": design.observation,
-        "action": design.action,
+        "told": dict(design.told),
+        "about": dict(design.about),
         "prompts": dict(design.prompts),
         "human": design.human,
-        "files": {path.name: file_mark(path) for reference in functions for path in files_of(reference)},
+        **design.decided,
     }

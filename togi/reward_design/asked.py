@@ -8,31 +8,26 @@ from pathlib import Path
 
 from togi.askers.asker import Reply, Request
 from togi.reward_design.design import Design
+from togi.reward_design.programs.dialects import Dialect
+from togi.reward_design.programs.static_check import with_imports
 from togi.types import Message
 from togi.writer import code_blocks
 
 PROMPTS = Path(__file__).with_name("prompts")
-FIELDS: Mapping[str, frozenset[str]] = {
+RECIPE_PROMPTS = PROMPTS / "language"
+REFLECTION: Mapping[str, frozenset[str]] = {
     "system": frozenset(),
-    "task": frozenset({"task", "environment", "observation", "action", "info"}),
     "reflection": frozenset({"program", "checks", "curves", "findings", "comment"}),
     "failure": frozenset({"program", "fault", "comment"}),
 }
-"""The prompts, and what may stand in braces in each."""
-FUNCTION = re.compile(r"^def +compute_reward\b", re.MULTILINE)
+FIELDS = {**REFLECTION, "task": frozenset({"task", "environment", "observation", "action", "info"})}
+RECIPE_FIELDS = {**REFLECTION, "task": frozenset({"task", "examples", "rows"})}
+"""The prompts of both kinds of design, and what may stand in braces in each."""
 
 
 def first_question(design: Design) -> tuple[Message, ...]:
     """What is asked before anything is known."""
-    names = design.file.design.info
-    info = f"a dictionary with the numbers {', '.join(names)}" if names else "an empty dictionary"
-    text = design.prompts["task"].format(
-        task=design.file.design.task,
-        environment=design.described,
-        observation=design.observation,
-        action=design.action,
-        info=info,
-    )
+    text = design.prompts["task"].format(task=design.file.design.task, **design.told)
     return Message(role="system", content=design.prompts["system"]), Message(role="user", content=text)
 
 
@@ -60,13 +55,14 @@ def requests(design: Design, questions: Sequence[tuple[Message, ...]], first: in
     ]
 
 
-def program_of(reply: Reply) -> tuple[str, str]:
+def program_of(reply: Reply, dialect: Dialect) -> tuple[str, str]:
     """The program in a reply, and a fault: one of them is empty. The last code block that defines the function counts,
-    whole: with what stands before the function, which it may need."""
+    whole: with what stands before the function, which it may need, and with imports that it forgot."""
     if reply.status != "ok":
         return "", f"no answer: {reply.note or reply.status}"
-    found = [block for block in code_blocks(reply.text) if FUNCTION.search(block)]
+    function = re.compile(rf"^def +{dialect.function}\b", re.MULTILINE)
+    found = [block for block in code_blocks(reply.text) if function.search(block)]
     if found:
-        return found[-1].strip() + "\n", ""
+        return with_imports(found[-1].strip() + "\n", dialect), ""
     cut = " before it was cut off" if reply.cut else ""
-    return "", f"the answer has no code block with a function compute_reward{cut}"
+    return "", f"the answer has no code block with a function {dialect.function}{cut}"

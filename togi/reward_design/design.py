@@ -5,35 +5,62 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from togi.reward_design.programs.dialects import Dialect
 from togi.reward_design.schema import DesignFile
+from togi.run import Run, Stage
 
-Kind = Literal["written", "independent", "random", "own", "human", "sparse"]
-"""Where a reward comes from: a model, a model without reflection, chance, the environment, a person, the fitness."""
+Kind = Literal["written", "independent", "random", "own", "human", "sparse", "before"]
+"""Where a reward comes from: a model, a model without reflection, chance, the environment or recipe, a person, the
+fitness. What was there before it was paid by any is compared as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What is decided before anything is asked: the file's tables, and what they name, found. ``environment`` and
-    ``fitness`` are absolute; ``described``, ``observation`` and ``action`` are the environment in words."""
+    """What is decided before anything is asked: the file's tables, and what they name, found. ``told`` fills the first
+    question, ``about`` is what is trained, in words by heading, and ``decided`` what else decides of the result."""
 
     name: str
     file: DesignFile
-    environment: str
-    fitness: str
-    described: str
-    observation: str
-    action: str
+    dialect: Dialect
+    told: Mapping[str, str]
+    about: Mapping[str, str]
+    decided: Mapping[str, Any]
     prompts: Mapping[str, str]
     human: str | None
     recorded: Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
+class AgentDesign(Design):
+    """Rewards for agents in an environment. ``environment`` and ``fitness`` are absolute."""
+
+    environment: str
+    fitness: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeDesign(Design):
+    """Rewards for a language model that the first stages of ``run``, of the file ``recipe``, train: programs pay the
+    stage of that ``number``, and the evaluation is the fitness. ``sparse`` is the evaluation's own reward, where the
+    stage can be paid by it and is not."""
+
+    recipe: Path
+    run: Run
+    number: int
+    sparse: str | None
+
+    @property
+    def stage(self) -> Stage:
+        return self.run.stages[self.number]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One reward: its program (None for the environment's own and the sparse one), or the fault for which there is none
-    to train with. ``parent`` is the candidate that it was written from."""
+    """One reward: its program (None for the own one and the sparse one), or the fault for which there is none to train
+    with. ``parent`` is the candidate that it was written from, ``attack`` the worst that the red team found, and
+    ``same`` an earlier candidate with the same program: what that one showed counts for both."""
 
     name: str
     kind: Kind
@@ -41,6 +68,13 @@ class Candidate:
     program: str | None
     fault: str = ""
     parent: str = ""
+    attack: str = ""
+    same: str = ""
+
+    @property
+    def original(self) -> str:
+        """The candidate that is trained with this program."""
+        return self.same or self.name
 
     @property
     def trainable(self) -> bool:
@@ -49,10 +83,11 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What an agent did when it was measured after ``steps`` steps of training: means over episodes.
+    """What an agent, or a model, did when it was measured after ``steps`` steps of training: means over episodes, or
+    over answers.
 
-    ``fitness`` has one number an episode. ``proxy`` is what an episode was paid by the agent's own reward, ``parts``
-    what its parts summed up to.
+    ``fitness`` has one number an episode, or a held-out task. ``proxy`` is what one was paid by the reward that is
+    learned from, ``parts`` what its parts summed up to.
     """
 
     steps: int
@@ -64,8 +99,8 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """One agent: what its checks gave, or the fault that ended it. ``human`` is the correlation of its own reward with
-    the human one over the steps of its last episodes, where there is one."""
+    """One agent or model: what its checks gave, or the fault that ended it. ``human`` is the correlation of its own
+    reward with the human one over what it did last, where there is one."""
 
     candidate: str
     seed: int

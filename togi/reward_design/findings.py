@@ -95,7 +95,9 @@ def standings(
     return {
         name: Standing(
             candidate=candidate,
-            agents=tuple(trained[name, seed] for seed in range(seeds) if (name, seed) in trained),
+            agents=tuple(
+                trained[candidate.original, seed] for seed in range(seeds) if (candidate.original, seed) in trained
+            ),
             seeds=seeds,
         )
         for name, candidate in candidates.items()
@@ -103,8 +105,9 @@ def standings(
 
 
 def ranked(found: Iterable[Standing]) -> list[Standing]:
-    """Those with agents, the best first: by their fitness at the end, then on the way; of equals the earlier one."""
-    sound = [each for each in found if each.sound and each.state != "failed"]
+    """Those with agents, the best first: by their fitness at the end, then on the way; of equals the earlier one. A
+    program that was written twice stands there once."""
+    sound = [each for each in different(found) if each.sound and each.state != "failed"]
 
     def order(each: Standing) -> tuple[float, float, str]:
         on_the_way = float(np.mean([np.mean(check.fitness) for check in each.checks]))
@@ -113,12 +116,21 @@ def ranked(found: Iterable[Standing]) -> list[Standing]:
     return sorted(sound, key=order)
 
 
+def different(found: Iterable[Standing]) -> list[Standing]:
+    """Of candidates with the same program the first."""
+    first: dict[str, Standing] = {}
+    for each in found:
+        first.setdefault(each.candidate.original, each)
+    return list(first.values())
+
+
 def hopeless(each: Standing, others: Iterable[Standing], keep: int) -> bool:
     """Whether a candidate cannot be among the best ``keep`` any more, were all its further agents perfect: so many
     others are above that already, were all theirs to fail."""
     sums = sum(agent.fitness for agent in each.agents)
     most = sums + each.seeds - len(each.agents)
-    above = [other for other in others if other is not each and sum(agent.fitness for agent in other.agents) > most]
+    rivals = [other for other in others if other.candidate.original != each.candidate.original]
+    above = [other for other in rivals if sum(agent.fitness for agent in other.agents) > most]
     return len(above) >= keep
 
 

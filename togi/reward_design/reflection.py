@@ -8,24 +8,26 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from togi.reward_design.findings import Standing
+from togi.reward_design.words import Words
 
 CONSTANT, HIDES = 0.05, 0.9
 """A part that moves by less than this share of its size is constant; one that makes up more than that share of all
 parts hides the others."""
 
 
-def reflection(standing: Standing) -> dict[str, str]:
+def reflection(standing: Standing, words: Words) -> dict[str, str]:
     """The fields of the prompt ``reflection`` but for the comment."""
     steps = ", ".join(str(check.steps) for check in standing.checks)
     return {
         "program": (standing.candidate.program or "").strip(),
-        "checks": f"means over episodes, after {steps} steps",
-        "curves": "\n".join(_line(name, values) for name, values in series(standing).items()),
-        "findings": "".join(f"{line}\n" for line in findings(standing)) + ("\n" if findings(standing) else ""),
+        "checks": f"means over {words.measured}, after {steps} steps",
+        "curves": "\n".join(_line(name, values) for name, values in series(standing, words).items()),
+        "findings": "".join(f"{line}\n" for line in findings(standing, words))
+        + ("\n" if findings(standing, words) else ""),
     }
 
 
-def series(standing: Standing) -> dict[str, list[float]]:
+def series(standing: Standing, words: Words) -> dict[str, list[float]]:
     """The curves: the fitness, what an episode was paid, and its parts."""
     checks = standing.checks
     names = sorted({name for check in checks for name in check.parts})
@@ -33,18 +35,21 @@ def series(standing: Standing) -> dict[str, list[float]]:
         "fitness": [float(np.mean(check.fitness)) for check in checks],
         "reward": [check.proxy for check in checks],
         **{f"part {name}": [check.parts.get(name, 0.0) for check in checks] for name in names},
-        "steps of an episode": [check.length for check in checks],
+        words.length: [check.length for check in checks],
     }
 
 
-def findings(standing: Standing) -> list[str]:
+def findings(standing: Standing, words: Words) -> list[str]:
     """What is said in words."""
     found = []
-    curves = {name: values for name, values in series(standing).items() if name.startswith("part ")}
+    curves = {name: values for name, values in series(standing, words).items() if name.startswith("part ")}
     if standing.hacked:
         found.append(
-            "The reward rose in training and the fitness did not: the agent is paid for something else than the task."
+            f"The reward rose in training and the fitness did not: the {words.learner} is paid for something else than "
+            "the task."
         )
+    if standing.candidate.attack:
+        found.append(f"Attacks on the reward found a weakness ({standing.candidate.attack}).")
     found += [f"The {name} hardly changes." for name, values in curves.items() if _constant(values)]
     return found + _hiding(curves)
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from togi.reward_design.archive import CARD, FRAMES, REPLIES, REWARD, Archive
-from togi.reward_design.design import Design
+from togi.reward_design.design import AgentDesign, Design, RecipeDesign
+from togi.reward_design.findings import Arm
 from togi.reward_design.search import COMMENTS, Search
+from togi.reward_design.seeds import SEEDS
+from togi.reward_design.subject import Subject
 from togi.reward_design.told import (
     HEADS,
-    NAMES,
     Outcome,
     answer,
     candidate_rows,
@@ -21,7 +23,6 @@ from togi.reward_design.told import (
     read_outcome,
     share,
 )
-from togi.reward_design.training.frames import keep_frames
 from togi.run_folder.files import RunFolder
 from togi.sandbox.box import AnyTier
 from togi.transcript import Transcript
@@ -38,17 +39,31 @@ def run_design(
         archive = Archive(folder, held)
         archive.decide(design)
         model, open_writer = find_writer(design.file.writer, design.recorded, folder / REPLIES)
-        search = Search(design, archive, Transcript(folder / REPLIES, open_writer, model=model), tell, tier)
+        subject = subject_of(design, archive, tier)
+        search = Search(design, archive, subject, Transcript(folder / REPLIES, open_writer, model=model), tell)
         done = search.run(one_generation=one_generation)
         outcome = read_outcome(archive)
         if done and outcome.best is not None:
             archive.add_text(REWARD, reward_file(outcome), "exported")
             archive.add_text(CARD, card(outcome), "exported")
-            if not (folder / FRAMES).exists() and (why := keep_frames(design, archive, outcome.best.candidate.name, 0)):
+            best = outcome.best.candidate.original
+            if not (folder / FRAMES).exists() and (why := subject.keep_pictures(archive, best)):
                 tell(f"no pictures: {why}")
         if not done:
             tell(f"Stopped after a generation. Write what you think to {folder / COMMENTS}; the same command goes on")
         return outcome
+
+
+def subject_of(design: Design, archive: Archive, tier: AnyTier) -> Subject:
+    """What the design trains. The libraries of the one are not imported for the other."""
+    if isinstance(design, RecipeDesign):
+        from togi.reward_design.language.by_recipe import ByRecipe
+
+        return ByRecipe(design, archive, tier)
+    from togi.reward_design.training.in_environment import InEnvironment
+
+    assert isinstance(design, AgentDesign)
+    return InEnvironment(design, tier)
 
 
 def reward_file(outcome: Outcome) -> str:
@@ -66,7 +81,7 @@ def card(outcome: Outcome) -> str:
     best = outcome.best
     assert best is not None
     numbers = [
-        f"| {NAMES[arm.kind]} | {share(arm.fitness.point)}{interval(arm)} | {claim(arm) if arm.difference else ''} |"
+        f"| {outcome.words.named(arm.kind)} | {share(arm.fitness.point)}{interval(arm)} | {claimed(arm)} |"
         for arm in outcome.arms
     ]
     (row,) = (cells for _, cells in candidate_rows([best]))
@@ -79,7 +94,7 @@ def card(outcome: Outcome) -> str:
             "",
             answer(outcome),
             "",
-            "| reward | fitness of new agents | the written one against it |",
+            f"| reward | fitness of new {outcome.words.learner}s | the written one against it |",
             "|---|---|---|",
             *numbers,
             "",
@@ -88,11 +103,25 @@ def card(outcome: Outcome) -> str:
             *about,
             "",
             *(f"{line}\n" for line in counted(outcome)),
-            "The fitness is measured outside of the training, by playing the agents; no program sees it. The program "
-            "was chosen by the fitness of other agents than those above. Use it only for what resembles this "
-            "environment, and look at what the agent does.",
+            "The fitness is measured outside of the training; no program sees it. The program was chosen by the "
+            f"fitness of other {outcome.words.learner}s than those above. {_seeds(outcome)} {outcome.words.warning}",
             "",
         ]
+    )
+
+
+def claimed(arm: Arm) -> str:
+    return claim(arm) if arm.difference else ""
+
+
+def _seeds(outcome: Outcome) -> str:
+    """Which seeds were chosen by: whoever sets the training by hand on the same ones has seen them before."""
+    tables = outcome.plan["tables"]
+    assert isinstance(tables, dict)
+    search, final = tables["search"], tables["final"]
+    return (
+        f"Programs were chosen with {search['seeds']} seeds, numbers {search['seed'] * SEEDS} and the next; the "
+        f"comparison has {final['seeds']} others."
     )
 
 

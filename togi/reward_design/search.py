@@ -1,29 +1,23 @@
 """The loop of Eureka: programs are written, tried, trained and measured, and the next are written from what was found.
 
 It decides what is done next from what the archive holds, so that a design which is killed goes on where it was. What
-does the work stands elsewhere: who is asked is a transcript's, and agents are trained by ``measure.py``.
+does the work stands elsewhere: who is asked is a transcript's, and what tries programs and trains is a subject's.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
-from functools import cached_property
-from typing import Any
 
 from togi.reward_design.archive import Archive, Generation
 from togi.reward_design.asked import first_question, next_question, program_of, requests
 from togi.reward_design.design import Candidate, Design, Kind
-from togi.reward_design.findings import Standing, hopeless, ranked, standings
-from togi.reward_design.programs.random_programs import random_programs
+from togi.reward_design.findings import Standing, different, hopeless, ranked, standings
 from togi.reward_design.programs.static_check import fault_of
 from togi.reward_design.reflection import reflection
-from togi.reward_design.training.episodes import Episode
-from togi.reward_design.training.measure import Workplace, side_by_side
-from togi.reward_design.training.play import random_play, transitions
-from togi.sandbox.box import AnyTier
-from togi.sandbox.tiers.choose_tier import cores
+from togi.reward_design.subject import Job, Subject
+from togi.reward_design.words import words_of
 from togi.transcript import Transcript
 from togi.types import Message
 
@@ -35,18 +29,15 @@ Tell = Callable[[str], None]
 class Search:
     """One design in its folder. ``tell`` is given a line for whoever watches."""
 
-    def __init__(
-        self, design: Design, archive: Archive, transcript: Transcript, tell: Tell, tier: AnyTier = "auto"
-    ) -> None:
-        self.design, self.archive, self.tell = design, archive, tell
-        self._transcript, self._tier = transcript, tier
+    def __init__(self, design: Design, archive: Archive, subject: Subject, transcript: Transcript, tell: Tell) -> None:
+        self.design, self.archive, self.subject, self.tell = design, archive, subject, tell
+        self._transcript = transcript
 
     def run(self, *, one_generation: bool = False) -> bool:
         """Search, compare and measure anew; whether all is done. With ``one_generation`` it stops after the next
         generation that was not done yet, for a person to look and comment."""
         search = self.design.file.search
-        with closing(Workplace(self.design, self._tier)) as place:
-            place.check(self._random_play)
+        self.subject.check()
         for number in range(1, search.generations + 1):
             worked = self._generation(number)
             if worked and one_generation and number < search.generations:
@@ -54,14 +45,6 @@ class Search:
         self._comparisons()
         self._final()
         return True
-
-    @cached_property
-    def _random_play(self) -> list[Episode]:
-        return random_play(self.design)
-
-    @cached_property
-    def _tried_on(self) -> dict[str, Any]:
-        return transitions(self._random_play, self.design.file.design.info)
 
     def standings(self, *kinds: Kind) -> dict[str, Standing]:
         candidates = {name: each for name, each in self.archive.candidates().items() if each.kind in kinds}
@@ -98,7 +81,7 @@ class Search:
             return first_question(self.design)
         standing = self.standings("written")[parent]
         if standing.sound:
-            return next_question(self.design, "reflection", reflection(standing), comment)
+            return next_question(self.design, "reflection", reflection(standing, words_of(self.design)), comment)
         fields = {"program": (standing.candidate.program or "").strip(), "fault": standing.fault}
         return next_question(self.design, "failure", fields, comment)
 
@@ -121,21 +104,38 @@ class Search:
                 f"the writer did not answer any of {len(replies)} questions ({replies[0].note or replies[0].status}). "
                 "What was found so far is kept: mend this, and the same command goes on"
             )
-        with closing(Workplace(self.design, self._tier)) as place:
-            for name, reply, parent in zip(names, replies, parents, strict=True):
-                program, fault = program_of(reply)
-                made = Candidate(
+        made = []
+        for name, reply, parent in zip(names, replies, parents, strict=True):
+            program, fault = program_of(reply, self.design.dialect)
+            fault = fault or fault_of(program, self.design.dialect)
+            made.append(
+                Candidate(
                     name=name, kind=kind, generation=generation, program=program or None, fault=fault, parent=parent
                 )
-                self._keep(made, place)
+            )
+        self._keep(made)
 
-    def _keep(self, made: Candidate, place: Workplace) -> None:
-        if made.program is not None and not made.fault:
-            fault = fault_of(made.program) or place.fault(made.program, self._tried_on)
-            made = replace(made, fault=fault)
-        self.archive.add(made)
-        if made.fault:
-            self.tell(f"  {made.name} cannot be used: {made.fault}")
+    def _keep(self, made: Sequence[Candidate]) -> None:
+        """Keep new candidates, those that could be read once they were tried. One that was written before is not tried
+        and trained with again."""
+        names = {each.name for each in made}
+        earlier = [each for each in self.archive.candidates().values() if each.program and each.name not in names]
+        known = {_normal(each.program): each for each in reversed(earlier) if each.program}
+        new: dict[str, Candidate] = {}
+        for each in made:
+            if each.program and not each.fault and _normal(each.program) not in known:
+                new.setdefault(_normal(each.program), each)
+        tried = {each.name: each for each in self.subject.examined(list(new.values()))}
+        for each in made:
+            first = known.get(_normal(each.program)) or new.get(_normal(each.program)) if each.program else None
+            if each.name in tried:
+                each = tried[each.name]
+            elif first is not None and not each.fault:
+                first = tried.get(first.name, first)
+                each = replace(each, fault=first.fault, attack=first.attack, same=first.original)
+            self.archive.add(each)
+            if each.fault:
+                self.tell(f"  {each.name} cannot be used: {each.fault}")
 
     def _train(self, names: Iterable[str], keep: int) -> bool:
         """Train the candidates, one agent each and then the next, without those that cannot be among the best ``keep``
@@ -143,10 +143,10 @@ class Search:
         worked = False
         for number in range(self.design.file.search.seeds):
             found = self.standings(*(each.kind for each in self.archive.candidates().values()))
-            ours = [found[name] for name in names]
+            ours = different(found[name] for name in names)
             rivals = _rivals(ours, found.values())
             left = [
-                each.candidate
+                found[each.candidate.original].candidate
                 for each in ours
                 if each.candidate.trainable
                 and len(each.agents) == number
@@ -156,14 +156,13 @@ class Search:
             worked = self._train_all([(candidate, number, False) for candidate in left]) or worked
         return worked
 
-    def _train_all(self, jobs: Sequence[tuple[Candidate, int, bool]]) -> bool:
+    def _train_all(self, jobs: Sequence[Job]) -> bool:
         if not jobs:
             return False
-        workers = self.design.file.train.workers or cores()
-        for job, trained, weights in side_by_side(self.design, jobs, workers, self._tier):
+        for job, (trained, weights) in self.subject.trained(jobs):
             self.archive.add_trained(trained, weights, final=job[2])
             said = trained.fault or f"fitness {trained.fitness:.2f}"
-            self.tell(f"  {trained.candidate}, agent {trained.seed + 1}{' (last)' * job[2]}: {said}")
+            self.tell(f"  {trained.candidate}, number {trained.seed + 1}{' (last)' * job[2]}: {said}")
         return True
 
     def _comparisons(self) -> None:
@@ -176,13 +175,8 @@ class Search:
         if file.compare.random:
             self._by_chance(total)
         known = self.archive.candidates()
-        others: list[tuple[Kind, bool, str | None]] = [
-            ("own", file.compare.own, None),
-            ("human", self.design.human is not None, self.design.human),
-            ("sparse", file.compare.sparse, None),
-        ]
-        for kind, wanted, program in others:
-            if wanted and kind not in known:
+        for kind, program in self.subject.there_before():
+            if kind not in known:
                 self.archive.add(Candidate(name=kind, kind=kind, generation=0, program=program))
 
     def _without_reflection(self, count: int) -> None:
@@ -196,11 +190,15 @@ class Search:
     def _by_chance(self, count: int) -> None:
         names = [f"r-{place:02d}" for place in range(1, count + 1)]
         known = self.archive.candidates().keys()
-        programs = random_programs(self._random_play, count, self.design.file.search.seed)
-        if missing := [each for each in zip(names, programs, strict=True) if each[0] not in known]:
-            with closing(Workplace(self.design, self._tier)) as place:
-                for name, program in missing:
-                    self._keep(Candidate(name=name, kind="random", generation=0, program=program), place)
+        if not set(names) <= known:
+            programs = zip(names, self.subject.random_programs(count), strict=True)
+            self._keep(
+                [
+                    Candidate(name=name, kind="random", generation=0, program=program)
+                    for name, program in programs
+                    if name not in known
+                ]
+            )
         self._train(names, keep=1)
 
     def chosen(self) -> list[tuple[Kind, str]]:
@@ -227,7 +225,7 @@ def chosen(found: Mapping[str, Standing], candidates: Mapping[str, Candidate]) -
     }
     if not any(each.candidate.kind == "independent" for each in found.values()):
         del searches["independent"]
-    best = [(kind, ranked(each)[0].candidate.name) for kind, each in searches.items() if ranked(each)]
+    best = [(kind, ranked(each)[0].candidate.original) for kind, each in searches.items() if ranked(each)]
     others = [(each.kind, name) for name, each in candidates.items() if each.kind in ("own", "human", "sparse")]
     return [*best, *others]
 
@@ -235,15 +233,23 @@ def chosen(found: Mapping[str, Standing], candidates: Mapping[str, Candidate]) -
 def _rivals(ours: Sequence[Standing], found: Iterable[Standing]) -> list[Standing]:
     """Those that candidates of one search are chosen among: without reflection, also the first generation."""
     kinds = {each.candidate.kind for each in ours}
-    return [
+    return different(
         each
         for each in found
         if each.candidate.kind in kinds or ("independent" in kinds and _first_written(each.candidate))
-    ]
+    )
 
 
 def _first_written(candidate: Candidate) -> bool:
     return candidate.kind == "written" and candidate.generation == 1
+
+
+def _normal(program: str) -> str:
+    """What is the same for programs that differ in layout and comments alone."""
+    try:
+        return ast.dump(ast.parse(program))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return program
 
 
 def _of(kind: Kind, generation: int) -> str:

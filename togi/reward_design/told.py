@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from togi.reward_design.archive import REPLIES, Archive
-from togi.reward_design.design import Design, Kind
+from togi.reward_design.design import AgentDesign, Design, Kind, RecipeDesign, Trained
 from togi.reward_design.findings import SMALLEST, Arm, Standing, arms, executable, ranked, standings
 from togi.reward_design.search import chosen
+from togi.reward_design.words import AGENTS, MODELS, Words, words_of
 from togi.transcript import Line, asked_told, read_transcript
-
-NAMES: Mapping[Kind, str] = {
-    "written": "written by the model",
-    "independent": "best of as many without reflection",
-    "random": "best of as many random programs",
-    "own": "the environment's own",
-    "human": "written by a person",
-    "sparse": "the fitness at the end only",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +23,12 @@ class Outcome:
     found: Mapping[str, Standing]
     arms: tuple[Arm, ...]
     lines: tuple[Line, ...]
+
+    @property
+    def words(self) -> Words:
+        tables = self.plan["tables"]
+        assert isinstance(tables, dict)
+        return AGENTS if tables["design"].get("recipe") is None else MODELS
 
     @property
     def best(self) -> Standing | None:
@@ -47,27 +45,44 @@ def read_outcome(archive: Archive) -> Outcome:
     tables = plan["tables"]
     candidates = archive.candidates()
     found = standings(candidates, archive.trained(final=False), int(tables["search"]["seeds"]))
-    compared = arms(chosen(found, candidates), archive.trained(final=True), int(tables["final"]["seeds"]))
+    listed, final = chosen(found, candidates), archive.trained(final=True)
+    if listed and (before := _before(listed[0][1], final)):
+        listed, final = [*listed, ("before", "before")], {**final, **before}
+    compared = arms(listed, final, int(tables["final"]["seeds"]))
     lines = tuple(read_transcript(archive.path / REPLIES))
     return Outcome(name=str(plan["name"]), plan=plan, found=found, arms=tuple(compared), lines=lines)
 
 
+def _before(name: str, final: Mapping[tuple[str, int], Trained]) -> dict[tuple[str, int], Trained]:
+    """What the models that learned from a candidate were before, where that was measured."""
+    return {
+        ("before", seed): replace(each, candidate="before", checks=each.checks[:1])
+        for (candidate, seed), each in final.items()
+        if candidate == name and len(each.checks) > 1
+    }
+
+
 def plan_told(design: Design) -> list[str]:
     """What would be asked and trained, at most."""
-    file = design.file
+    file, words = design.file, words_of(design)
     search, final, total = file.search, file.final, file.search.candidates * file.search.generations
     extra = total - search.candidates if file.compare.independent else 0
     programs = total + extra + (total if file.compare.random else 0)
-    arms_ = 1 + file.compare.own + file.compare.sparse + (design.human is not None) + file.compare.random + bool(extra)
+    sparse = bool(design.sparse) if isinstance(design, RecipeDesign) else file.compare.sparse
+    arms_ = 1 + sum(map(bool, (file.compare.own, sparse, design.human, file.compare.random, extra)))
     asked = file.writer.recorded or (f"{file.writer.model} at {file.writer.base_url}" if file.writer.base_url else "")
     return [
         f"task: {file.design.task}",
-        f"environment: {design.environment} (seen: {design.observation}; done: {design.action})",
+        *(f"{name.lower()}: {said}" for name, said in design.about.items()),
         f"{total + extra} questions of {asked or file.writer.model}, of at most {file.writer.max_tokens} tokens each",
-        f"at most {programs * search.seeds + arms_ * final.seeds} agents of {file.train.steps} steps "
-        f"({file.train.algorithm.upper()}): {programs} programs with {search.seeds} seeds, {arms_} rewards with "
-        f"{final.seeds} new seeds",
+        f"at most {programs * search.seeds + arms_ * final.seeds} {words.learner}s are trained{_steps(design)}: "
+        f"{programs} programs with {search.seeds} seeds, {arms_} rewards with {final.seeds} new seeds",
     ]
+
+
+def _steps(design: Design) -> str:
+    train = design.file.train
+    return f", each {train.steps} steps ({train.algorithm.upper()})" if isinstance(design, AgentDesign) else ""
 
 
 def answer(outcome: Outcome) -> str:
@@ -77,15 +92,19 @@ def answer(outcome: Outcome) -> str:
     if not outcome.arms or outcome.arms[0].kind != "written":
         return "The last comparison is not done yet."
     first, *others = outcome.arms
+    words = outcome.words
     said = (
-        f"Agents that learn from the best written program ({first.candidate}) solve the task to "
+        f"{words.learner.capitalize()}s that learn from the best written program ({first.candidate}) solve the task to "
         f"{share(first.fitness.point)}{interval(first)}, with seeds that nothing was chosen by."
     )
     if not first.fitness.point:
-        said = f"No written program teaches the task: new agents of the best one ({first.candidate}) never solve it."
-    better = [NAMES[each.kind] for each in others if surely(each) and each.difference and each.difference.point > 0]
-    worse = [NAMES[each.kind] for each in others if surely(each) and each.difference and each.difference.point < 0]
-    open_ = [NAMES[each.kind] for each in others if not surely(each)]
+        said = (
+            f"No written program teaches the task: new {words.learner}s of the best one ({first.candidate}) never "
+            "solve it."
+        )
+    clear = [(words.named(each.kind), each.difference.point) for each in others if surely(each) and each.difference]
+    better, worse = [name for name, point in clear if point > 0], [name for name, point in clear if point < 0]
+    open_ = [words.named(each.kind) for each in others if not surely(each)]
     said += f" That is more than with these rewards: {'; '.join(better)}." if better else ""
     said += f" It is less than with these: {'; '.join(worse)}." if worse else ""
     return said + (f" No difference is shown from: {'; '.join(open_)}." if open_ else "")
@@ -121,16 +140,23 @@ def counted(outcome: Outcome) -> list[str]:
     written = outcome.of("written", "independent")
     usable, total = executable(written)
     said = [f"{usable} of {total} programs of the model could be used."] if total else []
+    refused = [each for each in written if each.candidate.fault and each.candidate.attack]
+    if refused:
+        said.append(f"The red team refused {len(refused)} of them before anything was trained.")
+    twice = [each.candidate.name for each in written if each.candidate.same]
+    if twice:
+        said.append(f"{len(twice)} were written before, word for word, and count as those: {', '.join(twice)}.")
     hacked = [each.candidate.name for each in outcome.found.values() if each.hacked]
     if hacked:
         said.append(
             f"With {len(hacked)} programs the reward rose in training and the fitness did not: {', '.join(hacked)}. "
-            "Agents found something else to be paid for."
+            f"{outcome.words.learner.capitalize()}s found something else to be paid for."
         )
     humans = [each.human for each in written if each.human is not None]
     if humans:
         said.append(
-            f"Step by step, the model's rewards correlate with the person's by {min(humans):.2f} to {max(humans):.2f}."
+            f"{outcome.words.human}, the writer's rewards correlate with the person's by {min(humans):.2f} to "
+            f"{max(humans):.2f}."
         )
     return [*said, *asked_told(outcome.lines)]
 
@@ -157,10 +183,13 @@ HEADS = ("fitness", "reward, first to last", "gap", "with human", "from", "state
 
 
 def state_told(each: Standing) -> str:
+    if each.candidate.same:
+        return f"the same program as {each.candidate.same}"
     if each.fault:
         return f"{'cannot be used' if each.state == 'unusable' else 'failed in training'}: {each.fault}"
-    stopped = f"stopped after {len(each.agents)} of {each.seeds} agents" if each.state == "stopped" else ""
-    return ", ".join(filter(None, ("hacked" if each.hacked else "", stopped)))
+    stopped = f"stopped after {len(each.agents)} of {each.seeds}" if each.state == "stopped" else ""
+    attack = f"red team: {each.candidate.attack}" if each.candidate.attack else ""
+    return ", ".join(filter(None, ("hacked" if each.hacked else "", stopped, attack)))
 
 
 def _rise(each: Standing) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.find_function import absolute, files_of
+from togi.graders.call_user_function import is_part_name
 from togi.protocols import Asked
 from togi.rewards.algebra import Leaf
 from togi.rewards.blame import FAULTS, Graded, failed
@@ -27,7 +28,8 @@ AT_ONCE = 16  # questions to an async function that a worker awaits together
 class python(Leaf):
     """A function of the user's own, "file.py:function" or "module:function", called in a worker.
 
-    Togi's signature is ``(task, completion) -> float``, called once a completion; TRL's is
+    Togi's signature is ``(task, completion) -> float``, or ``(float, {name: float})`` with the parts that it is made
+    of, called once a completion; TRL's is
     ``(completions, **columns) -> list of float``, called once a group with ``prompts``, ``completions``,
     ``completion_ids``, ``answer`` and the data's further columns. Arrays and tensors are read as lists. An ``async``
     function is awaited for many questions at once. True and False are 1 and 0, None abstains, and so does nan in TRL's
@@ -80,7 +82,10 @@ class python(Leaf):
             return failed(self.name, each)
         if each.verdict.value is None:
             return Score(value=math.nan, status="abstain", note=f"{self.name}: abstained")
-        return Score(value=each.verdict.value, parts={self.name: each.verdict.value})
+        said = each.verdict.value
+        value, parts = (said["value"], said["parts"]) if isinstance(said, Mapping) else (said, {})
+        own = {f"{self.name}/{part}": number for part, number in parts.items()}
+        return Score(value=value, parts={self.name: value, **own})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +252,19 @@ def _are_replies(value: Any, count: int) -> bool:
 
 
 def _is_mark(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+    if isinstance(value, dict):
+        parts = value.get("parts")
+        return (
+            value.keys() == {"value", "parts"}
+            and isinstance(parts, dict)
+            and all(map(is_part_name, parts))
+            and all(map(_is_number, [value["value"], *parts.values()]))
+        )
+    return value is None or _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _sound(answers: Sequence[_Answer]) -> _Answer | None:

@@ -68,16 +68,21 @@ def redteam(
     seconds: float = SECONDS,
     make: Make | None = None,
     pool: Pool | None = None,
+    reader: Reward | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Card:
-    """Attack an opened reward at some of the tasks. ``text`` is how it is written, ``make`` how texts become attempts.
+    """Attack an opened reward at some of the tasks. ``text`` is how it is written, ``make`` how texts become attempts,
+    ``reader`` another reward that knows how answers to these tasks are written, where there is one.
 
     Graders run in one worker of this attack's own, each call limited to ``seconds``, or in a ``pool`` of one worker
     that several attacks share. Raises NoAnswer when no task has an answer that can be written down.
     """
     with ExitStack() as stack:
         grading = Grading(reward, pool or stack.enter_context(Pool(workers=1, seconds=seconds)), make)
-        return _attack(grading, tasks, name, text or repr(reward), effort, progress or (lambda family: None))
+        rows, written = rows_of(tasks, grading, effort.rows, reader)
+        if not rows:
+            raise NoAnswer("no task has an answer, so nobody can say what the reward should pay for")
+        return _attack(grading, rows, written, name, text or repr(reward), effort, progress or (lambda family: None))
 
 
 @dataclass
@@ -93,13 +98,16 @@ class _Found:
 
 
 def _attack(
-    grading: Grading, tasks: Sequence[Task], name: str, text: str, effort: Effort, progress: Callable[[str], None]
+    grading: Grading,
+    rows: list[Row],
+    written: str,
+    name: str,
+    text: str,
+    effort: Effort,
+    progress: Callable[[str], None],
 ) -> Card:
     begun = time.perf_counter()
     progress("binding")
-    rows, written = rows_of(tasks, grading, effort.rows)
-    if not rows:
-        raise NoAnswer("no task has an answer, so nobody can say what the reward should pay for")
     found = _Found()
     compares = _compares(rows, grading)
     if compares:

@@ -65,11 +65,13 @@ class Row:
         return any(same(answer, each) for each in self.right)
 
 
-def rows_of(tasks: Sequence[Task], grading: Grading, count: int) -> tuple[list[Row], str]:
-    """``count`` of the tasks that have an answer, spread evenly, and the form answers are written in."""
-    verifiers = _verifiers(grading.reward)
+def rows_of(tasks: Sequence[Task], grading: Grading, count: int, reader: Reward | None = None) -> tuple[list[Row], str]:
+    """``count`` of the tasks that have an answer, spread evenly, and the form answers are written in: that which
+    ``reader`` reads, where another reward than the attacked one knows it."""
+    reader = reader or grading.reward
+    verifiers = _verifiers(reader)
     judging = [leaf for leaf in verifiers if leaf.judges]
-    telling: list[Verifier | code] = [*judging, *_coded(grading.reward)]
+    telling: list[Verifier | code] = [*judging, *_coded(reader)]
     known = [task for task in tasks if task.recorded or _answers(task, telling)]
     chosen = [known[index * len(known) // count] for index in range(count)] if len(known) > count else known
     name, write = _form(chosen, grading, verifiers)
@@ -79,7 +81,7 @@ def rows_of(tasks: Sequence[Task], grading: Grading, count: int) -> tuple[list[R
         golds.append(task.recorded[0][-1].content if task.recorded else write(answers[0]))
         read = [found for leaf in judging for text in (golds[-1], *map(write, answers)) if (found := leaf.read(text))]
         rights.append(tuple(dict.fromkeys([*read, *answers])) or (golds[-1],))
-        texts.append(not answers or bool(_coded(grading.reward)))
+        texts.append(not answers or bool(_coded(reader)))
     rows = [
         Row(
             task=task,

@@ -1,4 +1,4 @@
-"""What knowing nothing earns: one answer to every row, and the answers of other rows."""
+"""What knowing nothing earns: one answer to every row, and the answers of other rows, in short and whole."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Guesses:
 
 
 def guesses(rows: Sequence[Row], grading: Grading, ground: Ground, count: int) -> Guesses:
-    """Try the commonest right answers, and common words, at every row; ``count`` of each at most."""
+    """Try the commonest right answers, common words, and whole recorded answers at every row; ``count`` of each at
+    most."""
     frequent = [answer for answer, _ in Counter(row.answer for row in rows).most_common(count)]
     told: list[Told] = []
     shares: dict[str, float] = {}
@@ -42,5 +43,17 @@ def guesses(rows: Sequence[Row], grading: Grading, ground: Ground, count: int) -
                 for row, score in zip(rows, scores, strict=True)
                 if not row.is_right(answer)
             ]
+    told += _whole(rows, grading, count)
     best = max(shares, key=lambda answer: shares[answer], default="")
     return Guesses(told, best, shares.get(best, 0.0), grading.asked - before)
+
+
+def _whole(rows: Sequence[Row], grading: Grading, count: int) -> list[Told]:
+    """What recorded answers earn at rows where they are wrong: whoever writes so has the form, and knows nothing."""
+    recorded = [row for row in rows if row.task.recorded and not row.open][:count]
+    asked = [(row, other.gold) for other in recorded for row in rows if not row.is_right(other.answer)]
+    scores = grading.each([(row.task, text) for row, text in asked])
+    return [
+        Told(row, Probe(family="constant", name="whole answers of other rows", text=text, free=True), score)
+        for (row, text), score in zip(asked, scores, strict=True)
+    ]

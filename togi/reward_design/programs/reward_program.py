@@ -15,16 +15,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from togi.reward_design.programs.static_check import (
-    AT_HAND,
-    BUILTINS,
-    FUNCTION,
-    LINALG,
-    LONGEST_NAME,
-    MATH,
-    NUMPY,
-    TYPING,
-)
+from togi.reward_design.programs.dialects import LINALG, MATH, NUMPY, STEPS, TYPING
+from togi.reward_design.programs.static_check import LONGEST_NAME
 
 FILE = "reward.py"
 MOST_PARTS, LARGEST = 20, 1e9
@@ -64,9 +56,9 @@ class RewardProgram:
 
     def _made(self) -> Callable[..., Any]:
         names: dict[str, Any] = {"__builtins__": self._builtins, "__name__": "reward"}
-        names |= {name: _MODULES[module] for name, module in AT_HAND.items()}
+        names |= {name: _MODULES[module] for name, module in STEPS.at_hand.items()}
         exec(self._code, names)
-        return cast("Callable[..., Any]", names[FUNCTION])
+        return cast("Callable[..., Any]", names[STEPS.function])
 
 
 def _own(action: Any) -> Any:
@@ -107,7 +99,7 @@ def _told(error: Exception) -> str:
 
 
 def _builtins() -> dict[str, Any]:
-    offered = {name: getattr(builtins, name) for name in BUILTINS}
+    offered = {name: getattr(builtins, name) for name in STEPS.builtins}
     return offered | {"__import__": _offered_module}
 
 

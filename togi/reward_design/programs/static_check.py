@@ -9,52 +9,11 @@ from __future__ import annotations
 
 import ast
 import difflib
-import math
 
-FUNCTION, ARGUMENTS = "compute_reward", ("obs", "action", "next_obs", "info")
+from togi.reward_design.programs.dialects import Dialect
+
 LONGEST = 20_000  # characters of a program
 LONGEST_NAME = 60  # and of the name of a part of a reward
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-BUILTINS = _words(
-    """
-    abs all any bool dict enumerate filter float frozenset int isinstance len list map max min pow range reversed
-    round set sorted str sum tuple zip True False None Exception ValueError ZeroDivisionError
-    """
-)
-MATH = frozenset(name for name in vars(math) if not name.startswith("_"))
-NUMPY = _words(
-    """
-    abs absolute add all allclose any arange arccos arcsin arctan arctan2 argmax argmin argsort array array_equal
-    asarray atleast_1d average bool_ cbrt ceil clip concatenate copysign cos cosh cross cumsum deg2rad degrees
-    diff divide dot e equal exp expm1 fabs flatnonzero float32 float64 floor full greater greater_equal heaviside
-    hypot inf inner int32 int64 interp isclose isfinite isinf isnan less less_equal linspace log log10 log1p log2
-    logical_and logical_not logical_or max maximum mean median min minimum mod multiply nan nan_to_num negative
-    newaxis not_equal ones ones_like outer pi power prod rad2deg radians ravel reshape round sign sin sinc sinh
-    sort sqrt square squeeze stack std subtract sum tan tanh trunc var vstack where zeros zeros_like
-    """
-)
-LINALG = frozenset({"norm"})
-TYPING = _words(
-    """
-    Any Dict List Mapping Optional Sequence Tuple Union
-    """
-)
-MODULES = {"math": MATH, "numpy": NUMPY | {"linalg", "ndarray"}, "numpy.linalg": LINALG, "typing": TYPING}
-AT_HAND = {"math": "math", "np": "numpy"}
-"""Names that stand for modules also where a program forgot to import them."""
-METHODS = _words(
-    """
-    all any append argmax argmin astype clip copy cumsum dot dtype extend flatten get index insert item items keys
-    max mean min ndim pop prod ravel reshape round setdefault shape size sort squeeze std sum T tolist update
-    values var
-    """
-)
-ATTRIBUTES = METHODS | MATH | NUMPY | LINALG | TYPING | {"linalg", "ndarray"}
 
 _SYNTAX: tuple[type[ast.AST], ...] = (
     ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.For,
@@ -77,7 +36,7 @@ _INSTEAD = {
 }
 
 
-def fault_of(program: str) -> str:
+def fault_of(program: str, dialect: Dialect) -> str:
     """Why a program cannot be used, with the line and what to do; empty where nothing was found."""
     if len(program) > LONGEST:
         return f"a program of {len(program):,} characters: at most {LONGEST:,}"
@@ -87,13 +46,25 @@ def fault_of(program: str) -> str:
         line = getattr(error, "lineno", None)
         return f"it is not Python{f' (line {line})' if line else ''}: {getattr(error, 'msg', error)}"
     for node in ast.walk(tree):
-        if what := _fault(node):
+        if what := _fault(node, dialect):
             line = getattr(node, "lineno", 0)
             return f"line {line}: {what}" if line else what
-    return _names(tree) or _function(tree)
+    return _names(tree, dialect) or _function(tree, dialect)
 
 
-def _fault(node: ast.AST) -> str:
+def with_imports(program: str, dialect: Dialect) -> str:
+    """The program with imports that it forgot of what is at hand; as it is where it cannot be read."""
+    try:
+        tree = ast.parse(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return program
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - _bound(tree)
+    missing = [(name, module) for name, module in dialect.at_hand.items() if name in used]
+    lines = [f"import {module}" + (f" as {name}" if name != module else "") for name, module in missing]
+    return "\n".join([*lines, "", "", program]) if lines else program
+
+
+def _fault(node: ast.AST, dialect: Dialect) -> str:
     if not isinstance(node, _SYNTAX):
         said = next((instead for kind, instead in _INSTEAD.items() if isinstance(node, kind)), "leave it out")
         return f"{type(node).__name__} has no use in a reward: {said}"
@@ -101,14 +72,14 @@ def _fault(node: ast.AST) -> str:
         case ast.FunctionDef() if node.decorator_list:
             return "decorators have no use in a reward: leave it out"
         case ast.Import():
-            bad = [alias.name for alias in node.names if alias.name not in MODULES]
-            return f"{bad[0]} may not be imported: only math and numpy may" if bad else ""
+            bad = [alias.name for alias in node.names if alias.name not in dialect.modules]
+            return _no_module(bad[0], dialect) if bad else ""
         case ast.ImportFrom():
-            return _imported(node)
+            return _imported(node, dialect)
         case ast.Attribute(attr=name):
             if not isinstance(node.ctx, ast.Load):
                 return f".{name} may not be set: a reward keeps nothing between calls"
-            return "" if name in ATTRIBUTES else f".{name} is not offered{_near(name, ATTRIBUTES)}"
+            return "" if name in dialect.attributes else f".{name} is not offered{_near(name, dialect.attributes)}"
         case ast.Name(id=name) | ast.arg(arg=name) | ast.FunctionDef(name=name) if name.startswith("__"):
             return f"{name} is not offered"
         case ast.arguments() if any(not isinstance(each, ast.Constant) for each in _defaults(node)):
@@ -127,17 +98,32 @@ def _defaults(node: ast.arguments) -> list[ast.expr]:
     return [each.operand if isinstance(each, ast.UnaryOp) else each for each in found]
 
 
-def _imported(node: ast.ImportFrom) -> str:
-    if node.level or node.module not in MODULES:
-        return f"{node.module or '.'} may not be imported: only math and numpy may"
-    offered = MODULES[node.module]
+def _no_module(name: str, dialect: Dialect) -> str:
+    *others, last = [each for each in dialect.modules if "." not in each and each != "typing"]
+    return f"{name} may not be imported: only {', '.join(others)} and {last} may"
+
+
+def _imported(node: ast.ImportFrom, dialect: Dialect) -> str:
+    name = "." if node.level else str(node.module)
+    if name not in dialect.modules:
+        return _no_module(name, dialect)
+    offered = dialect.modules[name]
     bad = [alias.name for alias in node.names if alias.name not in offered]
-    return f"{node.module}.{bad[0]} is not offered{_near(bad[0], offered)}" if bad else ""
+    return f"{name}.{bad[0]} is not offered{_near(bad[0], offered)}" if bad else ""
 
 
-def _names(tree: ast.Module) -> str:
+def _names(tree: ast.Module, dialect: Dialect) -> str:
     """Names that nothing binds: they would be found only when they are reached."""
-    bound = {*BUILTINS, *AT_HAND}
+    bound = _bound(tree) | dialect.builtins | dialect.at_hand.keys()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id not in bound:
+            return f"line {node.lineno}: there is no {node.id}"
+    return ""
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """The names that a program binds somewhere."""
+    bound = set()
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.FunctionDef(name=name) | ast.arg(arg=name):
@@ -146,31 +132,55 @@ def _names(tree: ast.Module) -> str:
                 bound.add(node.asname or node.name.partition(".")[0])
             case ast.ExceptHandler(name=str(name)):
                 bound.add(name)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id not in bound:
-            return f"line {node.lineno}: there is no {node.id}"
-    return ""
+    return bound
 
 
-def _function(tree: ast.Module) -> str:
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == FUNCTION]
+def _function(tree: ast.Module, dialect: Dialect) -> str:
+    wanted = dialect.arguments
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == dialect.function]
     if not found:
-        return f"it defines no function {FUNCTION} at its top"
+        return f"it defines no function {dialect.function} at its top"
     arguments = found[-1].args
     names = [each.arg for each in [*arguments.posonlyargs, *arguments.args]]
     needed = len(names) - len(arguments.defaults)
     if (
-        len(names) < len(ARGUMENTS)
-        or needed > len(ARGUMENTS)
+        len(names) < len(wanted)
+        or needed > len(wanted)
         or arguments.vararg
         or any(default is None for default in arguments.kw_defaults)
+        or (dialect.as_module and not set(wanted) <= set(names))
     ):
-        return f"{FUNCTION} takes ({', '.join(names)}), and ({', '.join(ARGUMENTS)}) is wanted"
-    loose = [node for node in tree.body if not isinstance(node, _TOP) and not _is_text(node)]
-    return f"line {loose[0].lineno}: what stands outside functions may only name constants" if loose else ""
+        return f"{dialect.function} takes ({', '.join(names)}), and ({', '.join(wanted)}) is wanted"
+    for node in tree.body:
+        if not isinstance(node, _TOP) and not _is_text(node):
+            return f"line {node.lineno}: what stands outside functions may only name constants"
+        if dialect.as_module and isinstance(node, ast.Assign | ast.AnnAssign) and not _is_constant(node.value):
+            return (
+                f"line {node.lineno}: a constant outside functions is a number, a text or a tuple of these: another "
+                "would be kept between calls"
+            )
+    return ""
 
 
 _TOP = (ast.FunctionDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+
+
+def _is_constant(node: ast.expr | None) -> bool:
+    """Whether nothing can be kept in a value: numbers, texts, tuples of these, and patterns made of them."""
+    match node:
+        case None | ast.Constant():
+            return True
+        case ast.Tuple(elts=parts):
+            return all(map(_is_constant, parts))
+        case ast.UnaryOp(operand=operand):
+            return _is_constant(operand)
+        case ast.BinOp(left=left, right=right):
+            return _is_constant(left) and _is_constant(right)
+        case ast.Attribute(value=ast.Name(id="re" | "math" | "string")):
+            return True
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr="compile"), args=args, keywords=[]):
+            return all(map(_is_constant, args))
+    return False
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -8,15 +8,15 @@ import numpy as np
 
 from togi.png import png, smaller
 from togi.reward_design.archive import FRAMES, Archive
-from togi.reward_design.design import Design
+from togi.reward_design.design import AgentDesign
+from togi.reward_design.seeds import episode_seeds
 from togi.reward_design.training.agent import Player
 from togi.reward_design.training.environment import is_function, open_environment
-from togi.reward_design.training.seeds import episode_seeds
 
 PICTURES = 8
 
 
-def keep_frames(design: Design, archive: Archive, candidate: str, seed: int) -> str:
+def keep_frames(design: AgentDesign, archive: Archive, candidate: str, seed: int) -> str:
     """Play one episode of a last agent and keep pictures of it; why there are none, where there are none."""
     weights = archive.weights(candidate, seed)
     if not weights:

@@ -7,24 +7,22 @@ Each thread of a design has a workplace of its own, so that agents are trained s
 from __future__ import annotations
 
 import math
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from togi.find_function import resolve
-from togi.reward_design.design import Candidate, Check, Design, Trained
+from togi.reward_design.design import AgentDesign, Candidate, Check, Trained
 from togi.reward_design.programs.static_check import LONGEST_NAME
+from togi.reward_design.seeds import agent_seed, episode_seeds
 from togi.reward_design.training.agent import Player
 from togi.reward_design.training.environment import is_function, open_environment
 from togi.reward_design.training.episodes import Episode
 from togi.reward_design.training.packed import unpack
 from togi.reward_design.training.play import play, transitions
-from togi.reward_design.training.seeds import agent_seed, episode_seeds
 from togi.sandbox.box import AnyTier
 from togi.sandbox.workers.pool import Pool, Verdict
 
@@ -40,7 +38,7 @@ class NoCandidatesFault(ValueError):
 class Workplace:
     """The jails of one thread: one for what takes moments, one for training. Raises ValueError where there is none."""
 
-    def __init__(self, design: Design, tier: AnyTier = "auto") -> None:
+    def __init__(self, design: AgentDesign, tier: AnyTier = "auto") -> None:
         train = design.file.train
         self.design = design
         self._short = Pool(workers=1, seconds=PAY_SECONDS, memory_mb=TRY_MB, tier=tier)
@@ -176,36 +174,6 @@ class Workplace:
             return None
         found = float(np.corrcoef(one, other)[0, 1])
         return found if math.isfinite(found) else None
-
-
-def side_by_side(
-    design: Design, jobs: Sequence[tuple[Candidate, int, bool]], workers: int, tier: AnyTier = "auto"
-) -> Iterator[tuple[tuple[Candidate, int, bool], Trained, Weights]]:
-    """Train agents (candidate, number, final) in ``workers`` threads; each is given as soon as it is done."""
-    places: list[Workplace] = []
-    own = threading.local()
-
-    def one(job: tuple[Candidate, int, bool]) -> tuple[Trained, Weights]:
-        if not hasattr(own, "place"):
-            own.place = Workplace(design, tier)
-            places.append(own.place)
-        candidate, number, final = job
-        trained: tuple[Trained, Weights] = own.place.trained(candidate, number, final=final)
-        return trained
-
-    pool = ThreadPoolExecutor(max(1, min(workers, len(jobs))), thread_name_prefix="training")
-    try:
-        running = {pool.submit(one, job): job for job in jobs}
-        while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                job = running.pop(future)
-                yield job, *future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for place in places:
-            place.close()
-        pool.shutdown(wait=True)
 
 
 def agents_of(value: Any, wanted: int) -> list[tuple[int, Weights]]:

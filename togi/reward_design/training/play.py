@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from togi.reward_design.design import Design
+from togi.reward_design.design import AgentDesign
+from togi.reward_design.seeds import random_seeds
 from togi.reward_design.training.environment import open_environment
 from togi.reward_design.training.episodes import Episode, told
 from togi.reward_design.training.packed import pack
 from togi.reward_design.training.paid_environment import episode_of
-from togi.reward_design.training.seeds import random_seeds
 
 TRIED = 300  # steps of random play that a program is tried on
 
@@ -42,7 +42,7 @@ def play(act: Callable[[Any], Any], opened: Callable[[], Any], seeds: Sequence[i
     return [episode_of(*each) for each in zip(seen, did, ended, strict=True)]
 
 
-def random_play(design: Design) -> list[Episode]:
+def random_play(design: AgentDesign) -> list[Episode]:
     """Some steps of an agent that does anything, for programs to be tried on."""
     space = open_environment(design.environment)
     space.action_space.seed(design.file.search.seed)
