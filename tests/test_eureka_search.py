@@ -269,6 +269,16 @@ def test_what_was_decided_stays(tmp_path: Path, trainer: Trainer, changes: tuple
     assert run(tmp_path, trainer, Writer([]), "train.workers=1", "train.seconds=9.0")
 
 
+def test_a_file_that_no_event_names_counts_for_nothing(tmp_path: Path, trainer: Trainer) -> None:
+    run(tmp_path, trainer, Writer([program(0.2), program(0.4)]), one_generation=True)
+    place = tmp_path / "run" / "trainings"
+    added = (place / "1-01-0.json").read_text().replace("1-01", "2-01").replace("0.2", "1.0")
+    (place / "2-01-0.json").write_text(added)
+    assert run(tmp_path, trainer, Writer([program(0.3), program(0.1)]))
+    assert ("2-01", 0, False) in trainer.jobs
+    assert read_outcome(Archive(tmp_path / "run")).found["2-01"].fitness == 0.3
+
+
 def test_a_changed_file_is_refused(tmp_path: Path, trainer: Trainer) -> None:
     run(tmp_path, trainer, Writer([program(0.2)] * 4))
     path = tmp_path / "run" / "trainings" / "1-01-0.json"

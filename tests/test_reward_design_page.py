@@ -11,6 +11,7 @@ from togi.report.reward_design_page import changed, write_design_report
 from togi.reward_design.archive import Archive
 from togi.reward_design.run_design import card, reward_file
 from togi.reward_design.told import answer, read_outcome
+from togi.run_folder.files import RunFolder
 
 HOSTILE = "</pre><script>alert(1)</script>\x1b[2J"
 
@@ -22,12 +23,13 @@ def hostile(fitness: float) -> str:
 def test_the_page_shows_what_was_found(tmp_path: Path, trainer: Trainer) -> None:  # noqa: F811
     writer = Writer([hostile(0.2), "```python\nimport os\n```", program(0.9), program(0.0)])
     run(tmp_path, trainer, writer, f"design.task={HOSTILE}", "search.parents=1")
-    frames = tmp_path / "run" / "frames"
-    frames.mkdir()
-    (frames / "00012.png").write_bytes(b"\x89PNG")
+    with RunFolder(tmp_path / "run") as held:
+        Archive(tmp_path / "run", held).add_bytes("frames/00012.png", b"\x89PNG", "drawn")
+    (tmp_path / "run" / "frames" / "00013.png").write_bytes(b"\x89PNG")
     page = write_design_report(tmp_path / "run").read_text()
     assert "<script" not in page
     assert "\x1b" not in page
+    assert "step 13" not in page
     for shown in (
         "Generation 2",
         "2-01",

@@ -35,7 +35,7 @@ from togi.reward_design.told import (
     state_told,
 )
 from togi.run_folder.files import write_text
-from togi.run_folder.integrity import read_chain, refuse_any_change
+from togi.run_folder.integrity import named_files, read_chain, refuse_any_change
 from togi.short_values import text
 from togi.statistics import Interval
 
@@ -225,7 +225,7 @@ def frames(folder: Path) -> list[tuple[str, Markup]]:
             f"step {int(path.stem)}",
             Markup('<img alt="" src="data:image/png;base64,{}">').format(base64.b64encode(path.read_bytes()).decode()),
         )
-        for path in sorted((folder / FRAMES).glob("*.png"))
+        for path in named_files(folder, f"{FRAMES}/*.png")
         if path.stem.isdecimal()
     ]
 

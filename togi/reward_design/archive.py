@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save
 from togi.reward_design.design import Candidate, Check, Design, Trained
 from togi.run_folder.decided import hold_to
 from togi.run_folder.files import RunFolder, dumps, file_mark, read_object, write_text
+from togi.run_folder.integrity import named_files
 
 OF = "togi eureka"
 DESIGN, CANDIDATES, TRAININGS, FINAL, GENERATIONS = "design.json", "candidates", "trainings", "final", "generations"
@@ -60,10 +61,10 @@ class Archive:
         self._write(f"{GENERATIONS}/{generation.number}.json", asdict(generation), "asked")
 
     def generation(self, number: int) -> Generation | None:
-        path = self.path / GENERATIONS / f"{number}.json"
-        if not path.is_file():
+        place = f"{GENERATIONS}/{number}.json"
+        if not named_files(self.path, place):
             return None
-        row = read_object(path, OF)
+        row = read_object(self.path / place, OF)
         return Generation(number=int(row["number"]), parents=tuple(row["parents"]), comment=str(row["comment"]))
 
     def add(self, candidate: Candidate) -> None:
@@ -72,7 +73,7 @@ class Archive:
     def candidates(self) -> dict[str, Candidate]:
         """Every candidate by its name, in the order of their names."""
         found = {}
-        for path in sorted((self.path / CANDIDATES).glob("*.json")):
+        for path in named_files(self.path, f"{CANDIDATES}/*.json"):
             row = read_object(path, OF)
             found[row["name"]] = Candidate(**row)
         return found
@@ -80,8 +81,7 @@ class Archive:
     def add_program(self, candidate: Candidate) -> None:
         """Keep a program as a file of its own, where it is not kept yet: a recipe pays by it."""
         name = f"{PROGRAMS}/{candidate.name}.py"
-        kept = (self.path / name).read_text(encoding="utf-8") if (self.path / name).is_file() else None
-        if candidate.program is not None and candidate.program != kept:
+        if candidate.program is not None and not named_files(self.path, name):
             self.add_text(name, candidate.program, "kept")
 
     def add_attack(self, candidate: str, card: Mapping[str, Any]) -> None:
@@ -98,7 +98,7 @@ class Archive:
     def trained(self, *, final: bool) -> dict[tuple[str, int], Trained]:
         """All that was trained, by its candidate and number."""
         found = {}
-        for path in sorted((self.path / (FINAL if final else TRAININGS)).glob("*.json")):
+        for path in named_files(self.path, f"{FINAL if final else TRAININGS}/*.json"):
             row = read_object(path, OF)
             checks = tuple(Check(**{**each, "fitness": tuple(each["fitness"])}) for each in row["checks"])
             found[row["candidate"], int(row["seed"])] = Trained(**{**row, "checks": checks})
@@ -106,8 +106,8 @@ class Archive:
 
     def weights(self, candidate: str, seed: int) -> dict[str, Any]:
         """Those of a last agent; none where it could not be trained."""
-        path = self.path / FINAL / f"{candidate}-{seed}.safetensors"
-        return dict(load_file(path)) if path.is_file() else {}
+        place = f"{FINAL}/{candidate}-{seed}.safetensors"
+        return dict(load_file(self.path / place)) if named_files(self.path, place) else {}
 
     def add_text(self, name: str, text: str, kind: str) -> Path:
         assert self._folder is not None
