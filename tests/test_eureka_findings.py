@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,8 +80,10 @@ def test_the_gap() -> None:
 def test_ranked_by_the_end_then_by_the_way() -> None:
     late, early = standing([[0.0, 0.0, 0.8]], name="a"), standing([[0.0, 0.8, 0.8]], name="b")
     best = standing([[0.0, 0.0, 0.9]], name="c")
-    failed = Standing(candidate=best.candidate, agents=(Trained(candidate="d", seed=0, fault="nan"),), seeds=2)
-    assert [each.candidate.name for each in ranked([late, early, failed, best])] == ["c", "b", "a"]
+    lost = replace(best.candidate, name="d")
+    failed = Standing(candidate=lost, agents=(Trained(candidate="d", seed=0, fault="nan"),), seeds=2)
+    again = replace(best, candidate=replace(best.candidate, name="e", same="c"))
+    assert [each.candidate.name for each in ranked([late, early, failed, best, again])] == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,8 @@ def test_hopeless_only_where_nothing_can_be_lost(
     mine: list[float], others: list[list[float]], keep: int, wanted: bool
 ) -> None:
     this = standing([[value] for value in mine])
-    assert hopeless(this, [this, *(standing([[value] for value in other]) for other in others)], keep) is wanted
+    rivals = [standing([[value] for value in other], name=f"rival {n}") for n, other in enumerate(others)]
+    assert hopeless(this, [this, *rivals], keep) is wanted
 
 
 def test_the_last_comparison() -> None:

@@ -78,7 +78,8 @@ class Trainer:
             if (candidate.name, number, final) == self.killed_at:
                 raise Killed
             self.jobs.append((candidate.name, number, final))
-            yield (candidate, number, final), (agent(candidate, number), {})
+            made = agent(candidate, number)
+            yield (candidate, number, final), (replace(made, checks=made.checks[-1:]) if final else made, {})
 
     def keep_pictures(self, archive: Archive, candidate: str) -> str:
         return ""

@@ -65,10 +65,8 @@ def _agent_design(
         raise DesignError(
             f"{path}: design.{lacks} is needed and not there: name an environment and a fitness, or a recipe"
         )
-    if of_recipes := [
-        *sorted(design.model_fields_set & {"changes", "stage"}),
-        *(["attack"] * ("attack" in _set(file))),
-    ]:
+    written = {f"design.{key}" for key in design.model_fields_set} | file.model_fields_set
+    if of_recipes := sorted(written & {"design.changes", "design.stage", "attack"}):
         raise DesignError(f"{path}: {of_recipes[0]} is for a design with a recipe: leave it out")
     env.check_extra()
     environment = absolute(design.environment, base) if env.is_function(design.environment) else design.environment
@@ -113,7 +111,3 @@ def _human(file: DesignFile, path: Path, dialect: Dialect) -> str | None:
     if fault := fault_of(program, dialect):
         raise DesignError(f"{place}: {fault}. A person's reward goes the same way as a model's")
     return program
-
-
-def _set(file: DesignFile) -> set[str]:
-    return file.model_fields_set

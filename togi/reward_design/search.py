@@ -119,20 +119,22 @@ class Search:
         """Keep new candidates, those that could be read once they were tried. One that was written before is not tried
         and trained with again."""
         names = {each.name for each in made}
-        earlier = [each for each in self.archive.candidates().values() if each.program and each.name not in names]
-        known = {_normal(each.program): each for each in reversed(earlier) if each.program}
-        new: dict[str, Candidate] = {}
+        earlier = [
+            each for each in self.archive.candidates().values() if each.name not in names and each.kind != "human"
+        ]
+        first: dict[str, Candidate] = {}
+        for each in [*earlier, *made]:
+            if each.program and not (each.fault and each.name in names):
+                first.setdefault(_normal(each.program), each)
+        new = [each for each in first.values() if each.name in names]
+        tried = {each.name: each for each in self.subject.examined(new)}
         for each in made:
-            if each.program and not each.fault and _normal(each.program) not in known:
-                new.setdefault(_normal(each.program), each)
-        tried = {each.name: each for each in self.subject.examined(list(new.values()))}
-        for each in made:
-            first = known.get(_normal(each.program)) or new.get(_normal(each.program)) if each.program else None
             if each.name in tried:
                 each = tried[each.name]
-            elif first is not None and not each.fault:
-                first = tried.get(first.name, first)
-                each = replace(each, fault=first.fault, attack=first.attack, same=first.original)
+            elif each.program and not each.fault:
+                before = first[_normal(each.program)]
+                before = tried.get(before.name, before)
+                each = replace(each, fault=before.fault, attack=before.attack, same=before.original)
             self.archive.add(each)
             if each.fault:
                 self.tell(f"  {each.name} cannot be used: {each.fault}")

@@ -46,7 +46,7 @@ def read_outcome(archive: Archive) -> Outcome:
     candidates = archive.candidates()
     found = standings(candidates, archive.trained(final=False), int(tables["search"]["seeds"]))
     listed, final = chosen(found, candidates), archive.trained(final=True)
-    if listed and (before := _before(listed[0][1], final)):
+    if listed and listed[0][0] == "written" and (before := _before(listed[0][1], final)):
         listed, final = [*listed, ("before", "before")], {**final, **before}
     compared = arms(listed, final, int(tables["final"]["seeds"]))
     lines = tuple(read_transcript(archive.path / REPLIES))
@@ -117,9 +117,7 @@ def surely(arm: Arm) -> bool:
 def claim(arm: Arm) -> str:
     """What the difference of the first arm from another one says."""
     if arm.difference is None or math.isnan(arm.p):
-        return (
-            "the same in every episode" if arm.difference and arm.difference.seeds > 1 else "one seed shows no spread"
-        )
+        return "the same everywhere" if arm.difference and arm.difference.seeds > 1 else "one seed shows no spread"
     if surely(arm):
         return f"the written one is {'better' if arm.difference.point > 0 else 'worse'} (p = {arm.p:.2g})"
     within = arm.difference.p_within <= 0.05
@@ -145,7 +143,7 @@ def counted(outcome: Outcome) -> list[str]:
         said.append(f"The red team refused {len(refused)} of them before anything was trained.")
     twice = [each.candidate.name for each in written if each.candidate.same]
     if twice:
-        said.append(f"{len(twice)} were written before, word for word, and count as those: {', '.join(twice)}.")
+        said.append(f"{len(twice)} had been written before, and are not trained with again: {', '.join(twice)}.")
     hacked = [each.candidate.name for each in outcome.found.values() if each.hacked]
     if hacked:
         said.append(
