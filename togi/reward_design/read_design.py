@@ -52,6 +52,11 @@ def _found(file: DesignFile, path: Path) -> Design:
             human=_human(file, path, TEXTS),
             recorded=recorded,
         )
+    if design.environment is None or design.fitness is None:
+        lacks = "environment" if design.environment is None else "fitness"
+        raise DesignError(
+            f"{path}: design.{lacks} is needed and not there: name an environment and a fitness, or a recipe"
+        )
     prompts = read_prompts(folder, PROMPTS, FIELDS)
     return _agent_design(file, path, prompts=prompts, human=_human(file, path, STEPS), recorded=recorded)
 
@@ -60,11 +65,8 @@ def _agent_design(
     file: DesignFile, path: Path, *, prompts: Mapping[str, str], human: str | None, recorded: Path | None
 ) -> AgentDesign:
     base, design = path.parent, file.design
-    if design.environment is None or design.fitness is None:
-        lacks = "environment" if design.environment is None else "fitness"
-        raise DesignError(
-            f"{path}: design.{lacks} is needed and not there: name an environment and a fitness, or a recipe"
-        )
+    assert design.environment is not None
+    assert design.fitness is not None
     written = {f"design.{key}" for key in design.model_fields_set} | file.model_fields_set
     if of_recipes := sorted(written & {"design.changes", "design.stage", "attack"}):
         raise DesignError(f"{path}: {of_recipes[0]} is for a design with a recipe: leave it out")
