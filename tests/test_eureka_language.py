@@ -18,11 +18,12 @@ from togi.reward_design.asked import first_question, program_of
 from togi.reward_design.design import Candidate, RecipeDesign
 from togi.reward_design.language.by_recipe import ByRecipe
 from togi.reward_design.language.random_texts import random_texts
-from togi.reward_design.language.trainings import FAILED, NoCandidatesFault, checks_of
+from togi.reward_design.language.trainings import FAILED, checks_of
 from togi.reward_design.language.try_out import fault_in, tried_answers
 from togi.reward_design.programs.dialects import TEXTS
 from togi.reward_design.programs.static_check import fault_of
 from togi.reward_design.read_design import DesignError, read_design
+from togi.reward_design.subject import NoCandidatesFault
 from togi.reward_design.told import plan_told, read_outcome
 from togi.rewards import python
 from togi.run_folder.files import RunFolder
@@ -89,6 +90,13 @@ def test_a_design_is_read(design: RecipeDesign) -> None:
     told = "\n".join(plan_told(design))
     assert "paid by programs: grpo, 4 steps" in told
     assert "at most 7 models are trained: 4 programs with 1 seeds, 3 rewards with 1 new seeds" in told
+
+
+def test_what_ships_is_read() -> None:
+    small = json.dumps([*SMALL, "data.test.size=320"])
+    found = read_design(RECIPES / "sums_reward.toml", [f"design.changes={small}"])
+    assert isinstance(found, RecipeDesign)
+    assert found.human
 
 
 def test_what_rows_hold_is_told(tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ Made = tuple[Trained, Mapping[str, Any]]
 """What came of a job, and the weights to keep."""
 
 
+class NoCandidatesFault(ValueError):
+    """The fitness, the machine, or what is trained is at fault, and no candidate: the design stops."""
+
+
 class Subject(Protocol):
     """Tries programs and trains with them."""
 

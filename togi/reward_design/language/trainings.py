@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from togi.reward_design.archive import PROGRAMS, RUNS
 from togi.reward_design.design import Candidate, Check, RecipeDesign, Trained
 from togi.reward_design.language.read_recipe import paid_by
 from togi.reward_design.seeds import agent_seed
-from togi.reward_design.subject import Job, Made
+from togi.reward_design.subject import Job, Made, NoCandidatesFault
 from togi.run import start_of
 from togi.run_folder.files import remove
 from togi.run_folder.integrity import read_chain
@@ -38,10 +37,6 @@ FAILED = "answers that it cannot score"
 """The part that counts, as a share, the answers at which a program failed."""
 
 
-class NoCandidatesFault(ValueError):
-    """The recipe, the fitness or the machine is at fault, and no candidate: the design stops."""
-
-
 class Trainings:
     """The runs of one design, in its folder. Safe to use from several threads."""
 
@@ -49,7 +44,7 @@ class Trainings:
         self._design, self._folder, self._tier = design, folder.resolve(), tier
         self.workers = design.file.train.workers or cores()
         self._at_work: set[subprocess.Popen[bytes]] = set()
-        self._beginnings: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._beginnings: dict[str, threading.Lock] = {}
 
     def make(self, job: Job) -> Made:
         """A model that was trained with a candidate's reward and measured. Raises NoCandidatesFault."""
@@ -87,7 +82,7 @@ class Trainings:
     def _beginning(self, number: int, *, final: bool) -> Path:
         """The stages before the one that is paid, with the measure of where it starts."""
         place = self._folder / RUNS / f"{'final-' * final}begin-{number}"
-        with self._beginnings[place.name]:
+        with self._beginnings.setdefault(place.name, threading.Lock()):
             if not (place.is_dir() and read_chain(place).finished):
                 fault = self._run(place, number, final=final, stages=self._design.number, source=None, candidate=None)
                 if fault:

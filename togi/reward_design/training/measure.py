@@ -18,6 +18,7 @@ from togi.find_function import resolve
 from togi.reward_design.design import AgentDesign, Candidate, Check, Trained
 from togi.reward_design.programs.static_check import LONGEST_NAME
 from togi.reward_design.seeds import agent_seed, episode_seeds
+from togi.reward_design.subject import NoCandidatesFault
 from togi.reward_design.training.agent import Player
 from togi.reward_design.training.environment import is_function, open_environment
 from togi.reward_design.training.episodes import Episode
@@ -29,10 +30,6 @@ from togi.sandbox.workers.pool import Pool, Verdict
 JAILED = "togi.reward_design.training.jailed"
 TRY_SECONDS, PAY_SECONDS, TRY_MB = 20.0, 120.0, 512
 Weights = Mapping[str, Any]
-
-
-class NoCandidatesFault(ValueError):
-    """The fitness, the environment or the jail is at fault, and no candidate: the design stops."""
 
 
 class Workplace:
