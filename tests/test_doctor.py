@@ -165,6 +165,7 @@ def test_memory_counts_weights_gradients_moments_and_activations() -> None:
     assert memory_needed(size(packed=10**8)) == memory_needed(size()) + 10**8
     assert memory_needed(size(bfloat16=False)) == 10**9 * 16 + 2 * 34 * 1000 * 10 * 1000
     assert memory_needed(size(reference=True)) - memory_needed(size()) == 2 * 10**9
+    assert memory_needed(size(teacher=10**9)) - memory_needed(size()) == 2 * 10**9
     assert memory_needed(size(trained=10**6)) < 2.5 * 10**9
 
 

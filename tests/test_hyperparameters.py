@@ -44,6 +44,7 @@ from togi.samplers import (
     EntropyTree,
     Groups,
     LevelTree,
+    Rationalised,
     Recorded,
     Referenced,
     Rejection,
@@ -51,6 +52,7 @@ from togi.samplers import (
     SegmentTree,
     StepLabels,
     Stepwise,
+    StudentsShare,
     ValuedSegments,
     ValuedSteps,
     WithGreedy,
@@ -75,6 +77,7 @@ PPO = REGULARISED | REWARD_KL | {
 
 VESPO_WEIGHT = VESPOWeight(good_power=2.0, good_tilt=3.0, bad_power=3.0, bad_tilt=2.0)
 CLIP_COV = ClipCov(cov_share=2e-4, cov_low=1.0, cov_high=5.0)
+GKD = {"divergence": "jsd", "beta": 0.5, "alpha": 0.1}
 
 PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
     "sft": (Recorded(), {}),
@@ -153,6 +156,15 @@ PUBLISHED: dict[str, tuple[Sampler, dict[str, Any]]] = {
             "drop_truncated": True,
         },
     ),
+    "star": (Rationalised(1, True, "{prompt}\n\n(Hint: the answer is {answer}.)", 0.5), {}),
+    "rft": (Groups(100), {}),
+    "rest_em": (Groups(32), {}),
+    "v_star": (Recorded(), DPO | {"pairs": "all"}),
+    "on_policy_distillation": (StudentsShare(4, 1.0), GRADIENT | {"discount": 0.0}),
+    "gkd": (StudentsShare(1, 0.5), GKD),
+    "kd": (StudentsShare(1, 0.0), GKD | {"divergence": "forward_kl"}),
+    "skewed_kl": (StudentsShare(1, 0.5), GKD | {"divergence": "skewed_forward_kl"}),
+    "skewed_reverse_kl": (StudentsShare(1, 0.5), GKD | {"divergence": "skewed_reverse_kl"}),
     "dpo": (Recorded(), DPO),
     "cdpo": (Recorded(), DPO | {"label_smoothing": 0.1}),
     "robust_dpo": (Recorded(), PAIRS | {"beta": 0.01, "flip": 0.1}),
@@ -255,6 +267,10 @@ BOUNDS: list[tuple[str, str, tuple[list[float], list[float]]]] = [
     ("bco", "decay", ([0.0, 0.999], [-1e-9, 1.0])),
     ("reward_model", "margin", FROM_0),
     ("reward_model", "centre", FROM_0),
+    ("on_policy_distillation", "discount", ([0.0, 1.0], [-1e-9, 1.001])),
+    ("on_policy_distillation", "kl", FROM_0),
+    ("gkd", "beta", ([0.0, 1.0], [-1e-9, 1.001])),
+    ("gkd", "alpha", ([0.0, 0.999], [-1e-9, 1.0])),
     ("genrm", "solution", ([0.0, 9.0], [-1e-9, math.inf])),
 ]
 PARTS: list[tuple[Surrogate | Correction | TokenChoice, str, tuple[list[float], list[float]]]] = [
@@ -305,6 +321,9 @@ SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
     (Rejection(9), "keep", ([2, 9], [1, 10])),
     (Rejection(9), "reward_scale", ABOVE_0),
     (Revised(), "n", ([1], [0])),
+    (Rationalised(), "n", ([1], [0])),
+    (StudentsShare(), "n", ([1], [0])),
+    (StudentsShare(), "share", ([0.0, 1.0], [-0.001, 1.001])),
     (StepLabels(), "n", ([1], [0])),
     (StepLabels(), "continuations", ([1], [0])),
     (EntropyTree(), "n", ([1], [0])),

@@ -21,7 +21,17 @@ from tiny_text import byte_level, tiny_llama
 from torch import Tensor, nn
 
 from togi import batch as batching
-from togi.algorithms import ALGORITHMS, GDPO, GRPO, PRIME, ConstantLength, PolicyGradient, Preference, Single
+from togi.algorithms import (
+    ALGORITHMS,
+    GDPO,
+    GRPO,
+    PRIME,
+    ConstantLength,
+    OnPolicyDistillation,
+    PolicyGradient,
+    Preference,
+    Single,
+)
 from togi.algorithms.scorers.genrm import KEYS, GenRM, Verdicts
 from togi.engines.native import NativeEngine
 from togi.envs import OneTurn
@@ -38,6 +48,7 @@ from togi.samplers import (
     Recorded,
     Rejection,
     SegmentTree,
+    StudentsShare,
     ValuedSegments,
     ValuedSteps,
     WithGreedy,
@@ -304,7 +315,7 @@ COMPOSED = (
     [
         n
         for n, each in ALGORITHMS.items()
-        if isinstance(each, PolicyGradient) and n not in (*COMPOSED, "nash_md", "gdpo")
+        if isinstance(each, PolicyGradient) and n not in (*COMPOSED, "nash_md", "gdpo", "on_policy_distillation")
     ],
 )
 def test_the_algorithm_learns_and_its_control_does_not(name: str) -> None:
@@ -345,6 +356,25 @@ def test_gdpo_learns_two_rewards_at_once() -> None:
     before = measure(model)
     fit(model, GDPO(), both, steps=35)
     assert measure(model) > before + 0.25
+
+
+@pytest.mark.parametrize("discount", [0.0, 1.0])
+def test_a_student_learns_by_its_own_attempts_what_its_teacher_would_have_said(discount: float) -> None:
+    model, teacher, stream = Tiny(), Table(), cycle(TASKS)
+    for task in TASKS:
+        teacher.table.data[[int(task.id[1:]), task.answer], task.answer] = 5.0  # after the prompt, and after itself
+    algorithm = OnPolicyDistillation(sampler=StudentsShare(8), discount=discount)
+    optimiser = torch.optim.Adam(model.parameters(), lr=model.rate)
+    for step in range(STEPS):
+        samples = batching.samples(algorithm.sampler(stream, 3, play_of(model, share).at(step)))
+        with torch.no_grad():
+            said = teacher(batching.collate(samples)).logp_BT.numpy()
+        samples = [replace(each, teacher_logp=row[: len(each.ids)]) for each, row in zip(samples, said, strict=True)]
+        batch = batching.collate(algorithm.credit(samples, {}))
+        optimiser.zero_grad()
+        algorithm.loss(algorithm.forward(model, batch), batch).value.backward()
+        optimiser.step()
+    assert measure(model) > BEFORE + 0.5
 
 
 def test_sft_learns_the_recorded_answers_and_only_those() -> None:

@@ -279,7 +279,7 @@ def test_labels_go_through_rollouts_to_a_later_stage(tmp_path: Path) -> None:
     from togi.run_folder.files import dumps
 
     (tmp_path / "rollouts" / "labels-000001.jsonl").write_text("".join(dumps(row) + "\n" for row in rows))
-    first, second, third = load_collected(Collected(stage="labels"), Tasks(ASKED), tmp_path)
+    first, second, third = load_collected(Collected(stages=("labels",)), Tasks(ASKED), tmp_path)
     assert first.step_worth == ((1.0, 0.0, 0.0),)
     assert second.step_worth[0][0] == 1.0
     assert math.isnan(second.step_worth[0][1])

@@ -343,6 +343,7 @@ LEVELS = f"stage.hone.data={{sources=[{LEVELLED.format(7)}, {LEVELLED.format(8)}
 AT_SERVER = "kind = 'server', base_url = 'http://127.0.0.1:1/v1', model = 'm'"
 SERVED = ["model.lora={}", f"engine={{{AT_SERVER}}}"]
 UNTIL = ["stage.hone.until={metric = 'reward', above = 0.9}"]
+KEPT = {"best": "true", "at_least": "1", "distinct": "texts", "most": "3", "together": "true"}
 CHANGES: dict[str, tuple[list[str], str]] = {
     "name": ([], "name=other"),
     "seed": ([], "seed=1"),
@@ -439,6 +440,7 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "logging.run_name": ([], "logging.run_name=other"),
     "gold.score": ([], "gold.score=exact()"),
     "stage.start": ([], "stage.hone.start=base"),
+    "stage.teacher": (["stage.hone.algorithm=gkd", "stage.hone.teacher=large"], "stage.hone.teacher=larger"),
     "stage.epochs": ([], "stage.hone.epochs=3"),
     "stage.measured": ([], "stage.hone.measured=false"),
     "stage.stop_on_collapse": ([], "stage.hone.stop_on_collapse=false"),
@@ -461,7 +463,10 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "stage.until.steps": (UNTIL, "stage.hone.until.steps=5"),
     "stage.mix_per_step": (["stage.hone.mix={file = 'rows.jsonl'}"], "stage.hone.mix_per_step=3"),
     "stage.data.rollouts": (["stage.hone.data={rollouts = 'one'}"], "stage.hone.data={rollouts = 'other'}"),
-    "stage.data.best": (["stage.hone.data={rollouts = 'one'}"], "stage.hone.data.best=true"),
+    **{
+        f"stage.data.{name}": (["stage.hone.data={rollouts = 'one'}"], f"stage.hone.data.{name}={value}")
+        for name, value in KEPT.items()
+    },
 }
 """How each key can be changed: the overrides before, and the one that changes it."""
 CHANGES |= {f"sampling.{name}": ([], f"sampling.{name}={value}") for name, value in SAMPLING.items()}
@@ -522,9 +527,11 @@ def hub_rows(*asked: Any) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def has_a_meaning(key: str) -> bool:
-    """A weight is that of one of the sources that are learned from, and held-out tasks are mixed in no proportion."""
+    """A weight is that of one of the sources that are learned from, held-out tasks are mixed in no proportion, and what
+    is said of rounds is gone once they are written out."""
     weighs = key.endswith("sources.weight") and not key.startswith("data.test")
-    return key != "data.test.temperature" and (weighs or not key.endswith(".weight"))
+    rounds = key.startswith("repeat.") or key.endswith(".earlier_rounds")
+    return key != "data.test.temperature" and not rounds and (weighs or not key.endswith(".weight"))
 
 
 @pytest.mark.parametrize("key", [key for key in leaves(Recipe) if has_a_meaning(key)])
@@ -532,7 +539,7 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("togi.data.sources.hub_rows", hub_rows)
     assert key in CHANGES, f"say in CHANGES how {key} can be changed"
     before, change = CHANGES[key]
-    if key in {"stage.data.rollouts", "stage.data.best"}:
+    if key in {"stage.data.rollouts", *(f"stage.data.{name}" for name in KEPT)}:
         recipe.write_text(RECIPE.replace(GRPO_STAGE, COLLECTING))
     elif "data." in key:  # the sft stage would refuse data without recorded answers
         recipe.write_text(RECIPE.replace(SFT, ""))

@@ -147,6 +147,16 @@ def test_files_are_checked(tmp_path: Path) -> None:
             read_verification(path)
 
 
+def test_one_that_ranks_is_compared_within_tasks_and_gives_no_verdict() -> None:
+    found = verification(record(ranks=True))
+    assert found.accuracy is None
+    assert found.auroc is not None
+    assert found.auroc.point == pytest.approx((2 + 1.5) / (2 + 4))
+    view = verifiers_view([record(ranks=True)])
+    assert view is not None
+    assert dict(view.rows)["Verdicts that are right"] == ["not recorded"]
+
+
 def test_a_reader_sees_a_table_and_is_told(tmp_path: Path) -> None:
     assert verifiers_view([]) is None
     view = verifiers_view([record(), record("<b>other</b>", keys=[])])

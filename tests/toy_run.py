@@ -90,7 +90,7 @@ def preference_run(folder: Path, model: Path) -> Run:
     KL, two epochs and a pretraining mix; then DPO on the same comparisons."""
     sft = first_stage(steps=2, optimiser=Optimiser(learning_rate=1e-2))
     pairs = replace(sft, name="pairs", algorithm=Collect(), reward=SaysIt(), gold=SaysIt())
-    compared = replace(sft, collected=Collected(stage="pairs"), optimiser=Optimiser(learning_rate=1e-3))
+    compared = replace(sft, collected=Collected(stages=("pairs",)), optimiser=Optimiser(learning_rate=1e-3))
     scorer = replace(compared, name="scorer", algorithm=RewardModel(), tasks_per_step=3, held_out=0.7)
     ppo = replace(
         pairs,
@@ -128,7 +128,7 @@ def process_run(folder: Path, model: Path) -> Run:
         sft,
         name="scorer",
         algorithm=ProcessRewardModel(sampler=Stepwise("e")),
-        collected=Collected(stage="labels"),
+        collected=Collected(stages=("labels",)),
         held_out=0.7,
         optimiser=Optimiser(learning_rate=1e-3),
     )

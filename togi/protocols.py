@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from togi.types import (
     LOGP,
@@ -38,6 +38,8 @@ from togi.types import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import Tensor
 
 
 Heard = tuple[Message, ...] | Mapping[str, tuple[Message, ...]]
@@ -85,10 +87,15 @@ class Batched(Protocol):
     def many(self, asked: Sequence[Asked]) -> list[list[Score]]: ...
 
 
-class Model(Protocol):
-    """The differentiable view of the policy that an algorithm's ``forward`` calls."""
+Compare: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
+"""Log-probabilities of the policy and of its teacher [..., V] -> what is read of the two [...]."""
 
-    def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs: ...
+
+class Model(Protocol):
+    """The differentiable view of the policy that an algorithm's ``forward`` calls. ``compare`` is what the output
+    ``compared`` reads of policy and teacher at each token."""
+
+    def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP, compare: Compare | None = None) -> Outputs: ...
 
 
 class Policy(Protocol):
@@ -268,8 +275,8 @@ class Play(Protocol):
 class Sampler(Protocol):
     """Decides who is sampled: draws tasks until ``want`` groups are at hand.
 
-    ``writes`` tells whether it has the policy write answers, or reads recorded ones; ``rewarded`` whether what it
-    draws has to be scored by a reward.
+    ``writes`` tells whether it has the policy write answers, and ``reads`` whether it takes recorded ones; ``rewarded``
+    whether what it draws has to be scored by a reward.
     """
 
     @property
@@ -279,6 +286,11 @@ class Sampler(Protocol):
     @property
     def rewarded(self) -> bool:
         return self.writes
+
+    @property
+    def reads(self) -> bool:
+        """Whether it needs tasks with recorded answers."""
+        return not self.writes
 
     @property
     def of_players(self) -> bool:

@@ -31,6 +31,8 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
     }
     if not any(turn.logp for trajectory, _ in attempts for turn in trajectory.turns):
         return values  # recorded answers: nobody was paid, and 0 would read like a reward
+    if not all(group.paid for group in groups):
+        return values | episode_metrics([trajectory for trajectory, _ in attempts])
     values |= reward_metrics([score for _, score in attempts])
     values |= episode_metrics([trajectory for trajectory, _ in attempts])
     values |= role_metrics(attempts)

@@ -77,7 +77,8 @@ class Stage:
     ``stop_on_collapse`` stops it where its policy is lost. After every ``reference_every`` steps the policy becomes its
     own reference (None: that stays the weights it started from). ``limits`` say where attempts in ``env`` are cut,
     ``beside`` that environments answer in threads. ``order`` says which tasks come next, ``replay`` which groups of
-    earlier steps are learned from once more.
+    earlier steps are learned from once more. ``teacher`` is a model that it learns from, a source or the name of an
+    earlier stage; where nothing is trained, it is the one who answers.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Stage:
     minibatches: int = 1
     epochs: int = 1
     start: str | None = None
+    teacher: str | None = None
     critic_start: str | None = None
     collected: Collected | None = None
     held_out: float = 0.0
@@ -106,6 +108,11 @@ class Stage:
     beside: Beside | None = None
     order: Order = IN_TURN
     replay: Replay | None = None
+
+    @property
+    def answered_by_teacher(self) -> bool:
+        """Whether the teacher is the one who is sampled."""
+        return self.teacher is not None and self.algorithm.trains == "nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +252,35 @@ def open_model(run: Run, policy: str, dtype: torch.dtype | None = None) -> Loade
     if policy == BASE and (run.evaluation or any(stage.algorithm.sampler.writes for stage in run.stages)):
         check_engine(loaded, run.engine)
     return loaded
+
+
+def open_teacher(run: Run, stage: Stage, dtype: torch.dtype) -> Loaded:
+    """The weights of a stage's teacher, which are never trained. Raises ValueError for one that the stage cannot use:
+    where tokens are compared, it has to read the same ones; where it answers, it has to be one that is sampled."""
+    from togi.engines.open_engine import check_engine
+    from togi.models.load_model import load_model
+
+    loaded = load_model(teacher_source(run, stage), dtype=dtype, device=run.model.device, seed=seed_of(run, "init"))
+    loaded.model.requires_grad_(False)
+    if stage.answered_by_teacher:
+        check_engine(loaded, run.engine)
+    return loaded
+
+
+def other_tokens(stage: Stage) -> str:
+    """What to do about a teacher with another tokenizer."""
+    return (
+        f"stage {stage.name}: the teacher {stage.teacher} reads other tokens than the student writes, and {stage.name} "
+        'compares single tokens. Let it answer in a stage of algorithm = "collect" with this teacher, and learn its '
+        "rollouts with sft; or take a teacher of the student's family"
+    )
+
+
+def teacher_source(run: Run, stage: Stage) -> str:
+    """Where a stage's teacher is: a model that the run trains itself, or one that stands already."""
+    assert stage.teacher is not None
+    own = any(stage.teacher == each.name for each in run.stages)
+    return str(stage_model(run.folder, stage.teacher)) if own else stage.teacher
 
 
 def check_calls(where: Stage | Evaluation, chat: Chat) -> None:

@@ -22,7 +22,7 @@ from togi.models.device import random_state, restore_random_state
 from togi.models.load_model import Loaded
 from togi.models.policy import LocalPolicy, Reference
 from togi.models.reference_logps import References, references
-from togi.models.scalar_heads import load_scalar
+from togi.models.scalar_heads import load_scalar, tokenizer_digest
 from togi.models.thought_head import MARKS, ThoughtHead, new_head
 from togi.protocols import Engine
 from togi.rollout import Episodes, attempt_seed
@@ -32,6 +32,8 @@ from togi.run import (
     Run,
     Stage,
     Watch,
+    open_teacher,
+    other_tokens,
     play_of,
     ready,
     seed_of,
@@ -74,6 +76,11 @@ class Workshop:
         critic = None
         if stage.critic_start:
             critic = load_scalar(stage_model(run.folder, stage.critic_start), device=run.model.device)
+        teacher = loaded if stage.answered_by_teacher else None
+        if stage.teacher and teacher is None:
+            teacher = open_teacher(run, stage, dtype)
+            check_same_tokens(stage, loaded, teacher)
+        self.teacher_digest = teacher.digest if teacher else None
         self.policy = LocalPolicy(
             loaded.model,
             stage.optimiser,
@@ -83,6 +90,8 @@ class Workshop:
             critic=critic,
             mismatch_limit=run.engine.mismatch_limit,
             thoughts=loaded.thoughts,
+            teacher=teacher.model if teacher and not stage.answered_by_teacher else None,
+            trains=not stage.answered_by_teacher,
         )
         self.engine = open_engine(loaded, run.engine)
         self.seed = stage_seed(run, stage, "order")
@@ -276,13 +285,20 @@ def stage_seed(run: Run, stage: Stage, chance: Chance) -> int:
 def needs_of(stage: Stage) -> frozenset[Need]:
     """What samples are annotated with: what the algorithm asks for, and what several updates or a truth call for."""
     needs: set[Need] = set(stage.algorithm.needs)
-    if stage.algorithm.sampler.rewarded and stage.algorithm.trains == "policy":
+    credited = stage.algorithm.sampler.rewarded or "teacher_logp" in needs
+    if credited and stage.algorithm.trains == "policy":
         if stage.minibatches * stage.epochs > 1 or stage.replay is not None:
             needs.add("old_logp")
         if stage.gold is not None:
             # Reward and truth are set against how far the policy has moved.
             needs.add("ref_logp")
     return frozenset(needs)
+
+
+def check_same_tokens(stage: Stage, student: Loaded, teacher: Loaded) -> None:
+    """Raises ValueError for a teacher that reads other tokens than the student writes."""
+    if tokenizer_digest(teacher.tokenizer) != tokenizer_digest(student.tokenizer):
+        raise ValueError(other_tokens(stage))
 
 
 def learned_from(stage: Stage, folder: Path) -> tuple[Stage, Tasks]:

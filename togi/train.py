@@ -45,7 +45,7 @@ from togi.records import (
 from togi.rewards.judge import JudgeOutage, judge_warnings_to
 from togi.rewards.printed_output import printed_to
 from togi.rollout import score
-from togi.run import BASE, Run, Stage, Watch, open_model, open_play, seed_of, stage_model, start_of
+from togi.run import BASE, Run, Stage, Watch, open_model, open_play, open_teacher, seed_of, stage_model, start_of
 from togi.run_folder.best_weights import best_of, choice_of, in_words, needed, weights_at, weights_kept
 from togi.run_folder.checkpoint import checkpoints, save_checkpoint
 from togi.run_folder.files import digest, dumps, read_lines, remove, write_folder, write_text
@@ -112,10 +112,8 @@ class Training:
         state = found.work
         while self.position.stage < len(self.run.stages):
             torch.manual_seed(seed_of(self.run, "init"))
-            work = Workshop(
-                self.run, self.position.stage, self._open(start_of(self.run, self.position.stage)), self.dtype
-            )
-            if not self._room:
+            work = Workshop(self.run, self.position.stage, self._who_plays(self.position.stage), self.dtype)
+            if not self._room and work.policy.saved_bytes:
                 refuse_too_little_room(self.run, work.policy.saved_bytes)
                 self._room = True
             self._prepare(work)
@@ -143,10 +141,20 @@ class Training:
             record_model(self.folder, loaded)
         return loaded
 
+    def _who_plays(self, number: int) -> Loaded:
+        """The policy that a stage starts from, or the teacher who answers in its place."""
+        stage = self.run.stages[number]
+        return (
+            open_teacher(self.run, stage, self.dtype)
+            if stage.answered_by_teacher
+            else self._open(start_of(self.run, number))
+        )
+
     def _stage(self, work: Workshop) -> None:
         stage = work.stage
         self.watch.stage(stage.name, stage.steps, self.position.step)
-        self.folder.event("stage", name=stage.name, step=self.position.step, device=called(work.device))
+        taught = {"teacher": work.teacher_digest} if work.teacher_digest else {}
+        self.folder.event("stage", name=stage.name, step=self.position.step, device=called(work.device), **taught)
         self._saved = self.position.total
         self.watching = watched(stage.name, read_lines(self.folder.path / "metrics.jsonl"))
         try:

@@ -29,8 +29,8 @@ Fault = Literal["time", "memory", "depth", "length", "construct", "empty", "erro
 Stop = Literal["eos", "stop_string", "length", "context", "tokens", "turns", "done", "abort", "error"]
 """How a turn or an attempt ends: by the model; at a limit of the turn, the context, the attempt's tokens or turns; or
 broken off by who listened, as void, or by an error."""
-Need = Literal["old_logp", "old_entropy", "ref_logp", "old_value", "implicit_logp"]
-Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit", "after_thoughts"]
+Need = Literal["old_logp", "old_entropy", "ref_logp", "old_value", "implicit_logp", "teacher_logp"]
+Output = Literal["logp", "entropy", "certainty", "value", "score", "implicit", "after_thoughts", "compared"]
 Unit = Literal["sample", "group"]
 Ability = Literal["begin", "mixture", "think"]
 """Of an engine: to go on from a beginning, to draw from two models at once, to think before every token."""
@@ -184,7 +184,8 @@ class Score:
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Every attempt at one task in one ``role``, with one score each. ``baseline`` is what the sampler found attempts
-    should be compared with, such as the reward of the greedy answer (ReMax). ``references`` has, for each attempt, the
+    should be compared with, such as the reward of the greedy answer (ReMax). Of attempts that nobody pays ``paid`` is
+    false, and their scores say nothing. ``references`` has, for each attempt, the
     turn in which the task's own answer follows the attempt's thought (None: it has no place there), to be learned as
     well."""
 
@@ -193,6 +194,7 @@ class Group:
     scores: tuple[Score, ...]
     role: str = ""
     baseline: float | None = None
+    paid: bool = True
     references: tuple[Turn | None, ...] = ()
 
 
@@ -232,11 +234,11 @@ class Sample:
     estimate before each token and ``end_value`` the one after the last, both from ``Policy.annotate``; ``returns`` is
     what the critic learns. ``baseline`` is the group's. ``state_keys`` has that of each turn with a trained token.
     ``steps`` holds what a step was found worth at its last token, and nan elsewhere; ``implicit_logp`` is the
-    log-probability under the model that implicit rewards are read from. ``entropy`` is that of the policy before its
-    first update, from ``Policy.annotate``. ``hold`` is what each nat between policy and ``old_logp`` costs a token;
-    ``kl_coef`` and ``entropy_coef`` are the step's coefficients, where they change from step to step. ``shares`` has
-    what each part of the reward added to it. ``age`` counts the weight updates since the sample was drawn: 0 for what
-    the present weights drew. ``thoughts`` stand before some of its trained tokens.
+    log-probability under the model that implicit rewards are read from, ``teacher_logp`` the teacher's. ``entropy`` is
+    that of the policy before its first update, from ``Policy.annotate``. ``hold`` is what each nat between policy and
+    ``old_logp`` costs a token; ``kl_coef`` and ``entropy_coef`` are the step's coefficients, where they change from
+    step to step. ``shares`` has what each part of the reward added to it. ``age`` counts the weight updates since the
+    sample was drawn: 0 for what the present weights drew. ``thoughts`` stand before some of its trained tokens.
     """
 
     ids: NDArray[np.int64]
@@ -258,6 +260,7 @@ class Sample:
     implicit_logp: FloatArray | None = None
     entropy: FloatArray | None = None
     thoughts: Thoughts | None = None
+    teacher_logp: FloatArray | None = None
     value: FloatArray | None = None
     end_value: float = 0.0
     advantage: FloatArray | None = None
@@ -323,6 +326,7 @@ class Outputs:
     score_B: torch.Tensor | None = None
     implicit_BT: torch.Tensor | None = None
     after_thoughts: AfterThoughts | None = None
+    compared_BT: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

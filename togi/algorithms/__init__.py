@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from togi.algorithms.collect import Collect
+from togi.algorithms.distillation import DISTILLATION
+from togi.algorithms.distillation.gkd import GKD, KD, SKEWED_KL, SKEWED_REVERSE_KL
+from togi.algorithms.distillation.on_policy_distillation import OnPolicyDistillation
 from togi.algorithms.policy_gradient import POLICY_GRADIENT
 from togi.algorithms.policy_gradient.averages import AVERAGES, ConstantLength
 from togi.algorithms.policy_gradient.awr import AWR
@@ -69,8 +72,9 @@ from togi.algorithms.scorers import SCORERS
 from togi.algorithms.scorers.genrm import GenRM
 from togi.algorithms.scorers.process_reward_model import ProcessRewardModel
 from togi.algorithms.scorers.reward_model import RewardModel
-from togi.algorithms.self_taught import SELF_TAUGHT
+from togi.algorithms.self_taught import REST_EM, RFT, SELF_TAUGHT, STAR
 from togi.algorithms.self_taught.quiet_star import QuietSTaR
+from togi.algorithms.self_taught.v_star import VStar
 from togi.algorithms.sft import SFT
 from togi.protocols import Algorithm
 from togi.samplers import Revised, StepLabels
@@ -85,6 +89,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     **SCORERS,
     **PREFERENCE,
     **SELF_TAUGHT,
+    **DISTILLATION,
 }
 """Every algorithm by name, with its paper's values; ``dataclasses.replace`` makes a variant."""
 
@@ -115,12 +120,14 @@ __all__ = [
     "EXO",
     "FDPO",
     "GDPO",
+    "GKD",
     "GMPO",
     "GRPO",
     "GSPO",
     "HIGH_ENTROPY_TOKENS",
     "IPO",
     "IPO_SUM",
+    "KD",
     "KL_COV",
     "KTO",
     "LDDPO",
@@ -143,15 +150,20 @@ __all__ = [
     "RAE",
     "REINFORCE_BASELINE",
     "REINFORCE_PP_BASELINE",
+    "REST_EM",
+    "RFT",
     "RLOO",
     "RLPR",
     "RPO",
     "RSO",
     "SAPO",
     "SFT",
+    "SKEWED_KL",
+    "SKEWED_REVERSE_KL",
     "SPO",
     "SPO_TREE",
     "SPPO",
+    "STAR",
     "TOPR",
     "VANILLA_PG",
     "VESPO",
@@ -168,6 +180,7 @@ __all__ = [
     "Listwise",
     "Masked",
     "NashMD",
+    "OnPolicyDistillation",
     "PPOClip",
     "Pairwise",
     "PassAtK",
@@ -189,6 +202,7 @@ __all__ = [
     "TreePO",
     "TreeRL",
     "Truncated",
+    "VStar",
     "VeriFree",
     "VinePPO",
 ]

@@ -1,5 +1,12 @@
 """The losses by name."""
 
+from .distillation import (
+    forward_kl as forward_kl,
+    jsd as jsd,
+    reverse_kl as reverse_kl,
+    skewed_forward_kl as skewed_forward_kl,
+    skewed_reverse_kl as skewed_reverse_kl,
+)
 from .off_policy import (
     drawn_weight as drawn_weight,
     still_near as still_near,

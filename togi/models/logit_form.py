@@ -49,6 +49,10 @@ class Cap:
         """In place."""
         logits_MV.div_(self.softcap).tanh_().mul_(self._over(logits_MV, rows))
 
+    def bent(self, logits_MV: Tensor, rows: slice) -> Tensor:
+        """The same, beside what it was made from, with a gradient."""
+        return torch.tanh(logits_MV / self.softcap) * self._over(logits_MV, rows)
+
     def slope(self, bent_MV: Tensor, rows: slice) -> Tensor:
         """d bent / d logit = (1 - tanh^2) / temperature."""
         return (

@@ -34,9 +34,8 @@ class Trained:
         decayed = [p for p in self.master.values() if p.ndim >= 2]
         kept = [p for p in self.master.values() if p.ndim < 2]
         groups = [{"params": decayed, "weight_decay": optimiser.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-        self.adam = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=optimiser.rate(0), betas=optimiser.betas, fused=True
-        )
+        groups = [group for group in groups if group["params"]] or groups[:1]
+        self.adam = torch.optim.AdamW(groups, lr=optimiser.rate(0), betas=optimiser.betas, fused=True)
         # Taken within a step, memory that stays would lie between activations, and what these leave would not fit the
         # next step's.
         for p in self.master.values():

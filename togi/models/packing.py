@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from togi.batch import collate
+from togi.models.compared_projection import Projected, compared
 from togi.models.lean_layers import lean, lean_layers
 from togi.models.logit_form import logit_form
 from togi.models.projection import Tied, divergence_from_uniform, embedded, token_log_probs
 from togi.models.trie import NODES, IntArray, Piece, Trie, filled, layout, plan, rounded
 from togi.models.trie_attention import trie_attention
+from togi.protocols import Compare
 from togi.types import LOGP, Batch, Output, Outputs, Sample
 
 PROJECTED: frozenset[Output] = frozenset({"logp", "entropy", "certainty"})
@@ -103,10 +105,18 @@ class PackedModel:
                 pairs.append((packed, padded_outputs(self._model, batch).logp_BT))
         return all(_near(one, other, half=hidden_ND.itemsize == 2) for one, other in pairs)
 
-    def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
+    def __call__(
+        self,
+        batch: Batch,
+        outputs: frozenset[Output] = LOGP,
+        compare: Compare | None = None,
+        teacher: PackedModel | None = None,
+    ) -> Outputs:
+        """``compare`` is what ``compared`` reads of this model and its ``teacher``, which is never trained."""
         if not self.packs:
             return padded_outputs(self._model, batch, outputs, self._head, tokens=self._tokens)
-        return returned(self._packed(batch, outputs), batch)
+        said = self._packed(batch, outputs, None if compare is None or teacher is None else (compare, teacher))
+        return returned(said, batch)
 
     @property
     def device(self) -> torch.device:
@@ -187,7 +197,9 @@ class PackedModel:
         )
         return logp_M
 
-    def _packed(self, batch: Batch, outputs: frozenset[Output]) -> Outputs:
+    def _packed(
+        self, batch: Batch, outputs: frozenset[Output], comparison: tuple[Compare, PackedModel] | None = None
+    ) -> Outputs:
         trie = layout(batch.samples)
         scored = _scored(trie, batch, self._model.device)
         tied = self.tie() if outputs & PROJECTED else None
@@ -196,21 +208,18 @@ class PackedModel:
         logp_BT = hidden_ND.new_zeros(shape, dtype=torch.promote_types(hidden_ND.dtype, torch.float32))
         entropy_BT = certainty_BT = value_BT = score_B = None
         if outputs & PROJECTED:
-            assert self._vocabulary is not None, "a model without a vocabulary was asked for log-probabilities"
-            # Divided in full width: a rounded temperature would be that of another distribution.
-            over_M1 = self._form.divisor(scored.temperature_M)[:, None]
-            x_MD = (hidden_ND.index_select(0, scored.node_M) / over_M1).to(hidden_ND.dtype)
-            weight_VD = self._vocabulary.weight
-            tokens = min(self._tokens or len(weight_VD), len(weight_VD)) if "certainty" in outputs else 0
+            own = self._projected(hidden_ND, scored)
+            vocabulary = len(own.weight_VD)
+            tokens = min(self._tokens or vocabulary, vocabulary) if "certainty" in outputs else 0
             logp_P, entropy_M, certainty_M = token_log_probs(
-                x_MD,
-                weight_VD,
+                own.x_MD,
+                own.weight_VD,
                 scored.row_P,
                 scored.token_P,
                 entropy="entropy" in outputs,
                 certainty=tokens,
                 tied=tied,
-                cap=self._form.cap(scored.temperature_M),
+                cap=own.cap,
             )
             logp_BT = logp_BT.index_put(at, logp_P[scored.pair])
             if "entropy" in outputs:
@@ -224,8 +233,32 @@ class PackedModel:
                 value_BT = scalar_N.new_zeros(shape).index_put(at, scalar_N[before])
             if "score" in outputs:
                 score_B = scalar_N[torch.tensor([int(nodes[-1]) for nodes in trie.nodes], device=scalar_N.device)]
+        compared_BT = None
+        if "compared" in outputs:
+            assert comparison is not None, "two models are compared where there is a teacher and a way to compare"
+            compare, teacher = comparison
+            with torch.no_grad():
+                taught_ND = teacher.hidden(filled(trie))
+            read_M = compared(self._projected(hidden_ND, scored), teacher._projected(taught_ND, scored), compare)
+            compared_BT = read_M.new_zeros(shape).index_put(at, read_M[scored.row_P[scored.pair]])
         return Outputs(
-            logp_BT=logp_BT, entropy_BT=entropy_BT, certainty_BT=certainty_BT, value_BT=value_BT, score_B=score_B
+            logp_BT=logp_BT,
+            entropy_BT=entropy_BT,
+            certainty_BT=certainty_BT,
+            value_BT=value_BT,
+            score_B=score_B,
+            compared_BT=compared_BT,
+        )
+
+    def _projected(self, hidden_ND: Tensor, scored: _Scored) -> Projected:
+        """What the rows that are read are projected from, at their temperatures."""
+        assert self._vocabulary is not None, "a model without a vocabulary was asked for log-probabilities"
+        # Divided in full width: a rounded temperature would be that of another distribution.
+        over_M1 = self._form.divisor(scored.temperature_M)[:, None]
+        return Projected(
+            x_MD=(hidden_ND.index_select(0, scored.node_M) / over_M1).to(hidden_ND.dtype),
+            weight_VD=self._vocabulary.weight,
+            cap=self._form.cap(scored.temperature_M),
         )
 
 

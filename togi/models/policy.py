@@ -31,7 +31,7 @@ from togi.models.packing import PROJECTED, SCALARS, PackedModel, pretrained
 from togi.models.scalar_heads import ScalarHead, ScalarModel, save_head
 from togi.models.step_sums import Tally, Watched
 from togi.models.thought_head import ThoughtHead, save_thoughts
-from togi.protocols import Algorithm
+from togi.protocols import Algorithm, Compare
 from togi.types import LOGP, Batch, FloatArray, Heads, Need, Output, Outputs, Sample
 
 __all__ = ["LocalPolicy", "NonFinite", "Optimiser", "Probe", "probe_bf16"]
@@ -55,8 +55,10 @@ class LocalPolicy:
     its own (``own``), which is ``critic``, taken over with its parameters and trained, or starts from a copy of the
     policy's layers. A head starts at 0 and stays in float32. With ``implicit`` a copy of the whole policy is learned
     beside it instead, whose log-probabilities are read. ``mismatch_limit`` is how far the log-probabilities of what was
-    just sampled may be from its own, in nats a token. ``thoughts`` is the head of a policy
-    that learns to think, taken over with its parameters and trained.
+    just sampled may be from its own, in nats a token. ``thoughts`` is the head of a policy that learns to think, taken
+    over with its parameters and trained. ``teacher`` is a model that reads the same token ids and is not trained: whose
+    ``teacher_logp`` samples are annotated with, and whom the policy is compared with. Unless it ``trains``, no
+    parameter has to require a gradient: it is only asked.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class LocalPolicy:
         critic: ScalarModel | None = None,
         mismatch_limit: float = math.inf,
         thoughts: ThoughtHead | None = None,
+        teacher: nn.Module | None = None,
+        trains: bool = True,
     ) -> None:
         keep_freed_memory()
         self.step = 0
@@ -80,7 +84,7 @@ class LocalPolicy:
         self._mismatch_limit = mismatch_limit
         self._reference_kind = reference
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        if not trained:
+        if trains and not trained:
             raise ValueError("no parameter of this model requires a gradient: nothing would be trained")
         if reference == "adapter_base" and not _has_adapter(model):
             raise ValueError("reference 'adapter_base' needs a model with an adapter: use 'copy' for full fine-tuning")
@@ -104,6 +108,7 @@ class LocalPolicy:
         self._packed = PackedModel(model, self._head)
         self._packed_implicit = PackedModel(self._implicit) if self._implicit is not None else None
         self._thinking = ThinkingModel(self._packed, thoughts) if thoughts is not None else None
+        self._teacher = PackedModel(teacher.eval()) if teacher is not None else None
         for part in self._parts:
             part.accumulate()
 
@@ -137,7 +142,7 @@ class LocalPolicy:
         wide = torch.promote_types(self.compute, torch.float32)
         return [Trained(_named("thoughts", self.thoughts.to(wide)), self.optimiser, wide)]
 
-    def outputs(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
+    def outputs(self, batch: Batch, outputs: frozenset[Output] = LOGP, compare: Compare | None = None) -> Outputs:
         """The policy as it is now, and what is learned beside it, differentiable."""
         if "after_thoughts" in outputs:
             if self._thinking is None:
@@ -145,6 +150,8 @@ class LocalPolicy:
                     "this algorithm reads what is said after thoughts: build the policy with a thought head"
                 )
             return self._thinking(batch)
+        if "compared" in outputs:
+            return self._compared(batch, outputs, compare)
         if "implicit" not in outputs:
             return self._own(batch, outputs)
         if self._packed_implicit is None:
@@ -152,6 +159,21 @@ class LocalPolicy:
         rest = outputs - {"implicit"}
         own = self._own(batch, rest) if rest else Outputs(logp_BT=torch.zeros(batch.mask_BT.shape))
         return replace(own, implicit_BT=self._packed_implicit(batch).logp_BT)
+
+    def _taught_by(self) -> PackedModel:
+        if self._teacher is None:
+            raise ValueError("this algorithm learns from a teacher: give the policy one")
+        return self._teacher
+
+    def _compared(self, batch: Batch, outputs: frozenset[Output], compare: Compare | None) -> Outputs:
+        teacher = self._taught_by()
+        if not (self._packed.packs and teacher.packs):
+            which = "the model" if teacher.packs else "its teacher"
+            raise ValueError(
+                f"whole distributions are read from hidden states, and {which} does more to its logits than is known: "
+                "take on_policy_distillation, which reads the log-probabilities of single tokens"
+            )
+        return self._packed(batch, outputs, compare, teacher)
 
     def _own(self, batch: Batch, outputs: frozenset[Output]) -> Outputs:
         """The policy and its critic."""
@@ -164,8 +186,9 @@ class LocalPolicy:
         return replace(out, value_BT=said.value_BT, score_B=said.score_B)
 
     def annotate(self, samples: Sequence[Sample], needs: frozenset[Need]) -> list[Sample]:
-        """The samples with ``old_logp``, ``entropy`` (for ``old_entropy``), ``ref_logp``, ``implicit_logp``, and
-        ``value`` with ``end_value`` (for ``old_value``), where asked for, in their order; no gradient."""
+        """The samples with ``old_logp``, ``entropy`` (for ``old_entropy``), ``ref_logp``, ``implicit_logp``,
+        ``teacher_logp``, and ``value`` with ``end_value`` (for ``old_value``), where asked for, in their order; no
+        gradient."""
         done = list(samples)
         if "ref_logp" in needs and self._reference_kind == "none":
             raise ValueError("this algorithm needs a reference model: choose reference 'copy' or 'adapter_base'")
@@ -183,6 +206,10 @@ class LocalPolicy:
                 for row, i in enumerate(part):
                     if out is not None:
                         done[i] = _told(done[i], out, row, needs)
+                if "teacher_logp" in needs:
+                    logp_BT = self._taught_by()(batch).logp_BT
+                    for row, i in enumerate(part):
+                        done[i] = replace(done[i], teacher_logp=_row(logp_BT, row, done[i]))
                 if "ref_logp" in needs:
                     with self._without_adapter():
                         logp_BT = (self._reference or self._packed)(batch).logp_BT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from togi.models.sampler_drift import Drift
-from togi.protocols import Model
+from togi.protocols import Compare, Model
 from togi.types import LOGP, Batch, Mean, Output, Outputs
 
 
@@ -16,8 +16,8 @@ class Watched:
         self._model = model
         self.last: Outputs | None = None
 
-    def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP) -> Outputs:
-        out = self._model(batch, outputs)
+    def __call__(self, batch: Batch, outputs: frozenset[Output] = LOGP, compare: Compare | None = None) -> Outputs:
+        out = self._model(batch, outputs, compare)
         if "logp" in outputs:
             self.last = out
         return out

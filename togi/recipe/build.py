@@ -5,7 +5,7 @@ It knows what values mean for each other. It loads tasks, but no model, and it r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -164,18 +164,9 @@ class Builder:
                 targets=table.lora.targets or "all-linear",
                 base=table.lora.base,
             )
-        place = self.reading.base / Path(table.source).expanduser()
-        here = place.exists() or is_function(str(place))
-        source = str(place) if here else table.source
+        source = self.source(table.source, ("model", "source"))
         if lora and is_function(source):
             self.refuse(("model", "lora"), "a model that is made new has nothing an adapter could keep: leave it out")
-        if not here and (table.source.startswith((".", "/", "~")) or table.source.endswith(".gguf")):
-            self.refuse(("model", "source"), f"there is no {place}")
-        else:
-            try:
-                check_source(source)
-            except ValueError as error:
-                self.refuse(("model", "source"), str(error))
         return ModelChoice(
             source=source, dtype=table.dtype, device=table.device, lora=lora, template=self.chat_template()
         )
@@ -195,6 +186,27 @@ class Builder:
             adapters=self.reading.base / Path(table.adapters).expanduser() if table.adapters else None,
         )
         return replace(choice, server=at)
+
+    def source(self, written: str, key: Key) -> str:
+        """The source of a model, with a path made absolute."""
+        source = self.placed(written)
+        if _is_path(written) and not (Path(source).exists() or is_function(source)):
+            self.refuse(key, f"there is no {source}")
+            return source
+        try:
+            check_source(source)
+        except ValueError as error:
+            self.refuse(key, str(error))
+        return source
+
+    def placed(self, written: str) -> str:
+        """The source of a model, with a path made absolute, whether there is anything or not."""
+        place = self.reading.base / Path(written).expanduser()
+        return str(place) if place.exists() or is_function(str(place)) or _is_path(written) else written
+
+    def teacher(self, written: str | None) -> str | None:
+        """An earlier stage, or the source of a model, which may still have to be trained."""
+        return written if written is None or written in self.tasks_of else self.placed(written)
 
     def chat_template(self) -> ChosenTemplate:
         """What the recipe changes about the model's chat template; nothing after a refusal."""
@@ -238,7 +250,7 @@ class Builder:
                 tasks = with_shuffled_answers(tasks)
             except ValueError as error:
                 self.refuse((*plan.key, "answers"), str(error))
-        if not sampler.writes and collected is None:
+        if sampler.reads and collected is None:
             name = plan.table.algorithm
             for problem in (
                 *check.tasks(tasks, name),
@@ -269,6 +281,7 @@ class Builder:
             stop_on_collapse=table.stop_on_collapse,
             reference_every=table.reference_every,
             start=table.start,
+            teacher=self.teacher(table.teacher),
             critic_start=table.critic_start,
             collected=collected,
             held_out=table.held_out,
@@ -394,8 +407,19 @@ class Builder:
     def asked(self, table: SourceTable, key: Key, held_out: Tasks | None) -> Tasks | None:
         """The tasks a stage asks, or for rollouts those that were asked when they were sampled."""
         if isinstance(table, StageSourceTable) and table.rollouts is not None:
-            return self.tasks_of.get(table.rollouts)
+            return self.sampled_at(table.rollouts, key)
         return self.tasks(table, key, "train", held_out)
+
+    def sampled_at(self, stages: Sequence[str], key: Key) -> Tasks | None:
+        """The tasks at which earlier stages sampled, all of them at the same; None after a refusal."""
+        first, *others = stages
+        tasks = self.tasks_of.get(first)
+        for name in others:
+            known = self.tasks_of.get(name)
+            if tasks is not None and known is not None and known.digest != tasks.digest:
+                why = f"{name} sampled at other tasks than {first}: learn from each in a stage of its own"
+                self.refuse((*key, "rollouts"), why)
+        return tasks
 
     def tasks(self, table: OneSourceTable, key: Key, split: str, exclude: Tasks | None) -> Tasks | None:
         """The tasks of a source, loaded once however many stages learn from them; None after a refusal."""
@@ -440,6 +464,11 @@ class Builder:
         except ValueError as error:
             self.refuse((*key, "score"), str(error))
             return None
+
+
+def _is_path(source: str) -> bool:
+    """Whether a source says of itself that it is a path, and not the id of a model on the hub."""
+    return source.startswith((".", "/", "~")) or source.endswith(".gguf")
 
 
 def logging_of(table: LoggingTable) -> Logging:

@@ -32,7 +32,7 @@ from togi.recipe.schema import (
 )
 from togi.rewards.algebra import leaves_of
 from togi.run import BASE
-from togi.samplers import Order, Stepwise, task_order
+from togi.samplers import Order, Revised, Stepwise, task_order
 from togi.types import Sample, Task
 
 Problem = tuple[Key, str]
@@ -87,15 +87,17 @@ def order(recipe: Recipe, stages: Sequence[tuple[str, Algorithm]]) -> Iterator[P
         starts = [BASE, *(name for name, algorithm in stages[:index] if algorithm.trains in writers)]
         if table.start is not None and table.start not in starts:
             yield ("stage", index, "start"), f"no earlier stage trains a policy of that name: {', '.join(starts)}"
+        if table.teacher in [name for name, _ in stages] and table.teacher not in starts:
+            yield ("stage", index, "teacher"), f"no earlier stage trains a policy of that name: {', '.join(starts[1:])}"
         scorers = [name for name, algorithm in stages[:index] if algorithm.trains == "scorer"]
         if table.critic_start is not None and table.critic_start not in scorers:
             known = ", ".join(scorers) or "there is none"
             yield ("stage", index, "critic_start"), f"no earlier stage of that name trains a reward model: {known}"
         sampled = [name for name, algorithm in stages[:index] if attempts_of(algorithm) is not None]
-        rollouts = table.data.rollouts if table.data else None
-        if rollouts is not None and rollouts not in sampled:
+        named = table.data.rollouts or () if table.data else ()
+        if missing := [name for name in named if name not in sampled]:
             known = ", ".join(sampled) or "there is none"
-            yield ("stage", index, "data", "rollouts"), f"no earlier stage of that name samples: {known}"
+            yield ("stage", index, "data", "rollouts"), f"no earlier stage called {missing[0]} samples: {known}"
 
 
 def engine(recipe: Recipe, algorithms: Sequence[Algorithm]) -> Iterator[Problem]:
@@ -146,7 +148,8 @@ def source(table: OneSourceTable, key: Key) -> Iterator[Problem]:
     else:
         used = used | {"weight"}
     for name in sorted(table.model_fields_set - used):
-        yield (*key, name), f"means nothing with {given[0]}: remove it"
+        where = "outside of [[repeat]]" if name == "earlier_rounds" else f"with {given[0]}"
+        yield (*key, name), f"means nothing {where}: remove it"
     for name in sorted(table.columns.keys() - set(OWN)):
         yield (*key, "columns", name), f"no column of Togi's has this name; {did_you_mean(name, OWN)}"
     if "size" in used and table.size is None:
@@ -172,8 +175,8 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         for name in ("minibatches", "epochs"):
             if vars(table)[name] > 1:
                 yield (name,), "thoughts are drawn once a step, by the weights that learn from them: set it to 1"
-    # What writes without being paid writes revisions.
-    revises = algorithm.sampler.writes and not algorithm.sampler.rewarded
+    yield from _teacher(table, algorithm)
+    revises = isinstance(algorithm.sampler, Revised)
     if revises and table.constitution is None:
         yield ("constitution",), f'is needed with {table.algorithm}: constitution = "constitution.txt"'
     if table.answers == "shuffled" and not algorithm.sampler.rewarded:
@@ -203,6 +206,8 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
             f"{table.tasks_per_step:,} tasks with {attempts:,} attempts each: a step has at most {MOST:,} completions",
         )
     yield from _beside_sampling(table, algorithm)
+    if table.data is not None and table.data.at_least is not None and algorithm.unit == "group":
+        yield ("data", "at_least"), f"keeps attempts that are all alike, and {table.algorithm} compares: remove it"
     if attempts is None:
         if table.sampling.model_fields_set:
             yield ("sampling",), f"{table.algorithm} learns from recorded answers and samples nothing: remove it"
@@ -211,9 +216,11 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         return
     if not algorithm.sampler.rewarded:
         if table.reward is not None:
-            yield ("reward",), f"{table.algorithm} judges what it samples by itself: remove it"
-        return
-    if not paid:
+            why = "judges what it samples by itself" if revises else "learns from its teacher, and pays nobody"
+            yield ("reward",), f"{table.algorithm} {why}: remove it"
+        if "teacher_logp" not in algorithm.needs:
+            return
+    elif not paid:
         yield (), f'{table.algorithm} learns from a reward: add [reward] with score = "..."'
     if sampling.temperature == 0:
         yield ("sampling", "temperature"), "at 0 all attempts are the same and nothing is explored: try 1.0"
@@ -232,7 +239,7 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         )
     if table.data is not None and table.data.rollouts is not None:
         yield ("data", "rollouts"), f"{table.algorithm} samples its own attempts: give it tasks"
-    if algorithm.trains == "nothing":
+    if algorithm.trains == "nothing" or not algorithm.sampler.rewarded:
         return
     if without_signal(algorithm, attempts):
         yield (
@@ -267,6 +274,23 @@ def _beside_sampling(table: StageTable, algorithm: Algorithm) -> Iterator[Proble
             ("replay", "oldest"),
             f"a step makes {updates} updates, so that every group would be too old after one: take {updates} or more",
         )
+
+
+def _teacher(table: StageTable, algorithm: Algorithm) -> Iterator[Problem]:
+    """A teacher where one is needed, and nowhere else."""
+    taught = "teacher_logp" in algorithm.needs or "compared" in algorithm.outputs
+    if taught and table.teacher is None:
+        yield ("teacher",), f'is needed with {table.algorithm}: the model to learn from, teacher = "runs/large"'
+    if table.teacher is None or taught:
+        return
+    if algorithm.trains != "nothing" or not algorithm.sampler.writes:
+        yield (
+            ("teacher",),
+            f"{table.algorithm} learns from no teacher: take gkd or on_policy_distillation, or let it answer in a "
+            "collect stage and learn its rollouts",
+        )
+    elif table.start is not None:
+        yield ("start",), "the teacher is who answers here, and no policy: remove one of the two"
 
 
 def without_signal(algorithm: Algorithm, attempts: int) -> bool:

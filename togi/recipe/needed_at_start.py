@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from togi.askers.openai_client import key_of
+from togi.models.model_source import check_source
 from togi.recipe.errors import RecipeError
 from togi.rewards.algebra import leaves_of
 from togi.rewards.judge import Judge
-from togi.run import Run
+from togi.run import Run, other_tokens, seed_of, teacher_source
 
 
 def check_start(run: Run) -> None:
     """Raises RecipeError for what is missing around a run."""
     if problems := dict.fromkeys((*_keys(run), *_folder(run.folder), *_device(run.model.device))):
+        raise RecipeError(problems)
+    if problems := dict.fromkeys(_teachers(run)):  # models are only looked at where nothing else is wrong
         raise RecipeError(problems)
 
 
@@ -47,6 +50,30 @@ def _device(name: str) -> Iterator[str]:
         find_device(name)
     except ValueError as error:
         yield f"model.device: {error}"
+
+
+def _teachers(run: Run) -> Iterator[str]:
+    """Teachers that are not there, and those that read other tokens than the run's model: they would be found out when
+    their stage begins."""
+    stages = {stage.name for stage in run.stages}
+    taught = [stage for stage in run.stages if stage.teacher is not None and stage.teacher not in stages]
+    for stage in taught:
+        try:
+            check_source(teacher_source(run, stage))
+        except ValueError as error:
+            yield f"stage.{stage.name}.teacher: {error}"
+            return
+    compared = [stage for stage in taught if not stage.answered_by_teacher]
+    if not compared:
+        return
+    from togi.models.load_model import load_tokenizer
+    from togi.models.scalar_heads import tokenizer_digest
+
+    own, _ = load_tokenizer(run.model.source, run.model.template, seed_of(run, "init"))
+    for stage in compared:
+        theirs, _ = load_tokenizer(teacher_source(run, stage), seed=seed_of(run, "init"))
+        if tokenizer_digest(theirs) != tokenizer_digest(own):
+            yield f"stage.{stage.name}.teacher: {other_tokens(stage)}"
 
 
 def _folder(path: Path) -> Iterator[str]:

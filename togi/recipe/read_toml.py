@@ -31,6 +31,7 @@ from togi.recipe.errors import (
     where,
 )
 from togi.recipe.key_lines import DEEPEST, LONGEST, Key, Unreadable, lines_of, statements
+from togi.recipe.repeated_stages import faults, written_out
 from togi.recipe.schema import Recipe
 
 NEIGHBOURS = 20  # recipes named when one was not found
@@ -130,15 +131,25 @@ def read_values(
         places[key] = COMMAND_LINE
     if problems := list(_foreign(merged, ())):
         raise RecipeError(tell(where(key, places), dotted(key, merged), message) for key, message in problems)
-    try:
-        recipe = Recipe.model_validate(merged)
-    except ValidationError as error:
-        found = explain_all(error.errors())
-        raise RecipeError(tell(where(key, places), dotted(key, merged), message) for key, message in found) from None
+    recipe = _checked(merged, places)
+    if recipe.repeat:
+        if wrong := list(faults(recipe.repeat, merged["stage"])):
+            raise RecipeError(tell(where(key, places), dotted(key, merged), message) for key, message in wrong)
+        merged, places = written_out(recipe.repeat, merged, places)
+        recipe = _checked(merged, places)
     reading = Reading(recipe=recipe, values=merged, origins=places, base=base / (recipe.relative_to or ""))
     if not reading.base.is_dir():
         raise RecipeError([reading.problem(("relative_to",), f"there is no folder {reading.base}")])
     return reading
+
+
+def _checked(values: Mapping[str, Any], places: Mapping[Key, str]) -> Recipe:
+    """Raises RecipeError."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        found = explain_all(error.errors())
+        raise RecipeError(tell(where(key, places), dotted(key, values), message) for key, message in found) from None
 
 
 def _foreign(value: Any, key: Key) -> Iterator[tuple[Key, str]]:

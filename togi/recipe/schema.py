@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Strict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, Strict
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 Beta = Annotated[float, Strict(), Field(ge=0, lt=1)]
 StageName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100)]
+StageNames = Annotated[tuple[StageName, ...], Strict(False), Field(min_length=1, max_length=100)]
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 # What is held in memory at once is bounded, so that a typing error is told and not tried.
@@ -28,6 +29,11 @@ def _device(name: str) -> str:
             f'got "{name[:80]}", wanted "auto", "cpu", "cuda", "mps" or "xpu", or one of several: "cuda:1"'
         )
     return name
+
+
+def _listed(names: object) -> object:
+    """One name alone stands for a list of it."""
+    return [names] if isinstance(names, str) else names
 
 
 class Table(BaseModel):
@@ -135,10 +141,20 @@ class SourceTable(OneSourceTable):
 
 
 class StageSourceTable(SourceTable):
-    rollouts: StageName | None = None
-    """Earlier stage whose scored attempts are the recorded answers; its tasks are what is asked."""
+    rollouts: Annotated[StageNames, BeforeValidator(_listed)] | None = None
+    """Earlier stage, or several, whose scored attempts are the recorded answers; their tasks are what is asked."""
+    earlier_rounds: bool = False
+    """Within [[repeat]]: also what `rollouts` sampled in the rounds before this one."""
     best: bool = False
     """Of `rollouts`, keep only the best attempt at each task."""
+    at_least: float | None = None
+    """Of `rollouts`, keep only attempts of this score or more, all alike: demonstrations, and no comparison."""
+    distinct: Literal["texts", "equations"] | None = None
+    """Of the attempts kept at a task, each text only once, or each list of `equations` (RFT)."""
+    most: Count | None = None
+    """Of the attempts kept at a task, the first so many."""
+    together: bool = False
+    """All attempts at a task, whenever sampled, are answers to one task, so that any two of them can be compared."""
 
 
 SOURCES = {
@@ -147,7 +163,7 @@ SOURCES = {
     "file": {"file", "columns", "turns", "demonstrate"},
     "hub": {"hub", "subset", "split", "revision", "columns", "turns", "demonstrate"},
     "sources": {"sources", "temperature"},
-    "rollouts": {"rollouts", "best"},
+    "rollouts": {"rollouts", "best", "at_least", "distinct", "most", "together"},
 }
 """The keys that mean something for each source of tasks."""
 
@@ -266,6 +282,8 @@ class StageTable(Table):
     """After so many steps the policy becomes the reference that KL is taken to; left out, that stays what it was."""
     start: StageName | None = None
     """Stage whose policy this one starts from, or `base`; left out, the newest policy there is."""
+    teacher: Text | None = None
+    """Model that distillation learns from, or who answers in a `collect` stage: a `source`, or an earlier stage."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     """AdamW's peak learning rate, for stages that learn. Usual: 2e-5 for SFT, 1e-6 for RL; ten times that with LoRA."""
     critic_start: StageName | None = None
@@ -318,6 +336,15 @@ class StageTable(Table):
     """Tasks of `mix` in one step."""
     reward: RewardTable | None = None
     """Reward of this stage instead of `[reward]`."""
+
+
+class RepeatTable(Table):
+    stages: Annotated[StageNames, BeforeValidator(_listed)]
+    """Names of stages that follow each other; in round 2 `answers` is called `answers_2`."""
+    times: Annotated[int, Field(ge=1, le=100)]
+    """How often they are gone through."""
+    growth: dict[StageName, Annotated[float, Field(gt=0, le=100)]] = Field(default_factory=dict)
+    """By how much the `steps` of a stage grow from round to round: `{ learn = 1.2 }`."""
 
 
 class EvaluationTable(Table):
@@ -390,7 +417,7 @@ class Recipe(Table):
     data: DataTable
     """Where tasks come from."""
     reward: RewardTable | None = None
-    """What completions are paid for; needed by every stage that samples."""
+    """What completions are paid for; needed by every stage that samples, unless a teacher corrects it."""
     gold: RewardTable | None = None
     """The truth that the reward stands for, where it is known: measured on every attempt, and never trained on."""
     env: EnvTable | None = None
@@ -401,6 +428,8 @@ class Recipe(Table):
     """How completions are drawn, in every stage and in the evaluation unless they say otherwise."""
     stage: Annotated[tuple[StageTable, ...], Strict(False), Field(min_length=1, max_length=100)]
     """The stages in order; each starts from the newest policy, unless it names another `start`."""
+    repeat: Annotated[tuple[RepeatTable, ...], Strict(False), Field(min_length=1, max_length=100)] | None = None
+    """Groups of stages that are gone through several times ([rounds](self_taught.md#rounds))."""
     evaluation: EvaluationTable | None = None
     """Measure on `[data.test]` before the first and after every stage."""
     checkpoint: CheckpointTable = CheckpointTable()

@@ -13,7 +13,16 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def collected_of(table: StageSourceTable) -> Collected | None:
-    return None if table.rollouts is None else Collected(stage=table.rollouts, best=table.best)
+    if table.rollouts is None:
+        return None
+    return Collected(
+        stages=table.rollouts,
+        best=table.best,
+        at_least=table.at_least,
+        distinct=table.distinct,
+        most=table.most,
+        together=table.together,
+    )
 
 
 def prompting_of(table: PromptTable) -> Prompting:

@@ -39,7 +39,7 @@ def verifiers_view(records: Sequence[VerificationRecord]) -> VerifiersView | Non
     rows = [
         ("Held-out attempts", [f"{one.attempts} at {one.tasks} tasks" for one in found]),
         ("AUROC, right over wrong", [MISSING if one.auroc is None else _number(one.auroc) for one in found]),
-        ("Verdicts that are right", [_share(one.accuracy) for one in found]),
+        ("Verdicts that are right", [MISSING if one.accuracy is None else _share(one.accuracy) for one in found]),
         ("Any one attempt is right", [_share(one.right) for one in found]),
         ("Most frequent answer is right", [MISSING if one.majority is None else _share(one.majority) for one in found]),
         ("The attempt it rates highest is right (best of n)", [f"{_share(one.best)}, n = {one.n}" for one in found]),

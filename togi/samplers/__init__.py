@@ -11,11 +11,13 @@ from togi.samplers.entropy_tree import EntropyTree
 from togi.samplers.greedy import WithGreedy
 from togi.samplers.group import Groups, Recorded
 from togi.samplers.opponent import Against
+from togi.samplers.rationalised import Rationalised
 from togi.samplers.reasoning_steps import StepLabels, Stepwise
 from togi.samplers.rejection import Rejection
 from togi.samplers.replay import Replay
 from togi.samplers.revised import Revised
 from togi.samplers.segment_tree import LevelTree, SegmentTree
+from togi.samplers.students_share import StudentsShare
 from togi.samplers.task_order import Order
 from togi.samplers.valued_steps import Valued, ValuedSegments, ValuedSteps
 from togi.samplers.with_reference_answer import Referenced
@@ -36,6 +38,7 @@ __all__ = [
     "Groups",
     "LevelTree",
     "Order",
+    "Rationalised",
     "Recorded",
     "Referenced",
     "Rejection",
@@ -44,6 +47,7 @@ __all__ = [
     "SegmentTree",
     "StepLabels",
     "Stepwise",
+    "StudentsShare",
     "Valued",
     "ValuedSegments",
     "ValuedSteps",

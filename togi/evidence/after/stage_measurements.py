@@ -8,21 +8,26 @@ from pathlib import Path
 
 import torch
 
+from togi.algorithms import VStar
 from togi.askers.local_model import LocalModel
 from togi.batch import answers, samples
+from togi.evidence.after.evaluation_file import read_evaluation
 from togi.evidence.after.measure_process_model import measure_steps, said, write_steps
+from togi.evidence.after.measure_ranking import measure_ranking
 from togi.evidence.after.measure_reward import measure_reward_model, measure_verifier, reader
 from togi.evidence.after.measure_thoughts import measure_thoughts, said as said_of_thoughts, write_thoughts
 from togi.evidence.after.measured_pairs_file import write_pairs
 from togi.evidence.after.verifier_rates import write_verification
 from togi.models.scalar_heads import load_scalar
-from togi.run import Run, Watch
+from togi.run import Run, Watch, start_of
 from togi.stage_state import Workshop
 
 
 def measure_stage(run: Run, work: Workshop, path: Path, *, step: int, dtype: torch.dtype, watch: Watch) -> Path | None:
     """Measure what a stage has trained, a scorer, a verifier or a policy that thinks, whose weights are at ``path``,
-    after ``step`` steps of the run; gives the file of what was measured, None where no task was held out."""
+    after ``step`` steps of the run; gives the file of what was measured, None where there is nothing to measure on."""
+    if isinstance(work.stage.algorithm, VStar):
+        return _ranking(run, work, step, watch)
     trains, thinks = work.stage.algorithm.trains, work.stage.algorithm.thinking is not None
     if (trains not in ("scorer", "verifier") and not thinks) or not work.held_out:
         return None
@@ -68,6 +73,25 @@ def _reward_model(run: Run, work: Workshop, path: Path, step: int, dtype: torch.
     return written
 
 
+def _ranking(run: Run, work: Workshop, step: int, watch: Watch) -> Path | None:
+    """On the held-out attempts of the policy that it started from, where the run has measured that."""
+    names = [stage.name for stage in run.stages]
+    attempts = run.folder / "evaluations" / f"{start_of(run, names.index(work.stage.name))}.json"
+    if run.evaluation is None or not attempts.is_file():
+        return None
+    watch.phase("measure")
+    record = measure_ranking(
+        work.policy,
+        work.chat,
+        run.evaluation.tasks,
+        read_evaluation(attempts),
+        reader(run.evaluation.reward),
+        name=work.stage.name,
+        step=step,
+    )
+    return write_verification(run.folder, record)
+
+
 def _verifier(run: Run, work: Workshop, step: int) -> Path:
     """On attempts, and on answers that say nothing."""
     stage, engine = work.stage, work.engine
@@ -77,7 +101,7 @@ def _verifier(run: Run, work: Workshop, step: int) -> Path:
         LocalModel(engine.model, engine, work.chat, engine.context),
         work.chat,
         work.held_out,
-        reader(paid[stage.collected.stage] if stage.collected else None),
+        reader(paid[stage.collected.stages[0]] if stage.collected else None),
         name=stage.name,
         step=step,
     )

@@ -28,8 +28,8 @@ _RESAMPLES = 2000
 
 
 class VerifiedAttempt(TypedDict):
-    """``p`` is the probability that the attempt is right (null: none was given), ``answer`` what it answers (null: no
-    reader found one)."""
+    """``p`` is the probability that the attempt is right, or how likely it was found where it is only ranked (null:
+    none was given), ``answer`` what it answers (null: no reader found one)."""
 
     p: float | None
     correct: bool
@@ -51,7 +51,7 @@ class KeyRecord(TypedDict):
     p: list[float]
 
 
-class VerificationRecord(TypedDict):
+class _Verification(TypedDict):
     """``name`` says who verified, after ``step`` updates; ``reason`` whether it wrote a chain of thought."""
 
     name: str
@@ -61,16 +61,23 @@ class VerificationRecord(TypedDict):
     keys: list[KeyRecord]
 
 
+class VerificationRecord(_Verification, total=False):
+    """``ranks`` says that attempts at a task are compared with each other, and none is called right or wrong."""
+
+    ranks: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verification:
     """A verifier on the attempts of held-out tasks, ``n`` of each at most; shares with intervals over tasks.
 
-    ``auroc`` is the chance that a right attempt gets a higher probability than a wrong one, over all tasks (ties count
-    half; None where one of the two is missing); ``accuracy`` that of its verdicts at one half. ``right`` is the share
-    of right attempts, ``majority`` that of the most frequent answer of a task (None where no answers were read),
-    ``best`` that of the attempt it finds likeliest, ``any_right`` what a perfect verifier would reach. ``passed`` are
-    the shares of answers that say nothing and were called right, by kind, with the trials (intervals take them as
-    independent). ``gain`` is ``best`` less ``majority`` on the same tasks.
+    ``auroc`` is the chance that a right attempt gets a higher probability than a wrong one, over all tasks, or of the
+    same task for one that ranks (ties count half; None where one of the two is missing); ``accuracy`` that of its
+    verdicts at one half (None for one that ranks). ``right`` is the share of right attempts, ``majority`` that of the
+    most frequent answer of a task (None where no answers were read), ``best`` that of the attempt it finds likeliest,
+    ``any_right`` what a perfect verifier would reach. ``passed`` are the shares of answers that say nothing and were
+    called right, by kind, with the trials (intervals take them as independent). ``gain`` is ``best`` less ``majority``
+    on the same tasks.
     """
 
     name: str
@@ -80,7 +87,7 @@ class Verification:
     unscored: int
     n: int
     auroc: Interval | None
-    accuracy: Interval
+    accuracy: Interval | None
     right: Interval
     majority: Interval | None
     best: Interval
@@ -103,8 +110,10 @@ def verification(record: VerificationRecord) -> Verification:
         attempts=sum(map(len, kept)),
         unscored=sum(one["p"] is None for task in record["tasks"] for one in task["attempts"]),
         n=max(map(len, kept)),
-        auroc=_auroc_interval(kept),
-        accuracy=_share([[float((_p(one) >= HALF) == one["correct"]) for one in each] for each in kept]),
+        auroc=_auroc_interval(kept, within_tasks=record.get("ranks", False)),
+        accuracy=None
+        if record.get("ranks")
+        else _share([[float((_p(one) >= HALF) == one["correct"]) for one in each] for each in kept]),
         right=_share([[float(one["correct"]) for one in each] for each in kept]),
         majority=_share([[majority(each)] for each in kept]) if shared else None,
         best=_share([[best(each)] for each in kept]),
@@ -147,9 +156,7 @@ def write_verification(folder: Path, record: VerificationRecord) -> Path:
 
 def read_verification(path: Path) -> VerificationRecord:
     """Read and check one file; ``ValueError`` says what is wrong with it."""
-    return cast(
-        VerificationRecord, read_record(path, "verification", VerificationRecord, _faults, "run the stage again")
-    )
+    return cast(VerificationRecord, read_record(path, "verification", _Verification, _faults, "run the stage again"))
 
 
 def _faults(data: Mapping[str, Any]) -> Iterator[str]:
@@ -185,11 +192,15 @@ def _passed(keys: Sequence[KeyRecord]) -> dict[str, tuple[Interval, int]]:
     }
 
 
-def _auroc_interval(kept: Sequence[Sequence[VerifiedAttempt]]) -> Interval | None:
+def _auroc_interval(kept: Sequence[Sequence[VerifiedAttempt]], *, within_tasks: bool) -> Interval | None:
     """Resamples whole tasks, since attempts at one task are alike."""
     pairs = [(np.array([_p(one) for one in each]), np.array([one["correct"] for one in each])) for each in kept]
+    ranked = np.array([_ranked(p, correct) for p, correct in pairs])
 
     def of(rows: NDArray[np.int64]) -> float | None:
+        if within_tasks:
+            above, count = ranked[rows].sum(axis=0)
+            return float(above / count) if count else None
         drawn = [pairs[row] for row in rows]
         return auroc(np.concatenate([p for p, _ in drawn]), np.concatenate([c for _, c in drawn]))
 
@@ -200,6 +211,12 @@ def _auroc_interval(kept: Sequence[Sequence[VerifiedAttempt]]) -> Interval | Non
     values = [v for _ in range(_RESAMPLES) if (v := of(rng.integers(0, len(pairs), len(pairs)))) is not None]
     low, high = np.quantile(values, [0.025, 0.975]) if len(pairs) > 1 else (np.nan, np.nan)
     return Interval(point=point, low=float(low), high=float(high), level=0.95)
+
+
+def _ranked(p: NDArray[np.float64], correct: NDArray[np.bool_]) -> tuple[float, float]:
+    """Of a task: in how many pairs of a right and a wrong attempt the right one is given more, and how many pairs."""
+    count = float(correct.sum() * (~correct).sum())
+    return (auroc(p, correct) or 0.0) * count, count
 
 
 def _share(values: Sequence[Sequence[float]]) -> Interval:

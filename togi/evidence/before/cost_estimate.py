@@ -22,11 +22,13 @@ from togi.samplers import (
     EntropyTree,
     Groups,
     LevelTree,
+    Rationalised,
     Referenced,
     Rejection,
     Revised,
     SegmentTree,
     StepLabels,
+    StudentsShare,
     ValuedSegments,
     ValuedSteps,
     WithGreedy,
@@ -160,8 +162,10 @@ def _sampling(stage: Stage, size: Lengths, speed: Rates, graded: float) -> Phase
 
 def _learning(stage: Stage, size: Lengths, speed: Rates) -> PhaseEstimate:
     groups, attempts = stage.steps * stage.tasks_per_step, attempts_of(stage)
-    needs = stage.algorithm.needs
-    reads = ("ref_logp" in needs) + bool(needs & {"old_logp", "old_entropy"})
+    needs, outputs = stage.algorithm.needs, stage.algorithm.outputs
+    # A teacher is taken to be as large as the student, which it rarely is.
+    taught = ("teacher_logp" in needs) + ("compared" in outputs)
+    reads = ("ref_logp" in needs) + bool(needs & {"old_logp", "old_entropy"}) + taught
 
     def takes(answer: float) -> float:
         read = reads * groups * (size.prompt + attempts.kept * answer)
@@ -227,6 +231,10 @@ def attempts_of(stage: Stage) -> Attempts:
             drawn = kept = 2 * pairs
         case Referenced(n=kept) | Revised(n=kept):
             drawn = kept
+        case Rationalised(n=kept, rationalise=again):  # nobody knows before how many tasks will need a hint
+            return Attempts(fewest=kept, most=kept * (1 + again), kept=kept)
+        case StudentsShare(n=kept, share=share):
+            drawn = kept * share
         case StepLabels(n=kept, continuations=further, separator=separator):
             drawn = kept * (1 + further * (_steps(stage.tasks, separator) - 1) / 2)
         case ValuedSteps(n=kept, continuations=further, separator=separator):

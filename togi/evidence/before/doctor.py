@@ -35,7 +35,7 @@ from togi.models.four_bits import packed_weights
 from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
 from togi.rewards.algebra import NotTrainedYet
-from togi.run import BASE, Run, Stage, open_model, play_of, ready, seed_of
+from togi.run import BASE, Run, Stage, open_model, open_teacher, play_of, ready, seed_of
 from togi.run_folder.manifest import choose_dtype
 from togi.run_folder.run_description import asked_tier
 from togi.samplers import Groups
@@ -201,7 +201,16 @@ def run_size(run: Run, loaded: Loaded, compute: torch.dtype) -> machine.Size:
         tokens=max(stage.optimiser.tokens_per_microbatch for stage in run.stages),
         bfloat16=compute == torch.bfloat16,
         reference=run.model.lora is None and any("ref_logp" in stage.algorithm.needs for stage in run.stages),
+        teacher=largest_teacher(run, loaded.parameters, compute),
     )
+
+
+def largest_teacher(run: Run, own: int, compute: torch.dtype) -> int:
+    """Parameters of the largest teacher of any stage; a policy of the run has as many as its model, ``own``."""
+    stages = {stage.name for stage in run.stages}
+    taught = [stage for stage in run.stages if stage.teacher is not None]
+    sizes = [own if stage.teacher in stages else open_teacher(run, stage, compute).parameters for stage in taught]
+    return max(sizes, default=0)
 
 
 def model_findings(loaded: Loaded, chat: Chat, stage: Stage, tasks: list[Task]) -> list[Finding]:

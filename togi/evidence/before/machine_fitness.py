@@ -27,7 +27,7 @@ ACTIVATION = 34
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """What decides memory. ``tokens`` are those of a micro-batch, ``packed`` bytes of weights in 4 bits, which are no
-    ``parameters``."""
+    ``parameters``, and ``teacher`` the parameters of the largest teacher."""
 
     parameters: int
     packed: int
@@ -37,12 +37,13 @@ class Size:
     tokens: int
     bfloat16: bool
     reference: bool
+    teacher: int = 0
 
 
 def memory_needed(size: Size) -> float:
     """Bytes held while learning, without the program itself."""
     width = 2 if size.bfloat16 else 4
-    held = size.parameters * width * (2 if size.reference else 1)
+    held = (size.parameters * (2 if size.reference else 1) + size.teacher) * width
     # Trained weights are counted above once; what comes on top is master weights, gradients and moments.
     on_top = TRAINED if size.bfloat16 else TRAINED - 4
     return size.packed + held + size.trained * on_top + ACTIVATION * size.tokens * size.layers * size.hidden * width / 2
