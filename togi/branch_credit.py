@@ -18,7 +18,8 @@ def treerl(value_K: ArrayLike, before_K: ArrayLike, root_K: ArrayLike, leaves_K:
     """TreeRL: how much better a branch is than the root, plus how much better than the branch that it grew from, over
     the root of its number of leaves, since it is learned in each of them (arXiv:2506.11902, equation 4)."""
     value_K, leaves_K = np.asarray(value_K, np.float64), np.asarray(leaves_K, np.float64)
-    return (gain(value_K, root_K) + gain(value_K, before_K)) / np.sqrt(leaves_K)
+    credit_K: Array = (gain(value_K, root_K) + gain(value_K, before_K)) / np.sqrt(leaves_K)
+    return credit_K
 
 
 def treepo(reward: float, value_D: ArrayLike, leaves_D: ArrayLike, *, by_size: bool = False) -> float:
