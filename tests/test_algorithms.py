@@ -32,6 +32,8 @@ from togi.algorithms import (
     ReinforcePP,
     SequenceClip,
 )
+from togi.algorithms.distillation.on_policy_distillation import OnPolicyDistillation
+from togi.algorithms.policy_gradient.branching import Branching
 from togi.algorithms.policy_gradient.corrections import Uncorrected
 from togi.algorithms.policy_gradient.token_choices import AllTokens
 from togi.batch import collate, minibatches, samples
@@ -42,10 +44,10 @@ VOCABULARY = 5
 PROMPT = 2
 REWARDS = ([1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0])
 LENGTHS = ([2, 3, 4, 1], [3, 2, 2, 1])
-# Nash-MD credits one attempt of a pair only, GDPO the parts of a reward.
-POLICY_GRADIENTS = [
-    n for n, a in ALGORITHMS.items() if isinstance(a, PolicyGradient) and not isinstance(a, NashMD | GDPO)
-]
+# Nash-MD credits one attempt of a pair only, GDPO the parts of a reward, distillation what a teacher says, trees their
+# branches: these have tests of their own.
+APART = (NashMD, GDPO, OnPolicyDistillation, Branching)
+POLICY_GRADIENTS = [n for n, a in ALGORITHMS.items() if isinstance(a, PolicyGradient) and not isinstance(a, APART)]
 # Those whose tokens of advantage 0 rest.
 RESTING = [n for n in POLICY_GRADIENTS if ALGORITHMS[n].surrogate.rests]  # type: ignore[attr-defined]
 TOKENWISE = ["sft", *POLICY_GRADIENTS]
@@ -229,7 +231,7 @@ def test_a_step_of_equal_rewards_moves_nothing(name: str, reward: float) -> None
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e200])
-@pytest.mark.parametrize("name", POLICY_GRADIENTS)
+@pytest.mark.parametrize("name", [*POLICY_GRADIENTS, *(n for n, a in ALGORITHMS.items() if isinstance(a, Branching))])
 def test_rewards_that_are_no_number_are_refused(name: str, bad: float) -> None:
     rows = step()
     with pytest.raises(ValueError, match="rewards must be finite and at most"), np.errstate(all="ignore"):

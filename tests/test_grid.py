@@ -42,7 +42,7 @@ def test_every_combination_is_an_arm(place: Path) -> None:
     assert arms["grid-21"].levels == (1, 0)
     run = arms["grid-21"].run
     assert run is not None
-    assert run.stages[1].algorithm.clip_high == 0.28  # type: ignore[attr-defined]
+    assert run.stages[1].algorithm.surrogate.clip_high == 0.28  # type: ignore[attr-defined]
 
 
 def test_a_grid_stands_beside_arms_of_their_own(place: Path) -> None:

@@ -323,7 +323,7 @@ SAMPLERS: list[tuple[Sampler, str, tuple[list[float], list[float]]]] = [
     (Revised(), "n", ([1], [0])),
     (Rationalised(), "n", ([1], [0])),
     (StudentsShare(), "n", ([1], [0])),
-    (StudentsShare(), "share", ([0.0, 1.0], [-0.001, 1.001])),
+    (StudentsShare(), "student_share", ([0.0, 1.0], [-0.001, 1.001])),
     (StepLabels(), "n", ([1], [0])),
     (StepLabels(), "continuations", ([1], [0])),
     (EntropyTree(), "n", ([1], [0])),

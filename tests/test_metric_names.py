@@ -56,7 +56,18 @@ def logged() -> set[str]:
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_add":
                 keys = [node.args[0]]
             found |= {name for key in keys if (name := name_of(key)) is not None}
-    return found
+    return found | remembered()
+
+
+def remembered() -> set[str]:
+    """What algorithms keep from step to step, all of which is logged."""
+    stores = (
+        node
+        for file in sorted((ROOT / "togi" / "algorithms").rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "memory"
+    )
+    return {name for node in stores if (name := name_of(node.slice)) is not None}
 
 
 def documented() -> set[str]:

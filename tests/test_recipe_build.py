@@ -631,7 +631,7 @@ def test_every_key_is_read(recipe: Path, key: str, monkeypatch: pytest.MonkeyPat
         (["stage.hone.constitution=rules.txt"], "grpo learns no revisions: take sft_revised, or remove it"),
         (["stage.hone.algorithm=sft_revised"], "stage.hone.constitution: is needed with sft_revised"),
         (["stage.hone.algorithm=genrm_cot", "stage.hone.reward.score=exact()"], "judges what it samples by itself"),
-        (["stage.sft.data={rollouts = 'hone'}"], "no earlier stage of that name samples: there is none"),
+        (["stage.sft.data={rollouts = 'hone'}"], "no earlier stage called hone samples: there is none"),
         (["stage.hone.name=sft"], "2 stages are called 'sft'"),
         (["stage.hone.name=base"], "'base' is what the untrained model is called"),
         (["stage.hone.warmup_steps=31"], "the warm-up never ends: the stage has 30 updates"),

@@ -98,7 +98,7 @@ def opo(reward_S: ArrayLike, group_S: ArrayLike, length_S: ArrayLike) -> Array:
 def remax(reward_S: ArrayLike, greedy_S: ArrayLike) -> Array:
     """ReMax: the reward less that of the greedy answer to the same task (arXiv:2310.10505). Needs no group. Exactly 0
     where the two differ by rounding only."""
-    advantage_S = _finite(reward_S) - _finite(greedy_S)
+    advantage_S = finite(reward_S) - finite(greedy_S)
     return np.where(np.abs(advantage_S) < FLAT, 0.0, advantage_S)
 
 
@@ -107,7 +107,7 @@ def running_means(
 ) -> dict[str, float]:
     """Each role's running mean after some attempts, from those ``before`` (0 where there was none): ``decay`` of a mean
     stays at each attempt (arXiv:2506.24119). The attempts of a step count alike, in whatever order they stand."""
-    reward_S, after = _finite(reward_S), dict(before)
+    reward_S, after = finite(reward_S), dict(before)
     for role in dict.fromkeys(role_S):
         own = reward_S[[each == role for each in role_S]]
         stays = decay ** len(own)
@@ -242,7 +242,7 @@ def gae(
     estimate when it was only cut off.
     """
     mask_T = np.asarray(mask_T, bool)
-    reward_T, value_T = _finite(np.where(mask_T, reward_T, 0.0)), np.asarray(value_T, np.float64)
+    reward_T, value_T = finite(np.where(mask_T, reward_T, 0.0)), np.asarray(value_T, np.float64)
     advantage_T, value_next, advantage_next = np.zeros_like(reward_T), bootstrap, 0.0
     for t in reversed(np.flatnonzero(mask_T)):
         delta = reward_T[t] + gamma * value_next - value_T[t]
@@ -258,7 +258,7 @@ def turn_gae(
     its first token that of the state it began in, and all its tokens get its advantage. ``last_n`` is true at the last
     token of each turn."""
     start, turn_n = _turns(last_n)
-    reward_K = np.bincount(turn_n, _finite(reward_n), minlength=len(start))
+    reward_K = np.bincount(turn_n, finite(reward_n), minlength=len(start))
     value_K = np.asarray(value_n, np.float64)[start]
     written = np.ones(len(start), bool)
     return gae(reward_K, value_K, written, gamma=gamma, lam=lam, bootstrap=bootstrap)[turn_n]
@@ -269,7 +269,7 @@ def bilevel_gae(
 ) -> Array:
     """Advantages of turns first, from the values at their last tokens, and then of the tokens within each, on from its
     last one, where nothing is discounted (RAGEN's second version, VAGEN, arXiv:2510.16907). ``last_n`` is as above."""
-    reward_n, value_n = _finite(reward_n), np.asarray(value_n, np.float64)
+    reward_n, value_n = finite(reward_n), np.asarray(value_n, np.float64)
     advantage_n, value_next, advantage_next = np.zeros_like(reward_n), bootstrap, 0.0
     for t in range(len(reward_n) - 1, -1, -1):
         if last_n[t]:  # type: ignore[index]
@@ -301,7 +301,7 @@ def implicit(
     """
     outcome_S, index_S = _groups(outcome_S, group_S)
     token_Sn = [np.asarray(each, np.float64) for each in reward_Sn]
-    mean_S = _finite([each.mean() if each.size else 0.0 for each in token_Sn])
+    mean_S = finite([each.mean() if each.size else 0.0 for each in token_Sn])
     others_S = np.bincount(index_S)[index_S] - 1
     sum_S = np.bincount(index_S, mean_S)[index_S] - mean_S
     against_S = leave_one_out(outcome_S, group_S)
@@ -319,7 +319,7 @@ def whiten(x: ArrayLike, mask: ArrayLike | None = None, *, ddof: int = 1, shift_
     """
     x = np.asarray(x, np.float64)
     mask = np.ones(x.shape, bool) if mask is None else np.asarray(mask, bool)
-    valid = _finite(x[mask])
+    valid = finite(x[mask])
     white = np.zeros_like(x)
     if valid.size:
         white[mask] = _white(valid, ddof) + (0.0 if shift_mean else valid.mean())
@@ -371,17 +371,18 @@ def constant_length(length_S: ArrayLike, max_length: int) -> Array:
 
 def informative(reward_G: ArrayLike) -> bool:
     """Whether a group's rewards differ, so that its advantages are not all 0 (arXiv:2503.14476, equation 11)."""
-    reward_G = _finite(reward_G)
+    reward_G = finite(reward_G)
     return bool(reward_G.size > 1 and np.ptp(reward_G) >= FLAT)
 
 
 def in_band(reward_G: ArrayLike, low: float, high: float) -> bool:
     """Whether a group's mean reward, its solve rate, lies in [low, high] (arXiv:2504.03380)."""
-    reward_G = _finite(reward_G)
+    reward_G = finite(reward_G)
     return bool(reward_G.size > 0 and low <= reward_G.mean() <= high)
 
 
-def _finite(x: ArrayLike) -> Array:
+def finite(x: ArrayLike) -> Array:
+    """Rewards as an array. Raises ValueError for what is no number that can be compared."""
     x = np.asarray(x, np.float64)
     bad = ~(np.abs(x) <= LARGEST)
     if bad.any():
@@ -395,7 +396,7 @@ def _finite(x: ArrayLike) -> Array:
 
 def _groups(reward_S: ArrayLike, group_S: ArrayLike) -> tuple[Array, NDArray[np.int64]]:
     """Rewards checked, and group ids renumbered from 0."""
-    reward_S, group_S = _finite(reward_S), np.asarray(group_S)
+    reward_S, group_S = finite(reward_S), np.asarray(group_S)
     if reward_S.shape != group_S.shape or reward_S.ndim != 1:
         raise ValueError(f"wanted one group number a reward, got shapes {reward_S.shape} and {group_S.shape}")
     return reward_S, np.unique(group_S, return_inverse=True)[1].astype(np.int64)

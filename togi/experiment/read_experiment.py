@@ -23,7 +23,6 @@ from togi.experiment.sweep.sweep_design import SEARCHED
 from togi.models.model_source import is_function
 from togi.recipe import Reading, RecipeError, read_recipe
 from togi.recipe.build import build
-from togi.recipe.read_toml import read_values
 from togi.run import Run
 
 PLAIN = "recipe"  # the arm that is the recipe as it is, where the file names none
@@ -72,10 +71,7 @@ def _written(name: str, table: ArmTable, recipe: Reading, base: Path, loaded: di
     """An arm that the file describes."""
     own = base / Path(table.recipe).expanduser() if table.recipe else None
     try:
-        if own is not None:
-            reading = read_recipe(own, table.changes)
-        else:
-            reading = read_values(recipe.values, base=recipe.base, overrides=table.changes, origins=recipe.origins)
+        reading = recipe.changed(table.changes) if own is None else read_recipe(own, table.changes)
     except RecipeError as error:
         raise of_arm(name, error) from None
     about = ", ".join([*([f"recipe {table.recipe}"] if table.recipe else []), *table.changes]) or "the recipe as it is"
@@ -88,7 +84,7 @@ def _written(name: str, table: ArmTable, recipe: Reading, base: Path, loaded: di
 def _combined(one: Combination, recipe: Reading, loaded: dict[str, Tasks]) -> Arm:
     """An arm of the grid."""
     try:
-        reading = read_values(recipe.values, base=recipe.base, overrides=one.changes, origins=recipe.origins)
+        reading = recipe.changed(one.changes)
     except RecipeError as error:
         raise of_arm(one.name, error) from None
     run = built(one.name, reading.values, reading, recipe, loaded)

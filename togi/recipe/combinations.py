@@ -216,7 +216,8 @@ def stage(table: StageTable, algorithm: Algorithm, sampling: SamplingTable, *, p
         return
     if not algorithm.sampler.rewarded:
         if table.reward is not None:
-            why = "judges what it samples by itself" if revises else "learns from its teacher, and pays nobody"
+            taught = "teacher_logp" in algorithm.needs or "compared" in algorithm.outputs
+            why = "learns from its teacher, and pays nobody" if taught else "judges what it samples by itself"
             yield ("reward",), f"{table.algorithm} {why}: remove it"
         if "teacher_logp" not in algorithm.needs:
             return

@@ -39,13 +39,20 @@ NEIGHBOURS = 20  # recipes named when one was not found
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A checked recipe. ``values`` is what was written (overrides included), ``origins`` where each key of it stands,
-    ``base`` the folder that files are relative to."""
+    """A checked recipe. ``values`` is what was written (overrides included), with each round of [[repeat]] as stages of
+    its own, ``origins`` where each key of it stands, ``base`` the folder that files are relative to; ``folded`` is what
+    was written before rounds became stages, with its origins."""
 
     recipe: Recipe
     values: Mapping[str, Any]
     origins: Mapping[Key, str]
     base: Path
+    folded: tuple[Mapping[str, Any], Mapping[Key, str]]
+
+    def changed(self, overrides: Sequence[str]) -> Reading:
+        """The recipe with further overrides; a change to a repeated stage is one to all of its rounds."""
+        values, origins = self.folded
+        return read_values(values, base=self.base, overrides=overrides, origins=origins)
 
     def problem(self, key: Key, message: str) -> str:
         """What is wrong with a key, told with its place."""
@@ -131,13 +138,14 @@ def read_values(
         places[key] = COMMAND_LINE
     if problems := list(_foreign(merged, ())):
         raise RecipeError(tell(where(key, places), dotted(key, merged), message) for key, message in problems)
-    recipe = _checked(merged, places)
+    recipe, folded = _checked(merged, places), (merged, places)
     if recipe.repeat:
         if wrong := list(faults(recipe.repeat, merged["stage"])):
             raise RecipeError(tell(where(key, places), dotted(key, merged), message) for key, message in wrong)
         merged, places = written_out(recipe.repeat, merged, places)
         recipe = _checked(merged, places)
-    reading = Reading(recipe=recipe, values=merged, origins=places, base=base / (recipe.relative_to or ""))
+    base = base / (recipe.relative_to or "")
+    reading = Reading(recipe=recipe, values=merged, origins=places, base=base, folded=folded)
     if not reading.base.is_dir():
         raise RecipeError([reading.problem(("relative_to",), f"there is no folder {reading.base}")])
     return reading

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GKD(Algorithm):
-    """``share`` of the sampler is the paper's lambda. ``beta`` is that of the ``jsd``, ``alpha`` the share of the
-    first distribution in the second of the skewed divergences (DistiLLM, https://arxiv.org/abs/2402.03898)."""
+    """``student_share`` of the sampler is the paper's lambda. ``beta`` is that of the ``jsd``, ``alpha`` the share of
+    the first distribution in the second of the skewed divergences (DistiLLM, https://arxiv.org/abs/2402.03898)."""
 
-    sampler: Sampler = field(default=StudentsShare(1, share=0.5))
+    sampler: Sampler = field(default=StudentsShare(1, student_share=0.5))
     average: Average = token_mean
     divergence: Literal["jsd", "forward_kl", "reverse_kl", "skewed_forward_kl", "skewed_reverse_kl"] = "jsd"
     beta: float = 0.5
@@ -81,6 +81,6 @@ class GKD(Algorithm):
         )
 
 
-KD = GKD(sampler=StudentsShare(1, share=0.0), divergence="forward_kl")
+KD = GKD(sampler=StudentsShare(1, student_share=0.0), divergence="forward_kl")
 SKEWED_KL = GKD(divergence="skewed_forward_kl")
 SKEWED_REVERSE_KL = GKD(divergence="skewed_reverse_kl")

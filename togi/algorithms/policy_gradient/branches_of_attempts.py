@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from togi.advantages import Array
+from togi.advantages import Array, finite
 from togi.batch import Attempts
 from togi.types import Sample
 
@@ -80,7 +80,7 @@ def branches_of(samples: Sequence[Sample], attempts: Attempts) -> Branches:
     return Branches(
         sample_K=np.array(sample_K, np.int64),
         end_K=np.array(end_K, np.int64),
-        value_K=np.array(value_K, np.float64),
+        value_K=finite(value_K),
         before_K=np.array(before_K, np.float64),
         root_K=np.array(root_K, np.float64),
         leaves_K=np.array(leaves_K, np.int64),

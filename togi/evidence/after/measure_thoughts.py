@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypedDict, cast
 
 import numpy as np
-import torch
 
 from togi.batch import collate
 from togi.data.token_kinds import kinds_of
 from togi.evidence.after.record_file import read_record, write_record
-from togi.models.microbatch import microbatches
 from togi.statistics import bootstrap_mean
 from togi.types import Batch, Group, Ids, Outputs, Sample
 
@@ -103,6 +101,10 @@ def measure_thoughts(
 ) -> ThoughtsRecord:
     """``samples`` are the parts of the texts in ``groups``, their thoughts drawn, and ``outputs`` what a model says of
     them. ``budget`` bounds memory, in tokens."""
+    import torch
+
+    from togi.models.microbatch import microbatches
+
     kinds = [_kinds_of_tokens(group, texts.decode) for group in groups]
     sums: dict[str, _Sums] = {}
     hardest: list[tuple[float, Sample, _Place]] = []

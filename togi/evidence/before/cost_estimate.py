@@ -233,7 +233,7 @@ def attempts_of(stage: Stage) -> Attempts:
             drawn = kept
         case Rationalised(n=kept, rationalise=again):  # nobody knows before how many tasks will need a hint
             return Attempts(fewest=kept, most=kept * (1 + again), kept=kept)
-        case StudentsShare(n=kept, share=share):
+        case StudentsShare(n=kept, student_share=share):
             drawn = kept * share
         case StepLabels(n=kept, continuations=further, separator=separator):
             drawn = kept * (1 + further * (_steps(stage.tasks, separator) - 1) / 2)

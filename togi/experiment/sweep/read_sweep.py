@@ -18,7 +18,6 @@ from togi.experiment.sweep.next_values import needs_optuna
 from togi.experiment.sweep.sweep_design import SEARCHED, Choice, Space, Span, Sweep, Values
 from togi.recipe import Reading, RecipeError
 from togi.recipe.errors import COMMAND_LINE, stage_name
-from togi.recipe.read_toml import read_values
 from togi.run import Run
 
 TRIAL = "trial"
@@ -49,9 +48,7 @@ class RecipeRuns:
     def _with(self, values: Values) -> Reading:
         changes = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
         try:
-            return read_values(
-                self.recipe.values, base=self.recipe.base, overrides=changes, origins=self.recipe.origins
-            )
+            return self.recipe.changed(changes)
         except RecipeError as error:
             lines = (line.replace(f"{COMMAND_LINE}: ", "sweep.keys: ", 1) for line in error.problems)
             raise ExperimentError("\n".join(lines)) from None
