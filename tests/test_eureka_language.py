@@ -313,7 +313,7 @@ def test_a_whole_design(tmp_path: Path) -> None:
     assert outcome.best.candidate.name == "1-01"
     assert [check.steps for check in outcome.best.checks] == [0, 2, 4]
     assert outcome.found["1-03"].candidate.same == "1-01"
-    assert [arm.kind for arm in outcome.arms] == ["written", "own", "human", "before"]
+    assert [arm.kind for arm in outcome.arms] == ["written", "human", "own", "before"]
     assert sorted(each.name for each in (run / "runs").iterdir() if each.is_dir()) == [
         "begin-0",
         "final-1-01-0",
