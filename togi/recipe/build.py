@@ -12,7 +12,7 @@ from pathlib import Path
 
 from togi.data import Prompting, Tasks, load_tasks, mixed, with_shuffled_answers
 from togi.data.mixture import weights_at
-from togi.engines.engine_choice import DOES, LACKS, AtServer, EngineChoice
+from togi.engines.engine_choice import DOES, LACKS
 from togi.envs import OneTurn
 from togi.envs.constitution import Constitution, read_principles
 from togi.envs.open_env import NONE, Equips, against, open_env
@@ -21,33 +21,31 @@ from togi.envs.trl_env import TrlEnv
 from togi.extras import lacking
 from togi.find_function import absolute
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
-from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.models.model_source import check_source, is_function
 from togi.protocols import Env, Reward
-from togi.recipe import combinations as check
+from togi.recipe import combinations, stage_combinations, task_combinations
 from togi.recipe.algorithm_settings import SettingError, configured
 from togi.recipe.errors import RecipeError
+from togi.recipe.from_tables import engine_of, logging_of, lora_of, optimiser_of, sampling_of
 from togi.recipe.key_lines import Key
 from togi.recipe.plan import Plan, algorithm_named, merged
 from togi.recipe.read_toml import Reading
 from togi.recipe.resolved import resolved
 from togi.recipe.schema import (
     EnvTable,
-    LoggingTable,
     OneSourceTable,
     RewardTable,
-    SamplingTable,
     SourceTable,
     StageSourceTable,
     StageTable,
 )
 from togi.recipe.task_source import collected_of, prompting_of, source_of
 from togi.rewards.expression import parse_reward
-from togi.run import Evaluation, Logging, ModelChoice, Run, Seeds, Stage, Until
+from togi.run import Evaluation, ModelChoice, Run, Seeds, Stage, Until
 from togi.samplers import Replay
 from togi.samplers.task_order import IN_TURN, Order
 from togi.sandbox.workers.pool import Pool
-from togi.types import Ability, Beside, Limits, Sampling, Task
+from togi.types import Ability, Beside, Limits, Task
 
 TOOLS_BEGIN = 60.0  # seconds until a worker of tools has begun, which its own clock does not count
 
@@ -84,14 +82,15 @@ class Builder:
             self.prompting = prompting_of(self.recipe.prompt)
         except ValueError as error:
             self.refuse(("prompt",), str(error))
-        for problem in check.recipe(self.recipe, [plan.name for plan in plans]):
+        for problem in combinations.recipe(self.recipe, [plan.name for plan in plans]):
             self.refuse(*problem)
-        for problem in check.order(self.recipe, [(plan.name, plan.algorithm) for plan in plans]):
+        for problem in combinations.order(self.recipe, [(plan.name, plan.algorithm) for plan in plans]):
             self.refuse(*problem)
-        for problem in check.engine(self.recipe, [plan.algorithm for plan in plans]):
+        for problem in combinations.engine(self.recipe, [plan.algorithm for plan in plans]):
             self.refuse(*problem)
         for plan in plans:
-            for key, message in check.stage(plan.table, plan.algorithm, plan.sampling, paid=self.pays(plan.table)):
+            paid = self.pays(plan.table)
+            for key, message in stage_combinations.stage(plan.table, plan.algorithm, plan.sampling, paid=paid):
                 self.refuse((*plan.key, *key), message)
         self.stop_if_refused()
         # Held-out tasks come first: they stay the same whatever is trained on, and training leaves them out.
@@ -106,7 +105,7 @@ class Builder:
             model=model,
             stages=tuple(stages),
             evaluation=evaluation,
-            engine=self.engine(),
+            engine=engine_of(self.recipe.engine, self.reading.base),
             seed=self.recipe.seed,
             seeds=Seeds(**self.recipe.seeds.model_dump()) if self.recipe.seeds else Seeds(),
             save_every=self.recipe.checkpoint.every,
@@ -157,35 +156,13 @@ class Builder:
                 self.refuse(("model", "lora"), lacking("an adapter", "lora"))
             elif table.lora.base == "nf4" and find_spec("bitsandbytes") is None:
                 self.refuse(("model", "lora", "base"), lacking("a base in 4 bits", "qlora"))
-            lora = Lora(
-                rank=table.lora.rank,
-                alpha=table.lora.alpha,
-                dropout=table.lora.dropout,
-                targets=table.lora.targets or "all-linear",
-                base=table.lora.base,
-            )
+            lora = lora_of(table.lora)
         source = self.source(table.source, ("model", "source"))
         if lora and is_function(source):
             self.refuse(("model", "lora"), "a model that is made new has nothing an adapter could keep: leave it out")
         return ModelChoice(
             source=source, dtype=table.dtype, device=table.device, lora=lora, template=self.chat_template()
         )
-
-    def engine(self) -> EngineChoice:
-        table = self.recipe.engine
-        choice = EngineChoice(batch_size=table.batch_size, mismatch_limit=table.mismatch_limit)
-        if table.kind == "native":
-            return choice
-        assert table.base_url is not None
-        assert table.model is not None
-        at = AtServer(
-            base_url=table.base_url,
-            model=table.model,
-            key_env=table.key_env or "",
-            seconds=table.seconds,
-            adapters=self.reading.base / Path(table.adapters).expanduser() if table.adapters else None,
-        )
-        return replace(choice, server=at)
 
     def source(self, written: str, key: Key) -> str:
         """The source of a model, with a path made absolute."""
@@ -239,9 +216,9 @@ class Builder:
             tasks, mix = (self.equipped(each, table.env, (*plan.key, "env")) for each in (tasks, mix))
         if tasks is None or env is None or (sampler.rewarded and reward is None):
             return None
-        for problem in check.answers(tasks, reward) if reward else ():
+        for problem in task_combinations.answers(tasks, reward) if reward else ():
             self.refuse(key, problem)
-        for problem in check.credit(reward, plan.algorithm) if reward else ():
+        for problem in stage_combinations.credit(reward, plan.algorithm) if reward else ():
             self.refuse((*plan.key, "reward") if table.reward else ("reward",), problem)
         collected = collected_of(table.data) if table.data else None
         self.tasks_of[plan.name] = tasks
@@ -250,20 +227,15 @@ class Builder:
                 tasks = with_shuffled_answers(tasks)
             except ValueError as error:
                 self.refuse((*plan.key, "answers"), str(error))
-        if sampler.reads and collected is None:
-            name = plan.table.algorithm
-            for problem in (
-                *check.tasks(tasks, name),
-                *check.judged(tasks, plan.algorithm, name),
-                *check.kinds(tasks, plan.algorithm),
-            ):
-                self.refuse(key, problem)
-        for problem in check.demonstrations(tasks, plan.algorithm):
+        name, learned = table.algorithm, sampler.reads and collected is None
+        for problem in task_combinations.recorded(tasks, plan.algorithm, name) if learned else ():
+            self.refuse(key, problem)
+        for problem in task_combinations.demonstrations(tasks, plan.algorithm):
             self.refuse(key, problem)
         order = Order(**table.order.model_dump()) if table.order else IN_TURN
-        for problem in check.levels(tasks, order):
+        for problem in task_combinations.levels(tasks, order):
             self.refuse((*plan.key, "order"), problem)
-        for problem in check.tasks(mix or (), "the mix"):
+        for problem in task_combinations.complete(mix or (), "the mix"):
             self.refuse((*plan.key, "mix"), problem)
         return Stage(
             name=plan.name,
@@ -292,17 +264,7 @@ class Builder:
             sampling=sampling_of(plan.sampling),
             minibatches=table.minibatches,
             epochs=table.epochs,
-            optimiser=Optimiser(
-                learning_rate=table.learning_rate or 0.0,
-                critic_learning_rate=table.critic_learning_rate,
-                betas=table.betas,
-                weight_decay=table.weight_decay,
-                warmup_steps=table.warmup_steps,
-                schedule=table.schedule,
-                total_steps=table.steps * table.minibatches * table.epochs,
-                clip_norm=table.clip_norm,
-                tokens_per_microbatch=table.tokens_per_microbatch or Optimiser.tokens_per_microbatch,
-            ),
+            optimiser=optimiser_of(table),
         )
 
     def evaluation(self, held_out: Tasks | None) -> Evaluation | None:
@@ -313,7 +275,7 @@ class Builder:
         env = self.env_of(table.env, ("evaluation", "env"))
         if not held_out or reward is None or env is None:
             return None
-        for problem in check.answers(held_out, reward):
+        for problem in task_combinations.answers(held_out, reward):
             self.refuse(("data", "test"), problem)
         equipped = self.equipped(held_out[: table.tasks], table.env, ("evaluation", "env"))
         if equipped is None:
@@ -346,7 +308,7 @@ class Builder:
             if getattr(env, "players", ()) and not plan.algorithm.sampler.of_players:
                 why = f"{table.algorithm} cannot learn from an environment of several players: take rae, grpo or ppo"
                 self.refuse((*plan.key, "algorithm"), why)
-            elif plan.algorithm.sampler.branches and env is not None and env is not OneTurn:
+            elif "begin" in plan.algorithm.sampler.asks and env is not None and env is not OneTurn:
                 why = f"{table.algorithm} branches within answers, not between turns: remove [env], or take gigpo"
                 self.refuse((*plan.key, "algorithm"), why)
             return env
@@ -469,19 +431,3 @@ class Builder:
 def _is_path(source: str) -> bool:
     """Whether a source says of itself that it is a path, and not the id of a model on the hub."""
     return source.startswith((".", "/", "~")) or source.endswith(".gguf")
-
-
-def logging_of(table: LoggingTable) -> Logging:
-    return Logging(to=tuple(dict.fromkeys(table.to)), project=table.project, run_name=table.run_name or "")
-
-
-def sampling_of(table: SamplingTable) -> Sampling:
-    return Sampling(
-        max_tokens=table.max_tokens,
-        temperature=table.temperature,
-        top_p=table.top_p,
-        top_k=table.top_k,
-        min_p=table.min_p,
-        stop=table.stop,
-        ignore_eos=table.ignore_eos,
-    )
