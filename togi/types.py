@@ -180,6 +180,11 @@ class Score:
     own_fault: Fault | None = None
     note: str = ""
 
+    @property
+    def correct(self) -> float:
+        """Raw correctness: the part ``correct`` where the reward has one, else the value."""
+        return self.parts.get("correct", self.value)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Group:

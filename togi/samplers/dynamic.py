@@ -92,12 +92,12 @@ class Dynamic(Sampler):
 
 
 def correctness(group: Group) -> list[float]:
-    """Raw correctness of the scored attempts: the part ``correct`` where there is one, else the value."""
+    """Raw correctness of the scored attempts."""
     return _right([score for _, score in attempted(group)])
 
 
 def _right(scores: Sequence[Score]) -> list[float]:
-    return [score.parts.get("correct", score.value) for score in scores if score.status == "ok"]
+    return [score.correct for score in scores if score.status == "ok"]
 
 
 def _counts(fate: Sequence[tuple[Group, Reason | None]], rounds: int, missing: int) -> dict[str, float]:

@@ -92,7 +92,7 @@ class Rationalised(Sampler):
         return [
             place
             for place, score in enumerate(group.scores)
-            if score.status == "ok" and score.parts.get("correct", score.value) >= self.right_from
+            if score.status == "ok" and score.correct >= self.right_from
         ]
 
 

@@ -120,7 +120,7 @@ class StepLabels(Sampler):
         return replace(group, scores=tuple(scores))
 
     def _worth(self, scores: Sequence[Score]) -> float:
-        right = [score.parts.get("correct", score.value) >= self.right_from for score in scores if score.status == "ok"]
+        right = [score.correct >= self.right_from for score in scores if score.status == "ok"]
         if not right:
             return math.nan
         return float(any(right)) if self.labels == "hard" else sum(right) / len(right)
