@@ -24,7 +24,7 @@ from togi.engines.key_value_cache import KeyValueCache
 from togi.engines.model_mixture import Mixture
 from togi.engines.shared_prompts import Prefix
 from togi.engines.stop_strings import Decoder, StopStrings
-from togi.engines.token_sampling import draw, uniform
+from togi.engines.token_sampling import check_drawn, draw, uniform
 from togi.engines.turn_ends import ended_turn, limit_of
 from togi.protocols import Listener
 from togi.types import Ids, Prompt, Sampling, Stop, Turn
@@ -228,12 +228,8 @@ class Schedule:
         rows = self._rows
         chance_B = uniform(rows.seed[row_B], rows.length[row_B])
         drawn_B, chosen_B = draw(logits_BV, chance_B, self._sampling)
+        check_drawn(chosen_B)
         token_B, logp_B = drawn_B.cpu().numpy(), chosen_B.cpu().numpy()
-        if not np.isfinite(logp_B).all():
-            raise ValueError(
-                "the model's outputs are not finite numbers, so nothing can be drawn from them; its weights have "
-                "probably diverged: go back to an earlier checkpoint and lower the learning rate"
-            )
         rows.add(row_B, token_B, logp_B)
         ended_B = np.isin(token_B, self._eos)
         full_B = rows.count[row_B] >= rows.limit[row_B]

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from togi.engines.native import NativeEngine
 from togi.engines.stop_strings import Decoder, StopStrings
 from togi.engines.thoughts import chances, thoughts_after
-from togi.engines.token_sampling import check_sampling, draw, uniform
+from togi.engines.token_sampling import check_drawn, check_sampling, draw, uniform
 from togi.engines.turn_ends import check_prompts, ended_turn, limit_of
 from togi.models.after_thoughts import ThinkingModel
 from togi.models.grown_trie import GrownTrie
@@ -164,11 +164,7 @@ class ThinkingEngine:
             seed_R = np.array([row.seed for row in active], np.uint64)
             chance_R = uniform(seed_R, np.array([row.length for row in active], np.int64))
             token_R, logp_R = draw(logits_RV, chance_R, sampling)
-            if not bool(torch.isfinite(logp_R).all()):
-                raise ValueError(
-                    "the model's outputs are not finite numbers, so nothing can be drawn from them; its weights have "
-                    "probably diverged: go back to an earlier checkpoint and lower the learning rate"
-                )
+            check_drawn(logp_R)
             stays: list[int] = []
             for r, (row, token, logp) in enumerate(zip(active, token_R.tolist(), logp_R.tolist(), strict=True)):
                 row.tokens.append(token)

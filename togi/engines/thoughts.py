@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from togi.engines.token_sampling import draw, uniform
+from togi.engines.token_sampling import check_drawn, draw, uniform
 from togi.models.grown_trie import GrownTrie
 from togi.models.packing import PackedModel
 from togi.models.thought_head import START, ThoughtHead
@@ -60,11 +60,7 @@ def drawn(
         for start in range(0, len(hidden_RD), rows):
             part = slice(start, start + rows)
             token_R, logp_R = draw(model.logits(hidden_RD[part]), chance_R[part], _OWN)
-            if not bool(torch.isfinite(logp_R).all()):
-                raise ValueError(
-                    "the model's outputs are not finite numbers, so no thought can be drawn from them; its weights "
-                    "have probably diverged: go back to an earlier checkpoint and lower the learning rate"
-                )
+            check_drawn(logp_R)
             tokens.append(token_R.cpu().numpy())
     return np.concatenate(tokens)
 

@@ -31,6 +31,15 @@ def check_sampling(sampling: Sampling) -> None:
             raise ValueError(f"sampling.{name} is {got!r}; it must be {want}")
 
 
+def check_drawn(logp_B: torch.Tensor) -> None:
+    """Raise ValueError for draws from a distribution that is none."""
+    if not bool(torch.isfinite(logp_B).all()):
+        raise ValueError(
+            "the model's outputs are not finite numbers, so nothing can be drawn from them; its weights have probably "
+            "diverged: go back to an earlier checkpoint and lower the learning rate"
+        )
+
+
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The output function of splitmix64 (Steele, Lea and Flood, 2014): a bijection that scatters neighbours."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

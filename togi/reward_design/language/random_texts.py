@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from togi.reward_design.programs.random_programs import sums_by_chance
+
 PROGRAM = """def score(task, completion):
     question = task.prompt[-1].content
     parts = {{
@@ -22,17 +24,7 @@ def random_texts(tried: Sequence[tuple[str, str]], count: int, seed: int) -> lis
     """``count`` programs. Each part is scaled so that it varies by about 1 over ``tried``, questions with answers, so
     none hides the others."""
     rng = np.random.default_rng([seed, 0x74657874])
-    values = _parts(tried)
-    usable = {text: spread for text, value in values.items() if (spread := float(np.std(value))) > 0}
-    made = []
-    for _ in range(count):
-        texts = rng.choice(sorted(usable), size=min(len(usable), int(rng.integers(1, 4))), replace=False)
-        lines = [
-            f'        "part_{number}": {rng.normal() / usable[text]:.4g} * ({text}),'
-            for number, text in enumerate(map(str, texts), start=1)
-        ]
-        made.append(PROGRAM.format(parts="\n".join(lines)))
-    return made
+    return sums_by_chance(PROGRAM, _parts(tried), count, rng)
 
 
 def _parts(tried: Sequence[tuple[str, str]]) -> dict[str, list[float]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from togi.reward_design.training.episodes import Episode
 
@@ -27,7 +28,15 @@ def random_programs(played: Sequence[Episode], count: int, seed: int) -> list[st
         **{f"next_obs[{i}] - obs[{i}]": after[:, i] - before[:, i] for i in range(after.shape[1])},
         **{f"next_obs[{i}] ** 2 - obs[{i}] ** 2": after[:, i] ** 2 - before[:, i] ** 2 for i in range(after.shape[1])},
     }
-    usable = {text: spread for text, value in values.items() if (spread := float(np.std(value))) > 0}
+    return sums_by_chance(PROGRAM, values, count, rng)
+
+
+def sums_by_chance(program: str, values: Mapping[str, ArrayLike], count: int, rng: np.random.Generator) -> list[str]:
+    """``count`` times ``program`` with one to three of the parts that ``values`` names by their text, each scaled so
+    that its values vary by about 1; those that never vary are left out."""
+    usable = {
+        text: spread for text, value in values.items() if (spread := float(np.std(np.asarray(value, np.float64)))) > 0
+    }
     made = []
     for _ in range(count):
         texts = rng.choice(sorted(usable), size=min(len(usable), int(rng.integers(1, 4))), replace=False)
@@ -35,5 +44,5 @@ def random_programs(played: Sequence[Episode], count: int, seed: int) -> list[st
             f'        "part_{number}": {rng.normal() / usable[text]:.4g} * ({text}),'
             for number, text in enumerate(map(str, texts), start=1)
         ]
-        made.append(PROGRAM.format(parts="\n".join(lines)))
+        made.append(program.format(parts="\n".join(lines)))
     return made
