@@ -308,11 +308,6 @@ class Sampler(Protocol):
         return frozenset()
 
     @property
-    def branches(self) -> bool:
-        """Whether it branches within answers, so that an attempt has one turn only."""
-        return False
-
-    @property
     def last_fork(self) -> int:
         """After how many tokens of an answer it branches for the last time, where that does not depend on what is
         drawn."""

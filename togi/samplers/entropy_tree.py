@@ -41,10 +41,6 @@ class EntropyTree(Sampler):
     def asks(self) -> frozenset[Ability]:
         return frozenset({"begin"})
 
-    @property
-    def branches(self) -> bool:
-        return True
-
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         trees = [Tree(task=task) for task in draw(tasks, want)]
         with play.keeping():

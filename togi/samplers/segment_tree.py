@@ -74,10 +74,6 @@ class SegmentTree(Sampler):
         return frozenset({"begin"})
 
     @property
-    def branches(self) -> bool:
-        return True
-
-    @property
     def last_fork(self) -> int:
         return self.segment
 
@@ -85,9 +81,7 @@ class SegmentTree(Sampler):
         growing = [_Growing(Tree(task=task)) for task in draw(tasks, want)]
         with play.keeping():
             while asked := [(each, question) for each in growing for question in self._questions(each, play.sampling)]:
-                drawn = draw_on(play, [(each.tree, question) for each, question in asked])
-                for (each, _), attempts in zip(asked, drawn, strict=True):
-                    each.take(attempts, play.sampling.max_tokens)
+                _grow(asked, play)
         return scored([each.tree for each in growing], play)
 
     def _questions(self, growing: _Growing, sampling: Sampling) -> list[Question]:
@@ -158,10 +152,6 @@ class LevelTree(Sampler):
         return frozenset({"begin"})
 
     @property
-    def branches(self) -> bool:
-        return True
-
-    @property
     def last_fork(self) -> int:
         return self.segment * (self.levels - 1)
 
@@ -176,9 +166,7 @@ class LevelTree(Sampler):
                     for each in growing
                     for question in self._questions(each, replace(play.sampling, max_tokens=length), root=level == 1)
                 ]
-                drawn = draw_on(play, [(each.tree, question) for each, question in asked])
-                for (each, _), attempts in zip(asked, drawn, strict=True):
-                    each.take(attempts, most)
+                _grow(asked, play)
         return scored([each.tree for each in growing], play, mean_of_branches)
 
     def _questions(self, growing: _Growing, sampling: Sampling, *, root: bool) -> list[Question]:
@@ -187,6 +175,13 @@ class LevelTree(Sampler):
             return [tree.question(self.n, sampling=sampling)]
         tree.forks.update(turn.completion for turn, _ in ready)
         return [tree.question(self.n * times, turn, len(turn.completion), sampling) for turn, times in ready]
+
+
+def _grow(asked: Sequence[tuple[_Growing, Question]], play: Play) -> None:
+    """Draw what comes next of trees."""
+    drawn = draw_on(play, [(each.tree, question) for each, question in asked])
+    for (each, _), attempts in zip(asked, drawn, strict=True):
+        each.take(attempts, play.sampling.max_tokens)
 
 
 def _check_segments(segment: int, arms: int, called: str) -> None:

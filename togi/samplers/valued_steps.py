@@ -41,10 +41,6 @@ class Valued(Sampler):
     def asks(self) -> frozenset[Ability]:
         return frozenset({"begin"})
 
-    @property
-    def branches(self) -> bool:
-        return True
-
     @abstractmethod
     def cuts(self, turn: Turn, task: Task, play: Play) -> Sequence[int]:
         """Which of a turn's tokens are the last of a step; the turn's own last one need not be among them."""

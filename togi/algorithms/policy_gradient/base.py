@@ -14,11 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from togi import losses
-from togi.advantages import (
-    Array,
-    entropy_coefficient,
-    kl_coefficient,
-)
+from togi.advantages import Array, entropy_coefficient, kl_coefficient
 from togi.algorithms.policy_gradient.composition import check_composition, check_updates
 from togi.algorithms.policy_gradient.corrections import Correction, Uncorrected
 from togi.algorithms.policy_gradient.surrogates import PPOClip, Surrogate
