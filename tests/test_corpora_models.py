@@ -17,12 +17,12 @@ from togi.askers.asker import Reply
 from togi.cli import run_command
 from togi.corpora.difficulty import keep_between
 from togi.corpora.pass_rates import PassRate, _mark
-from togi.corpora.recipe_rows import RowsBehind, rows_behind
+from togi.corpora.recipe_rows import RowsBehind, rows_behind, table_of
 from togi.corpora.teacher_answers import Asking, teacher_answers
 from togi.data import DataError, Prompting, Rows, Tasks, load_tasks
 from togi.data.lineage import Source, lineage_path, read_lineage
 from togi.models.load_model import load_tokenizer
-from togi.recipe.read_toml import read_recipe
+from togi.recipe.read_toml import read_recipe, read_text
 from togi.report import write_report
 from togi.rewards.algebra import Leaf
 from togi.tokenization import Chat
@@ -288,3 +288,14 @@ tasks_per_step = 4
 learning_rate = 1e-3
 stop_on_collapse = false
 """
+
+
+def test_a_stage_that_learns_rollouts_names_the_stages_to_ask() -> None:
+    text = (
+        'name = "r"\n[model]\nsource = "smollm2-135m"\n[data.train]\ngenerate = "t.py:f"\nsize = 4\n'
+        '[[stage]]\nname = "a"\nalgorithm = "collect"\nsteps = 1\ntasks_per_step = 1\n'
+        '[[stage]]\nname = "learn"\nalgorithm = "sft"\nsteps = 1\ntasks_per_step = 1\nlearning_rate = 1e-5\n'
+        'data = { rollouts = ["a", "b"] }\n'
+    )
+    with pytest.raises(DataError, match="stage learn asks what a and b asked"):
+        table_of(read_text(text, name="r.toml", base=Path(__file__).parent), "learn")

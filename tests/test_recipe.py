@@ -179,6 +179,11 @@ def test_mistaken_overrides_are_refused(override: str, expected: str) -> None:
     assert expected in problems[0]
 
 
+def test_a_stage_of_an_own_algorithm_is_called_by_it() -> None:
+    reading = read(RECIPE.replace('algorithm = "sft"', 'algorithm = "mine.py:Gentle"'), "stage.gentle.steps=3")
+    assert (reading.recipe.stage[0].called, reading.recipe.stage[0].steps) == ("gentle", 3)
+
+
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes(b"\xef\xbb\xbf" + RECIPE.replace("\n", "\r\n").encode())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from togi.data import DataError
+from togi.data.earlier_rollouts import rollout_files
 from togi.run import BASE, Run, Stage, open_model, play_of, ready, seed_of
 from togi.run_folder.files import read_lines
 from togi.run_folder.integrity import refuse_changed
@@ -47,7 +47,7 @@ def kept_rates(run: Run, stage: Stage) -> dict[str, PassRate]:
             "sample anew with its recipe file"
         )
     marks: dict[str, list[float]] = {}
-    for row in _kept(run.folder / "rollouts", stage.name):
+    for row in (row for file in rollout_files(run.folder, stage.name) for row in read_lines(file)):
         if (mark := _mark(row.get("score"))) is not None:
             marks.setdefault(str(row.get("task")), []).append(mark)
     if not marks:
@@ -82,12 +82,6 @@ def sampled_rates(
     if not rates:
         raise DataError(f"no attempt could be scored ({why_unscored(scores)}): mend reward or rows, with togi preview")
     return rates
-
-
-def _kept(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
-    for file in sorted(folder.glob(f"{stage}-*.jsonl")):
-        if file.stem.removeprefix(f"{stage}-").isdecimal():  # of stages "a" and "a-b" each its own
-            yield from read_lines(file)
 
 
 def _mark(score: Any) -> float | None:

@@ -18,7 +18,7 @@ from togi.data.row_values import Row
 from togi.data.sources import made_rows, numbered_rows
 from togi.find_function import files_of
 from togi.recipe.read_toml import Reading, read_recipe
-from togi.recipe.schema import OneSourceTable, SourceTable, StageTable
+from togi.recipe.schema import OneSourceTable, SourceTable
 from togi.recipe.task_source import prompting_of, source_of
 from togi.types import Task
 
@@ -64,21 +64,18 @@ def recipe_tasks(recipe: Path, split: Split) -> RecipeTasks:
 
 def table_of(reading: Reading, stage: str) -> SourceTable:
     """The table of sources that a stage asks: its own, or ``[data.train]``. Raises DataError for rollouts."""
-    own = next((each.data for each in reading.recipe.stage if stage_called(each) == stage), None)
+    own = next((each.data for each in reading.recipe.stage if each.called == stage), None)
     if own is not None and own.rollouts is not None:
-        raise DataError(f"stage {stage} asks what stage {own.rollouts} asked: name that one with --stage")
+        asked = " and ".join(own.rollouts)
+        raise DataError(f"stage {stage} asks what {asked} asked: name that stage with --stage")
     return own or reading.recipe.data.train
 
 
 def reward_of(reading: Reading, stage: str) -> str:
     """What a stage pays for, as the recipe writes it."""
-    own = next((each.reward for each in reading.recipe.stage if stage_called(each) == stage), None)
+    own = next((each.reward for each in reading.recipe.stage if each.called == stage), None)
     paid = own or reading.recipe.reward
     return paid.score if paid else ""
-
-
-def stage_called(table: StageTable) -> str:
-    return table.name or table.algorithm.rpartition(":")[2].lower()
 
 
 def rows_behind(reading: Reading, table: SourceTable, tasks: Sequence[Task], split: Split = "train") -> RowsBehind:

@@ -72,10 +72,15 @@ def load_collected(collected: Collected, asked: Tasks, folder: Path) -> Tasks:
     return Tasks(tasks, dropped=len(kept) - len(tasks))
 
 
+def rollout_files(folder: Path, stage: str) -> list[Path]:
+    """What a run folder keeps of a stage's attempts, a file a step. Stages may be called "a" and "a-b"."""
+    name = re.compile(re.escape(stage) + r"-\d+\.jsonl")
+    return sorted(each for each in (folder / "rollouts").glob("*.jsonl") if name.fullmatch(each.name))
+
+
 def _groups(folder: Path, stage: str) -> Iterator[tuple[object, list[_Row]]]:
     """The attempts of a stage by group, each with its step."""
-    name = re.compile(re.escape(stage) + r"-\d+\.jsonl")
-    for file in sorted(each for each in (folder / "rollouts").glob("*.jsonl") if name.fullmatch(each.name)):
+    for file in rollout_files(folder, stage):
         groups: dict[int, list[_Row]] = {}
         with file.open(encoding="utf-8") as lines:  # str.splitlines would break a row at marks that a model may write
             for number, line in enumerate(lines, start=1):

@@ -142,7 +142,7 @@ class Builder:
             self.refuse((*key, "algorithm"), f"{table.algorithm} {DOES[ability]}, which the engine {engine} cannot do")
         return Plan(
             table=table,
-            name=table.name or table.algorithm.rpartition(":")[2].lower(),
+            name=table.called,
             key=key,
             algorithm=algorithm,
             sampling=sampling,

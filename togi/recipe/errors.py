@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from togi.harmless_text import shortened
 from togi.recipe.key_lines import Key
 from togi.recipe.other_trainers import ELSEWHERE
-from togi.recipe.schema import Recipe, StageTable
+from togi.recipe.schema import Recipe, StageTable, named_by
 
 COMMAND_LINE = "command line"
 DEFAULT = "default"
@@ -43,7 +43,9 @@ def dotted(key: Key, values: Mapping[str, Any]) -> str:
 
 
 def stage_name(stage: Mapping[str, Any]) -> str | None:
-    name = stage.get("name", stage.get("algorithm"))
+    name, algorithm = stage.get("name"), stage.get("algorithm")
+    if name is None and isinstance(algorithm, str):
+        return named_by(algorithm)
     return name if isinstance(name, str) else None
 
 

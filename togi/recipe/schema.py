@@ -337,6 +337,16 @@ class StageTable(Table):
     reward: RewardTable | None = None
     """Reward of this stage instead of `[reward]`."""
 
+    @property
+    def called(self) -> str:
+        """The stage's name, or that of its algorithm."""
+        return self.name or named_by(self.algorithm)
+
+
+def named_by(algorithm: str) -> str:
+    """The name of a stage that has none of its own: "grpo", or of "file.py:Gentle" "gentle"."""
+    return algorithm.rpartition(":")[2].lower()
+
 
 class RepeatTable(Table):
     stages: Annotated[StageNames, BeforeValidator(_listed)]

@@ -105,8 +105,8 @@ class ByRecipe:
         tasks = {task.id: task for task in self._design.stage.tasks}
         rows = [row for row in self._trainings.last_answers(job) if row["task"] in tasks][:ASKED]
         with self._pool() as pool:
-            self._archive.add_program(Candidate(name="human", kind="human", generation=0, program=self._design.human))
-            human = self._program(Candidate(name="human", kind="human", generation=0, program=None), pool)
+            by_person = Candidate(name="human", kind="human", generation=0, program=self._design.human)
+            human = self._program(by_person, pool)
             pairs = [
                 (row["score"].get("value"), self._pay(human, tasks[row["task"]], row["completion"])) for row in rows
             ]
