@@ -69,6 +69,7 @@ class Handler(BaseHTTPRequestHandler):
     def send(
         self, status: int, body: bytes, headers: Mapping[str, str] | None = None, kind: str = "application/json"
     ) -> None:
+        self.server.answering(self)  # type: ignore[attr-defined]
         self.send_response(status)
         for key, value in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(key, value)
@@ -89,7 +90,8 @@ class Fake(ThreadingHTTPServer):
         self.rest, self.script = rest, list(script)
         self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.closing = threading.Event()
-        self.at_once = self.most_at_once = 0
+        self.most_at_once = 0
+        self._open: set[Handler] = set()
         self._lock = threading.Lock()
 
     @property
@@ -100,13 +102,17 @@ class Fake(ThreadingHTTPServer):
         with self._lock:
             self.requests.append(({key.lower(): value for key, value in handler.headers.items()}, body))
             handle = self.script.pop(0) if self.script else self.rest
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
+            self._open.add(handler)
+            self.most_at_once = max(self.most_at_once, len(self._open))
         try:
             handle(handler, body)
         finally:
-            with self._lock:
-                self.at_once -= 1
+            self.answering(handler)
+
+    def answering(self, handler: Handler) -> None:
+        """A question waits no more: whoever has read its answer may ask the next one before this thread goes on."""
+        with self._lock:
+            self._open.discard(handler)
 
     def handle_error(self, *_: Any) -> None:
         return
