@@ -10,6 +10,7 @@ import json
 import math
 import sqlite3
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class ReplyCache:
                 self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=8
             )
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
+                _write_ahead(connection)
                 connection.execute("PRAGMA synchronous=NORMAL")
                 sound = connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
                 if sound:
@@ -152,6 +153,20 @@ def spent_together(several: Iterable[Spent]) -> Spent:
         prompt_tokens=sum(each.prompt_tokens for each in every),
         completion_tokens=sum(each.completion_tokens for each in every),
     )
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have writers and readers not wait for each other. Processes that begin together lock each other out of this one
+    setting at once, whatever patience their connections have."""
+    last = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > last:
+                raise
+            time.sleep(0.01)
 
 
 def _broken(error: sqlite3.DatabaseError) -> bool:
