@@ -23,7 +23,7 @@ from togi.graders import (
     texts as grade_text,
 )
 from togi.graders.marks import UNPARSED, Mark
-from togi.recipe import combinations as check
+from togi.recipe import task_combinations as check
 from togi.rewards import form, gate
 from togi.sandbox.workers.worker_call import TooLong
 from togi.types import Task

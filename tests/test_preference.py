@@ -39,7 +39,7 @@ from togi.models.microbatch import microbatches
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.protocols import Algorithm
 from togi.recipe.algorithm_settings import configured, settings_of
-from togi.recipe.combinations import without_signal
+from togi.recipe.stage_combinations import without_signal
 from togi.samplers import Recorded, Rejection
 from togi.samplers.rejection import accept
 from togi.types import (
