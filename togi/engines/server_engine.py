@@ -8,25 +8,20 @@ fixed text, and what the current weights say of turns is computed here.
 from __future__ import annotations
 
 import math
-import secrets
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from weakref import finalize
+from contextlib import contextmanager
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.engines.completions_server import CompletionsServer, Drawn
 from togi.engines.engine_choice import AtServer
 from togi.engines.native import NativeEngine
+from togi.engines.server_weights import ServerWeights
 from togi.engines.stop_strings import StopStrings
 from togi.engines.token_sampling import check_sampling
 from togi.engines.turn_ends import check_prompts, ended_turn, limit_of
 from togi.models.load_model import Loaded
-from togi.models.save_model import has_adapters, save_model
 from togi.protocols import Policy, Talk
 from togi.types import Prompt, Reading, Sampling, Stop, Turn
 
@@ -51,7 +46,7 @@ class ServerEngine:
         self._eos, self._batch_size = loaded.eos_ids, batch_size
         self._vocabulary: int = loaded.model.config.get_text_config().vocab_size
         self._server = CompletionsServer(at)
-        self._weights = _Weights(self._server, at, loaded)
+        self._weights = ServerWeights(self._server, at, loaded)
         self._tells: bool | None = None  # log-probabilities of what temperature and cuts make of the distribution
 
     @property
@@ -175,39 +170,6 @@ class ServerEngine:
                 "serve the model with its own tokenizer, and with a context as long as the model's"
             )
         return len(ids), full
-
-
-class _Weights:
-    """The weights of a loaded model at the server: what they are called there, and how they get there."""
-
-    def __init__(self, server: CompletionsServer, at: AtServer, loaded: Loaded) -> None:
-        self.name = at.model
-        self.outdated = True
-        self._server, self._base, self._loaded = server, at.model, loaded
-        self._folder = at.adapters
-
-    def take(self, version: int) -> None:
-        """Raises ValueError where weights were learned that an adapter does not hold."""
-        if has_adapters(self._loaded.model):
-            self._replace(f"togi-{secrets.token_hex(4)}-{version}")  # no name is ever used twice
-        elif version:
-            raise ValueError(
-                "a server gets what is learned as adapters, and every weight of this model is trained: add [model.lora]"
-            )
-        self.outdated = False
-
-    def _replace(self, name: str) -> None:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="togi-adapters-"))
-            finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        before, path = self.name, (self._folder / name).resolve()
-        save_model(self._loaded.model, self._loaded.tokenizer, path)
-        self._server.load_adapter(name, str(path))
-        self.name = name
-        if before != self._base:
-            with suppress(ValueError):  # it takes room at the server, and is never asked again
-                self._server.unload_adapter(before)
-            shutil.rmtree(path.parent / before, ignore_errors=True)
 
 
 class _Requests:
