@@ -167,6 +167,16 @@ class Seeds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How many processes draw beside the one that learns (0: it draws itself), and how many learn; ``staleness`` is how
+    many weight versions a group may be behind when it is learned from."""
+
+    engines: int = 0
+    learners: int = 1
+    staleness: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A whole run. ``recipe`` is its resolved recipe as plain data; ``save_every`` counts steps between checkpoints."""
 
@@ -176,6 +186,7 @@ class Run:
     stages: tuple[Stage, ...]
     evaluation: Evaluation | None = None
     engine: EngineChoice = field(default_factory=EngineChoice)
+    scale: Scale = Scale()
     seed: int = 0
     seeds: Seeds = field(default_factory=Seeds)
     save_every: int = 10

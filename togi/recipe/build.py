@@ -41,7 +41,7 @@ from togi.recipe.schema import (
 )
 from togi.recipe.task_source import collected_of, prompting_of, source_of
 from togi.rewards.expression import parse_reward
-from togi.run import Evaluation, ModelChoice, Run, Seeds, Stage, Until
+from togi.run import Evaluation, ModelChoice, Run, Scale, Seeds, Stage, Until
 from togi.samplers import Replay
 from togi.samplers.task_order import IN_TURN, Order
 from togi.sandbox.workers.pool import Pool
@@ -88,6 +88,8 @@ class Builder:
             self.refuse(*problem)
         for problem in combinations.engine(self.recipe, [plan.algorithm for plan in plans]):
             self.refuse(*problem)
+        for problem in combinations.scale(self.recipe):
+            self.refuse(*problem)
         for plan in plans:
             paid = self.pays(plan.table)
             for key, message in stage_combinations.stage(plan.table, plan.algorithm, plan.sampling, paid=paid):
@@ -106,6 +108,7 @@ class Builder:
             stages=tuple(stages),
             evaluation=evaluation,
             engine=engine_of(self.recipe.engine, self.reading.base),
+            scale=Scale(**self.recipe.scale.model_dump()),
             seed=self.recipe.seed,
             seeds=Seeds(**self.recipe.seeds.model_dump()) if self.recipe.seeds else Seeds(),
             save_every=self.recipe.checkpoint.every,

@@ -109,6 +109,13 @@ def engine(recipe: Recipe, algorithms: Sequence[Algorithm]) -> Iterator[Problem]
         yield ("model", "lora", "base"), 'a server draws from the base in at least 16 bits: set base = "full"'
 
 
+def scale(recipe: Recipe) -> Iterator[Problem]:
+    """What cannot be done in several processes yet."""
+    for name, only in (("engines", 0), ("learners", 1), ("staleness", 0)):
+        if vars(recipe.scale)[name] != only:
+            yield ("scale", name), f"only {only} can be had yet: remove it"
+
+
 def source(table: OneSourceTable, key: Key) -> Iterator[Problem]:
     """Exactly one source of tasks, and only keys that mean something for it."""
     known = [name for name in SOURCES if name in type(table).model_fields]

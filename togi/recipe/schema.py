@@ -87,6 +87,15 @@ class EngineTable(Table):
     """Folder that the server can read too, for weights as they are learned; a new one on this machine when left out."""
 
 
+class ScaleTable(Table):
+    engines: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Processes that draw beside the one that learns; 0 draws in that one."""
+    learners: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Processes that learn."""
+    staleness: Annotated[int, Field(ge=0, le=100)] = 0
+    """Weight versions that a group may be behind when it is learned from; 0 draws with the newest weights only."""
+
+
 class PromptTable(Table):
     system: str | None = None
     """System message put before every task."""
@@ -422,6 +431,8 @@ class Recipe(Table):
     """The model to start from."""
     engine: EngineTable = EngineTable()
     """What draws completions."""
+    scale: ScaleTable = ScaleTable()
+    """How many processes draw and learn."""
     prompt: PromptTable = PromptTable()
     """How a task becomes messages."""
     data: DataTable
