@@ -31,6 +31,7 @@ FLOORS = {
     "episode_blame": 2,
     "tokenization": 2,
     "data": 2,
+    "launch": 2,
     "models": 2,
     "engines": 3,
     "sandbox": 2,
