@@ -73,6 +73,21 @@ def test_what_became_of_another_ability_is_said(by: float, margin: float, said: 
     assert [(each.name, each.said) for each in found] == [("letters", said), ("sums", said)]
 
 
+RIVALS = [
+    (0.2, 0.05, "is done better"),
+    (-0.2, 0.05, "is done worse"),
+    (0.0, 0.05, "is done no worse by 5.0 points or more"),
+    (0.0, 0.0005, "not shown who does it better"),
+]
+
+
+@pytest.mark.parametrize(("by", "margin", "said"), RIVALS)
+def test_another_ability_is_compared_with_another_arm(by: float, margin: float, said: str) -> None:
+    found = abilities_changed({"letters": moved(0.2)}, {"letters": moved(by)}, rival="sft", margin=margin)
+    assert [each.name for each in found] == ["letters", "letters, against sft"]
+    assert [each.said for each in found] == ["is done better than before", said]
+
+
 def test_scores_beyond_one_are_no_points() -> None:
     (found,) = abilities_changed({"returns": (10 * SAME, 9.9 * SAME)}, margin=0.1)
     assert "points" not in changed(found)

@@ -10,7 +10,7 @@ import pytest
 from numpy.random import Generator
 from scipy import stats
 
-from togi.evidence.experiment.sharper_or_abler import Ability, fisher_p, sharper_or_abler
+from togi.evidence.experiment.sharper_or_abler import Ability, all_fall_to, fisher_p, sharper_or_abler
 
 N, TASKS = 64, 120
 
@@ -55,13 +55,39 @@ def test_outcomes(right: np.ndarray, outcome: str, words: str) -> None:
 def test_coverage_by_seed() -> None:
     one = found(solved(0.8, 0.2, chance=3))
     for each in one.coverage:
-        assert each.lost == 0
-        assert 30 <= each.gained <= 36
+        assert each.lost == ()
+        assert 30 <= len(each.gained) <= 36
         assert set(each.surely_gained) <= set(range(60, 96))
         assert len(each.surely_gained) > 25
-    assert "Of 120 tasks, 36.0 a seed were solved only after training" in one.sentences[-1]
+    assert one.sentences[-1].startswith("Of 120 tasks, 36.0 (")
     back = sharper_or_abler(START, N, solved(0.8, 0.2, chance=3), N, margin=0.05)
     assert [each.surely_lost for each in back.coverage] == [each.surely_gained for each in one.coverage]
+
+
+def test_what_chance_alone_gains_and_loses() -> None:
+    one = sharper_or_abler([[1, 2, 0, 3]], 4, [[0, 0, 1, 1]], 4, margin=0.05)
+    (seed,) = one.coverage
+    assert (seed.gained, seed.lost) == ((0, 1), (2,))
+    by_hand = 1 / 2 + 6 / 28 + 1 / 2 + 1 / 70  # 1, 2, 1 and 4 right answers, all on one side of 4 and 4 attempts
+    assert (seed.gained_by_chance, seed.lost_by_chance) == pytest.approx((by_hand, by_hand))
+    assert "2.0 (0.0 surely; chance alone makes 1.2) a seed were solved only after training" in one.sentences[-1]
+
+
+@pytest.mark.parametrize(
+    ("right", "attempts", "others", "share"),
+    [(0, 4, 4, 0.0), (1, 3, 5, 3 / 8), (2, 3, 5, 3 / 28), (4, 3, 5, 0.0), (3, 3, 5, 1 / 56)],
+)
+def test_all_right_answers_fall_to_one_side(right: int, attempts: int, others: int, share: float) -> None:
+    assert all_fall_to(right, attempts, others) == pytest.approx(share)
+
+
+def test_models_alike_gain_and_lose_what_chance_makes() -> None:
+    rng = np.random.default_rng(0)
+    rates = rng.beta(0.2, 2.0, (1, 4000))
+    one = sharper_or_abler(rng.binomial(16, rates), 16, rng.binomial(8, rates), 8, margin=0.05).coverage[0]
+    for turned, chance in ((one.gained, one.gained_by_chance), (one.lost, one.lost_by_chance)):
+        assert abs(len(turned) - chance) <= 4 * sqrt(chance)
+    assert one.gained_by_chance > 2 * one.lost_by_chance  # who is asked more often finds more
 
 
 def test_the_start_may_have_one_row() -> None:

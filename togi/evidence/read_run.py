@@ -63,6 +63,24 @@ class RunData:
         logged = [str(row["stage"]) for row in self.metrics]
         return list(dict.fromkeys([*planned, *logged]))
 
+    def way_to(self, model: str) -> list[str]:
+        """The stage that made a model, and those that it was built on."""
+        plans = [stage for stage in planned_stages(self.recipe) if "name" in stage]
+        names = [str(stage["name"]) for stage in plans]
+        way: list[str] = []
+        while model in names and model not in way:
+            way.append(model)
+            at = names.index(model)
+            model = str(plans[at].get("start") or (names[at - 1] if at else ""))
+        return way
+
+    @property
+    def grown(self) -> list[tuple[EvaluationRecord, EvaluationRecord]]:
+        """Each model after the one it was trained from, of those that were evaluated."""
+        known = {one["model"]: one for one in self.evaluations}
+        ways = [(self.way_to(one["model"])[1:], one) for one in self.evaluations[1:]]
+        return [(next((known[name] for name in way if name in known), self.evaluations[0]), one) for way, one in ways]
+
     @property
     def finished(self) -> bool:
         return any(event.get("event") == "finished" for event in self.events)

@@ -40,9 +40,9 @@ SHARES = (0.0, 1.0)
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """An arm with a seed: its number at each held-out task, None where it has none, and ``why`` not; and how many of
-    its scored attempts there were right. ``measured`` says how the numbers came about, where it is a run. ``base`` are
-    those of the untrained model, ``base_tokens`` what a task cost it, ``cost`` what the cell cost beside what it
-    shares."""
+    its scored attempts there were right. ``measured`` says how the numbers came about, where it is a run. ``start`` is
+    the model that its last stage began with, as far as measured. ``base`` are the numbers of the untrained model,
+    ``base_tokens`` what a task cost it, ``cost`` what the cell cost beside what it shares."""
 
     arm: str
     seed: int
@@ -50,7 +50,8 @@ class Cell:
     why: str = ""
     numbers: Mapping[str, float] | None = None
     tallies: Tallies = field(default_factory=dict)
-    base_tallies: Tallies = field(default_factory=dict)
+    start: str = BASE
+    start_tallies: Tallies = field(default_factory=dict)
     base: Mapping[str, float] | None = None
     base_tokens: float | None = None
     cost: JobCost = field(default_factory=JobCost)
@@ -223,6 +224,7 @@ def _cell(
     same = table["taken"] != "every" or table.get("stages") != 0  # what is called base there is untrained, and no arm
     base = measured(reading, arm, by_model[BASE], "every") if BASE in by_model and same else None
     last, why = None, "nothing was measured"
+    start = data.grown[-1][0] if data.grown else None
     if data.evaluations:
         try:
             last, why = measured(reading, arm, data.evaluations[-1], table["taken"]), ""
@@ -235,7 +237,8 @@ def _cell(
         why=why,
         numbers=None if last is None else last.numbers,
         tallies=tallies_of(data.evaluations[-1]) if data.evaluations else {},
-        base_tallies=tallies_of(by_model[BASE]) if BASE in by_model else {},
+        start=BASE if start is None else start["model"],
+        start_tallies={} if start is None else tallies_of(start),
         base=None if base is None else base.numbers,
         base_tokens=None if base is None else base.tokens,
         cost=cost,

@@ -1,5 +1,5 @@
-"""What came of an experiment, as ability: whether an arm can do more than the untrained model, and how its answers
-changed. It shows nothing."""
+"""What came of an experiment, as ability: whether an arm can do more than the model that its last stage began with, and
+how its answers changed. It shows nothing."""
 
 from __future__ import annotations
 
@@ -28,20 +28,40 @@ from togi.statistics.intervals import Array
 Sides = tuple[Sequence[EvaluationRecord], Sequence[EvaluationRecord]]
 
 
-def ability_of(outcome: Outcome) -> dict[str, Ability]:
-    """Of each trained arm that is no control whether it can do more than the untrained model. Nothing of arms that lost
-    a seed or are one of many in a grid, and nothing where passing is not what is measured."""
-    found: dict[str, Ability] = {}
+@dataclass(frozen=True, kw_only=True)
+class Covered:
+    """A task that only one of the two solved in some seeds: what is asked, right answers of all attempts of all seeds
+    ``before`` and ``after``, and in how many seeds it was ``gained`` and ``lost``, and ``surely`` so."""
+
+    asked: str
+    before: tuple[int, int]
+    after: tuple[int, int]
+    gained: int
+    lost: int
+    surely: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown:
+    """What an arm can do beside ``start``, the model that its last stage began with. Of the tasks that only one of them
+    solved ``covered`` are those of most seeds."""
+
+    start: str
+    ability: Ability
+    covered: tuple[Covered, ...]
+
+
+def ability_of(outcome: Outcome) -> dict[str, Grown]:
+    """Of each trained arm, and of each trained control, what it can do more than the model it was trained from. Nothing
+    of arms that lost a seed or are one of many in a grid, and nothing where passing is not what is measured."""
+    found: dict[str, Grown] = {}
     for name, arm in outcome.plan["arms"].items():
         cells = outcome.of_arm(name)
-        if (
-            arm["control"]
-            or arm.get("levels")
-            or not outcome.plan["measure"].startswith("pass@")
-            or not all(cell.tallies for cell in cells)
-        ):
+        if arm.get("levels") or not outcome.plan["measure"].startswith("pass@"):
             continue
-        sides = [[cell.tallies for cell in cells], [cell.base_tallies for cell in cells]]
+        if not cells or not all(cell.tallies and cell.start_tallies for cell in cells):
+            continue
+        sides = [[cell.tallies for cell in cells], [cell.start_tallies for cell in cells]]
         tasks = [task for task in cells[0].tallies if all(each.get(task, (0, 0))[1] for side in sides for each in side)]
         if not tasks:
             continue
@@ -52,8 +72,35 @@ def ability_of(outcome: Outcome) -> dict[str, Ability]:
             right, tried, start_right, start_tried, margin=outcome.plan["smallest_effect"], level=outcome.plan["level"]
         )
         if len(made.curve) > 1:
-            found[name] = made
+            found[name] = Grown(start=cells[0].start, ability=made, covered=tuple(_covered(cells, tasks, made)))
     return found
+
+
+def _covered(cells: Sequence[Cell], tasks: Sequence[str], made: Ability) -> list[Covered]:
+    """The tasks that only one of the two solved, those of most seeds first."""
+    data = cells[0].data
+    asked = {} if data is None else {task["id"]: task["prompt"] for task in data.evaluations[-1]["tasks"]}
+    found = []
+    for place, task in enumerate(tasks):
+        gained, lost, surely = (
+            sum(place in places for places in each)
+            for each in (
+                [seed.gained for seed in made.coverage],
+                [seed.lost for seed in made.coverage],
+                [(*seed.surely_gained, *seed.surely_lost) for seed in made.coverage],
+            )
+        )
+        if gained or lost:
+            before, after = (
+                (sum(right for right, _ in side), sum(tried for _, tried in side))
+                for side in ([cell.start_tallies[task] for cell in cells], [cell.tallies[task] for cell in cells])
+            )
+            found.append(
+                Covered(
+                    asked=asked.get(task, task), before=before, after=after, gained=gained, lost=lost, surely=surely
+                )
+            )
+    return sorted(found, key=lambda one: (-one.surely, -one.gained - one.lost, -abs(one.after[0] - one.before[0])))
 
 
 def changes_of(outcome: Outcome) -> dict[str, list[Change]]:
@@ -67,19 +114,26 @@ def changes_of(outcome: Outcome) -> dict[str, list[Change]]:
 
 
 def forgotten(outcome: Outcome) -> dict[str, list[Change]]:
-    """Of each arm that was measured on other held-out tasks with all its seeds, what became of its scores there."""
+    """Of each arm that was measured on other held-out tasks with all its seeds, what became of its scores there; and
+    how they compare with those of the arm that it is compared with."""
     found: dict[str, list[Change]] = {}
     plan = outcome.plan
     for name in plan["arms"]:
-        tables = {other: made for other in plan.get("others", {}) if (made := _other_tables(outcome, other, name))}
-        if tables:
-            found[name] = abilities_changed(tables, margin=plan["smallest_effect"], level=plan["level"])
+        before, rival = (
+            {other: made for other in plan.get("others", {}) if (made := _other_tables(outcome, other, name, against))}
+            for against in (BASE, plan["against"])
+        )
+        rivals = {} if plan["against"] in (BASE, name) else rival
+        if before or rivals:
+            margin, level = plan["smallest_effect"], plan["level"]
+            found[name] = abilities_changed(before, rivals, rival=plan["against"], margin=margin, level=level)
     return found
 
 
-def _other_tables(outcome: Outcome, other: str, arm: str) -> tuple[Array, Array] | None:
+def _other_tables(outcome: Outcome, other: str, arm: str, against: str) -> tuple[Array, Array] | None:
     sides = [
-        [each.numbers for each in outcome.elsewhere if (each.other, each.arm) == (other, side)] for side in (arm, BASE)
+        [each.numbers for each in outcome.elsewhere if (each.other, each.arm) == (other, side)]
+        for side in (arm, against)
     ]
     rows = [[numbers for numbers in side if numbers] for side in sides]
     seeds = len(outcome.plan["seeds"])
@@ -91,11 +145,11 @@ def _other_tables(outcome: Outcome, other: str, arm: str) -> tuple[Array, Array]
 
 
 def _sides(cells: Sequence[Cell]) -> Sides | None:
-    """Each seed's last evaluation and that of its untrained model; None where a seed lacks one of them."""
-    runs = [cell.data.evaluations if cell.data is not None else () for cell in cells]
-    arm = [own[-1] for own in runs if len(own) > 1]
-    start = [one for own in runs for one in own if one["model"] == BASE]
-    return (arm, start) if cells and len(arm) == len(start) == len(cells) else None
+    """Each seed's last evaluation and that of the model its last stage began with; None where a seed lacks them."""
+    grown = [cell.data.grown[-1] for cell in cells if cell.data is not None and cell.data.grown]
+    if not cells or len(grown) < len(cells):
+        return None
+    return [arm for _, arm in grown], [start for start, _ in grown]
 
 
 def _tables(outcome: Outcome, arm: str, sides: Sides) -> dict[str, tuple[Array, Array]]:

@@ -233,7 +233,11 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print(table)
     for name, what in about(outcome):
         console.print(Text(visible(f"{name}: {what}"), style="dim"))
-    more = [f"{name}: {line}" for name, one in ability_of(outcome).items() for line in one.sentences]
+    more = [
+        f"{name} after {one.start}: {line}"
+        for name, one in ability_of(outcome).items()
+        for line in one.ability.sentences
+    ]
     for found in (changes_of(outcome), forgotten(outcome)):
         more += [f"{name}: {line}" for name, made in found.items() for line in map(changed, made)]
     more += [f"{name}: {line}" for name, line in [*seed_spread(outcome).items(), *more_tasks(outcome).items()]]

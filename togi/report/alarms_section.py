@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from togi.evidence.during import SIGNALS, readings
-from togi.evidence.read_run import Json, RunData, planned_stages
+from togi.evidence.read_run import Json, RunData
 from togi.harmless_text import shortened
 from togi.report.examples import LONGEST, Attempt, logged
 from togi.short_values import text
@@ -128,15 +128,3 @@ def stopped(data: RunData) -> list[str]:
     """Why a run that has not finished stopped, where it stopped by itself."""
     last = data.events[-1] if data.events else {}
     return [f"It stopped: {text(last.get('why'), 900)}."] if last.get("event") == "interrupted" else []
-
-
-def way_to(data: RunData, model: str) -> list[str]:
-    """The stage that made a model, and those that it was built on."""
-    plans = [stage for stage in planned_stages(data.recipe) if "name" in stage]
-    names = [str(stage["name"]) for stage in plans]
-    way: list[str] = []
-    while model in names and model not in way:
-        way.append(model)
-        at = names.index(model)
-        model = str(plans[at].get("start") or (names[at - 1] if at else ""))
-    return way

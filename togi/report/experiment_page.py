@@ -12,10 +12,11 @@ from togi.evidence.experiment.answers_changed import Change
 from togi.evidence.experiment.compare_arms import Compared
 from togi.experiment.more_tasks import more_tasks
 from togi.experiment.outcome import SHARES, Outcome, read_outcome, scale_of
-from togi.experiment.outcome_ability import ability_of, changes_of, forgotten
+from togi.experiment.outcome_ability import Covered, ability_of, changes_of, forgotten
 from togi.experiment.outcome_cost import account_of
 from togi.experiment.outcome_told import (
     ANSWERING,
+    NONE,
     about,
     answer,
     caveats,
@@ -45,6 +46,7 @@ from togi.statistics import Interval
 
 TONES = {"go": "good", "stop": "bad", "not decided": ""}
 MOST = len(TINTS)
+MOST_COVERED = 12  # tasks that are named under an arm's pass@k
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,10 +172,23 @@ def _compared(outcome: Outcome) -> list[Compared]:
     return [*arms, *outcome.found.controls]
 
 
-def abilities(outcome: Outcome) -> list[tuple[str, list[str], Figure]]:
-    """For each arm whether it can do more than its start: in words, and as pass@k of both."""
+@dataclass(frozen=True, kw_only=True)
+class Able:
+    """Whether an arm can do more than its start: in words, as pass@k of both, and the tasks that only one solved."""
+
+    arm: str
+    start: str
+    sentences: Sequence[str]
+    figure: Figure
+    covered: Sequence[tuple[str, list[str]]]
+    left_out: int
+
+
+def abilities(outcome: Outcome) -> list[Able]:
+    """Of each arm what it can do more than its start."""
     found = []
-    for name, one in ability_of(outcome).items():
+    for name, grown in ability_of(outcome).items():
+        one = grown.ability
         ks = [float(at.k.bit_length() - 1) for at in one.curve]
         lines = [
             Line(
@@ -186,18 +201,37 @@ def abilities(outcome: Outcome) -> list[tuple[str, list[str], Figure]]:
                 dash=dash,
             )
             for dash, (title, tint, each) in enumerate(
-                ((BASE, "s0", [at.start for at in one.curve]), (text(name), "s1", [at.arm for at in one.curve]))
+                (
+                    (text(grown.start), "s0", [at.start for at in one.curve]),
+                    (text(name), "s1", [at.arm for at in one.curve]),
+                )
             )
         ]
         ticks = [(k, f"{2**k:g}") for k in ks]
         svg = line_chart("pass@k", lines, y_number=share, y_span=(0.0, 1.0), x_ticks=ticks, x_name="attempts k")
         figure = Figure(title=f"pass@k over k: {text(name)}", name="pass", now="", svg=svg, legend=legend(lines))
-        found.append((text(name), list(one.sentences), figure))
+        found.append(
+            Able(
+                arm=text(name),
+                start=text(grown.start),
+                sentences=one.sentences,
+                figure=figure,
+                covered=[covered_row(each, len(one.coverage)) for each in grown.covered[:MOST_COVERED]],
+                left_out=max(0, len(grown.covered) - MOST_COVERED),
+            )
+        )
     return found
 
 
+def covered_row(one: Covered, seeds: int) -> tuple[str, list[str]]:
+    """What is asked; right answers before and after; and in how many seeds only one of the two found any."""
+    turned = [f"{word} in {count} of {seeds}" for word, count in (("gained", one.gained), ("lost", one.lost)) if count]
+    before, after = (f"{right} of {tried}" for right, tried in (one.before, one.after))
+    return text(one.asked), [before, after, ", ".join(turned), str(one.surely or NONE)]
+
+
 def changes(found: Mapping[str, Sequence[Change]]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    """For each arm a row a measure: of the untrained model, of the arm, the difference, and what it says."""
+    """For each arm a row a measure: of what it is compared with, of the arm, the difference, and what it says."""
     return [
         (
             text(name),

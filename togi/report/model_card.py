@@ -16,7 +16,6 @@ from huggingface_hub import EvalResult, ModelCardData
 from togi.evidence.after.evaluation_summary import Summary, summary
 from togi.evidence.read_run import RunData, planned_stages
 from togi.models.model_source import HUB_ID
-from togi.report.alarms_section import way_to
 from togi.report.cost_section import cost_view
 from togi.report.lineage_section import lineage_views
 from togi.report.markdown import listed, plain, table
@@ -66,7 +65,7 @@ def up_to(data: RunData, stage: str) -> RunData:
 def made_by(data: RunData, stage: str) -> list[str]:
     """The stages that made a model, the first one first."""
     # A run that was built in Python has no plan to read: its stages followed each other.
-    return way_to(data, stage)[::-1] or data.stages[: data.stages.index(stage) + 1]
+    return data.way_to(stage)[::-1] or data.stages[: data.stages.index(stage) + 1]
 
 
 def metadata(data: RunData, name: str, summaries: list[Summary], *, library: str, license_id: str) -> ModelCardData:

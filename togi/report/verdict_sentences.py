@@ -11,7 +11,7 @@ from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.after.evaluation_summary import Comparison, Summary, compare, compare_scores
 from togi.evidence.after.win_rate import WinRate, win_rate
 from togi.evidence.read_run import RunData, planned_stages
-from togi.report.alarms_section import alarm_sentences, stopped, way_to
+from togi.report.alarms_section import alarm_sentences, stopped
 from togi.report.preference_sentences import Preferences, told
 from togi.short_values import MISSING, mapping, p_value, percent, text
 from togi.statistics import Interval
@@ -86,7 +86,7 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
         headline = "The models cannot be compared."
         return Verdict(tone="unclear", headline=headline, sentences=(*state, result, *beside), uncertain=uncertain)
     tone, headline = _headline(result, how.change(summaries[0], summaries[-1]), "" if data.finished else " so far")
-    way = way_to(data, last["model"]) or data.stages
+    way = data.way_to(last["model"]) or data.stages
     if any(one.finding.outcome == "over-optimised" and one.stage in way for one in found.stages):
         tone, headline = ("unclear" if tone == "good" else tone), f"{headline} But the reward was over-optimised."
     elif any(alarm["severity"] == "critical" and alarm["stage"] in way for alarm in data.alarms):
@@ -98,24 +98,15 @@ def verdict(data: RunData, summaries: Sequence[Summary], found: Preferences) -> 
     if graded:
         sentences.append(won(win_rate(last, first)))
     if len(data.evaluations) > 2:
-        sentences += [_step(try_compare(*pair, k), how) for pair in _grown(data)]
+        sentences += [_step(try_compare(*pair, k), how) for pair in data.grown]
     if not graded:
         many = max(summaries[0].pass_at.keys() & summaries[-1].pass_at.keys(), default=1)
         sentences += sharper_or_abler(first, last, many)
-        before, _ = _grown(data)[-1]
+        before, _ = data.grown[-1]
         if before is not first:
             sentences += sharper_or_abler(before, last, many)
     sentences += beside
     return Verdict(tone=tone, headline=headline, sentences=tuple(sentences), uncertain=uncertain)
-
-
-def _grown(data: RunData) -> list[tuple[EvaluationRecord, EvaluationRecord]]:
-    """Each model after the one it was trained from, of those that were evaluated."""
-    known = {one["model"]: one for one in data.evaluations}
-    base, *later = data.evaluations
-    ways = [way_to(data, one["model"])[1:] for one in later]
-    origins = [next((known[name] for name in way if name in known), base) for way in ways]
-    return list(zip(origins, later, strict=True))
 
 
 def _headline(result: Comparison, change: str, when: str) -> tuple[Tone, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from togi.evidence.experiment.claim_sentences import Scale
 from togi.statistics import Difference, Interval, difference_over_seeds, holm, over_seeds, within_shares
@@ -43,8 +44,26 @@ SAID: Mapping[str, Words] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What is said of other tasks that an arm does better or worse, and where neither is shown."""
+
+    better: str
+    worse: str
+    not_shown: str
+
+
+FORGOTTEN = Judged(
+    better="is done better than before",
+    worse="was forgotten in part",
+    not_shown="not shown whether anything was forgotten",
+)
+OUTDONE = Judged(better="is done better", worse="is done worse", not_shown="not shown who does it better")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Change:
-    """One measure of both sides; ``p`` is Holm's over all measures of the arm, and ``said`` what may be said by it."""
+    """One measure of an arm and of what it is compared with, its ``start``; ``p`` is Holm's over all measures of the
+    arm, and ``said`` what may be said by it."""
 
     name: str
     arm: Interval
@@ -55,19 +74,29 @@ class Change:
     scale: Scale
 
 
-def abilities_changed(others: Mapping[str, tuple[Array, Array]], *, margin: float, level: float = 0.95) -> list[Change]:
-    """What became of scores on other held-out tasks, (arm, start) by their name: better, worse, or surely no worse by
-    the margin. Holm's over all of them."""
-    found = [difference_over_seeds(*tables, margin=margin, level=level) for tables in others.values()]
+def abilities_changed(
+    before: Mapping[str, tuple[Array, Array]],
+    rivals: Mapping[str, tuple[Array, Array]] = MappingProxyType({}),
+    *,
+    rival: str = "",
+    margin: float,
+    level: float = 0.95,
+) -> list[Change]:
+    """What became of scores on other held-out tasks, (arm, untrained model) by their name, and how they compare with
+    those of another arm, the ``rival``: better, worse, or surely no worse by the margin. Holm's over all of them."""
+    tables = [*before.values(), *rivals.values()]
+    names = [*before, *(f"{name}, against {rival}" for name in rivals)]
+    found = [difference_over_seeds(*each, margin=margin, level=level) for each in tables]
     differ, kept = (holm([getattr(each, test) for each in found]) for test in ("p", "p_not_worse"))
     made = []
-    for (name, tables), one, p, q in zip(others.items(), found, differ, kept, strict=True):
-        share = all(each.min() >= 0.0 and each.max() <= 1.0 for each in tables)
+    for number, (name, one, p, q) in enumerate(zip(names, found, differ, kept, strict=True)):
+        words = FORGOTTEN if number < len(before) else OUTDONE
+        share = all(each.min() >= 0.0 and each.max() <= 1.0 for each in tables[number])
         scale = Scale() if share else Scale(bounds=None)
-        arm, start = (over_seeds(table, level=level) for table in tables)
-        said = "not shown whether anything was forgotten"
+        arm, start = (over_seeds(table, level=level) for table in tables[number])
+        said = words.not_shown
         if p <= 1 - level:
-            said = "is done better than before" if one.point > 0 else "was forgotten in part"
+            said = words.better if one.point > 0 else words.worse
         elif q <= 1 - level:
             said = f"is done no worse by {scale.size(margin, signed=False)} or more"
         if share:

@@ -6,6 +6,7 @@ many attempts only tasks that are solved at all count. It samples nothing and re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
@@ -46,12 +47,16 @@ class PassAt:
 class Coverage:
     """Tasks of one seed that only the arm solved (``gained``) and that only its start solved (``lost``).
 
-    Some of both are luck. ``surely_gained`` and ``surely_lost`` are those whose rates differ by Fisher's exact test,
-    so that at most 1 - level of them are expected to be luck (Benjamini and Hochberg).
+    Some of both are luck. ``gained_by_chance`` and ``lost_by_chance`` are how many there would be on average if both
+    solved every task equally often, with as many right answers to each as there were. ``surely_gained`` and
+    ``surely_lost`` are those whose rates differ by Fisher's exact test, so that at most 1 - level of them are expected
+    to be luck (Benjamini and Hochberg).
     """
 
-    gained: int
-    lost: int
+    gained: tuple[int, ...]
+    lost: tuple[int, ...]
+    gained_by_chance: float
+    lost_by_chance: float
     surely_gained: tuple[int, ...]
     surely_lost: tuple[int, ...]
 
@@ -137,12 +142,15 @@ def _outcome(single: Difference, many: Difference, p_single: float, p_many: floa
 
 def _coverage(arm: _Tried, start: _Tried, row: int, start_row: int, most: float) -> Coverage:
     now, then = arm.right[row], start.right[start_row]
-    cells = zip(now, arm.attempts[row], then, start.attempts[start_row], strict=True)
-    sure = benjamini_hochberg([fisher_p(*(int(count) for count in cell)) for cell in cells]) <= most
+    columns = (now, arm.attempts[row], then, start.attempts[start_row])
+    cells = list(zip(*(counts.tolist() for counts in columns), strict=True))
+    sure = benjamini_hochberg([fisher_p(*cell) for cell in cells]) <= most
     gained, lost = (then == 0) & (now > 0), (then > 0) & (now == 0)
     return Coverage(
-        gained=int(gained.sum()),
-        lost=int(lost.sum()),
+        gained=tuple(np.flatnonzero(gained).tolist()),
+        lost=tuple(np.flatnonzero(lost).tolist()),
+        gained_by_chance=sum(all_fall_to(right + before, tries, others) for right, tries, before, others in cells),
+        lost_by_chance=sum(all_fall_to(right + before, others, tries) for right, tries, before, others in cells),
         surely_gained=tuple(np.flatnonzero(gained & sure).tolist()),
         surely_lost=tuple(np.flatnonzero(lost & sure).tolist()),
     )
@@ -156,6 +164,13 @@ def fisher_p(right: int, attempts: int, other_right: int, other_attempts: int) -
     ways = [comb(attempts, c) * comb(other_attempts, total - c) for c in range(low, high + 1)]
     seen = ways[right - low]
     return sum(way for way in ways if way <= seen) / sum(ways)
+
+
+@lru_cache(maxsize=2**14)
+def all_fall_to(right: int, attempts: int, others: int) -> float:
+    """How likely all of so many right answers, at least one, fall among one model's ``attempts`` at a task and none
+    among the ``others`` of a model that solves it equally often."""
+    return comb(attempts, right) / comb(attempts + others, right) if right else 0.0
 
 
 def _told(
@@ -175,17 +190,21 @@ def _told(
     sentences = [words[outcome]]
     if outcome == "sharper" and many.p_within <= 1 - level:
         sentences.append(f"With {k} attempts the two are equivalent within {scale.size(margin, signed=False)}.")
-    means = [
-        float(np.mean(counts))
-        for counts in zip(
-            *((c.gained, len(c.surely_gained), c.lost, len(c.surely_lost)) for c in coverage), strict=True
-        )
-    ]
+    gained, lost = (
+        [(len(c.gained), len(c.surely_gained), c.gained_by_chance) for c in coverage],
+        [(len(c.lost), len(c.surely_lost), c.lost_by_chance) for c in coverage],
+    )
     sentences.append(
-        f"Of {many.tasks} tasks, {means[0]:.1f} a seed were solved only after training ({means[1]:.1f} surely) and "
-        f"{means[2]:.1f} only before ({means[3]:.1f} surely)."
+        f"Of {many.tasks} tasks, {_counted(gained)} a seed were solved only after training and {_counted(lost)} only "
+        "before."
     )
     return tuple(sentences)
+
+
+def _counted(seeds: Sequence[tuple[int, int, float]]) -> str:
+    """Means over seeds: how many, how many of them surely, and how many chance alone would make."""
+    how_many, surely, chance = np.mean(seeds, axis=0)
+    return f"{how_many:.1f} ({surely:.1f} surely; chance alone makes {chance:.1f})"
 
 
 def _shown(gain: Difference, scale: Scale, level: float) -> str:
