@@ -1,13 +1,15 @@
-"""Sums of two numbers of so many digits, worked out column by column: the task of the star recipe.
+"""Sums of two numbers of so many digits, worked out column by column: the task of the star and the columns recipe.
 
 Numbers are written with their units first, as one adds them: 74+58: is 47 + 85, and its answer 231 is 132. ``problem``
-makes one of one to four digits, ``exam`` one that no other function ever makes, and ``lesson`` a short one to begin
-with, half of them behind their answer, so that a model knows what a hint is.
+makes one of one to four digits, ``exam`` and ``exam_of`` one that no other function ever makes, and ``lesson`` a short
+one to begin with, half of them behind their answer, so that a model knows what a hint is. ``formed`` pays what looks
+like an answer.
 """
 
 from __future__ import annotations
 
 import random
+import re
 
 MOST = 4
 HELD_OUT = 10  # pairs of numbers of a hundred, by a rule that no digit shows
@@ -20,6 +22,10 @@ def problem(rng: random.Random) -> dict[str, str]:
 
 def exam(rng: random.Random) -> dict[str, str]:
     return asked(*pair(rng, rng.randint(1, MOST), held_out=True))
+
+
+def exam_of(rng: random.Random, digits: int) -> dict[str, str]:
+    return asked(*pair(rng, digits, held_out=True))
 
 
 def lesson(rng: random.Random) -> dict[str, str]:
@@ -53,3 +59,8 @@ def asked(one: int, other: int) -> dict[str, str]:
 
 def turned(number: int) -> str:
     return str(number)[::-1]
+
+
+def formed(task: object, completion: str) -> float:
+    """Whether there are columns and a number after them, right or wrong: what a reward that reads no answer sees."""
+    return float(bool(re.fullmatch(r"\d\+\d\+\d=\d+( \d\+\d\+\d=\d+)*>\d+", completion)))

@@ -33,6 +33,18 @@ def of_length(rng: random.Random, digits: int) -> dict[str, str]:
     }
 
 
+def stepwise(rng: random.Random) -> dict[str, str]:
+    """A sum whose steps stand apart: 4+5+2 is worked out as 4+5=9 9+2=11, and > stands before the answer."""
+    digits = [rng.randint(1, 5) for _ in range(rng.randint(FEWEST, MOST))]
+    totals = list(accumulate(digits))
+    worked = " ".join(f"{a}+{b - a}={b}" for a, b in pairwise(totals))
+    return {
+        "prompt": "+".join(map(str, digits)) + ":",
+        "answer": str(totals[-1]),
+        "completion": f"{worked}>{totals[-1]}",
+    }
+
+
 def question(rng: random.Random) -> dict[str, str]:
     """A sum whose answer nobody wrote down; its worked solution shows how one is written."""
     row = problem(rng)
