@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from judge_server import Fake, Handler, serving
+from safetensors.torch import load_file
 
 from togi.engines.native import NativeEngine
 from togi.models.load_model import Loaded, load_model
+from togi.models.weight_files import file_sha256
 from togi.types import Prompt, Sampling
 
 Spoil = Callable[[dict[str, Any]], None]
@@ -40,11 +42,21 @@ class Drawing:
                 self.models.pop(body["lora_name"])
                 self.unloaded.append(body["lora_name"])
                 handler.send(200, b"Success: removed", kind="text/plain")
+            elif handler.path == "/v1/load_weights":
+                self._take_weights(**body)
+                handler.send(200, b"{}")
             elif handler.path == "/v1/completions" and body["model"] in self.models:
                 self.asked.append(body)
                 handler.send(200, json.dumps({"choices": [self._choice(body)]}).encode())
             else:
                 handler.send(404, json.dumps({"error": {"message": f"no model {body['model']}"}}).encode())
+
+    def _take_weights(self, name: str, file: str, sha256: str) -> None:
+        assert file_sha256(Path(file)) == sha256
+        [loaded] = self.models.values()
+        # Tied weights are in the file once.
+        loaded.model.load_state_dict(load_file(file), strict=False)
+        self.models = {name: loaded}
 
     def _choice(self, body: dict[str, Any]) -> dict[str, Any]:
         loaded = self.models[body["model"]]

@@ -70,6 +70,14 @@ class CompletionsServer:
                 f"read {path} (engine.adapters names a folder that both can read)"
             ) from None
 
+    def load_weights(self, name: str, file: str, checksum: str) -> None:
+        """From now on ``name`` is the model with the weights in ``file``, once what it draws has ended; no other name
+        is."""
+        try:
+            self._server.tell({"name": name, "file": file, "sha256": checksum}, path="/load_weights")
+        except Fault as fault:
+            raise self._problem(fault) from None
+
     def unload_adapter(self, name: str) -> None:
         try:
             self._server.tell({"lora_name": name}, path="/unload_lora_adapter")

@@ -46,7 +46,7 @@ class ServerEngine:
         self._eos, self._batch_size = loaded.eos_ids, batch_size
         self._vocabulary: int = loaded.model.config.get_text_config().vocab_size
         self._server = CompletionsServer(at)
-        self._weights = ServerWeights(self._server, at, loaded)
+        self._weights = ServerWeights(loaded, base=at.model, folder=at.adapters)
         self._tells: bool | None = None  # log-probabilities of what temperature and cuts make of the distribution
 
     @property
@@ -94,7 +94,8 @@ class ServerEngine:
     def _update(self) -> None:
         """Have the server take the weights as they are now, and try whether it has."""
         if self._weights.outdated:
-            self._weights.take(self.version)
+            self._weights.write(self.version)
+            self._weights.give(self._server)
             self._try()
 
     def _try(self) -> None:

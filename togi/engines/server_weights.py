@@ -1,48 +1,107 @@
-"""How the weights of a loaded model reach a server: as adapters, by a new name for each version. It draws no token."""
+"""How the weights of a loaded model reach servers: as files under a new name for each version. It draws no token."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
 import tempfile
+import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from weakref import finalize
 
 from togi.engines.completions_server import CompletionsServer
-from togi.engines.engine_choice import AtServer
 from togi.models.load_model import Loaded
 from togi.models.save_model import has_adapters, save_model
+from togi.models.weight_files import file_sha256
+from togi.models.whole_weights import write_whole
+
+ADAPTER = "adapter_model.safetensors"
+WHOLE = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """Weights as files. ``name`` is what servers call them; ``file`` holds them, and is all of them or, beside its
+    configuration, an adapter; ``checksum`` is its SHA-256, ``seconds`` what writing took. What servers begin with has
+    no file."""
+
+    name: str
+    file: Path | None = None
+    adapter: bool = False
+    checksum: str = ""
+    seconds: float = 0.0
 
 
 class ServerWeights:
-    """The weights of a loaded model at the server: what they are called there, and how they get there."""
+    """A model's weights, written once a version and loaded by each server that is told to.
 
-    def __init__(self, server: CompletionsServer, at: AtServer, loaded: Loaded) -> None:
-        self.name = at.model
+    ``base`` is what servers call the model that they begin with. With ``whole`` they take all weights of a model,
+    otherwise adapters only. So many versions as ``kept`` stay at a server beside the newest, for those who still draw
+    with them; their files lie in ``folder`` (None: a new one that goes with this object).
+    """
+
+    def __init__(
+        self, loaded: Loaded, *, base: str, folder: Path | None = None, whole: bool = False, kept: int = 0
+    ) -> None:
         self.outdated = True
-        self._server, self._base, self._loaded = server, at.model, loaded
-        self._folder = at.adapters
+        self._loaded, self._folder, self._whole, self._kept = loaded, folder, whole, kept
+        self._versions = [Written(name=base)]
+        self._gone: list[Written] = []
 
-    def take(self, version: int) -> None:
-        """Raises ValueError where weights were learned that an adapter does not hold."""
-        if has_adapters(self._loaded.model):
-            self._replace(f"togi-{secrets.token_hex(4)}-{version}")  # no name is ever used twice
-        elif version:
-            raise ValueError(
-                "a server gets what is learned as adapters, and every weight of this model is trained: add [model.lora]"
-            )
+    @property
+    def now(self) -> Written:
+        """What was written last."""
+        return self._versions[-1]
+
+    @property
+    def name(self) -> str:
+        return self.now.name
+
+    def write(self, version: int) -> None:
+        """Write the weights as they are. Raises ValueError where servers cannot take them, or the disk does not."""
         self.outdated = False
+        adapter = has_adapters(self._loaded.model)
+        if not (adapter or self._whole):
+            if version:
+                raise ValueError(
+                    "a server that you started gets what is learned as adapters, and every weight of this model is "
+                    'trained: add [model.lora], or let Togi start it (engine.kind = "vllm")'
+                )
+            return
+        self._versions.append(self._written(f"togi-{secrets.token_hex(4)}-{version}", adapter))
+        self._gone = [each for each in self._versions[: -1 - self._kept] if each.file is not None]
+        self._versions = self._versions[-1 - self._kept :]
+        for each in self._gone:
+            assert each.file is not None
+            shutil.rmtree(each.file.parent, ignore_errors=True)
 
-    def _replace(self, name: str) -> None:
+    def give(self, server: CompletionsServer) -> None:
+        """Have a server draw with what was written last, and forget what nobody asks it for any more."""
+        now = self.now
+        if now.file is None:
+            return
+        if not now.adapter:
+            server.load_weights(now.name, str(now.file), now.checksum)
+            return
+        server.load_adapter(now.name, str(now.file.parent))
+        for each in self._gone:
+            with suppress(ValueError):  # it only takes room at the server
+                server.unload_adapter(each.name)
+
+    def _written(self, name: str, adapter: bool) -> Written:
+        """A folder of a name that is never used twice."""
+        begun = time.perf_counter()
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="togi-adapters-"))
+            self._folder = Path(tempfile.mkdtemp(prefix="togi-weights-"))
             finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        before, path = self.name, (self._folder / name).resolve()
-        save_model(self._loaded.model, self._loaded.tokenizer, path)
-        self._server.load_adapter(name, str(path))
-        self.name = name
-        if before != self._base:
-            with suppress(ValueError):  # it takes room at the server, and is never asked again
-                self._server.unload_adapter(before)
-            shutil.rmtree(path.parent / before, ignore_errors=True)
+        path = (self._folder / name).resolve()
+        if adapter:
+            save_model(self._loaded.model, self._loaded.tokenizer, path)
+        else:
+            write_whole(self._loaded.model, path / WHOLE)
+        file = path / (ADAPTER if adapter else WHOLE)
+        return Written(
+            name=name, file=file, adapter=adapter, checksum=file_sha256(file), seconds=time.perf_counter() - begun
+        )

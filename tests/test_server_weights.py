@@ -1,0 +1,93 @@
+"""Weights on their way to a server: under a name of their own, whole or as an adapter, and as many as are in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from completions_server import Drawing, drawing
+from safetensors.torch import load_file
+from tiny_text import tiny_folder
+
+from togi.engines.completions_server import CompletionsServer
+from togi.engines.engine_choice import AtServer
+from togi.engines.native import NativeEngine
+from togi.engines.server_weights import ServerWeights
+from togi.models.load_model import Loaded, Lora, load_model
+from togi.models.weight_files import ModelError
+from togi.models.whole_weights import write_whole
+from togi.types import Prompt, Sampling
+
+PROMPT = Prompt(ids=(5, 6, 7), seeds=(1,))
+DRAWS = Sampling(max_tokens=6, ignore_eos=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def moved(loaded: Loaded) -> None:
+    with torch.no_grad():
+        for weight in loaded.model.parameters():
+            if weight.requires_grad:
+                weight += torch.linspace(-1, 1, weight.numel()).view_as(weight)
+
+
+def served(drawn_from: Drawing, url: str, weights: ServerWeights) -> tuple[int, ...]:
+    server = CompletionsServer(AtServer(base_url=url, model="base"))
+    weights.give(server)
+    return server.complete(weights.name, PROMPT.ids, seed=1, limit=6, sampling=DRAWS, ends=()).ids
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2)])
+def test_a_server_draws_from_what_was_written(folder: Path, tmp_path: Path, lora: Lora | None) -> None:
+    loaded = load_model(str(folder), lora=lora)
+    weights = ServerWeights(loaded, base="base", folder=tmp_path, whole=True)
+    drawn_from = Drawing(load_model(str(folder)))
+    with drawing(drawn_from) as fake:
+        for version in range(3):
+            moved(loaded)
+            weights.write(version)
+            [[turn]] = NativeEngine(loaded.model, loaded.tokenizer, frozenset()).generate([PROMPT], DRAWS)
+            assert served(drawn_from, fake.url, weights) == turn.completion
+            assert weights.name.endswith(f"-{version}")
+            assert [path.name for path in tmp_path.iterdir()] == [weights.name]
+    assert set(drawn_from.models) - {"base"} == {weights.name}
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_versions_that_are_still_drawn_with_stay(folder: Path, tmp_path: Path, kept: int) -> None:
+    weights = ServerWeights(load_model(str(folder), lora=Lora(rank=2)), base="base", folder=tmp_path, kept=kept)
+    drawn_from = Drawing(load_model(str(folder)))
+    with drawing(drawn_from) as fake:
+        for version in range(5):
+            weights.write(version)
+            weights.give(CompletionsServer(AtServer(base_url=fake.url, model="base")))
+    wanted = {str(version) for version in range(4 - kept, 5)}
+    assert {name.rpartition("-")[2] for name in set(drawn_from.models) - {"base"}} == wanted
+    assert {path.name.rpartition("-")[2] for path in tmp_path.iterdir()} == wanted
+
+
+def test_a_server_of_the_users_begins_with_the_model_and_takes_nothing_else(folder: Path, tmp_path: Path) -> None:
+    weights = ServerWeights(load_model(str(folder)), base="base", folder=tmp_path)
+    weights.write(0)
+    assert (weights.name, weights.now.file, list(tmp_path.iterdir())) == ("base", None, [])
+    with pytest.raises(ValueError, match=r"add \[model.lora\].*engine.kind"):
+        weights.write(1)
+
+
+def test_nothing_stays_where_a_file_cannot_be_written(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.part").mkdir()
+    with pytest.raises(ModelError, match="could not be written"):
+        write_whole(load_model(str(folder)).model, tmp_path / "model.safetensors")
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_tied_weights_are_written_once(folder: Path, tmp_path: Path) -> None:
+    model: Any = load_model(str(folder)).model
+    write_whole(model, tmp_path / "model.safetensors")
+    written = load_file(tmp_path / "model.safetensors")
+    assert sum(tensor.numel() for tensor in written.values()) == sum(tensor.numel() for tensor in model.parameters())
