@@ -1,0 +1,187 @@
+"""vLLM as an engine's program: its command, what it is refused for, and what of Togi's runs inside it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import distributions
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from togi.engines.inside_vllm import WeightsEndpoint
+from togi.engines.vllm_program import (
+    Served,
+    check_vllm,
+    put_plugin,
+    refused_options,
+    vllm_command,
+    vllm_variables,
+)
+
+SERVED = Served(
+    folder=Path("/models/base"), name="base", dtype="bfloat16", context=2048, side_by_side=64, rank=16, versions=3
+)
+
+
+def options_of(command: list[str]) -> dict[str, str]:
+    return dict(pairwise(command))
+
+
+def test_the_command_serves_here_what_the_recipe_says() -> None:
+    command = vllm_command(Path("/env/bin/python"), SERVED, 1234, ["--block-size", "32"])
+    assert command[:5] == ["/env/bin/python", "-m", "vllm.entrypoints.cli.main", "serve", "/models/base"]
+    assert command[-2:] == ["--block-size", "32"]
+    said = options_of(command)
+    assert (said["--host"], said["--port"]) == ("127.0.0.1", "1234")
+    assert (said["--dtype"], said["--max-model-len"], said["--max-num-seqs"]) == ("bfloat16", "2048", "64")
+    assert said["--logprobs-mode"] == "processed_logprobs"
+    assert {"--enable-prefix-caching", "--enable-lora", "--enforce-eager"} <= set(command)
+    assert (said["--max-loras"], said["--max-cpu-loras"]) == ("3", "3")
+
+
+@pytest.mark.parametrize(("rank", "room"), [(1, 1), (2, 8), (8, 8), (9, 16), (300, 320), (512, 512)])
+def test_adapters_have_room_for_their_rank(rank: int, room: int) -> None:
+    said = options_of(vllm_command(Path("python"), replace(SERVED, rank=rank), 1))
+    assert said["--max-lora-rank"] == str(room)
+
+
+def test_whole_weights_need_no_adapters_and_a_device_is_compiled_for() -> None:
+    command = vllm_command(Path("python"), replace(SERVED, rank=None, on_processor=False), 1)
+    assert not {"--enable-lora", "--max-loras", "--enforce-eager"} & set(command)
+
+
+def test_the_key_is_in_no_command() -> None:
+    variables = vllm_variables(Path("/plugins"), "secret-key", on_processor=True)
+    assert variables["VLLM_API_KEY"] == "secret-key"
+    assert "secret-key" not in vllm_command(Path("python"), SERVED, 1)
+    assert "VLLM_SERVER_DEV_MODE" not in variables  # whose routes no key guards
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        (["--host", "0.0.0.0"], ["--host"]),
+        (["--port=80"], ["--port"]),
+        (["--api-key", "mine"], ["--api-key"]),
+        (["--gpu-memory-utilization", "0.4", "--tensor-parallel-size=2"], []),
+        (["--dtype=half", "--max-loras=1"], ["--dtype", "--max-loras"]),
+    ],
+)
+def test_options_that_the_recipe_decides_are_refused(options: list[str], refused: list[str]) -> None:
+    assert [each.split()[0] for each in refused_options(options)] == refused
+
+
+def python_that(prints: str, folder: Path) -> Path:
+    """A program in the place of an environment's Python."""
+    program = folder / "python"
+    program.write_text(f"#!/bin/sh\n{prints}\n", encoding="utf-8")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("prints", "said"),
+    [
+        ("echo 0.31.2", r"has vLLM 0.31.2, wanted 0.32 or newer"),
+        ("echo", "there is no vLLM in the environment"),
+        ("exit 1", "there is no vLLM in the environment"),
+        (None, "does not run"),
+    ],
+)
+def test_an_environment_without_a_usable_vllm_is_refused(tmp_path: Path, prints: str | None, said: str) -> None:
+    python = tmp_path / "nothing" if prints is None else python_that(prints, tmp_path)
+    with pytest.raises(ValueError, match=rf"engine.python: .*{said}"):
+        check_vllm(python)
+
+
+@pytest.mark.parametrize("version", ["0.32.0", "0.33.1", "1.0", "0.32.1.dev7+cpu"])
+def test_newer_ones_are_taken(tmp_path: Path, version: str) -> None:
+    check_vllm(python_that(f"echo {version}", tmp_path))
+
+
+def test_the_plugin_is_found_as_an_installed_package_is(tmp_path: Path) -> None:
+    put_plugin(tmp_path)
+    put_plugin(tmp_path)  # of another run
+    [found] = distributions(path=[str(tmp_path)])
+    [point] = found.entry_points
+    assert (point.group, point.name) == ("vllm.endpoint_plugins", WeightsEndpoint.name)
+    assert (tmp_path / f"{point.module}.py").is_file()
+    assert point.attr == WeightsEndpoint.__name__
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+
+
+class Engine:
+    """What the endpoint asks of vLLM, written down."""
+
+    def __init__(self, fail: bool = False) -> None:
+        self.asked: list[Any] = []
+        self._fail = fail
+
+    async def collective_rpc(self, method: str, args: tuple[str, ...]) -> None:
+        self.asked.append((method, *args))
+        if self._fail:
+            raise RuntimeError("no such tensor")
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def asked(**settings: Any) -> None:
+            self.asked.append((name, settings) if settings else name)
+
+        return asked
+
+
+class State:
+    def __init__(self) -> None:
+        self.openai_serving_models = self
+        self.base_model_paths = [Model("base")]
+
+
+def load(state: State, engine: Engine, name: str, file: Path, checksum: str) -> str:
+    async def loaded() -> str:
+        endpoint = WeightsEndpoint()
+        await endpoint.init_state(engine, state, None)
+        return await endpoint._load(name, str(file), checksum)
+
+    return asyncio.run(loaded())
+
+
+def test_weights_are_taken_between_what_is_drawn(tmp_path: Path) -> None:
+    file, state, engine = tmp_path / "model.safetensors", State(), Engine()
+    file.write_bytes(b"weights")
+    right = hashlib.sha256(b"weights").hexdigest()
+    assert load(state, engine, "togi-1", file, right) == ""
+    assert engine.asked == [
+        ("pause_generation", {"mode": "wait", "clear_cache": True}),
+        ("togi_load_weights", str(file)),
+        "reset_prefix_cache",
+        "resume_generation",
+    ]
+    assert [model.name for model in state.base_model_paths] == ["togi-1"]
+    assert load(state, engine, "togi-1", file, right) == ""
+    assert len(engine.asked) == 4  # asked again, it has them already
+
+
+def test_a_torn_file_changes_nothing(tmp_path: Path) -> None:
+    file, state, engine = tmp_path / "model.safetensors", State(), Engine()
+    file.write_bytes(b"weigh")
+    assert "is not the one that was written" in load(state, engine, "togi-1", file, "0" * 64)
+    assert "cannot be read" in load(state, engine, "togi-1", tmp_path / "gone", "0" * 64)
+    assert (engine.asked, state.base_model_paths) == ([], [Model("base")])
+
+
+def test_after_a_failure_in_between_nothing_is_drawn_any_more(tmp_path: Path) -> None:
+    file, state, engine = tmp_path / "model.safetensors", State(), Engine(fail=True)
+    file.write_bytes(b"weights")
+    with pytest.raises(RuntimeError, match="no such tensor"):
+        load(state, engine, "togi-1", file, hashlib.sha256(b"weights").hexdigest())
+    assert "resume_generation" not in engine.asked
+    assert state.base_model_paths[0].name not in ("base", "togi-1")

