@@ -59,6 +59,11 @@ def test_the_difference_is_told_by_mean_quantile_and_largest() -> None:
     assert told[f"{where}max"] == pytest.approx(0.3, rel=1e-5)
 
 
+def test_a_token_is_far_off_where_one_probability_is_more_than_twice_the_other() -> None:
+    told = drift((sample(-1, -2, -3, -4), [-1.6, -1.3, -3.8, -4])).means()
+    assert told["sampling/sampling_logp_difference/far"] == 0.5
+
+
 def test_effective_size_counts_tokens_and_whole_attempts() -> None:
     told = drift((sample(-1, -2), [-1.5, -1.5]), (sample(-1, attempt=1), [-2])).means()
     assert told["sampling/effective_sample_size/tokens"] == pytest.approx(effective_share(np.array([-0.5, 0.5, -1])))

@@ -3,6 +3,7 @@ older. Knows no algorithm and no loss."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,11 @@ from torch import Tensor
 from togi.types import Batch
 
 Array = NDArray[np.float64]
+
+
+FAR = math.log(2)
+"""Nats by which a token's two log-probabilities are far apart: one of its probabilities is twice the other. Truncated
+importance sampling cuts there."""
 
 
 class Disagreement(ValueError):
@@ -67,6 +73,7 @@ class Drift:
             told["sampling/sampling_logp_difference/mean"] = float(apart_N.mean())
             told["sampling/sampling_logp_difference/p99"] = float(np.quantile(apart_N, 0.99))
             told["sampling/sampling_logp_difference/max"] = float(apart_N.max())
+            told["sampling/sampling_logp_difference/far"] = float((apart_N > FAR).mean())
         token_N = _joined(self._token)
         if token_N.size:
             told["sampling/effective_sample_size/tokens"] = effective_share(token_N)

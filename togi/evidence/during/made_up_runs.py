@@ -46,6 +46,7 @@ ILLNESSES: Mapping[str, tuple[str, str]] = {
     "endless repetition": ("endless repetition", "to 97% of attempts"),
     "empty answers": ("empty answers", "to 97% of attempts"),
     "noise": ("noise", "entropy rises to 7 nats a token"),
+    "mismatch": ("mismatch", "sampler and trainer come to differ six times as much"),
 }
 """By name: the signal that should tell, and how bad the illness gets."""
 PAYING: Mapping[str, Pay] = {"judge": "judge", "no signal": "gate"}  # the others are paid in parts
@@ -74,6 +75,7 @@ class Course:
     fault: Array
     loop: Array
     empty: Array
+    apart: Array
 
 
 def made_up_run(steps: int, seed: int, illness: str | None = None) -> Iterator[Step]:
@@ -127,6 +129,7 @@ def _course(n: int, rng: np.random.Generator, illness: str | None) -> Course:
         fault=rng.uniform(0.0, 0.02) + 0.25 * ill("own fault"),
         loop=0.97 * collapsed("endless repetition"),
         empty=0.97 * collapsed("empty answers"),
+        apart=np.exp(np.log(0.004) + drift + np.log(6.0) * ill("mismatch")),
     )
 
 
@@ -230,6 +233,7 @@ def _metrics(course: Course, at: int, rows: list[dict[str, Any]], rng: np.random
         "loss": float(rng.standard_normal()),
         "grad_norm": float(np.exp(0.25 * rng.standard_normal())),
         "skipped_steps": float(rng.random() < course.skip[at]),
+        "sampling/sampling_logp_difference/mean": float(course.apart[at]),
     }
     if len(scored) < len(rows):
         found["unscored/timeout"] = 1 - len(scored) / len(rows)

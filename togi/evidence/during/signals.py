@@ -18,6 +18,7 @@ from togi.evidence.during.series_shift import FEWEST, Array, Shift, best_stretch
 from togi.evidence.during.signal_level import QUIET, TOO_FEW, UNMEASURED, Reading, State
 
 RECENT = 5
+THRICE_APART, ROUNDING = math.log(3), 0.01  # nats a token below which sampler and trainer only round differently
 WITHIN, THRICE = 10, 3  # two faults within a few steps are chance in a long run, the third is not
 
 
@@ -216,6 +217,24 @@ def broken(table: Table) -> Reading:
     return QUIET
 
 
+def mismatch(table: Table) -> Reading:
+    """Sampler and trainer say three times as different things of the same tokens as they did."""
+    name = "sampling/sampling_logp_difference/mean"
+    if not table.has(name):
+        return UNMEASURED
+    moved = shift(np.log(np.maximum(table.known(name)[0], 1e-9)))
+    if moved is None:
+        return TOO_FEW
+    before, now = math.exp(moved.before), math.exp(moved.now)
+    if moved.change < THRICE_APART or moved.low < math.log(1.5) or now < ROUNDING:
+        return QUIET
+    text = (
+        f"Sampler and trainer drift apart: their log-probabilities of the same tokens differed by {before:.2g} nats at "
+        f"the start, by {now:.2g} now."
+    )
+    return _told("warning", text)
+
+
 SIGNALS: Mapping[str, Callable[[Table], Reading]] = {
     "truth": truth,
     "parts": parts,
@@ -232,6 +251,7 @@ SIGNALS: Mapping[str, Callable[[Table], Reading]] = {
     "no answer": unread,
     "no signal": no_signal,
     "numbers": broken,
+    "mismatch": mismatch,
     **COLLAPSES,
 }
 
