@@ -10,6 +10,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from togi.algorithms.policy_gradient.base import Regularised
 from togi.data import Prompting, Tasks, load_tasks, mixed, with_shuffled_answers
 from togi.data.mixture import weights_at
 from togi.engines.engine_choice import DOES, LACKS
@@ -140,6 +141,8 @@ class Builder:
             self.refuse((*key, *error.key), str(error))
             return None
         engine = self.recipe.engine.kind
+        if engine != "native" and "correction" not in table.settings and isinstance(algorithm, Regularised):
+            algorithm = algorithm.for_another_program()
         asks: frozenset[Ability] = algorithm.sampler.asks | ({"think"} if algorithm.thinking else set())
         for ability in sorted(asks & LACKS[engine]):
             self.refuse((*key, "algorithm"), f"{table.algorithm} {DOES[ability]}, which the engine {engine} cannot do")

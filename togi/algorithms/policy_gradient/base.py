@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from togi import losses
 from togi.advantages import Array, entropy_coefficient, kl_coefficient
 from togi.algorithms.policy_gradient.composition import check_composition, check_updates
-from togi.algorithms.policy_gradient.corrections import Correction, Uncorrected
+from togi.algorithms.policy_gradient.corrections import Correction, Truncated, Uncorrected
 from togi.algorithms.policy_gradient.surrogates import PPOClip, Surrogate
 from togi.algorithms.policy_gradient.surrogates.surrogate import recorded
 from togi.algorithms.policy_gradient.token_choices import AllTokens, TokenChoice
 from togi.batch import Attempts, trajectories
 from togi.protocols import Algorithm
-from togi.types import LOGP, Batch, Estimator, Loss, Mean, Memory, Need, Output, Outputs, Sample
+from togi.types import LOGP, Batch, Estimator, Level, Loss, Mean, Memory, Need, Output, Outputs, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,6 +91,14 @@ class Regularised(Algorithm):
         check_composition(
             self.surrogate, self.correction, self.tokens, old_policy=self.old_policy, per_token=self.per_token
         )
+
+    def for_another_program(self) -> Self:
+        """As it learns what another program draws: with truncated importance sampling, unless it corrects for whoever
+        draws already."""
+        if self.old_policy == "sampler" or not isinstance(self.correction, Uncorrected):
+            return self
+        level: Level = "sequence" if self.surrogate.one_action else "token"
+        return replace(self, correction=Truncated(weight_level=level))
 
     def _check_coefficients(self) -> None:
         """Refuse coefficients that cannot be steered."""
