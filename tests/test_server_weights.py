@@ -80,10 +80,13 @@ def test_a_server_of_the_users_begins_with_the_model_and_takes_nothing_else(fold
 
 
 def test_nothing_stays_where_a_file_cannot_be_written(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "model.part").mkdir()
-    with pytest.raises(ModelError, match="could not be written"):
-        write_whole(load_model(str(folder)).model, tmp_path / "model.safetensors")
-    assert not (tmp_path / "model.safetensors").exists()
+    model = load_model(str(folder)).model
+    (tmp_path / "taken").write_text("by a file")
+    (tmp_path / "model.safetensors").mkdir()
+    for place in (tmp_path / "taken", tmp_path):
+        with pytest.raises(ModelError, match="could not be written"):
+            write_whole(model, place / "model.safetensors")
+    assert {path.name for path in tmp_path.iterdir()} == {"taken", "model.safetensors"}
 
 
 def test_tied_weights_are_written_once(folder: Path, tmp_path: Path) -> None:

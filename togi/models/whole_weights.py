@@ -3,6 +3,7 @@ adapter and no run."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -29,5 +30,6 @@ def write_whole(model: nn.Module, file: Path) -> None:
         save_file(tensors, part, metadata={"format": "pt"})
         part.replace(file)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise ModelError(f"the weights could not be written to {file}: {error}") from error
