@@ -56,6 +56,7 @@ FLOORS = {
     "trackers": 5,
     "train": 5,
     "evidence": 5,
+    "scale": 5,
     "recipe": 6,
     "experiment": 6,
     "progress": 6,
