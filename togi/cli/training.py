@@ -20,8 +20,12 @@ def train(
     dry_run: Annotated[bool, Flag, Parameter(help="Print the resolved recipe and the origin of every value.")] = False,
     as_json: Annotated[bool, Flag, Parameter(name="--json", help="Print --dry-run as JSON.")] = False,
     allow_changes: Annotated[bool, Flag, Parameter(help="Continue a run although its recipe or data changed.")] = False,
+    on: Annotated[str, Parameter(help="Who starts its other processes: local, ray, or ray://HOST:PORT.")] = "local",
 ) -> None:
     """Train; the same command again resumes a run that was stopped."""
+    from togi.launch.open_launcher import check_on, open_launcher
+
+    check_on(on)
     from togi.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides, folder=folder)
@@ -36,22 +40,28 @@ def train(
     if dry_run:
         show(loaded.reading, loaded.run.recipe, Console())
         return
-    check_start(loaded.run)
-    from togi.progress import Live
+    from togi.scale.started import needs_of, started
+
+    run = loaded.run
+    # The launcher first: it may say which cards this process is to see, before any is looked at.
+    with open_launcher(on, started(run), run.folder / "engines", here=needs_of(run)):
+        check_start(run)
+        from togi.progress import Live
+        from togi.run_folder.resume import held
+        from togi.run_folder.run_description import asked_tier
+        from togi.sandbox.jails_in_use import standing
+
+        with Live() as watch, held(run, watch, allow_changes=allow_changes) as ours:
+            kept_in = standing(asked_tier(run))
+            say(f"graders run in: {kept_in['graders']} · programs in: {kept_in['programs']}")
+            from togi.train import go_on
+
+            go_on(run, ours, watch)
     from togi.run_folder.integrity import read_chain
-    from togi.run_folder.resume import held
-    from togi.run_folder.run_description import asked_tier
-    from togi.sandbox.jails_in_use import standing
 
-    with Live() as watch, held(loaded.run, watch, allow_changes=allow_changes) as ours:
-        kept_in = standing(asked_tier(loaded.run))
-        say(f"graders run in: {kept_in['graders']} · programs in: {kept_in['programs']}")
-        from togi.train import go_on
-
-        go_on(loaded.run, ours, watch)
-    say(f"The run is in {loaded.run.folder}. Next: togi report {loaded.run.folder}")
-    head = read_chain(loaded.run.folder).head
-    say(f"Note this elsewhere, to show later that nothing was changed: togi verify {loaded.run.folder} --head {head}")
+    say(f"The run is in {run.folder}. Next: togi report {run.folder}")
+    head = read_chain(run.folder).head
+    say(f"Note this elsewhere, to show later that nothing was changed: togi verify {run.folder} --head {head}")
 
 
 @app.command(sort_key=4.5)
