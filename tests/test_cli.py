@@ -31,6 +31,7 @@ ROAD = [
     "export",
     "chat",
     "serve",
+    "scale",
     "schema",
 ]
 QUICKSTART = Path(__file__).parent.parent / "recipes" / "quickstart.toml"
