@@ -77,6 +77,10 @@ def test_more_staleness_hides_a_long_answer() -> None:
     rates = Rates(round_seconds=1, row_seconds=0, step_seconds=10)
     waits = [simulate(rates, Layout(engines=1, staleness=s), lengths).step_seconds for s in (0, 1, 3, 4)]
     assert waits == pytest.approx([10 + (40 + 3 * 4) / 4, 10 + 30 / 4, 10 + 10 / 4, 10])
+    # Engines that drain end the long answer before any step begins whose weights they are to have.
+    drained = [Layout(engines=1, staleness=s, drain=True) for s in (0, 1, 3, 4)]
+    waits = [simulate(rates, layout, lengths).step_seconds for layout in drained]
+    assert waits == pytest.approx([10 + (40 + 3 * 4) / 4, *[10 + 30 / 4] * 3])
 
 
 def test_lengths_come_from_whole_groups() -> None:

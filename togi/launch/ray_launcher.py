@@ -39,7 +39,7 @@ class RayLauncher:
         alone, or ``ray://HOST:PORT``. Raises ValueError where Ray is not installed, does not answer, or has no room.
         """
         self._ray = _connected(address, [*needs.values(), here])
-        self._shared = shared.absolute()
+        self._shared = shared.resolve()
         self._needs = needs
         self._places = {name: number for number, name in enumerate(needs)}
         self._running: dict[str, RayLaunched] = {}

@@ -43,13 +43,15 @@ class Rates:
 class Layout:
     """``engines`` processes that draw ``slots`` answers at once each (0: the learner draws them itself), and
     ``learners`` that share the tokens of a step. ``places`` is how many processes compute at full speed at once, where
-    they share a machine; None where each has a device of its own."""
+    they share a machine; None where each has a device of its own. Engines that ``drain`` take new weights only when
+    all that was asked before is drawn."""
 
     engines: int = 0
     staleness: int = 0
     learners: int = 1
     slots: int = 128
     places: int | None = None
+    drain: bool = False
 
     def __post_init__(self) -> None:
         if self.staleness and not self.engines:
@@ -142,20 +144,28 @@ class _Engine:
         return over
 
 
+_Doing = Literal["waits", "learns", "drains", "publishes"]
+
+
 @dataclass(eq=False)
 class _Learner:
-    """``step`` is the one at work. ``left`` are the seconds at full speed of what it does, if it does not wait."""
+    """``step`` is the one at work. ``left`` are the seconds at full speed of what it does, if it does not wait: for
+    groups, or until engines have drained."""
 
     step: int = 0
-    doing: Literal["waits", "learns", "publishes"] = "waits"
+    doing: _Doing = "waits"
     left: float = math.inf
     busy: float = 0.0
 
-    def does(self, what: Literal["waits", "learns", "publishes"], seconds: float = math.inf) -> None:
+    @property
+    def at_work(self) -> bool:
+        return self.doing in ("learns", "publishes")
+
+    def does(self, what: _Doing, seconds: float = math.inf) -> None:
         self.doing, self.left = what, seconds
 
     def go(self, seconds: float, speed: float) -> None:
-        if self.doing != "waits":
+        if self.at_work:
             self.busy += seconds
             self.left -= seconds * speed
 
@@ -210,7 +220,7 @@ class _Simulation:
     def _go(self) -> None:
         """Go on to the next event."""
         at_work = sum(bool(engine.ends) for engine in self.engines)
-        at_work += (self.learner.doing != "waits") + bool(self.scoring)
+        at_work += self.learner.at_work + bool(self.scoring)
         assert at_work, "whoever waits waits for somebody"
         speed = self.layout.speed(at_work)
         seconds = min(self.learner.left, self.score_left, *(engine.left for engine in self.engines)) / speed
@@ -281,12 +291,16 @@ class _Simulation:
             self.ages.update(group.step - group.asked for group in self.scored.pop(learner.step))
             shared = self.rates.token_seconds * float(self._of(learner.step).sum()) / self.layout.learners
             learner.does("learns", self.rates.step_seconds + shared)
+        elif learner.doing == "drains":
+            if self.layout.drain and (self.waiting or any(engine.ends for engine in self.engines)):
+                return False
+            learner.does("publishes", self.rates.publish_seconds if self.layout.engines else 0.0)
         elif learner.left > _SAME:
             return False
         elif learner.doing == "learns":
             learner.step += 1
             self.ends.append(self.now)
-            learner.does("publishes", self.rates.publish_seconds if self.layout.engines else 0.0)
+            learner.does("drains")
         else:
             learner.does("waits")
             self._ask()
