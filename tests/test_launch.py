@@ -77,6 +77,7 @@ def test_it_ends_with_all_that_it_started(tmp_path: Path, code: str, processes: 
     assert process.alive()
     assert process.ending() == ""
     process.end(0.2)
+    process.end(0.2)
     assert not process.alive()
     assert process.ending() in ("signal 15", "signal 9")
     until(lambda: not any(map(there, pids)))

@@ -30,6 +30,11 @@ class Launched(Protocol):
 class Launcher(Protocol):
     """Starts commands. What it started ends with this process, however that ends."""
 
+    @property
+    def listen(self) -> str:
+        """The address at which a command listens, where it is to be reached from here."""
+        ...
+
     def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path) -> Launched:
         """Start a command, called ``name`` in messages. ``env`` is set beside the variables that are set there; what
         it writes is added to the file ``log`` of this machine. Raises ValueError where it cannot be started."""

@@ -17,6 +17,8 @@ _LATE = 5.0  # seconds that a guard may need beside those that its command is gi
 class LocalLauncher:
     """Starts commands on this machine."""
 
+    listen = "127.0.0.1"
+
     def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path) -> LocalProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as written:
@@ -59,7 +61,7 @@ class LocalProcess:
 
     def end(self, seconds: float) -> None:
         assert self._guard.stdin is not None
-        with suppress(OSError):  # it is over already
+        with suppress(OSError, ValueError):  # it is over already, or was told so before
             self._guard.stdin.write(str(seconds).encode())
             self._guard.stdin.close()
         try:
