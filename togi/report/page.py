@@ -14,6 +14,7 @@ from togi.harmless_text import shortened
 from togi.report.alarms_section import watching
 from togi.report.cost_section import cost_view
 from togi.report.curves import Figure, MetricRow, figures, held_out_course, metric_table, smoothed
+from togi.report.engines_section import engines_view
 from togi.report.examples import TrainingGroup, examples, training_groups
 from togi.report.lineage_section import lineage_views
 from togi.report.over_optimisation_section import course_view
@@ -85,6 +86,7 @@ def context(data: RunData, hourly_price: float | None = None) -> dict[str, Any]:
         "parts": parts_table(summaries),
         "lengths": length_figures(summaries),
         "unscored": unscored_table(summaries),
+        "engines": engines_view(data.events),
         "cost": cost_view(data, hourly_price),
         "versions": pairs(manifest.get("versions")),
         "machine": pairs(manifest.get("machine")),

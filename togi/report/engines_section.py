@@ -1,0 +1,65 @@
+"""Who drew a run's answers: engines in other processes, what failed among them, and which weights reached them. It
+measures nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from togi.evidence.read_run import Json
+from togi.run_folder.engine_events import BEGAN, FAILED, PUBLISHED, WAITED, in_words, seconds_of
+from togi.short_values import duration, text
+
+SHOWN = 20  # failures and waits in words
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnginesView:
+    """``rows`` has one row an engine: its name, how often it began, how long that took, how often it failed, and how it
+    stood at the end."""
+
+    facts: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, list[str]], ...]
+    notes: tuple[str, ...]
+
+
+def engines_view(events: Sequence[Json]) -> EnginesView | None:
+    """None for a run that drew in its own process."""
+    of: dict[str, list[Json]] = defaultdict(list)
+    for event in events:
+        if event.get("event") in (BEGAN, FAILED):
+            of[str(event.get("engine"))].append(event)
+    published = [event for event in events if event.get("event") == PUBLISHED]
+    if not of and not published:
+        return None
+    told = [event for event in events if event.get("event") in (FAILED, WAITED)]
+    notes = [f"{text(event.get('time'))}: {text(in_words(event['event'], event), 600)}" for event in told]
+    more = [f"… and {len(notes) - SHOWN} more among the events"] if len(notes) > SHOWN else []
+    return EnginesView(
+        facts=tuple(_weights(published)),
+        rows=tuple((text(name), _row(of[name])) for name in sorted(of)),
+        notes=(*notes[:SHOWN], *more),
+    )
+
+
+def _row(events: Sequence[Json]) -> list[str]:
+    began = [event for event in events if event["event"] == BEGAN]
+    failed = [event for event in events if event["event"] == FAILED]
+    lost = bool(failed) and bool(failed[-1].get("given_up"))
+    took = duration(fmean(map(seconds_of, began))) if began else "never"
+    return [str(len(began)), took, str(len(failed)), "given up" if lost else "drew"]
+
+
+def _weights(published: Sequence[Json]) -> list[tuple[str, str]]:
+    if not published:
+        return []
+    seconds = list(map(seconds_of, published))
+    last = published[-1]
+    return [
+        ("Weights that reached them", f"{len(published)} times"),
+        ("Writing and taking them", f"{fmean(seconds):.2f} s on average, {max(seconds):.2f} s at most"),
+        ("The last ones", f"{text(last.get('name'))}, after {text(last.get('version'))} updates"),
+        ("Their SHA-256 digest", text(last.get("sha256"))),
+    ]
