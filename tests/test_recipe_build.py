@@ -343,7 +343,7 @@ LEVELS = f"stage.hone.data={{sources=[{LEVELLED.format(7)}, {LEVELLED.format(8)}
 AT_SERVER = "kind = 'server', base_url = 'http://127.0.0.1:1/v1', model = 'm'"
 SERVED = ["model.lora={}", f"engine={{{AT_SERVER}}}"]
 UNTIL = ["stage.hone.until={metric = 'reward', above = 0.9}"]
-NOT_YET = {"scale.engines", "scale.learners", "scale.staleness"}
+NOT_YET = {"scale.learners", "scale.staleness"}
 KEPT = {"best": "true", "at_least": "1", "distinct": "texts", "most": "3", "together": "true"}
 CHANGES: dict[str, tuple[list[str], str]] = {
     "name": ([], "name=other"),
@@ -774,6 +774,12 @@ def test_what_an_engine_cannot_do_is_refused(recipe: Path, monkeypatch: pytest.M
         ([*SERVED, "engine.key_env=sk-0123456789"], "never the key"),
         (["engine.base_url=http://127.0.0.1:1/v1"], 'is for a server: add kind = "server"'),
         ([*SERVED, "stage.hone.algorithm=nash_md", "stage.hone.attempts=1"], "which the engine server cannot do"),
+        ([*SERVED, "scale.engines=2"], "a server that you run is no process of Togi's"),
+        (
+            ["scale.engines=1", "stage.hone.algorithm=nash_md", "stage.hone.attempts=1"],
+            "nash_md draws from the policy and its reference at once, which only an engine in the process that learns",
+        ),
+        (["engine.seconds=3"], 'is for a server: add kind = "server"'),
     ],
 )
 def test_an_engine_that_a_run_cannot_use_is_refused(recipe: Path, changes: list[str], said: str) -> None:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from togi.engines.fleet_member import EngineOutage
+from togi.engines.open_engine import opened_beside
 from togi.evidence.after.evaluation_summary import headline
 from togi.evidence.after.play_evaluation import evaluate, read_under_base
 from togi.evidence.after.stage_measurements import measure_stage
@@ -27,6 +29,8 @@ from togi.evidence.during import Alarm, watch_metrics, watched
 from togi.evidence.during.reward_log import RewardLog
 from togi.evidence.during.stuck_stage import Standstill, stop_if_collapsed
 from togi.interrupt import Interrupted
+from togi.launch.launcher import Launcher
+from togi.launch.local import LocalLauncher
 from togi.models.allocator import release_freed_memory
 from togi.models.device import called, peak_memory
 from togi.models.load_model import Loaded
@@ -48,6 +52,7 @@ from togi.rollout import score
 from togi.run import BASE, Run, Stage, Watch, open_model, open_play, open_teacher, seed_of, stage_model, start_of
 from togi.run_folder.best_weights import best_of, choice_of, in_words, needed, weights_at, weights_kept
 from togi.run_folder.checkpoint import checkpoints, save_checkpoint
+from togi.run_folder.engine_events import told_of_engines
 from togi.run_folder.files import digest, dumps, read_lines, remove, write_folder, write_text
 from togi.run_folder.links import LOGS
 from togi.run_folder.manifest import read_manifest, record_model, run_dtype
@@ -57,21 +62,28 @@ from togi.trackers.sending import Senders, sending
 from togi.trackers.tracker import Tracked
 from togi.types import Group, Score
 
+LOCAL = LocalLauncher()
 
-def train(run: Run, watch: Watch, *, allow_changes: bool = False) -> None:
-    """Run every stage, from wherever the run's folder says it is, to the end.
+
+def train(run: Run, watch: Watch, *, allow_changes: bool = False, launcher: Launcher = LOCAL) -> None:
+    """Run every stage, from wherever the run's folder says it is, to the end. ``launcher`` starts the run's other
+    processes, where it has any.
 
     Raises ``Interrupted`` after saving when a signal asks the run to stop, ``FolderError`` when the folder is in use,
     belongs to another recipe, is not as it was written, or its disk is full.
     """
     with held(run, watch, allow_changes=allow_changes) as ours:
-        go_on(run, ours, watch)
+        go_on(run, ours, watch, launcher)
 
 
-def go_on(run: Run, ours: Held, watch: Watch) -> None:
+def go_on(run: Run, ours: Held, watch: Watch, launcher: Launcher = LOCAL) -> None:
     """``train`` in a folder that is held already."""
-    with sending(run.logging.to, tracked(run, ours), partial(warn, ours.folder, watch)) as senders:
-        training = Training(run, ours, watch, senders)
+    tell = partial(told_of_engines, ours.folder, watch)
+    with (
+        opened_beside(run.engine, run.scale.engines, launcher, run.folder / "engines", tell) as engine,
+        sending(run.logging.to, tracked(run, ours), partial(warn, ours.folder, watch)) as senders,
+    ):
+        training = Training(replace(run, engine=engine), ours, watch, senders)
         with judge_warnings_to(watch.note), printed_to(training.reward_log):
             training.go()
 
@@ -166,7 +178,7 @@ class Training:
                     self._save(work)
             if self.run.evaluation and self.run.evaluation.best:
                 self._measure_on_the_way(work)
-        except (Interrupted, JudgeOutage, Standstill) as stop:
+        except (Interrupted, JudgeOutage, EngineOutage, Standstill) as stop:
             if self._saved < self.position.total:
                 self._save(work)
             self.folder.event("interrupted", step=self.position.total, why=str(stop))

@@ -56,18 +56,19 @@ class Fault(Exception):
 
 
 class Server:
-    """An endpoint at ``base_url`` (such as ``https://host/v1``), and the key from environment variable ``key_env``.
+    """An endpoint at ``base_url`` (such as ``https://host/v1``), and its key: the one given, or that in the environment
+    variable ``key_env``.
 
     Raises ValueError for an unusable address or key; no message ever shows the key. ``stopped`` ends all waiting.
     """
 
-    def __init__(self, base_url: str, *, key_env: str = "", patience: Patience | None = None) -> None:
+    def __init__(self, base_url: str, *, key_env: str = "", key: str = "", patience: Patience | None = None) -> None:
         parts = address(base_url, key_env)
         self.patience = patience or Patience()
         self.stopped = threading.Event()
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname or "", parts.port
         self._path = parts.path.rstrip("/")
-        self._key = key_of(key_env)
+        self._key = key or key_of(key_env)
 
     def ask(self, payload: dict[str, Any], read: Callable[[Any], Answer], *, path: str = "/chat/completions") -> Answer:
         """Post one request and give what ``read`` makes of the answer. Raises Fault, also one that ``read`` raised."""
@@ -89,7 +90,7 @@ class Server:
                 wait = self._wait(attempt) if fault.wait is None else fault.wait
                 if not fault.again or attempt >= self.patience.attempts or time.monotonic() + wait >= end:
                     tried = f" ({attempt} attempts)" if attempt > 1 else ""
-                    raise Fault(f"{fault.note}{tried}", status=fault.status) from None
+                    raise Fault(f"{fault.note}{tried}", status=fault.status, again=fault.again) from None
             if self.stopped.wait(wait):
                 raise Fault("the run is stopping")
 

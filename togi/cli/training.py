@@ -44,7 +44,7 @@ def train(
 
     run = loaded.run
     # The launcher first: it may say which cards this process is to see, before any is looked at.
-    with open_launcher(on, started(run), run.folder / "engines", here=needs_of(run)):
+    with open_launcher(on, started(run), run.folder / "engines", here=needs_of(run)) as launcher:
         check_start(run)
         from togi.progress import Live
         from togi.run_folder.resume import held
@@ -56,7 +56,7 @@ def train(
             say(f"graders run in: {kept_in['graders']} · programs in: {kept_in['programs']}")
             from togi.train import go_on
 
-            go_on(run, ours, watch)
+            go_on(run, ours, watch, launcher)
     from togi.run_folder.integrity import read_chain
 
     say(f"The run is in {run.folder}. Next: togi report {run.folder}")

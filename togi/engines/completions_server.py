@@ -5,9 +5,7 @@ out. It knows the protocol's words; it knows no policy, no episode, and not what
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +27,23 @@ class Drawn:
     ended: str
 
 
-class CompletionsServer:
-    """Every method raises ValueError, naming the server, where it does not do what it is asked for."""
+class ServerFault(ValueError):
+    """What a server did not do; ``again`` says that it may do it when it is asked once more."""
 
-    def __init__(self, at: AtServer) -> None:
-        patience = Patience(seconds=at.seconds, total_seconds=2 * at.seconds)
-        self._server = Server(at.base_url, key_env=at.key_env, patience=patience)
+    def __init__(self, note: str, *, again: bool) -> None:
+        super().__init__(note)
+        self.again = again
+
+
+class CompletionsServer:
+    """Every method raises ServerFault, naming the server, where it does not do what it is asked for.
+
+    It is asked several times, as long as that may help, unless ``attempts`` says how often; ``key`` goes before the one
+    that the environment holds."""
+
+    def __init__(self, at: AtServer, *, key: str = "", attempts: int = Patience.attempts) -> None:
+        patience = Patience(attempts=attempts, seconds=at.seconds, total_seconds=2 * at.seconds)
+        self._server = Server(at.base_url, key_env=at.key_env, key=key, patience=patience)
         self._at = at
 
     def complete(
@@ -59,15 +68,18 @@ class CompletionsServer:
         except Fault as fault:
             raise self._problem(fault) from None
 
-    def load_adapter(self, name: str, path: str) -> None:
-        """From now on ``name`` is the model with the adapter in the folder ``path``."""
+    def load_adapter(self, name: str, path: str, checksum: str) -> None:
+        """From now on ``name`` is the model with the adapter in the folder ``path``. Togi's own engine looks at its
+        checksum; vLLM does not."""
+        told = {"lora_name": name, "lora_path": path, "sha256": checksum}
         try:
-            self._server.tell({"lora_name": name, "lora_path": path}, path="/load_lora_adapter")
+            self._server.tell(told, path="/load_lora_adapter")
         except Fault as fault:
-            raise ValueError(
+            raise ServerFault(
                 f"{self._problem(fault)}. Weights reach it as adapters: start vLLM with --enable-lora, a "
                 "--max-lora-rank of at least model.lora.rank and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, where it can "
-                f"read {path} (engine.adapters names a folder that both can read)"
+                f"read {path} (engine.adapters names a folder that both can read)",
+                again=fault.again,
             ) from None
 
     def load_weights(self, name: str, file: str, checksum: str) -> None:
@@ -84,21 +96,15 @@ class CompletionsServer:
         except Fault as fault:
             raise self._problem(fault) from None
 
-    @contextmanager
-    def side_by_side(self, most: int) -> Iterator[ThreadPoolExecutor]:
-        """Threads that ask it. Where the block fails, what is under way is waited for, and nothing is asked again."""
-        pool = ThreadPoolExecutor(most, thread_name_prefix="drawing")
-        try:
-            yield pool
-        except BaseException:
+    def stop(self, stopped: bool = True) -> None:
+        """Ask nothing again, until it is said that this is over."""
+        if stopped:
             self._server.stopped.set()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+        else:
             self._server.stopped.clear()
 
-    def _problem(self, fault: Fault) -> ValueError:
-        return ValueError(f"the engine at {self._at.base_url}: {fault.note}")
+    def _problem(self, fault: Fault) -> ServerFault:
+        return ServerFault(f"the engine at {self._at.base_url}: {fault.note}", again=fault.again)
 
 
 def _distribution(sampling: Sampling) -> dict[str, float]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from togi.protocols import LocalEngine
 from togi.types import Ability
+
+if TYPE_CHECKING:
+    from togi.models.load_model import Loaded
 
 Kind = Literal["native", "server"]
 
@@ -17,7 +21,15 @@ DOES: Mapping[Ability, str] = {
     "think": "thinks before every token",
 }
 LACKS: Mapping[Kind, frozenset[Ability]] = {"native": frozenset(), "server": frozenset({"mixture", "think"})}
-"""What an engine of each kind cannot do."""
+"""What an engine of each kind cannot do, in the process that learns; in others none can do more than a server."""
+
+
+class Beside(Protocol):
+    """Engines in other processes, which are at hand while a run is at work."""
+
+    def engine(self, loaded: Loaded, batch_size: int) -> LocalEngine:
+        """One that draws from a loaded model there."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +47,15 @@ class AtServer:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """``batch_size`` is how many completions are drawn at once, at ``server`` or in this process (None);
-    ``mismatch_limit`` how far their log-probabilities may be from those of the same weights where they learn, in nats a
-    token on average."""
+    """``batch_size`` is how many completions one engine draws at once: at ``server``, ``beside`` this process, or in it
+    (None); ``mismatch_limit`` how far their log-probabilities may be from those of the same weights where they learn,
+    in nats a token on average. One engine beside has ``seconds`` for a completion."""
 
     batch_size: int = 128
     mismatch_limit: float = 0.1
     server: AtServer | None = None
+    seconds: float = 600.0
+    beside: Beside | None = field(default=None, repr=False)
 
     @property
     def kind(self) -> Kind:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
 from togi.engines.engine_choice import EngineChoice
+from togi.engines.engine_process import Program
+from togi.engines.engine_processes import EngineProcesses
+from togi.engines.fleet import Fleet, Tell
 from togi.engines.model_mixture import Mixture
 from togi.engines.native import NativeEngine
+from togi.engines.native_program import NativeProgram
+from togi.engines.server_elsewhere import ServerElsewhere
 from togi.engines.server_engine import ServerEngine
+from togi.engines.server_weights import ServerWeights
 from togi.engines.thinking_engine import ThinkingEngine
+from togi.launch.launcher import Launcher
 from togi.models.load_model import Loaded
 from togi.models.packing import pretrained
 from togi.protocols import HeardEngine, LocalEngine
@@ -21,16 +34,48 @@ def open_engine(loaded: Loaded, choice: EngineChoice = NATIVE, mixture: Mixture 
 
     Raises ValueError for a model that the engine cannot draw from, and for an address or a key that cannot be used.
     """
-    if choice.server is not None:
+    if choice.server is not None or choice.beside is not None:
         assert mixture is None, "recipes refuse what an engine lacks"
         if loaded.thoughts is not None:
             raise ValueError(
-                f"{loaded.source} thinks before every token, which a server cannot do: engine.kind = native"
+                f"{loaded.source} thinks before every token, which only an engine in this process can: engine.kind = "
+                "native, scale.engines = 0"
             )
-        return ServerEngine(loaded, choice.server, batch_size=choice.batch_size)
+        if choice.beside is not None:
+            return choice.beside.engine(loaded, choice.batch_size)
+        assert choice.server is not None
+        weights = ServerWeights(loaded, base=choice.server.model, folder=choice.server.adapters)
+        fleet = Fleet([ServerElsewhere(choice.server)], _untold)
+        return ServerEngine(loaded, fleet, weights, batch_size=choice.batch_size)
     if mixture is None:
         return open_heard(loaded, choice.batch_size)
     return NativeEngine(mixture, loaded.tokenizer, loaded.eos_ids, batch_size=choice.batch_size)
+
+
+@contextmanager
+def opened_beside(
+    choice: EngineChoice, count: int, launcher: Launcher, folder: Path, tell: Tell, *, kept: int = 0
+) -> Iterator[EngineChoice]:
+    """The choice with ``count`` engines beside this process (0: as it is), which end with the block. They begin when
+    they are drawn from; ``folder`` is for what they write, and ``tell`` hears what happens to them."""
+    if not count:
+        yield choice
+        return
+    programs = partial(_program, choice)
+    processes = EngineProcesses(programs, launcher, folder, tell, count=count, seconds=choice.seconds, kept=kept)
+    try:
+        yield replace(choice, beside=processes)
+    finally:
+        processes.close()
+
+
+def _program(choice: EngineChoice, loaded: Loaded, folder: Path, count: int) -> Program:
+    """What the engine processes of a choice run."""
+    return NativeProgram(loaded, folder, count=count, batch_size=choice.batch_size)
+
+
+def _untold(kind: str, **details: object) -> None:
+    """Hears nothing: a server that the user runs is neither begun nor given up by Togi."""
 
 
 def open_heard(loaded: Loaded, batch_size: int) -> HeardEngine:
@@ -47,7 +92,7 @@ def check_engine(loaded: Loaded, choice: EngineChoice = NATIVE) -> None:
         open_engine(loaded, choice).generate(*asked)
         return
     try:
-        open_engine(loaded, choice).generate(*asked)
+        open_engine(loaded, replace(choice, beside=None)).generate(*asked)
     except Exception as error:
         # The boundary to a foreign model's code, which raises what it likes where it is asked for something else.
         raise ValueError(

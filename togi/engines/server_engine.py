@@ -1,13 +1,15 @@
-"""Completions that a server draws from the policy's weights, side by side; knows no task and no algorithm.
+"""Completions that servers draw from the policy's weights, side by side; knows no task and no algorithm.
 
-The server has the model that the run starts from. What is learned reaches it as an adapter under a new name for each
-version, so that no completion is drawn with weights of two. Whether its weights are those of this process is tried on a
-fixed text, and what the current weights say of turns is computed here.
+What is learned reaches the servers as files under a new name for each version, so that no completion is drawn with
+weights of two. Whether a server's weights are those of this process is tried on a fixed text, and what the current
+weights say of turns is computed here.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -15,7 +17,8 @@ from contextlib import contextmanager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from togi.engines.completions_server import CompletionsServer, Drawn
-from togi.engines.engine_choice import AtServer
+from togi.engines.fleet import TOLD, Fleet
+from togi.engines.fleet_member import OtherWeights, Published
 from togi.engines.native import NativeEngine
 from togi.engines.server_weights import ServerWeights
 from togi.engines.stop_strings import StopStrings
@@ -23,30 +26,32 @@ from togi.engines.token_sampling import check_sampling
 from togi.engines.turn_ends import check_prompts, ended_turn, limit_of
 from togi.models.load_model import Loaded
 from togi.protocols import Policy, Talk
-from togi.types import Prompt, Reading, Sampling, Stop, Turn
+from togi.types import Ids, Prompt, Reading, Sampling, Stop, Turn
 
 Progress = Callable[[int, int], None]
 
 APART = 0.1
-"""Nats that log-probabilities of the server and of this process may be apart, on average over the tokens of a try.
+"""Nats that log-probabilities of a server and of this process may be apart, on average over the tokens of a try.
 Arithmetic in bfloat16 moves them by a few hundredths."""
 _TEXT = "The keeper of the tower walks down to the harbour and counts the boats."
 _TRIED = 16  # tokens
 
 
 class ServerEngine:
-    """Draws at a server from the weights of a loaded model. ``batch_size`` is how many completions are asked for at
-    once."""
+    """Draws at the servers of a fleet from a loaded model, whose ``weights`` they get. ``batch_size`` is how many
+    completions each is asked for at once. Asks nothing until it is asked itself."""
 
-    def __init__(self, loaded: Loaded, at: AtServer, *, batch_size: int) -> None:
-        """Asks nothing yet. Raises ValueError for an address or a key that cannot be used."""
+    def __init__(self, loaded: Loaded, fleet: Fleet, weights: ServerWeights, *, batch_size: int) -> None:
         self.version = 0
         self._here = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
         self._tokenizer: PreTrainedTokenizerBase = loaded.tokenizer
         self._eos, self._batch_size = loaded.eos_ids, batch_size
         self._vocabulary: int = loaded.model.config.get_text_config().vocab_size
-        self._server = CompletionsServer(at)
-        self._weights = ServerWeights(loaded, base=at.model, folder=at.adapters)
+        self._fleet, self._weights = fleet, weights
+        self._text: Ids = tuple(loaded.tokenizer.encode(_TEXT))
+        self._read: dict[Ids, tuple[float, ...]] = {}  # what the published weights say of what was drawn after the text
+        self._reading = threading.Lock()
+        self._readable = False  # whether the weights here are those that are published
         self._tells: bool | None = None  # log-probabilities of what temperature and cuts make of the distribution
 
     @property
@@ -58,7 +63,7 @@ class ServerEngine:
         return self._here.context
 
     def sync(self, policy: Policy) -> None:
-        """Have the server draw from the policy as it is now, from the next call on."""
+        """Have the servers draw from the policy as it is now, from the next call on."""
         self.version = policy.step
         self._weights.outdated = True
 
@@ -68,10 +73,10 @@ class ServerEngine:
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, progress: Progress | None = None
     ) -> list[list[Turn]]:
-        """Complete each prompt once a seed, as the native engine does; a seed does not give what it gives there.
+        """Complete each prompt once a seed, as the native engine does; vLLM draws something else for a seed.
 
         Raises ValueError, naming the server, where it fails, has other weights, or cannot tell the log-probabilities of
-        the distribution that it draws from.
+        the distribution that it draws from; EngineOutage where no server is left.
         """
         wanted = sum(len(prompt.seeds) for prompt in prompts)
         turns: dict[int, Turn] = {}
@@ -88,31 +93,45 @@ class ServerEngine:
         check_sampling(sampling)
         self._update()
         self._check_distribution(sampling)
-        with self._server.side_by_side(max(1, min(self._batch_size, most))) as pool:
-            yield _Requests(self, sampling, pool, progress)
+        threads = max(1, min(self._batch_size * len(self._fleet), most))
+        with self._fleet.side_by_side(threads) as pool:
+            yield _Requests(self, sampling, pool, threads, progress)
 
     def _update(self) -> None:
-        """Have the server take the weights as they are now, and try whether it has."""
-        if self._weights.outdated:
-            self._weights.write(self.version)
-            self._weights.give(self._server)
-            self._try()
+        """Have the servers take the weights as they are now, and try whether they have."""
+        if not self._weights.outdated and self._fleet.draws_from(self._weights):
+            return
+        self._read, self._readable = {}, True
+        try:
+            self._fleet.publish(self._weights, self.version, self._try)
+        finally:
+            self._readable = False
 
-    def _try(self) -> None:
-        turn = self._tried(Sampling(max_tokens=_TRIED, temperature=0, ignore_eos=True))
-        apart = [abs(a - b) for a, b in zip(turn.logp, self.read([turn])[0].logp, strict=True)]
+    def _try(self, server: CompletionsServer, name: str) -> None:
+        """Raises OtherWeights for a server that draws the fixed text's completion with other probabilities than the
+        weights here give it."""
+        sampling = Sampling(max_tokens=_TRIED, temperature=0, ignore_eos=True)
+        limit, full = limit_of(Prompt(ids=self._text, seeds=()), sampling, self.context)
+        drawn = server.complete(name, self._text, seed=0, limit=limit, sampling=sampling, ends=self._eos)
+        self._end(drawn, limit, full, sampling)
+        apart = [abs(a - b) for a, b in zip(drawn.logp, self._said_of(drawn.ids), strict=False)]
         mean = math.fsum(apart) / len(apart) if apart else math.inf
         if not mean <= APART:
-            raise ValueError(
-                f"the engine's model {self._weights.name} is not the one that is trained: the log-probabilities of "
+            raise OtherWeights(
+                f"the engine's model {name} is not the one that is trained: the log-probabilities of "
                 f"{len(apart)} tokens differ by {mean:.2g} nats on average, and at most {APART:g} is right. Serve the "
                 "model of model.source, with its own tokenizer, and in at least 16 bits"
             )
 
-    def _tried(self, sampling: Sampling) -> Turn:
-        prompt = Prompt(ids=tuple(self._tokenizer.encode(_TEXT)), seeds=(0,))
-        limit, full = limit_of(prompt, sampling, self.context)
-        return self.turn(prompt, self.complete(prompt, 0, limit, sampling), limit, full, sampling)
+    def _said_of(self, ids: Ids) -> tuple[float, ...]:
+        """The log-probabilities of a completion of the fixed text, under the weights that were published. While those
+        here may change, only of what was drawn before: as far as the likeliest of that is the same."""
+        with self._reading:
+            if ids not in self._read and self._readable:
+                turn = Turn(prompt=self._text, completion=ids, text="", stop="length")
+                self._read[ids] = self.read([turn])[0].logp
+            known = max(self._read, key=lambda other: _alike(ids, other), default=())
+            return self._read[known][: _alike(ids, known)] if known else ()
 
     def _check_distribution(self, sampling: Sampling) -> None:
         plain = sampling.temperature == 1 and (sampling.top_p, sampling.top_k, sampling.min_p) == (1, 0, 0)
@@ -120,7 +139,9 @@ class ServerEngine:
             return
         if self._tells is None:
             # Of the only token that is left the log-probability is 0, unless it is that of the whole distribution.
-            self._tells = self._tried(Sampling(max_tokens=1, top_k=1, ignore_eos=True)).logp[0] > -1e-6
+            only = Sampling(max_tokens=1, top_k=1, ignore_eos=True)
+            drawn, _ = self.complete(Prompt(ids=self._text, seeds=()), 0, 1, only, 1)
+            self._tells = drawn.logp[0] > -1e-6
         if not self._tells:
             raise ValueError(
                 "the engine tells the log-probabilities of the model's own distribution only, and [sampling] makes "
@@ -128,18 +149,19 @@ class ServerEngine:
                 "processed_logprobs, or sample at temperature 1 and cut nothing"
             )
 
-    def complete(self, prompt: Prompt, seed: int, limit: int, sampling: Sampling) -> Drawn:
-        """One completion, asked for and waited for."""
-        return self._server.complete(
-            self._weights.name, prompt.ids, seed=seed, limit=limit, sampling=sampling, ends=self._eos
-        )
+    def complete(self, prompt: Prompt, seed: int, limit: int, sampling: Sampling, most: int) -> tuple[Drawn, Published]:
+        """One completion, asked for and waited for, of about ``most`` side by side; and the weights that drew it."""
 
-    def turn(self, prompt: Prompt, drawn: Drawn, limit: int, full: Stop, sampling: Sampling) -> Turn:
-        if max(drawn.ids, default=0) >= self._vocabulary:
-            raise ValueError(
-                f"the engine drew token {max(drawn.ids)}, and the model's vocabulary has {self._vocabulary} entries: "
-                "serve the model of model.source"
-            )
+        def ask(server: CompletionsServer, name: str) -> Drawn:
+            return server.complete(name, prompt.ids, seed=seed, limit=limit, sampling=sampling, ends=self._eos)
+
+        return self._fleet.complete(prompt.ids, most, ask)
+
+    def waits(self, completions: int, seconds: float) -> None:
+        """Tell that so many completions have been waited for, and none has ended."""
+        self._fleet.waits(f"{completions} completions", seconds)
+
+    def turn(self, prompt: Prompt, drawn: Drawn, limit: int, full: Stop, sampling: Sampling, version: int) -> Turn:
         length, stop = self._end(drawn, limit, full, sampling)
         return ended_turn(
             prompt.ids,
@@ -148,7 +170,7 @@ class ServerEngine:
             stop,
             decoder=self._tokenizer,
             sampling=sampling,
-            version=self.version,
+            version=version,
         )
 
     def check(self, prompts: Sequence[Prompt]) -> None:
@@ -157,6 +179,11 @@ class ServerEngine:
     def _end(self, drawn: Drawn, limit: int, full: Stop, sampling: Sampling) -> tuple[int, Stop]:
         """How many tokens of a completion count, and why it ends there, found out from its tokens alone."""
         ids = drawn.ids
+        if max(ids, default=0) >= self._vocabulary:
+            raise ValueError(
+                f"the engine drew token {max(ids)}, and the model's vocabulary has {self._vocabulary} entries: serve "
+                "the model of model.source"
+            )
         if sampling.stop:
             watch = StopStrings(self._tokenizer, sampling.stop)
             for length in range(1, len(ids) + 1):
@@ -174,14 +201,20 @@ class ServerEngine:
 
 
 class _Requests:
-    """Talk with a server: each turn is a request of its own. Text is read in the caller's thread, where tokenizers are
+    """Talk with servers: each turn is a request of its own. Text is read in the caller's thread, where tokenizers are
     used."""
 
     def __init__(
-        self, engine: ServerEngine, sampling: Sampling, pool: ThreadPoolExecutor, progress: Progress | None
+        self,
+        engine: ServerEngine,
+        sampling: Sampling,
+        pool: ThreadPoolExecutor,
+        threads: int,
+        progress: Progress | None,
     ) -> None:
-        self._engine, self._sampling, self._pool, self._progress = engine, sampling, pool, progress
-        self._open: dict[Future[Drawn], tuple[int, Prompt]] = {}
+        self._engine, self._sampling, self._pool, self._threads = engine, sampling, pool, threads
+        self._progress = progress
+        self._open: dict[Future[tuple[Drawn, Published]], tuple[int, Prompt]] = {}
         self._ended: list[tuple[int, Turn]] = []
         self._asked = 0
 
@@ -191,28 +224,49 @@ class _Requests:
 
     def ask(self, prompts: Sequence[Prompt]) -> None:
         self._engine.check(prompts)
+        wanted: list[tuple[int, Prompt, int, int]] = []
         for prompt in prompts:
             limit, full = limit_of(prompt, self._sampling, self._engine.context)
             for seed in prompt.seeds:
                 if limit:
-                    asked = self._pool.submit(self._engine.complete, prompt, seed, limit, self._sampling)
-                    self._open[asked] = self._asked, prompt
+                    wanted.append((self._asked, prompt, seed, limit))
                 else:
-                    nothing = self._engine.turn(prompt, Drawn(ids=(), logp=(), ended=""), 0, full, self._sampling)
-                    self._ended.append((self._asked, nothing))
+                    nothing = Drawn(ids=(), logp=(), ended="")
+                    turn = self._engine.turn(prompt, nothing, 0, full, self._sampling, self._engine.version)
+                    self._ended.append((self._asked, turn))
                 self._asked += 1
+        most = min(self._threads, len(self._open) + len(wanted))
+        for number, prompt, seed, limit in wanted:
+            asked = self._pool.submit(self._engine.complete, prompt, seed, limit, self._sampling, most)
+            self._open[asked] = number, prompt
 
     def draw(self) -> list[tuple[int, Turn]]:
         """Wait until some turn has ended."""
         ended, self._ended = self._ended, []
-        done = wait(self._open, timeout=0 if ended else None, return_when=FIRST_COMPLETED).done
-        for future in done:
+        for future in self._done(wait_for_some=not ended):
             number, prompt = self._open.pop(future)
             limit, full = limit_of(prompt, self._sampling, self._engine.context)
-            ended.append((number, self._engine.turn(prompt, future.result(), limit, full, self._sampling)))
+            drawn, published = future.result()
+            turn = self._engine.turn(prompt, drawn, limit, full, self._sampling, published.version)
+            ended.append((number, turn))
         if self._progress is not None and ended:
             self._progress(self._asked - len(self._open), self._asked)
         return sorted(ended, key=lambda each: each[0])
 
+    def _done(self, *, wait_for_some: bool) -> set[Future[tuple[Drawn, Published]]]:
+        began, told = time.monotonic(), TOLD
+        while True:
+            done = wait(self._open, timeout=told if wait_for_some else 0, return_when=FIRST_COMPLETED).done
+            if done or not (self._open and wait_for_some):
+                return done
+            told *= 2
+            self._engine.waits(len(self._open), time.monotonic() - began)
+
     def over(self, turns: Iterable[int]) -> None:
         pass
+
+
+def _alike(one: Ids, other: Ids) -> int:
+    """With how many tokens two completions begin alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -85,7 +85,7 @@ class ServerWeights:
         if not now.adapter:
             server.load_weights(now.name, str(now.file), now.checksum)
             return
-        server.load_adapter(now.name, str(now.file.parent))
+        server.load_adapter(now.name, str(now.file.parent), now.checksum)
         for each in self._gone:
             with suppress(ValueError):  # it only takes room at the server
                 server.unload_adapter(each.name)

@@ -146,6 +146,9 @@ class Builder:
         asks: frozenset[Ability] = algorithm.sampler.asks | ({"think"} if algorithm.thinking else set())
         for ability in sorted(asks & LACKS[engine]):
             self.refuse((*key, "algorithm"), f"{table.algorithm} {DOES[ability]}, which the engine {engine} cannot do")
+        for ability in sorted(asks & (LACKS["server"] - LACKS[engine])) if self.recipe.scale.engines else ():
+            why = f"{table.algorithm} {DOES[ability]}, which only an engine in the process that learns can do"
+            self.refuse(("scale", "engines"), f"{why}: remove it")
         return Plan(
             table=table,
             name=table.called,

@@ -91,7 +91,8 @@ def engine(recipe: Recipe, algorithms: Sequence[Algorithm]) -> Iterator[Problem]
     """What a server needs to know, and how what is learned can reach it."""
     table = recipe.engine
     if table.kind == "native":
-        for name in sorted(table.model_fields_set & {"base_url", "model", "key_env", "seconds", "adapters"}):
+        servers = {"base_url", "model", "key_env", "adapters"} | ({"seconds"} if not recipe.scale.engines else set())
+        for name in sorted(table.model_fields_set & servers):
             yield ("engine", name), 'is for a server: add kind = "server", or remove it'
         return
     for name, example in (("base_url", "http://127.0.0.1:8000/v1"), ("model", recipe.model.source)):
@@ -110,10 +111,12 @@ def engine(recipe: Recipe, algorithms: Sequence[Algorithm]) -> Iterator[Problem]
 
 
 def scale(recipe: Recipe) -> Iterator[Problem]:
-    """What cannot be done in several processes yet."""
-    for name, only in (("engines", 0), ("learners", 1), ("staleness", 0)):
+    """What several processes cannot do."""
+    for name, only in (("learners", 1), ("staleness", 0)):
         if vars(recipe.scale)[name] != only:
             yield ("scale", name), f"only {only} can be had yet: remove it"
+    if recipe.scale.engines and recipe.engine.kind == "server":
+        yield ("scale", "engines"), "a server that you run is no process of Togi's: remove it, or engine.kind"
 
 
 def source(table: OneSourceTable, key: Key) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from togi.types import Sampling
 
 def engine_of(table: EngineTable, base: Path) -> EngineChoice:
     """The engine; adapters for a server lie in a folder relative to ``base``."""
-    choice = EngineChoice(batch_size=table.batch_size, mismatch_limit=table.mismatch_limit)
+    choice = EngineChoice(batch_size=table.batch_size, mismatch_limit=table.mismatch_limit, seconds=table.seconds)
     if table.kind == "native":
         return choice
     assert table.base_url is not None

@@ -19,8 +19,8 @@ def resolved(reading: Reading, plans: Sequence[Plan]) -> dict[str, Any]:
     """
     values: dict[str, Any] = reading.recipe.model_dump(mode="json", exclude_none=True)
     values = {"name": values.pop("name"), "relative_to": str(reading.base), **values}
-    if values["engine"]["kind"] == "native":
-        del values["engine"]["seconds"]  # a server's, and refused where there is none
+    if values["engine"]["kind"] == "native" and not values["scale"]["engines"]:
+        del values["engine"]["seconds"]  # of a server or an engine process, and refused where there is none
     given = [stage[name] for stage in values["stage"] for name in ("data", "mix") if name in stage]
     for table in (*values["data"].values(), *given):
         for part in (table, *table.get("sources", ())):

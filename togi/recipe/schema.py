@@ -82,14 +82,14 @@ class EngineTable(Table):
     key_env: Text | None = None
     """Name of the environment variable that holds the server's key; without it no key is sent."""
     seconds: Annotated[float, Field(gt=0, le=86_400)] = 600.0
-    """Wall clock of one completion at the server; what takes longer is asked for again."""
+    """Wall clock of one completion at a server or an engine process; what takes longer is asked for again."""
     adapters: Text | None = None
     """Folder that the server can read too, for weights as they are learned; a new one on this machine when left out."""
 
 
 class ScaleTable(Table):
     engines: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Processes that draw beside the one that learns; 0 draws in that one."""
+    """Processes that draw beside the one that learns; 0 draws in that one ([scale](scale.md))."""
     learners: Annotated[int, Field(ge=1, le=1000)] = 1
     """Processes that learn."""
     staleness: Annotated[int, Field(ge=0, le=100)] = 0

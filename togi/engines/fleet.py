@@ -1,0 +1,282 @@
+"""Servers that draw from the same weights: which of them is asked, what is done when one fails, and how new weights
+reach all of them. It knows no token, no policy and not what a completion is for.
+
+A server that fails is begun again beside the others and gets the newest weights before it is asked; what it was asked
+is asked again elsewhere. Every wait ends: a server that does not begin, or hangs, is given up in the end, and where all
+are, that is an error. A long wait says what it waits for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from togi.engines.completions_server import CompletionsServer, Drawn, ServerFault
+from togi.engines.fleet_member import EngineOutage, Member, OtherWeights, Published, Seat, State
+from togi.engines.server_weights import ServerWeights
+from togi.types import Ids
+
+LIVES = 4
+"""How often a server is begun without completing anything before it is given up."""
+TOLD = 30.0
+"""Seconds of waiting after which it is said what is waited for, and again after each doubling."""
+_LOOK = 1.0  # seconds between two looks at the servers, and at what is waited for
+_TRIES = 5  # of one completion at servers that are well
+_PAUSE = 0.5  # seconds before the second of them; then twice as many each time
+
+_GRACE = 2.0  # seconds for a server to end
+
+Tell = Callable[..., Any]
+"""Hears of an event by its kind, with its details by name."""
+Ask = Callable[[CompletionsServer, str], Drawn]
+"""Asks a server for a completion by weights of a name."""
+Try = Callable[[CompletionsServer, str], None]
+"""Raises OtherWeights where a server draws from something else under a name than it should."""
+
+
+class Fleet:
+    """``tell`` hears what happens to the members."""
+
+    def __init__(self, members: Sequence[Member], tell: Tell) -> None:
+        self._seats = [Seat(member) for member in members]
+        self._tell = tell
+        self._changed = threading.Condition()
+        self._publishing = threading.Lock()
+        self._stopping = False  # what is asked now stays unanswered
+        self._closed = threading.Event()
+        self._places: dict[Ids, Seat] = {}
+        self._weights: ServerWeights | None = None
+        self._version = 0
+        self._tried: Try = lambda server, name: None
+        self._watcher = threading.Thread(target=self._watch, name="watching engines", daemon=True)
+        if any(member.restarts for member in members):
+            self._watcher.start()
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def draws_from(self, weights: ServerWeights) -> bool:
+        """Whether these weights were published last."""
+        return self._weights is weights
+
+    def publish(self, weights: ServerWeights, version: int, tried: Try) -> None:
+        """Have all members draw from the weights as they are now, and wait for those that begin for the first time;
+        ``tried`` is asked of each of them.
+
+        Raises EngineOutage where none draws from them then.
+        """
+        began = time.monotonic()
+        with self._publishing:
+            if weights.outdated:
+                weights.write(version)  # here, since one that begins may just read what was written before
+            self._weights, self._version, self._tried = weights, version, tried
+            new = self._in("off")
+            self._at_once(self._renew, self._in("up"))
+        self._at_once(self._begin, new)
+        with self._changed:
+            self._wait("new weights", self._settled)
+            up = self._in("up")
+        if not up:
+            raise self._outage()
+        self._tell(
+            "weights_published",
+            version=version,
+            name=weights.now.name,
+            sha256=weights.now.checksum,
+            seconds=round(weights.now.seconds + time.monotonic() - began, 3),
+            engines=[seat.member.called for seat in up],
+        )
+
+    def complete(self, ids: Ids, most: int, ask: Ask) -> tuple[Drawn, Published]:
+        """What ``ask`` gets of a member, and the weights that drew it. Of about ``most`` that are asked for side by
+        side, those that go on from the same ``ids`` are asked of one member, as far as it then has no more than its
+        share.
+
+        Raises ServerFault with the server's words, and EngineOutage.
+        """
+        tries = 0
+        while True:
+            tries += 1
+            seat, life, has = self._take(ids, most)
+            try:
+                drawn = ask(seat.member.server, has.name)
+            except ServerFault as fault:
+                if not self._again(seat, life, has, fault, tries):
+                    raise
+            else:
+                seat.failures = 0
+                return drawn, has
+            finally:
+                with self._changed:
+                    seat.under_way -= 1
+
+    @contextmanager
+    def side_by_side(self, most: int) -> Iterator[ThreadPoolExecutor]:
+        """Threads that ask. Where the block fails, what is under way is waited for, and nothing is asked again."""
+        pool = ThreadPoolExecutor(most, thread_name_prefix="drawing")
+        try:
+            yield pool
+        except BaseException:
+            self._stop(True)
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+            self._stop(False)
+            self._places.clear()
+
+    def waits(self, what: str, seconds: float) -> None:
+        """Tell that somebody has waited for so long."""
+        stands = [seat.stands() for seat in self._seats]
+        self._tell("engines_waited_for", what=what, seconds=round(seconds, 1), engines=stands)
+
+    def close(self) -> None:
+        """End all members."""
+        self._closed.set()
+        for seat in self._seats:
+            seat.member.end(_GRACE)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _take(self, ids: Ids, most: int) -> tuple[Seat, int, Published]:
+        """The member that is to be asked: one that was asked for the same tokens, or the one with least to do."""
+        with self._changed:
+            self._wait("a completion", self._settled)
+            up = self._in("up")
+            if not up:
+                raise self._outage()
+            seat = self._places.get(ids)
+            if seat not in up or seat.under_way >= -(-most // len(up)):
+                seat = min(up, key=lambda each: each.under_way)
+            self._places[ids] = seat
+            seat.under_way += 1
+            assert seat.has is not None
+            return seat, seat.life, seat.has
+
+    def _again(self, seat: Seat, life: int, has: Published, fault: ServerFault, tries: int) -> bool:
+        """Whether what a member did not do is asked again."""
+        if self._stopping or self._closed.is_set():
+            return False
+        with self._publishing:  # which may be what took away the weights that were asked for
+            if seat.has is not has or seat.life != life or seat.state != "up":
+                return True
+        if not seat.member.restarts:
+            return False
+        if why := seat.member.fault():
+            self._fail(seat, life, why)
+            return True
+        if fault.again and tries < _TRIES:
+            self._closed.wait(_PAUSE * 2 ** (tries - 1))
+            return True
+        return False
+
+    def _settled(self) -> bool:
+        """Whether some member draws, or none will."""
+        return bool(self._in("up")) or not self._in("begins")
+
+    def _in(self, state: State) -> list[Seat]:
+        return [seat for seat in self._seats if seat.state == state]
+
+    def _outage(self) -> EngineOutage:
+        whys = [f"{seat.member.called}: {seat.why}" if seat.member.restarts else seat.why for seat in self._seats]
+        return EngineOutage("; ".join(whys) if len(whys) == 1 else f"no engine draws any more: {'; '.join(whys)}")
+
+    def _wait(self, what: str, ready: Callable[[], bool]) -> None:
+        """Wait, with the lock held, and say so where it takes long. Raises ServerFault where the run stops."""
+        began, told = time.monotonic(), TOLD
+        while not ready():
+            if self._stopping or self._closed.is_set():
+                raise ServerFault("the run is stopping", again=False)
+            self._changed.wait(_LOOK)
+            if (waited := time.monotonic() - began) > told:
+                told *= 2
+                self.waits(what, waited)
+
+    def _stop(self, stopping: bool) -> None:
+        self._stopping = stopping
+        for seat in self._in("up"):
+            seat.member.server.stop(stopping)
+
+    def _turn(self, seat: Seat, state: State, why: str = "") -> None:
+        with self._changed:
+            seat.state, seat.since, seat.why = state, time.monotonic(), why
+            self._changed.notify_all()
+
+    def _begin(self, seat: Seat) -> None:
+        """Begin a member, again where it fails, until it draws from the newest weights or is given up."""
+        self._turn(seat, "begins")
+        while seat.state == "begins" and not self._closed.is_set():
+            began = time.monotonic()
+            try:
+                seat.life += 1
+                seat.member.begin()
+                with self._publishing:
+                    self._give(seat)
+                    self._turn(seat, "up")
+                seconds = round(time.monotonic() - began, 1)
+                self._tell("engine_began", engine=seat.member.called, life=seat.life, seconds=seconds)
+            except ValueError as error:
+                self._failed(seat, error)
+
+    def _renew(self, seat: Seat) -> None:
+        """Give new weights to a member that draws."""
+        life = seat.life
+        try:
+            self._give(seat)
+        except ValueError as error:
+            self._fail(seat, life, error)
+
+    def _give(self, seat: Seat) -> None:
+        """Raises ServerFault where it does not take the newest weights, and OtherWeights where it has others then."""
+        assert self._weights is not None
+        self._weights.give(seat.member.server)
+        self._tried(seat.member.server, self._weights.now.name)
+        seat.has = Published(name=self._weights.now.name, version=self._version)
+
+    def _fail(self, seat: Seat, life: int, why: ValueError | str) -> None:
+        """A member that draws has failed: it is begun again, beside the others."""
+        with self._changed:
+            if seat.state != "up" or seat.life != life or self._closed.is_set():
+                return  # somebody else has seen it
+            seat.state = "begins"
+        self._failed(seat, why)
+        if seat.state == "begins":
+            threading.Thread(target=self._begin, args=(seat,), name=seat.member.called, daemon=True).start()
+
+    def _failed(self, seat: Seat, why: ValueError | str) -> None:
+        """Count a failure, and give the member up where it has failed too often, or cannot be helped."""
+        if self._closed.is_set():
+            return
+        seat.failures += 1
+        lost = not seat.member.restarts or seat.failures >= LIVES or isinstance(why, OtherWeights)
+        words = seat.member.last_words()
+        self._tell(
+            "engine_failed",
+            engine=seat.member.called,
+            life=seat.life,
+            why=str(why),
+            asked=seat.under_way,
+            given_up=lost,
+            log=words,
+        )
+        self._turn(seat, "lost" if lost else "begins", f"{why} (it wrote last: {words})" if words else str(why))
+        if lost:
+            seat.member.end()
+
+    def _at_once(self, do: Callable[[Seat], None], seats: Sequence[Seat]) -> None:
+        """Do something with several members at once, and wait for all."""
+        threads = [threading.Thread(target=do, args=(seat,), name=seat.member.called, daemon=True) for seat in seats]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_LOOK):
+            for seat in self._in("up"):
+                life = seat.life
+                if why := seat.member.fault():
+                    self._fail(seat, life, why)
