@@ -23,7 +23,7 @@ from togi.launch.ray_process import RayProcess, answered, ask_for_answer
 
 _LOOK = 0.5  # seconds between two looks at a command
 _GONE = 60.0  # seconds without an answer after which an actor is taken to be lost
-_ROOM = 300.0  # seconds that room may be waited for
+_ROOM = 300.0  # seconds that room, and then the first sign of an actor, may be waited for
 _LATE = 15.0  # seconds that an actor may need beside those that its command is given to end
 _STORE = 100 << 20  # bytes of Ray's object store in a Ray of our own, which holds nothing of a run
 _SOME = 0.001  # of a machine's own resource, which says that a place is to be there
@@ -70,7 +70,7 @@ class RayLauncher:
 
         actor = self._placed(RayProcess, self._places[name], self._needs[name])
         try:
-            host = self._host(self._ray.get(actor.address.remote(), timeout=_GONE))
+            host = self._host(self._ray.get(actor.address.remote(), timeout=_ROOM))
             self._check_shared(actor, host)
             told = (name, list(command), dict(env), sys.executable, str(Path.cwd()))
             self._ray.get(actor.start.remote(*told), timeout=_GONE)
@@ -125,7 +125,7 @@ class RayLauncher:
     def _keep_to_own_cards(self, place: int) -> None:
         """Have this process see the cards alone that are reserved for it, before it looks at any."""
         actor = self._placed(RayProcess, place, Needs(cores=0, cards=1))
-        cards = self._ray.get(actor.cards.remote(), timeout=_GONE)
+        cards = self._ray.get(actor.cards.remote(), timeout=_ROOM)
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(cards)
         self._ray.kill(actor)
 
@@ -201,7 +201,7 @@ class RayLaunched:
 
 
 def _connected(address: str, needs: Sequence[Needs]) -> Any:
-    """Ray, connected to a cluster. It reports nothing to anybody, and a Ray of our own is for this machine alone."""
+    """Ray, connected to a cluster. It reports nothing to anybody, and a Ray of our own obeys only who has its token."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -219,9 +219,12 @@ def _connected(address: str, needs: Sequence[Needs]) -> Any:
     try:
         ray.init("auto", **quiet)
     except ConnectionError:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # engines are no lesser work than what they are asked by
         cores = max(os.cpu_count() or 1, sum(each.cores for each in needs))
         own = {"include_dashboard": False, "_node_ip_address": _LOOPBACK, "object_store_memory": _STORE}
         ray.init("local", num_cpus=cores, **own, **quiet)
+        with suppress(OSError):  # whoever reads it can have programs run here
+            (Path.home() / ".ray" / "auth_token").chmod(0o600)
     return ray
 
 
