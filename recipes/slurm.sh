@@ -18,6 +18,8 @@ shift 2
 # The whole Ray of this job asks for this token; Ray then obeys nobody else in the network.
 RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0
+# Ray gives its workers a low priority otherwise, and engines are among them.
+export RAY_worker_niceness=0
 
 # This script runs on the job's first machine: here Ray begins, and here the first learner is.
 here=$(hostname -I | cut -d ' ' -f 1)
