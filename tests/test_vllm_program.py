@@ -15,30 +15,30 @@ from typing import Any
 import pytest
 
 from togi.engines.inside_vllm import WeightsEndpoint
-from togi.engines.vllm_program import (
-    Served,
-    check_vllm,
-    put_plugin,
-    refused_options,
-    vllm_command,
-    vllm_variables,
+from togi.engines.vllm_program import VllmProgram, check_vllm, put_plugin, refused_options
+
+PROGRAM = VllmProgram(
+    python=Path("/env/bin/python"),
+    folder=Path("/models/base"),
+    plugins=Path("/plugins"),
+    dtype="bfloat16",
+    context=2048,
+    side_by_side=64,
+    rank=16,
+    versions=3,
 )
 
-SERVED = Served(
-    folder=Path("/models/base"), name="base", dtype="bfloat16", context=2048, side_by_side=64, rank=16, versions=3
-)
+
+def options_of(program: VllmProgram) -> dict[str, str]:
+    return dict(pairwise(program.command(0, "127.0.0.1", 1234)))
 
 
-def options_of(command: list[str]) -> dict[str, str]:
-    return dict(pairwise(command))
-
-
-def test_the_command_serves_here_what_the_recipe_says() -> None:
-    command = vllm_command(Path("/env/bin/python"), SERVED, 1234, ["--block-size", "32"])
+def test_the_command_serves_where_it_is_told_what_the_recipe_says() -> None:
+    command = replace(PROGRAM, options=("--block-size", "32")).command(0, "127.0.0.1", 1234)
     assert command[:5] == ["/env/bin/python", "-m", "vllm.entrypoints.cli.main", "serve", "/models/base"]
     assert command[-2:] == ["--block-size", "32"]
-    said = options_of(command)
-    assert (said["--host"], said["--port"]) == ("127.0.0.1", "1234")
+    said = options_of(PROGRAM)
+    assert (said["--host"], said["--port"], said["--served-model-name"]) == ("127.0.0.1", "1234", "base")
     assert (said["--dtype"], said["--max-model-len"], said["--max-num-seqs"]) == ("bfloat16", "2048", "64")
     assert said["--logprobs-mode"] == "processed_logprobs"
     assert {"--enable-prefix-caching", "--enable-lora", "--enforce-eager"} <= set(command)
@@ -47,19 +47,18 @@ def test_the_command_serves_here_what_the_recipe_says() -> None:
 
 @pytest.mark.parametrize(("rank", "room"), [(1, 1), (2, 8), (8, 8), (9, 16), (300, 320), (512, 512)])
 def test_adapters_have_room_for_their_rank(rank: int, room: int) -> None:
-    said = options_of(vllm_command(Path("python"), replace(SERVED, rank=rank), 1))
-    assert said["--max-lora-rank"] == str(room)
+    assert options_of(replace(PROGRAM, rank=rank))["--max-lora-rank"] == str(room)
 
 
 def test_whole_weights_need_no_adapters_and_a_device_is_compiled_for() -> None:
-    command = vllm_command(Path("python"), replace(SERVED, rank=None, on_processor=False), 1)
+    command = replace(PROGRAM, rank=None, on_processor=False).command(0, "127.0.0.1", 1)
     assert not {"--enable-lora", "--max-loras", "--enforce-eager"} & set(command)
 
 
 def test_the_key_is_in_no_command() -> None:
-    variables = vllm_variables(Path("/plugins"), "secret-key", on_processor=True)
+    variables = PROGRAM.variables("secret-key")
     assert variables["VLLM_API_KEY"] == "secret-key"
-    assert "secret-key" not in vllm_command(Path("python"), SERVED, 1)
+    assert "secret-key" not in PROGRAM.command(0, "127.0.0.1", 1)
     assert "VLLM_SERVER_DEV_MODE" not in variables  # whose routes no key guards
 
 

@@ -1,4 +1,4 @@
-"""vLLM as the program of an engine process: the command that starts it, and what it cannot do. It starts nothing.
+"""vLLM as the program of an engine process: its command, what goes along with it, what is refused. It starts nothing.
 
 It runs in an environment of its own, since its pins are not Togi's. One file of Togi's goes along (``inside_vllm.py``).
 """
@@ -11,8 +11,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from togi.engines import inside_vllm
+from togi.engines.engine_choice import WithVLLM
+
+if TYPE_CHECKING:
+    from togi.models.load_model import Loaded
 
 OLDEST = (0, 32)
 """The oldest vLLM that has what ``inside_vllm.py`` stands on."""
@@ -35,60 +40,89 @@ _VERSION = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
-    """What a server is to hold: the model in ``folder`` under the name ``name``, in arithmetic of ``dtype``, with room
-    for ``context`` tokens and ``side_by_side`` requests. ``rank`` is that of its adapters (None: it takes whole
-    weights), of which ``versions`` are in use at once."""
+class VllmProgram:
+    """vLLM that serves the model in ``folder`` under the name ``model``, in arithmetic of ``dtype``, with room for
+    ``context`` tokens and ``side_by_side`` requests.
 
+    ``rank`` is that of its adapters (None: it takes whole weights), of which ``versions`` are in use at once.
+    ``plugins`` is a folder that ``put_plugin`` has filled, ``options`` are further ones of ``vllm serve``.
+    """
+
+    python: Path
     folder: Path
-    name: str
+    plugins: Path
     dtype: str
     context: int
     side_by_side: int
     rank: int | None
     versions: int = 2
     on_processor: bool = True
+    options: Sequence[str] = ()
+    model: str = "base"
+    begins_within: float = 900.0
 
-
-def vllm_command(python: Path, served: Served, port: int, options: Sequence[str] = ()) -> list[str]:
-    """The command that serves a model at a port of this machine. ``options`` are further ones of ``vllm serve``."""
-    decided: dict[str, str | int] = {
-        "--host": "127.0.0.1",
-        "--port": port,
-        "--served-model-name": served.name,
-        "--dtype": served.dtype,
-        "--max-model-len": served.context,
-        "--max-num-seqs": served.side_by_side,
-        "--logprobs-mode": "processed_logprobs",
-        "--generation-config": "vllm",  # nothing is drawn by settings that stand in the model's folder
-        "--worker-extension-cls": f"{MODULE}.WeightsFromFile",
-    }
-    switches = ["--enable-prefix-caching", "--disable-uvicorn-access-log"]
-    if served.on_processor:
-        switches.append("--enforce-eager")  # compiling for a processor takes a minute, and a compiler
-    if served.rank is not None:
-        switches.append("--enable-lora")
-        decided |= {
-            "--max-lora-rank": next(rank for rank in RANKS if rank >= served.rank),
-            "--max-loras": served.versions,
-            "--max-cpu-loras": served.versions,
+    def command(self, number: int, host: str, port: int) -> list[str]:
+        decided: dict[str, str | int] = {
+            "--host": host,
+            "--port": port,
+            "--served-model-name": self.model,
+            "--dtype": self.dtype,
+            "--max-model-len": self.context,
+            "--max-num-seqs": self.side_by_side,
+            "--logprobs-mode": "processed_logprobs",
+            "--generation-config": "vllm",  # nothing is drawn by settings that stand in the model's folder
+            "--worker-extension-cls": f"{MODULE}.WeightsFromFile",
         }
-    named = [part for name, value in decided.items() for part in (name, str(value))]
-    return [str(python), "-m", "vllm.entrypoints.cli.main", "serve", str(served.folder), *switches, *named, *options]
+        switches = ["--enable-prefix-caching", "--disable-uvicorn-access-log"]
+        if self.on_processor:
+            switches.append("--enforce-eager")  # compiling for a processor takes a minute, and a compiler
+        if self.rank is not None:
+            switches.append("--enable-lora")
+            decided |= {
+                "--max-lora-rank": next(rank for rank in RANKS if rank >= self.rank),
+                "--max-loras": self.versions,
+                "--max-cpu-loras": self.versions,
+            }
+        named = [part for name, value in decided.items() for part in (name, str(value))]
+        serve = [str(self.python), "-m", "vllm.entrypoints.cli.main", "serve", str(self.folder)]
+        return [*serve, *switches, *named, *self.options]
+
+    def variables(self, key: str) -> dict[str, str]:
+        return {
+            "VLLM_API_KEY": key,  # not in the command, which everybody on the machine can read
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+            "VLLM_PLUGINS": inside_vllm.WeightsEndpoint.name,
+            "PYTHONPATH": str(self.plugins),
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_DO_NOT_TRACK": "1",
+            "HF_HUB_OFFLINE": "1",
+            **({"VLLM_CPU_KVCACHE_SPACE": "2"} if self.on_processor else {}),  # GiB; it would take nearly all memory
+        }
 
 
-def vllm_variables(plugins: Path, key: str, *, on_processor: bool) -> dict[str, str]:
-    """Environment variables beside those of this process. ``plugins`` is a folder that ``put_plugin`` has filled."""
-    return {
-        "VLLM_API_KEY": key,  # not in the command, which everybody on the machine can read
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
-        "VLLM_PLUGINS": inside_vllm.WeightsEndpoint.name,
-        "PYTHONPATH": str(plugins),
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_DO_NOT_TRACK": "1",
-        "HF_HUB_OFFLINE": "1",
-        **({"VLLM_CPU_KVCACHE_SPACE": "2"} if on_processor else {}),  # GiB; vLLM would take nearly all memory
-    }
+def vllm_program(
+    loaded: Loaded, choice: WithVLLM, folder: Path, *, side_by_side: int, staleness: int = 0
+) -> VllmProgram:
+    """What serves a loaded model, with the files that it needs in ``folder``. ``staleness`` versions of the weights may
+    be in use beside the newest, and beside the next one. Raises ValueError."""
+    from togi.models.save_model import has_adapters, save_base
+
+    check_vllm(choice.python)
+    put_plugin(folder / "plugins")
+    save_base(loaded.model, loaded.tokenizer, folder / "base")
+    model: Any = loaded.model
+    return VllmProgram(
+        python=choice.python,
+        folder=(folder / "base").resolve(),
+        plugins=(folder / "plugins").resolve(),
+        dtype=str(loaded.model.dtype).removeprefix("torch."),
+        context=loaded.context,
+        side_by_side=side_by_side,
+        rank=max(each.r for each in model.peft_config.values()) if has_adapters(model) else None,
+        versions=staleness + 2,
+        on_processor=loaded.model.device.type == "cpu",
+        options=choice.options,
+    )
 
 
 def put_plugin(folder: Path) -> None:

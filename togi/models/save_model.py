@@ -131,6 +131,14 @@ def save_model(
     return saved
 
 
+def save_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Write a model to the new folder ``path`` as it is without its adapters, for programs that take those by
+    themselves."""
+    with appearing(path) as work, quiet():
+        _save_whole(model, work, model.dtype, merge=False)
+        tokenizer.save_pretrained(work)
+
+
 def write_beside(work: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         (work / name).write_text(text, encoding="utf-8")
