@@ -18,6 +18,8 @@ from tiny_text import tiny_llama
 
 from togi.advantages import leave_one_out, token_mean
 from togi.algorithms import GRPO, ConstantLength, PPOClip
+from togi.algorithms.policy_gradient.base import Regularised
+from togi.algorithms.policy_gradient.corrections import Correction, Masked, Truncated, Uncorrected
 from togi.data import Tasks
 from togi.data.reasoning_gym_rows import gym_rows
 from togi.engines.engine_choice import LACKS
@@ -342,6 +344,7 @@ LEVELLED = "{{generate = 'tasks.py:adding', size = 9, seed = {}, difficulty = [1
 LEVELS = f"stage.hone.data={{sources=[{LEVELLED.format(7)}, {LEVELLED.format(8)}]}}"
 AT_SERVER = "kind = 'server', base_url = 'http://127.0.0.1:1/v1', model = 'm'"
 SERVED = ["model.lora={}", f"engine={{{AT_SERVER}}}"]
+VLLM = "engine={kind = 'vllm', python = 'tasks.py'}"
 UNTIL = ["stage.hone.until={metric = 'reward', above = 0.9}"]
 NOT_YET = {"scale.learners", "scale.staleness"}
 KEPT = {"best": "true", "at_least": "1", "distinct": "texts", "most": "3", "together": "true"}
@@ -405,6 +408,8 @@ CHANGES: dict[str, tuple[list[str], str]] = {
     "stage.replay.uses": (["stage.hone.replay={}"], "stage.hone.replay.uses=3"),
     "stage.replay.priority": (["stage.hone.replay={}"], "stage.hone.replay.priority=newest"),
     "engine.kind": (["model.lora={}"], f"engine={{{AT_SERVER}}}"),
+    "engine.python": ([VLLM], "engine.python=envs.py"),
+    "engine.options": ([VLLM], "engine.options=['--block-size', '32']"),
     "engine.base_url": (SERVED, "engine.base_url=http://127.0.0.1:2/v1"),
     "engine.model": (SERVED, "engine.model=other"),
     "engine.key_env": (SERVED, "engine.key_env=OTHER_KEY"),
@@ -772,7 +777,19 @@ def test_what_an_engine_cannot_do_is_refused(recipe: Path, monkeypatch: pytest.M
         (["model.lora={}", "engine.kind=server"], 'base_url is needed with kind = "server"'),
         ([*SERVED, "engine.base_url=127.0.0.1:8000"], "base_url is an address such as"),
         ([*SERVED, "engine.key_env=sk-0123456789"], "never the key"),
-        (["engine.base_url=http://127.0.0.1:1/v1"], 'is for a server: add kind = "server"'),
+        (
+            ["engine.base_url=http://127.0.0.1:1/v1"],
+            'means nothing to the engine native: set kind = "server", or remove',
+        ),
+        (["engine.seconds=5"], 'set kind = "vllm" or kind = "server"'),
+        ([*SERVED, "engine.python=tasks.py"], 'means nothing to the engine server: set kind = "vllm"'),
+        ([VLLM, "engine.adapters=shared"], 'means nothing to the engine vllm: set kind = "server"'),
+        (["engine.kind=vllm"], 'python is needed with kind = "vllm"'),
+        (["engine={kind = 'vllm', python = 'nowhere/python'}"], "nowhere/python"),
+        ([VLLM, "engine.options=['--host', '0.0.0.0']"], "--host is decided by Togi"),
+        ([VLLM, "model.lora={rank = 513}"], "up to rank 512, got 513"),
+        ([VLLM, "model.lora={base = 'nf4'}"], 'set base = "full"'),
+        ([VLLM, "stage.hone.algorithm=nash_md", "stage.hone.attempts=1"], "which the engine vllm cannot do"),
         ([*SERVED, "stage.hone.algorithm=nash_md", "stage.hone.attempts=1"], "which the engine server cannot do"),
         ([*SERVED, "scale.engines=2"], "a server that you run is no process of Togi's"),
         (
@@ -784,6 +801,34 @@ def test_what_an_engine_cannot_do_is_refused(recipe: Path, monkeypatch: pytest.M
 )
 def test_an_engine_that_a_run_cannot_use_is_refused(recipe: Path, changes: list[str], said: str) -> None:
     assert said in "\n".join(refused(recipe, *changes))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "correction"),
+    [
+        ("grpo", "{}", Truncated()),
+        ("rloo", "{}", Truncated(weight_level="sequence")),
+        ("grpo", "{correction = 'none'}", Uncorrected()),
+        ("grpo", "{correction = 'mask'}", Masked()),
+        ("grpo", "{old_policy = 'sampler'}", Uncorrected()),
+        ("topr", "{}", Uncorrected()),
+        ("decoupled_ppo", "{}", Truncated(weight_most=5.0)),
+    ],
+)
+def test_what_another_program_draws_is_corrected_for(
+    recipe: Path, algorithm: str, settings: str, correction: Correction
+) -> None:
+    asked = [f"stage.hone.algorithm={algorithm}", f"stage.hone.settings={settings}", "stage.hone.attempts=4"]
+    for engine in ([VLLM], SERVED):
+        learned = build(recipe, *asked, *engine).stages[1].algorithm
+        assert isinstance(learned, Regularised)
+        assert learned.correction == correction
+
+
+def test_what_togi_draws_itself_is_not_corrected_for(recipe: Path) -> None:
+    learned = build(recipe).stages[1].algorithm
+    assert isinstance(learned, Regularised)
+    assert learned.correction == Uncorrected()
 
 
 def test_the_quickstart_recipe_builds() -> None:

@@ -13,14 +13,15 @@ from togi.types import Ability
 if TYPE_CHECKING:
     from togi.models.load_model import Loaded
 
-Kind = Literal["native", "server"]
+Kind = Literal["native", "vllm", "server"]
 
 DOES: Mapping[Ability, str] = {
     "begin": "goes on from the beginnings of answers",
     "mixture": "draws from the policy and its reference at once",
     "think": "thinks before every token",
 }
-LACKS: Mapping[Kind, frozenset[Ability]] = {"native": frozenset(), "server": frozenset({"mixture", "think"})}
+_ELSEWHERE: frozenset[Ability] = frozenset({"mixture", "think"})
+LACKS: Mapping[Kind, frozenset[Ability]] = {"native": frozenset(), "vllm": _ELSEWHERE, "server": _ELSEWHERE}
 """What an engine of each kind cannot do, in the process that learns; in others none can do more than a server."""
 
 
@@ -46,17 +47,29 @@ class AtServer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WithVLLM:
+    """vLLM that is started for the run, with the ``python`` of an environment that has it. ``options`` are further ones
+    of ``vllm serve``."""
+
+    python: Path
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineChoice:
     """``batch_size`` is how many completions one engine draws at once: at ``server``, ``beside`` this process, or in it
     (None); ``mismatch_limit`` how far their log-probabilities may be from those of the same weights where they learn,
-    in nats a token on average. One engine beside has ``seconds`` for a completion."""
+    in nats a token on average. Engines beside are Togi's own, or ``vllm``; one has ``seconds`` for a completion."""
 
     batch_size: int = 128
     mismatch_limit: float = 0.1
     server: AtServer | None = None
     seconds: float = 600.0
+    vllm: WithVLLM | None = None
     beside: Beside | None = field(default=None, repr=False)
 
     @property
     def kind(self) -> Kind:
+        if self.vllm is not None:
+            return "vllm"
         return "native" if self.server is None else "server"

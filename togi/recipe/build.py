@@ -24,7 +24,7 @@ from togi.find_function import absolute
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
 from togi.models.model_source import check_source, is_function
 from togi.protocols import Env, Reward
-from togi.recipe import combinations, stage_combinations, task_combinations
+from togi.recipe import combinations, engine_combinations, stage_combinations, task_combinations
 from togi.recipe.algorithm_settings import SettingError, configured
 from togi.recipe.errors import RecipeError
 from togi.recipe.from_tables import engine_of, logging_of, lora_of, optimiser_of, sampling_of
@@ -87,7 +87,7 @@ class Builder:
             self.refuse(*problem)
         for problem in combinations.order(self.recipe, [(plan.name, plan.algorithm) for plan in plans]):
             self.refuse(*problem)
-        for problem in combinations.engine(self.recipe, [plan.algorithm for plan in plans]):
+        for problem in engine_combinations.engine(self.recipe, [plan.algorithm for plan in plans], self.reading.base):
             self.refuse(*problem)
         for problem in combinations.scale(self.recipe):
             self.refuse(*problem)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from togi.askers.openai_client import address
 from togi.data.columns import OWN
 from togi.protocols import Algorithm
 from togi.recipe.algorithm_settings import attempts_of
@@ -85,29 +84,6 @@ def order(recipe: Recipe, stages: Sequence[tuple[str, Algorithm]]) -> Iterator[P
         if missing := [name for name in named if name not in sampled]:
             known = ", ".join(sampled) or "there is none"
             yield ("stage", index, "data", "rollouts"), f"no earlier stage called {missing[0]} samples: {known}"
-
-
-def engine(recipe: Recipe, algorithms: Sequence[Algorithm]) -> Iterator[Problem]:
-    """What a server needs to know, and how what is learned can reach it."""
-    table = recipe.engine
-    if table.kind == "native":
-        servers = {"base_url", "model", "key_env", "adapters"} | ({"seconds"} if not recipe.scale.engines else set())
-        for name in sorted(table.model_fields_set & servers):
-            yield ("engine", name), 'is for a server: add kind = "server", or remove it'
-        return
-    for name, example in (("base_url", "http://127.0.0.1:8000/v1"), ("model", recipe.model.source)):
-        if vars(table)[name] is None:
-            yield ("engine",), f'{name} is needed with kind = "server": {name} = "{example}"'
-    if table.base_url is not None:
-        try:
-            address(table.base_url, table.key_env or "")
-        except ValueError as error:
-            yield ("engine",), str(error)
-    lora = recipe.model.lora
-    if lora is None and any(algorithm.trains in ("policy", "verifier") for algorithm in algorithms):
-        yield ("engine", "kind"), "a server gets what is learned as adapters: add [model.lora]"
-    if lora is not None and lora.base != "full":
-        yield ("model", "lora", "base"), 'a server draws from the base in at least 16 bits: set base = "full"'
 
 
 def scale(recipe: Recipe) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from togi.engines.engine_choice import AtServer, EngineChoice
+from togi.engines.engine_choice import AtServer, EngineChoice, WithVLLM
 from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.recipe.schema import EngineTable, LoggingTable, LoraTable, SamplingTable, StageTable
 from togi.run import Logging
@@ -13,10 +13,14 @@ from togi.types import Sampling
 
 
 def engine_of(table: EngineTable, base: Path) -> EngineChoice:
-    """The engine; adapters for a server lie in a folder relative to ``base``."""
+    """The engine; vLLM's Python and the folder of a server's adapters are relative to ``base``."""
     choice = EngineChoice(batch_size=table.batch_size, mismatch_limit=table.mismatch_limit, seconds=table.seconds)
     if table.kind == "native":
         return choice
+    if table.kind == "vllm":
+        assert table.python is not None
+        python = base / Path(table.python).expanduser()  # not resolved: a link says which environment is meant
+        return replace(choice, vllm=WithVLLM(python=python, options=table.options))
     assert table.base_url is not None
     assert table.model is not None
     at = AtServer(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from togi.recipe.algorithm_settings import attempts_of, settings_of
+from togi.recipe.engine_combinations import unread
 from togi.recipe.plan import Plan, merged
 from togi.recipe.read_toml import Reading
 from togi.recipe.schema import SOURCES, unused
@@ -19,8 +20,8 @@ def resolved(reading: Reading, plans: Sequence[Plan]) -> dict[str, Any]:
     """
     values: dict[str, Any] = reading.recipe.model_dump(mode="json", exclude_none=True)
     values = {"name": values.pop("name"), "relative_to": str(reading.base), **values}
-    if values["engine"]["kind"] == "native" and not values["scale"]["engines"]:
-        del values["engine"]["seconds"]  # of a server or an engine process, and refused where there is none
+    for name in unread(reading.recipe):
+        values["engine"].pop(name, None)  # refused where it means nothing
     given = [stage[name] for stage in values["stage"] for name in ("data", "mix") if name in stage]
     for table in (*values["data"].values(), *given):
         for part in (table, *table.get("sources", ())):

@@ -69,12 +69,16 @@ class ModelTable(Table):
 
 
 class EngineTable(Table):
-    kind: Literal["native", "server"] = "native"
-    """Who draws: `native`, in the process that learns, or `server`, such as vLLM ([engines](engines.md))."""
+    kind: Literal["native", "vllm", "server"] = "native"
+    """Who draws: Togi itself, `vllm` that Togi starts, or a `server` that you start ([engines](engines.md))."""
     batch_size: Annotated[int, Field(ge=1, le=100_000)] = 128
     """Completions drawn at once; fewer take less memory."""
     mismatch_limit: Annotated[float, Field(gt=0)] = 0.1
     """Stop where sampler and trainer differ by more for the same weights: mean over tokens, in log-probability."""
+    python: Text | None = None
+    """The Python of the environment that has vLLM, such as `vllm-env/bin/python`; needed with `vllm`."""
+    options: Strings = ()
+    """Further options of `vllm serve`, such as `["--gpu-memory-utilization", "0.4"]`."""
     base_url: Text | None = None
     """Address of the server, such as `http://127.0.0.1:8000/v1`."""
     model: Text | None = None
