@@ -777,13 +777,9 @@ def test_what_an_engine_cannot_do_is_refused(recipe: Path, monkeypatch: pytest.M
         (["model.lora={}", "engine.kind=server"], 'base_url is needed with kind = "server"'),
         ([*SERVED, "engine.base_url=127.0.0.1:8000"], "base_url is an address such as"),
         ([*SERVED, "engine.key_env=sk-0123456789"], "never the key"),
-        (
-            ["engine.base_url=http://127.0.0.1:1/v1"],
-            'means nothing to the engine native: set kind = "server", or remove',
-        ),
-        (["engine.seconds=5"], 'set kind = "vllm" or kind = "server"'),
-        ([*SERVED, "engine.python=tasks.py"], 'means nothing to the engine server: set kind = "vllm"'),
-        ([VLLM, "engine.adapters=shared"], 'means nothing to the engine vllm: set kind = "server"'),
+        (["engine.base_url=http://127.0.0.1:1/v1"], 'is for kind = "server": remove it'),
+        ([*SERVED, "engine.python=tasks.py"], 'is for kind = "vllm": remove it'),
+        ([VLLM, "engine.adapters=shared"], 'is for kind = "server": remove it'),
         (["engine.kind=vllm"], 'python is needed with kind = "vllm"'),
         (["engine={kind = 'vllm', python = 'nowhere/python'}"], "nowhere/python"),
         ([VLLM, "engine.options=['--host', '0.0.0.0']"], "--host is decided by Togi"),
@@ -796,7 +792,7 @@ def test_what_an_engine_cannot_do_is_refused(recipe: Path, monkeypatch: pytest.M
             ["scale.engines=1", "stage.hone.algorithm=nash_md", "stage.hone.attempts=1"],
             "nash_md draws from the policy and its reference at once, which only an engine in the process that learns",
         ),
-        (["engine.seconds=3"], 'is for a server: add kind = "server"'),
+        (["engine.seconds=3"], "is for engines in other processes: remove it"),
     ],
 )
 def test_an_engine_that_a_run_cannot_use_is_refused(recipe: Path, changes: list[str], said: str) -> None:
