@@ -50,6 +50,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         num_key_value_heads=1,
         max_position_embeddings=256,
         tie_word_embeddings=request.param,
+        attention_bias=not request.param,
         initializer_range=0.2,
         bos_token_id=0,
         eos_token_id=2,
