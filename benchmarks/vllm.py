@@ -13,9 +13,11 @@ import json
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,16 @@ import torch
 from generate import NEW_TOKENS, processor, prompts_of
 
 from togi.engines.engine_choice import EngineChoice, WithVLLM
-from togi.engines.open_engine import open_engine
-from togi.models.load_model import load_model
+from togi.engines.open_engine import open_engine, opened_beside
+from togi.launch.local import LocalLauncher
+from togi.models.load_model import Loaded, load_model
 from togi.models.policy import LocalPolicy, Optimiser
+from togi.protocols import LocalEngine
 from togi.types import Sampling
 
 HERE = Path(__file__).parent
 PROMPTS, UPDATES = 64, 5
+DRAWS = Sampling(max_tokens=NEW_TOKENS, ignore_eos=True)
 ALONE = """
 import json, os, sys, time
 from vllm import LLM, SamplingParams
@@ -82,31 +87,16 @@ class Alone:
 
 def measure(source: str, python: Path, rounds: int) -> dict[str, Any]:
     loaded = load_model(source, dtype=torch.bfloat16)
-    engine = open_engine(loaded, EngineChoice(batch_size=PROMPTS, vllm=WithVLLM(python=python)))
-    policy = LocalPolicy(loaded.model, Optimiser(), compute=torch.bfloat16)
-    sampling = Sampling(max_tokens=NEW_TOKENS, ignore_eos=True)
-    times: dict[str, list[float]] = {"togi": [], "vllm": []}
+    choice = EngineChoice(batch_size=PROMPTS, vllm=WithVLLM(python=python))
     with tempfile.TemporaryDirectory() as folder:
         loaded.model.save_pretrained(folder)
         loaded.tokenizer.save_pretrained(folder)
         alone = Alone(python, Path(folder), Path(folder, "alone.py"), loaded.context)
-        for round_ in range(rounds + 1):  # the first one warms up
-            prompts = prompts_of(loaded.tokenizer, PROMPTS, 1)
-            # Prompts of a round are new to both sides, so that neither finds them in its prefix cache.
-            prompts = [type(each)(ids=(1000 + round_, *each.ids), seeds=each.seeds) for each in prompts]
-            begun = time.perf_counter()
-            engine.generate(prompts, sampling)
-            took = {"togi": time.perf_counter() - begun, "vllm": alone.seconds([each.ids for each in prompts])}
-            for side, each in took.items():
-                times[side] += [each] * bool(round_)
-        alone.end()
-    updates = []
-    for update in range(UPDATES + 1):
-        policy.step = update + 1
-        engine.sync(policy)
-        begun = time.perf_counter()
-        engine.generate([], sampling)
-        updates += [time.perf_counter() - begun] * bool(update)
+        with opened_beside(choice, 1, LocalLauncher(), Path(folder, "engines"), told) as chosen:
+            engine = open_engine(loaded, chosen)
+            times = in_turn(engine, alone, loaded, rounds)
+            alone.end()
+            updates = updated(engine, LocalPolicy(loaded.model, Optimiser(), compute=torch.bfloat16))
     rate = {side: PROMPTS * NEW_TOKENS / statistics.median(each) for side, each in times.items()}
     return {
         "machine": {"processor": processor(), "threads": torch.get_num_threads()},
@@ -118,6 +108,36 @@ def measure(source: str, python: Path, rounds: int) -> dict[str, Any]:
         "seconds": times,
         "update_seconds": updates,
     }
+
+
+def told(kind: str, **details: Any) -> None:
+    print(kind, details, file=sys.stderr)
+
+
+def in_turn(engine: LocalEngine, alone: Alone, loaded: Loaded, rounds: int) -> dict[str, list[float]]:
+    """Seconds of both sides, for prompts that are new in each round, so that no prefix cache knows them."""
+    times: dict[str, list[float]] = {"togi": [], "vllm": []}
+    for round_ in range(rounds + 1):  # the first one warms up
+        asked = prompts_of(loaded.tokenizer, PROMPTS, 1)
+        prompts = [replace(each, ids=(1000 + round_, *each.ids)) for each in asked]
+        begun = time.perf_counter()
+        engine.generate(prompts, DRAWS)
+        took = {"togi": time.perf_counter() - begun, "vllm": alone.seconds([each.ids for each in prompts])}
+        for side, each in took.items():
+            times[side] += [each] * bool(round_)
+    return times
+
+
+def updated(engine: LocalEngine, policy: LocalPolicy) -> list[float]:
+    """Seconds from the end of a step until its weights are drawn from."""
+    seconds = []
+    for update in range(UPDATES + 1):  # the first one warms up
+        policy.step = update + 1
+        engine.sync(policy)
+        begun = time.perf_counter()
+        engine.generate([], DRAWS)
+        seconds += [time.perf_counter() - begun] * bool(update)
+    return seconds
 
 
 def vllm_version(python: Path) -> str:

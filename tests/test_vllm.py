@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_text import byte_level
-from togi.engines.engine_process import EngineProcess
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from togi.engines.completions_server import CompletionsServer
 from togi.engines.engine_choice import WithVLLM
+from togi.engines.engine_process import EngineProcess
 from togi.engines.native import NativeEngine
 from togi.engines.server_weights import ServerWeights
 from togi.engines.vllm_program import vllm_program
@@ -139,7 +139,7 @@ def test_only_who_has_the_key_changes_weights(begun: tuple[Loaded, EngineProcess
 
 
 def asked_without_a_key(process: EngineProcess, path: str) -> int:
-    connection = http.client.HTTPConnection(*process.address, timeout=30)
+    connection = http.client.HTTPConnection(*process._address, timeout=30)
     try:
         connection.request("POST", path, b"{}", {"Content-Type": "application/json"})
         return connection.getresponse().status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from itertools import pairwise
@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_text import tiny_folder
 
+from togi.engines.engine_choice import EngineChoice, WithVLLM
+from togi.engines.fleet_member import EngineOutage
 from togi.engines.inside_vllm import WeightsEndpoint
+from togi.engines.open_engine import open_engine, opened_beside
 from togi.engines.vllm_program import VllmProgram, check_vllm, put_plugin, refused_options
+from togi.launch.launcher import Launched
+from togi.models.load_model import load_model
+from togi.models.lora_and_optimiser import Lora
+from togi.types import Prompt, Sampling
 
 PROGRAM = VllmProgram(
     python=Path("/env/bin/python"),
@@ -55,11 +63,54 @@ def test_whole_weights_need_no_adapters_and_a_device_is_compiled_for() -> None:
     assert not {"--enable-lora", "--max-loras", "--enforce-eager"} & set(command)
 
 
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ((), ["1", "2", "3", "1"]),
+        (("--tensor-parallel-size=2",), ["1,2", "3,1", "2,3", "1,2"]),
+    ],
+)
+def test_engines_take_the_accelerators_in_turn(options: tuple[str, ...], seen: list[str]) -> None:
+    program = replace(PROGRAM, devices=("1", "2", "3"), options=options)
+    for number, each in enumerate(seen, 1):
+        assert program.command(number, "127.0.0.1", 1)[:2] == ["env", f"CUDA_VISIBLE_DEVICES={each}"]
+
+
 def test_the_key_is_in_no_command() -> None:
     variables = PROGRAM.variables("secret-key")
     assert variables["VLLM_API_KEY"] == "secret-key"
     assert "secret-key" not in PROGRAM.command(0, "127.0.0.1", 1)
     assert "VLLM_SERVER_DEV_MODE" not in variables  # whose routes no key guards
+
+
+class Refuses:
+    """A launcher that starts nothing, and keeps what it was to start."""
+
+    listen = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, ...]] = []
+
+    def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path) -> Launched:
+        self.commands.append(tuple(command))
+        raise ValueError("nothing is started here")
+
+
+@pytest.mark.parametrize(("lora", "kept"), [(None, 0), (Lora(rank=2), 0), (Lora(rank=2), 3)])
+def test_a_run_draws_with_one_vllm_that_serves_the_base(tmp_path: Path, lora: Lora | None, kept: int) -> None:
+    loaded = load_model(str(tiny_folder(tmp_path / "tiny")), lora=lora)
+    choice = EngineChoice(batch_size=5, vllm=WithVLLM(python=python_that("echo 0.32.0", tmp_path)))
+    launcher, base = Refuses(), tmp_path / "engines" / "start-1" / "base"
+    with opened_beside(choice, 0, launcher, tmp_path / "engines", lambda kind, **_: None, kept=kept) as chosen:
+        engine = open_engine(loaded, chosen)
+        assert load_model(str(base)).parameters == load_model(str(tmp_path / "tiny")).parameters
+        with pytest.raises(EngineOutage, match="nothing is started here"):
+            engine.generate([Prompt(ids=(5,), seeds=(1,))], Sampling(max_tokens=2))
+    [command] = {tuple(part for part in each if not part.isdigit()) for each in launcher.commands}
+    assert str(base) in command
+    said = dict(pairwise(launcher.commands[0]))
+    assert (said["--max-num-seqs"], said["--max-model-len"], said["--dtype"]) == ("5", "256", "float32")
+    assert said.get("--max-loras") == (None if lora is None else str(kept + 2))
 
 
 @pytest.mark.parametrize(

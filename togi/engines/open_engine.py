@@ -19,6 +19,7 @@ from togi.engines.server_elsewhere import ServerElsewhere
 from togi.engines.server_engine import ServerEngine
 from togi.engines.server_weights import ServerWeights
 from togi.engines.thinking_engine import ThinkingEngine
+from togi.engines.vllm_program import vllm_program
 from togi.launch.launcher import Launcher
 from togi.models.load_model import Loaded
 from togi.models.packing import pretrained
@@ -56,12 +57,14 @@ def open_engine(loaded: Loaded, choice: EngineChoice = NATIVE, mixture: Mixture 
 def opened_beside(
     choice: EngineChoice, count: int, launcher: Launcher, folder: Path, tell: Tell, *, kept: int = 0
 ) -> Iterator[EngineChoice]:
-    """The choice with ``count`` engines beside this process (0: as it is), which end with the block. They begin when
-    they are drawn from; ``folder`` is for what they write, and ``tell`` hears what happens to them."""
+    """The choice with ``count`` engines beside this process (0: as it is, but one of vLLM), which end with the block.
+    They begin when they are drawn from; ``folder`` is for what they write, and ``tell`` hears what happens to them."""
+    if choice.vllm is not None:
+        count = max(1, count)
     if not count:
         yield choice
         return
-    programs = partial(_program, choice)
+    programs = partial(_program, choice, kept)
     processes = EngineProcesses(programs, launcher, folder, tell, count=count, seconds=choice.seconds, kept=kept)
     try:
         yield replace(choice, beside=processes)
@@ -69,8 +72,10 @@ def opened_beside(
         processes.close()
 
 
-def _program(choice: EngineChoice, loaded: Loaded, folder: Path, count: int) -> Program:
+def _program(choice: EngineChoice, kept: int, loaded: Loaded, folder: Path, count: int) -> Program:
     """What the engine processes of a choice run."""
+    if choice.vllm is not None:
+        return vllm_program(loaded, choice.vllm, folder, side_by_side=choice.batch_size, staleness=kept)
     return NativeProgram(loaded, folder, count=count, batch_size=choice.batch_size)
 
 

@@ -5,6 +5,7 @@ It runs in an environment of its own, since its pins are not Togi's. One file of
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,12 +18,15 @@ from togi.engines import inside_vllm
 from togi.engines.engine_choice import WithVLLM
 
 if TYPE_CHECKING:
+    import torch
+
     from togi.models.load_model import Loaded
 
 OLDEST = (0, 32)
 """The oldest vLLM that has what ``inside_vllm.py`` stands on."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as the largest rank of its adapters."""
+PARALLEL = "--tensor-parallel-size"
 MODULE = "togi_in_vllm"
 OURS = frozenset(
     f"--{name}"
@@ -45,7 +49,8 @@ class VllmProgram:
     ``context`` tokens and ``side_by_side`` requests.
 
     ``rank`` is that of its adapters (None: it takes whole weights), of which ``versions`` are in use at once.
-    ``plugins`` is a folder that ``put_plugin`` has filled, ``options`` are further ones of ``vllm serve``.
+    ``plugins`` is a folder that ``put_plugin`` has filled, ``options`` are further ones of ``vllm serve``. Of the
+    accelerators ``devices`` each engine takes the next ones, as many as the options ask for.
     """
 
     python: Path
@@ -57,6 +62,7 @@ class VllmProgram:
     rank: int | None
     versions: int = 2
     on_processor: bool = True
+    devices: Sequence[str] = ()
     options: Sequence[str] = ()
     model: str = "base"
     begins_within: float = 900.0
@@ -85,7 +91,16 @@ class VllmProgram:
             }
         named = [part for name, value in decided.items() for part in (name, str(value))]
         serve = [str(self.python), "-m", "vllm.entrypoints.cli.main", "serve", str(self.folder)]
-        return [*serve, *switches, *named, *self.options]
+        return [*self._places(number), *serve, *switches, *named, *self.options]
+
+    def _places(self, number: int) -> list[str]:
+        """How a command begins that sees some of the accelerators only."""
+        if not self.devices:
+            return []
+        parts = " ".join(self.options).replace("=", " ").split()
+        taken = int(parts[parts.index(PARALLEL) + 1]) if PARALLEL in parts else 1
+        own = [self.devices[((number - 1) * taken + each) % len(self.devices)] for each in range(taken)]
+        return ["env", f"CUDA_VISIBLE_DEVICES={','.join(dict.fromkeys(own))}"]
 
     def variables(self, key: str) -> dict[str, str]:
         return {
@@ -121,8 +136,20 @@ def vllm_program(
         rank=max(each.r for each in model.peft_config.values()) if has_adapters(model) else None,
         versions=staleness + 2,
         on_processor=loaded.model.device.type == "cpu",
+        devices=_other_devices(loaded.model.device),
         options=choice.options,
     )
+
+
+def _other_devices(own: torch.device) -> list[str]:
+    """The CUDA devices after one's own, in the words that a process inherits; none where there is no other."""
+    import torch
+
+    there = torch.cuda.device_count() if own.type == "cuda" else 1
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = names if len(names) == there else [str(each) for each in range(there)]
+    first = (own.index or 0) + 1
+    return [names[(first + each) % there] for each in range(there - 1)]
 
 
 def put_plugin(folder: Path) -> None:
