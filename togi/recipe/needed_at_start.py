@@ -1,4 +1,5 @@
-"""What has to be at hand before a run can begin: keys of servers, a folder that can be written, the named device.
+"""What has to be at hand before a run can begin: keys of servers, a vLLM that can be used, a folder
+that can be written, the named device.
 
 It knows the surroundings of a run and not its recipe's text; a recipe can be read and shown without any of it.
 """
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from togi.askers.openai_client import key_of
+from togi.engines.vllm_program import check_vllm
 from togi.models.model_source import check_source
 from togi.recipe.errors import RecipeError
 from togi.rewards.algebra import leaves_of
@@ -19,7 +21,7 @@ from togi.run import Run, other_tokens, seed_of, teacher_source
 
 def check_start(run: Run) -> None:
     """Raises RecipeError for what is missing around a run."""
-    if problems := dict.fromkeys((*_keys(run), *_folder(run.folder), *_device(run.model.device))):
+    if problems := dict.fromkeys((*_keys(run), *_vllm(run), *_folder(run.folder), *_device(run.model.device))):
         raise RecipeError(problems)
     if problems := dict.fromkeys(_teachers(run)):  # models are only looked at where nothing else is wrong
         raise RecipeError(problems)
@@ -39,6 +41,14 @@ def _keys(run: Run) -> Iterator[str]:
                 key_of(leaf.key_env)
             except ValueError as error:
                 yield f"{leaf.name}: {error}"
+
+
+def _vllm(run: Run) -> Iterator[str]:
+    if run.engine.vllm is not None:
+        try:
+            check_vllm(run.engine.vllm.python)
+        except ValueError as error:
+            yield str(error)
 
 
 def _device(name: str) -> Iterator[str]:

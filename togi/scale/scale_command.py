@@ -141,7 +141,7 @@ def look(run: Run, asked: Asked) -> Outlook:
 
 
 def _layouts(run: Run, asked: Asked, places: int | None) -> list[Layout]:
-    own = run.scale.engines or int(run.engine.server is not None)
+    own = run.scale.engines or int(run.engine.kind != "native")
     engines = (own,) if asked.engines is None else asked.engines
     ahead = (run.scale.staleness,) if asked.staleness is None else asked.staleness
     layouts = forecast.layouts_of(run, engines, ahead, places)
