@@ -203,7 +203,7 @@ def test_commands_in_sentences_can_be_given(page: str, command: str, folder: Pat
 def give(command: str) -> None:
     """What can be known of a command without running it: it exists, with these flags, and its recipe can be built."""
     words = shlex.split(command, comments=True)
-    while words and re.match(r"[A-Z]+=", words[0]):
+    while words and re.match(r"[A-Z_]+=", words[0]):
         words.pop(0)
     match words:
         case []:
