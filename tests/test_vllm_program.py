@@ -17,7 +17,7 @@ from tiny_text import tiny_folder
 
 from togi.engines.engine_choice import EngineChoice, WithVLLM
 from togi.engines.fleet_member import EngineOutage
-from togi.engines.inside_vllm import WeightsEndpoint
+from togi.engines.inside_vllm import Door, WeightsEndpoint
 from togi.engines.open_engine import open_engine, opened_beside
 from togi.engines.vllm_program import VllmProgram, check_vllm, put_plugin, refused_options
 from togi.launch.launcher import Launched
@@ -193,6 +193,37 @@ class State:
     def __init__(self) -> None:
         self.openai_serving_models = self
         self.base_model_paths = [Model("base")]
+
+
+@pytest.mark.parametrize(
+    ("scope", "let_in"),
+    [
+        ({"type": "lifespan"}, True),
+        ({"type": "http", "path": "/health", "headers": []}, True),
+        ({"type": "http", "path": "/v1/completions", "headers": [(b"authorization", b"Bearer right-key")]}, True),
+        ({"type": "http", "path": "/v1/completions", "headers": [(b"authorization", b"Bearer wrong-key")]}, False),
+        ({"type": "http", "path": "/v1/load_weights", "headers": []}, False),
+        ({"type": "http", "path": "/invocations", "headers": []}, False),
+        ({"type": "http", "path": "/health/", "headers": []}, False),
+        ({"type": "websocket", "path": "/v1/realtime", "headers": []}, False),
+    ],
+)
+def test_nobody_without_the_key_is_let_in(
+    scope: Mapping[str, Any], let_in: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "right-key")
+    seen: list[Any] = []
+    told: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope)
+
+    async def send(message: Mapping[str, Any]) -> None:
+        told.append(message.get("status", message.get("code")))
+
+    asyncio.run(Door(app)(scope, None, send))
+    assert bool(seen) == let_in
+    assert let_in or told[0] in (401, 1008)
 
 
 def load(state: State, engine: Engine, name: str, file: Path, checksum: str) -> str:

@@ -1,17 +1,36 @@
 """Runs inside vLLM: takes all weights of a model from a file, whole or not at all, and serves them under a new name.
 
 ``vllm_program.py`` puts a copy of this file where vLLM looks for plugins, since vLLM's environment need not have Togi.
-So it imports nothing of Togi, and of vLLM what stands in its public seams: an endpoint plugin, which the server's key
-guards, and a worker extension.
+So it imports nothing of Togi, and of vLLM what stands in its public seams: an endpoint plugin, a worker extension and a
+middleware.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+
+
+class Door:
+    """Lets in who has the key, and whoever asks whether the server is well; vLLM's own guard leaves some paths open."""
+
+    def __init__(self, app: Any) -> None:
+        self._app, self._right = app, f"Bearer {os.environ['VLLM_API_KEY']}".encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        given = dict(scope.get("headers", ())).get(b"authorization", b"")
+        if scope["type"] == "lifespan" or scope["path"] == "/health" or hmac.compare_digest(given, self._right):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
 
 
 class WeightsFromFile:

@@ -78,6 +78,7 @@ class VllmProgram:
             "--logprobs-mode": "processed_logprobs",
             "--generation-config": "vllm",  # nothing is drawn by settings that stand in the model's folder
             "--worker-extension-cls": f"{MODULE}.WeightsFromFile",
+            "--middleware": f"{MODULE}.Door",
         }
         switches = ["--enable-prefix-caching", "--disable-uvicorn-access-log"]
         if self.on_processor:
