@@ -30,10 +30,10 @@ COMPOSED = [
 ]
 
 
-def step(vocabulary: int) -> list[Sample]:
+def step(vocabulary: int, count: int = GROUPS) -> list[Sample]:
     dice = np.random.default_rng(0)
     groups = []
-    for number in range(GROUPS):
+    for number in range(count):
         prompt = tuple(dice.integers(100, vocabulary, PROMPT).tolist())
         turns = [
             Turn(
