@@ -52,6 +52,8 @@ FLOORS = {
     "run_folder": 5,
     "run": 5,
     "stage_state": 5,
+    "stage_policy": 5,
+    "learners": 5,
     "phase_clock": 5,
     "trackers": 5,
     "train": 5,

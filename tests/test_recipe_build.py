@@ -346,7 +346,7 @@ AT_SERVER = "kind = 'server', base_url = 'http://127.0.0.1:1/v1', model = 'm'"
 SERVED = ["model.lora={}", f"engine={{{AT_SERVER}}}"]
 VLLM = "engine={kind = 'vllm', python = 'tasks.py'}"
 UNTIL = ["stage.hone.until={metric = 'reward', above = 0.9}"]
-NOT_YET = {"scale.learners", "scale.staleness"}
+NOT_YET = {"scale.staleness"}
 KEPT = {"best": "true", "at_least": "1", "distinct": "texts", "most": "3", "together": "true"}
 CHANGES: dict[str, tuple[list[str], str]] = {
     "name": ([], "name=other"),
@@ -825,6 +825,18 @@ def test_what_togi_draws_itself_is_not_corrected_for(recipe: Path) -> None:
     learned = build(recipe).stages[1].algorithm
     assert isinstance(learned, Regularised)
     assert learned.correction == Uncorrected()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["model.lora={base = 'nf4'}"], "divide weights of at least 16 bits"),
+        (["stage.hone.algorithm=nash_md", "stage.hone.attempts=1"], "is whole in one process only"),
+        (["stage.sft.algorithm=quiet_star"], "is learned by one process"),
+    ],
+)
+def test_what_several_processes_cannot_learn_is_refused(recipe: Path, changes: list[str], said: str) -> None:
+    assert said in "\n".join(refused(recipe, "scale.learners=2", *changes))
 
 
 def test_the_quickstart_recipe_builds() -> None:

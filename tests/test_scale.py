@@ -136,7 +136,10 @@ def test_every_process_has_a_name_and_its_memory() -> None:
         ("engine 2", "samples", False),
     ]
     halved = replace(SIZE, parameters=500_000, trained=500_000)
-    assert parts[0].memory == memory_needed(halved) + PROGRAM
+    assert parts[0].memory == memory_needed(halved) + 2 * 1_000_000 + PROGRAM  # and the model whole
+    assert parts[1].memory == memory_needed(halved) + PROGRAM
+    without_cards = parts_of(run, SIZE, Cached(numbers=16, tokens=1000), cards=False)
+    assert without_cards[1].memory == parts[1].memory + (2 + 4) * 1_000_000
     assert parts[2].memory == 2 * (1_000_000 + 16 * 1000 * 2) + PROGRAM
     assert list(started(run)) == ["learner 1", "engine 1", "engine 2"]
     (alone,) = parts_of(run_of(), SIZE, Cached(numbers=16, tokens=1000), cards=False)

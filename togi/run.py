@@ -242,9 +242,10 @@ def start_of(run: Run, number: int) -> str:
     return named or (earlier[-1] if earlier else BASE)
 
 
-def open_model(run: Run, policy: str, dtype: torch.dtype | None = None) -> Loaded:
+def open_model(run: Run, policy: str, dtype: torch.dtype | None = None, *, sampled: bool = True) -> Loaded:
     """The weights of a policy of the run, that of a finished stage or "base", the run's own source: in ``dtype`` to be
-    asked alone, in float32 to be trained. Raises ValueError for a base that cannot be sampled, where the run samples.
+    asked alone, in float32 to be trained. Raises ValueError for a base that cannot be sampled, where the run samples
+    and this process is one where it is ``sampled``.
     """
     import torch
 
@@ -260,7 +261,7 @@ def open_model(run: Run, policy: str, dtype: torch.dtype | None = None) -> Loade
         template=run.model.template,
         seed=seed_of(run, "init"),
     )
-    if policy == BASE and (run.evaluation or any(stage.algorithm.sampler.writes for stage in run.stages)):
+    if sampled and policy == BASE and (run.evaluation or any(stage.algorithm.sampler.writes for stage in run.stages)):
         check_engine(loaded, run.engine)
     return loaded
 

@@ -20,34 +20,21 @@ from togi.evidence.before.grading_time import GradingTime
 from togi.evidence.during.stuck_stage import RewardCheck
 from togi.models.device import random_state, restore_random_state
 from togi.models.load_model import Loaded
-from togi.models.policy import LocalPolicy, Reference
+from togi.models.ranks import ALONE, Ranks
 from togi.models.reference_logps import References, references
-from togi.models.scalar_heads import load_scalar, tokenizer_digest
-from togi.models.thought_head import MARKS, ThoughtHead, new_head
+from togi.models.thought_head import MARKS
 from togi.protocols import Engine
 from togi.rollout import Episodes, attempt_seed
-from togi.run import (
-    BASE,
-    Chance,
-    Run,
-    Stage,
-    Watch,
-    open_teacher,
-    other_tokens,
-    play_of,
-    ready,
-    seed_of,
-    stage_model,
-    start_of,
-)
+from togi.run import Chance, Run, Stage, Watch, play_of, ready, seed_of
 from togi.run_folder.best_weights import looks_of
 from togi.run_folder.files import digest
 from togi.samplers.beta_counts import BetaCounts
 from togi.samplers.group import draw, recorded
 from togi.samplers.replay import ReplayBuffer, remembered_rows
 from togi.samplers.task_order import Stream, count_attempts
+from togi.stage_policy import needs_of, open_policy, thought_head
 from togi.tokenization import Chat
-from togi.types import Group, Memory, Need, Sample
+from togi.types import Group, Memory, Sample
 
 
 class Workshop:
@@ -56,7 +43,7 @@ class Workshop:
     ``stage`` is the run's stage with the tasks it really learns from; ``held_out`` are those it does not.
     """
 
-    def __init__(self, run: Run, number: int, loaded: Loaded, dtype: torch.dtype) -> None:
+    def __init__(self, run: Run, number: int, loaded: Loaded, dtype: torch.dtype, ranks: Ranks = ALONE) -> None:
         self.chat = Chat(loaded.tokenizer, loaded.eos_ids)
         self.tokenizer = loaded.tokenizer
         self.device = loaded.model.device
@@ -69,30 +56,8 @@ class Workshop:
         stage = self.stage
         self._offline = not stage.algorithm.sampler.writes
         self.needs = needs_of(stage)
-        # With adapters the frozen base is the reference, as long as the stage starts from untrained adapters.
-        adapter_base = run.model.lora is not None and start_of(run, number) == BASE
-        copied: Reference = "adapter_base" if adapter_base else "copy"
-        reference: Reference = "none" if self._offline or "ref_logp" not in self.needs else copied
-        critic = None
-        if stage.critic_start:
-            critic = load_scalar(stage_model(run.folder, stage.critic_start), device=run.model.device)
-        teacher = loaded if stage.answered_by_teacher else None
-        if stage.teacher and teacher is None:
-            teacher = open_teacher(run, stage, dtype)
-            check_same_tokens(stage, loaded, teacher)
-        self.teacher_digest = teacher.digest if teacher else None
-        self.policy = LocalPolicy(
-            loaded.model,
-            stage.optimiser,
-            compute=dtype,
-            reference=reference,
-            heads=stage.algorithm.heads,
-            critic=critic,
-            mismatch_limit=run.engine.mismatch_limit,
-            thoughts=loaded.thoughts,
-            teacher=teacher.model if teacher and not stage.answered_by_teacher else None,
-            trains=not stage.answered_by_teacher,
-        )
+        opened = open_policy(run, number, loaded, dtype, ranks)
+        self.policy, self.teacher_digest = opened.policy, opened.teacher_digest
         self.engine = open_engine(loaded, run.engine)
         self.seed = stage_seed(run, stage, "order")
         self.rates = BetaCounts(stage.order.memory)
@@ -103,7 +68,7 @@ class Workshop:
         reward = ready(stage.reward, run, self.engine, self.chat, dtype)
         play = play_of(stage, self.engine, self.chat, reward, self._sampling_seed)
         play = replace(play, rates=self.rates.mean)
-        self.play = play if reference == "none" else replace(play, opponent=partial(self._opponent, loaded))
+        self.play = play if opened.reference == "none" else replace(play, opponent=partial(self._opponent, loaded))
         self.held_out_play: Episodes | None = None
         measured = run.evaluation
         if measured and measured.every and stage.measured and stage.algorithm.trains == "policy":
@@ -265,40 +230,9 @@ def _by_its_sampler(sample: Sample) -> Sample:
     return replace(sample, old_logp=sample.logp) if sample.age else sample
 
 
-def thought_head(stage: Stage, loaded: Loaded) -> ThoughtHead | None:
-    """The head of a stage whose policy learns to think: the one that its model brings, or a new one."""
-    thinking = stage.algorithm.thinking
-    if thinking is None:
-        return None
-    head = loaded.thoughts or new_head(
-        loaded.model, thinking, partial(loaded.tokenizer.encode, add_special_tokens=False)
-    )
-    head.thinking = thinking
-    return head
-
-
 def stage_seed(run: Run, stage: Stage, chance: Chance) -> int:
     """A stage's own seed of one of the things that are random in it."""
     return int(digest([seed_of(run, chance), stage.name])[:15], 16)
-
-
-def needs_of(stage: Stage) -> frozenset[Need]:
-    """What samples are annotated with: what the algorithm asks for, and what several updates or a truth call for."""
-    needs: set[Need] = set(stage.algorithm.needs)
-    credited = stage.algorithm.sampler.rewarded or "teacher_logp" in needs
-    if credited and stage.algorithm.trains == "policy":
-        if stage.minibatches * stage.epochs > 1 or stage.replay is not None:
-            needs.add("old_logp")
-        if stage.gold is not None:
-            # Reward and truth are set against how far the policy has moved.
-            needs.add("ref_logp")
-    return frozenset(needs)
-
-
-def check_same_tokens(stage: Stage, student: Loaded, teacher: Loaded) -> None:
-    """Raises ValueError for a teacher that reads other tokens than the student writes."""
-    if tokenizer_digest(teacher.tokenizer) != tokenizer_digest(student.tokenizer):
-        raise ValueError(other_tokens(stage))
 
 
 def learned_from(stage: Stage, folder: Path) -> tuple[Stage, Tasks]:

@@ -31,10 +31,13 @@ from togi.evidence.during.stuck_stage import Standstill, stop_if_collapsed
 from togi.interrupt import Interrupted
 from togi.launch.launcher import Launcher
 from togi.launch.local import LocalLauncher
+from togi.learners.following import follow, follows
+from togi.learners.starting import together
 from togi.models.allocator import release_freed_memory
 from togi.models.device import called, peak_memory
 from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
+from togi.models.ranks import ALONE, Ranks
 from togi.models.save_model import save_model
 from togi.phase_clock import Clock
 from togi.records import (
@@ -70,8 +73,12 @@ def train(run: Run, watch: Watch, *, allow_changes: bool = False, launcher: Laun
     processes, where it has any.
 
     Raises ``Interrupted`` after saving when a signal asks the run to stop, ``FolderError`` when the folder is in use,
-    belongs to another recipe, is not as it was written, or its disk is full.
+    belongs to another recipe, is not as it was written, or its disk is full. A process that torchrun has started beside
+    the first of several learners does its part, and writes nothing.
     """
+    if follows(run):
+        follow(run)
+        return
     with held(run, watch, allow_changes=allow_changes) as ours:
         go_on(run, ours, watch, launcher)
 
@@ -82,8 +89,9 @@ def go_on(run: Run, ours: Held, watch: Watch, launcher: Launcher = LOCAL) -> Non
     with (
         opened_beside(run.engine, run.scale.engines, launcher, run.folder / "engines", tell) as engine,
         sending(run.logging.to, tracked(run, ours), partial(warn, ours.folder, watch)) as senders,
+        together(run, ours.folder) as ranks,
     ):
-        training = Training(replace(run, engine=engine), ours, watch, senders)
+        training = Training(replace(run, engine=engine), ours, watch, senders, ranks)
         with judge_warnings_to(watch.note), printed_to(training.reward_log):
             training.go()
 
@@ -104,7 +112,8 @@ def tracked(run: Run, ours: Held) -> Tracked:
 class Training:
     """One process's work on one run folder."""
 
-    def __init__(self, run: Run, ours: Held, watch: Watch, senders: Senders) -> None:
+    def __init__(self, run: Run, ours: Held, watch: Watch, senders: Senders, ranks: Ranks) -> None:
+        self.ranks = ranks
         self.run, self.folder, self.watch, self.interrupts = run, ours.folder, watch, ours.interrupts
         self.dtype = run_dtype(read_manifest(ours.folder.path))
         self.senders = senders
@@ -124,7 +133,7 @@ class Training:
         state = found.work
         while self.position.stage < len(self.run.stages):
             torch.manual_seed(seed_of(self.run, "init"))
-            work = Workshop(self.run, self.position.stage, self._who_plays(self.position.stage), self.dtype)
+            work = self._open_stage(self.position.stage)
             if not self._room and work.policy.saved_bytes:
                 refuse_too_little_room(self.run, work.policy.saved_bytes)
                 self._room = True
@@ -137,6 +146,10 @@ class Training:
             del work
             self._evaluate_what_is_due()
         self.folder.event("finished", steps=self.position.total)
+
+    def _open_stage(self, number: int) -> Workshop:
+        trains = self.run.stages[number].algorithm.trains != "nothing"
+        return Workshop(self.run, number, self._who_plays(number), self.dtype, self.ranks if trains else ALONE)
 
     def _prepare(self, work: Workshop) -> None:
         """Compute what the stage needs of its starting weights; what is kept of it is vouched for."""
@@ -175,7 +188,8 @@ class Training:
                 self._step(work)
                 if self.position.total % self.run.save_every == 0 and self.position.step < stage.steps:
                     self._measure_on_the_way(work)  # before the checkpoint, which then counts it
-                    self._save(work)
+                    with self.interrupts.deferred():
+                        self._save(work)
             if self.run.evaluation and self.run.evaluation.best:
                 self._measure_on_the_way(work)
         except (Interrupted, JudgeOutage, EngineOutage, Standstill) as stop:
@@ -248,7 +262,7 @@ class Training:
         with clock("sample"):
             again = work.replayed()
             groups = algorithm.sampler(work.stream, stage.tasks_per_step - len(again), play)
-        with clock("annotate"):
+        with self.interrupts.deferred(), clock("annotate"):
             samples = work.annotate([*groups, *again, *work.mixed_in()])
             metrics = rollout_metrics(groups) | kl_metrics(samples) | dict(play.counts)
         gold = self._gold(work, groups, clock)

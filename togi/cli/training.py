@@ -40,9 +40,20 @@ def train(
     if dry_run:
         show(loaded.reading, loaded.run.recipe, Console())
         return
+    run = loaded.run
+    if run.scale.learners > 1:
+        from togi.learners.following import follow, follows
+
+        if follows(run):
+            follow(run)
+            return
+        if on != "local":
+            raise ValueError(
+                f"--on {on} starts engines only: learners on several machines are started by torchrun (docs/scale.md), "
+                "and on one machine without --on"
+            )
     from togi.scale.started import needs_of, started
 
-    run = loaded.run
     # The launcher first: it may say which cards this process is to see, before any is looked at.
     with open_launcher(on, started(run), run.folder / "engines", here=needs_of(run)) as launcher:
         check_start(run)

@@ -1,4 +1,5 @@
-"""Splits a step's samples into micro-batches by a budget of distinct tokens. Knows lengths, not models."""
+"""Splits a step's samples between processes, and into micro-batches by a budget of distinct tokens. Knows lengths, not
+models."""
 
 from __future__ import annotations
 
@@ -29,6 +30,25 @@ def microbatches(samples: Sequence[Sample], budget: int, unit: Unit = "sample") 
             parts[-1].extend(piece)
             filled += length
     return parts
+
+
+def divided(samples: Sequence[Sample], count: int) -> list[list[int]]:
+    """Indices of the samples, every one once, in ``count`` parts of about equally many distinct tokens. Groups stay
+    together, so that what they share is computed once; where there are few, parts are empty."""
+    if count == 1:
+        return [list(range(len(samples)))]
+    groups: dict[int, list[int]] = {}
+    for i, sample in enumerate(samples):
+        groups.setdefault(sample.group, []).append(i)
+    lengths = {number: packed_length([samples[i] for i in group]) for number, group in groups.items()}
+    parts: list[list[int]] = [[] for _ in range(count)]
+    filled = [0] * count
+    # The longest first, each to the part that has the least.
+    for number in sorted(lengths, key=lambda number: (-lengths[number], number)):
+        least = filled.index(min(filled))
+        parts[least].extend(groups[number])
+        filled[least] += lengths[number]
+    return [sorted(part) for part in parts]
 
 
 def _split(samples: Sequence[Sample], group: Sequence[int], budget: int) -> list[list[int]]:

@@ -1,20 +1,27 @@
 """Parameters under AdamW: float32 masters beside what is computed with, clipping, and exact files.
 
-It knows tensors, precision and rates; it does not know models, samples or losses.
+It knows tensors, precision and rates, and that others may have shares of the same parameters; it does not know models,
+samples or losses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from togi.models.lora_and_optimiser import Optimiser
+from togi.models.ranks import ALONE, Ranks
+from togi.models.shares import share, whole
 
-_WEIGHTS, _MOMENTS = "policy.safetensors", "optimiser.safetensors"
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+WEIGHTS, _MOMENTS = "policy.safetensors", "optimiser.safetensors"
 _PIECE = 1 << 18  # numbers: 1 MB in float32, which stays in a cache
 
 
@@ -22,11 +29,19 @@ class Trained:
     """Some parameters and their optimiser.
 
     ``working`` are the parameters that are computed with, of type ``compute``; ``master`` are their float32 weights,
-    the same tensors where ``compute`` is float32 or float64. Names are those of the files.
+    the same tensors where ``compute`` is float32 or float64. Names are those of the files. Of parameters that are
+    ``divided`` both are this process's shares; others are whole in every process.
     """
 
-    def __init__(self, working: Mapping[str, nn.Parameter], optimiser: Optimiser, compute: torch.dtype) -> None:
+    def __init__(
+        self,
+        working: Mapping[str, nn.Parameter],
+        optimiser: Optimiser,
+        compute: torch.dtype,
+        divided: Mapping[str, DTensor] | None = None,
+    ) -> None:
         self.working = dict(working)
+        self.divided = dict(divided or {})
         self._apart = compute not in (torch.float32, torch.float64)
         self.master: dict[str, Tensor] = {
             name: p.detach().to(torch.float32) if self._apart else p for name, p in self.working.items()
@@ -48,6 +63,28 @@ class Trained:
             for name, p in self.working.items():
                 p.register_post_accumulate_grad_hook(_Accumulate(self.master[name]))  # type: ignore[no-untyped-call]
 
+    def join(self, ranks: Ranks) -> None:
+        """Make the gradients of the masters those of all processes' samples."""
+        if ranks.count == 1:
+            return
+        for name, shared in self.divided.items():
+            if shared.grad is not None:
+                self.master[name].grad, shared.grad = share(shared.grad), None
+        if not self.divided:
+            for p in self.master.values():
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            ranks.add([p.grad for p in self.master.values() if p.grad is not None])
+
+    def whole(self) -> Iterator[tuple[str, Tensor]]:
+        """The masters one after another, each put together from its shares; every process has to ask."""
+        for name, p in self.master.items():
+            yield name, whole(self.divided[name]) if self.divided else p
+
+    @property
+    def saved_bytes(self) -> int:
+        """About what files of the whole weights and their moments take."""
+        return sum(3 * p.numel() * p.element_size() for p in (self.divided or self.master).values())
+
     @torch.no_grad()
     def update(self, rate: float) -> None:
         for group in self.adam.param_groups:
@@ -62,22 +99,31 @@ class Trained:
             torch._foreach_copy_(list(self.working.values()), list(self.master.values()))
 
     def clear(self) -> None:
-        for p in (*self.master.values(), *self.working.values()):
+        for p in (*self.master.values(), *self.working.values(), *self.divided.values()):
             p.grad = None
 
 
-def clip(parts: Sequence[Trained], limit: float) -> float:
+def clip(parts: Sequence[Trained], limit: float, ranks: Ranks = ALONE) -> float:
     """Scale the gradients of all parts to a joint norm of at most ``limit``; gives the norm they had."""
-    masters = [p for part in parts for p in part.master.values()]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in masters if p.grad is not None])
+    norm = _norm(parts)
+    if ranks.count > 1:
+        shares, whole = (_norm([part for part in parts if bool(part.divided) is divided]) for divided in (True, False))
+        squares = shares.double().square()
+        ranks.add([squares])
+        norm = (squares + whole.double().square()).sqrt()
     if bool(torch.isfinite(norm)):
-        torch.nn.utils.clip_grads_with_norm_(masters, limit, norm)
+        torch.nn.utils.clip_grads_with_norm_([p for part in parts for p in part.master.values()], limit, norm)
     return float(norm)
+
+
+def _norm(parts: Sequence[Trained]) -> Tensor:
+    grads = [p.grad for part in parts for p in part.master.values() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(grads)
 
 
 def save_trained(parts: Sequence[Trained], folder: Path) -> None:
     """Write master weights and moments exactly."""
-    save_file({name: p.detach().contiguous() for part in parts for name, p in part.master.items()}, folder / _WEIGHTS)
+    save_file({name: p.detach().contiguous() for part in parts for name, p in part.master.items()}, folder / WEIGHTS)
     moments = {
         f"{key}/{name}": value
         for part in parts
@@ -91,7 +137,7 @@ def save_trained(parts: Sequence[Trained], folder: Path) -> None:
 def load_trained(parts: Sequence[Trained], folder: Path) -> None:
     """Take up what ``save_trained`` wrote. Raises ValueError when the parameters are others."""
     owners = {name: part for part in parts for name in part.master}
-    weights = load_file(folder / _WEIGHTS)
+    weights = load_file(folder / WEIGHTS)
     if weights.keys() != owners.keys():
         different = sorted(weights.keys() ^ owners.keys())
         raise ValueError(f"{folder} holds other parameters than this model, for example {different[0]}")

@@ -35,6 +35,9 @@ _HALF_NOISE = 0.1
 Head = Callable[[Tensor], Tensor]
 """Hidden states [..., D] to one number each [...]."""
 
+Say = Callable[[], Outputs]
+"""One pass of a model over a batch."""
+
 
 class PackedModel:
     """The differentiable view of a causal language model that computes shared prefixes once.
@@ -62,6 +65,8 @@ class PackedModel:
         self._lean = lean_layers(self._model)
         self.packs = fits and self._projects() and self._agrees()
         """False for a model that packing does not fit (other attention, logits changed afterwards): it is padded."""
+        self.within: Callable[[Say], Outputs] = _at_once
+        """How a pass is run, by whoever has divided the model's weights."""
 
     def _projects(self) -> bool:
         """Whether logits are the output embedding times the last hidden state in the form that is known, and nothing
@@ -114,9 +119,9 @@ class PackedModel:
     ) -> Outputs:
         """``compare`` is what ``compared`` reads of this model and its ``teacher``, which is never trained."""
         if not self.packs:
-            return padded_outputs(self._model, batch, outputs, self._head, tokens=self._tokens)
-        said = self._packed(batch, outputs, None if compare is None or teacher is None else (compare, teacher))
-        return returned(said, batch)
+            return self.within(lambda: padded_outputs(self._model, batch, outputs, self._head, tokens=self._tokens))
+        comparison = None if compare is None or teacher is None else (compare, teacher)
+        return self.within(lambda: returned(self._packed(batch, outputs, comparison), batch))
 
     @property
     def device(self) -> torch.device:
@@ -260,6 +265,10 @@ class PackedModel:
             weight_VD=self._vocabulary.weight,
             cap=self._form.cap(scored.temperature_M),
         )
+
+
+def _at_once(say: Say) -> Outputs:
+    return say()
 
 
 def _near(one: Tensor, other: Tensor, *, half: bool) -> bool:

@@ -2,7 +2,8 @@
 
 It knows memory, precision and optimisation; it does not know rewards, losses or whose algorithm it serves. With
 bfloat16 arithmetic the module holds the bfloat16 weights that are also sampled from, while float32 master weights,
-gradients and moments live here.
+gradients and moments live here. Where several processes learn together, each has a policy that does the same at the
+same time, with its share of the weights and of the samples.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,21 +25,26 @@ from togi.batch import collate
 from togi.models.after_thoughts import ThinkingModel
 from togi.models.allocator import keep_freed_memory
 from togi.models.arithmetic_rate import Probe, probe_bf16
+from togi.models.divided import Divided, shares
+from togi.models.divided_files import load_divided, named, save_divided
 from togi.models.lora_and_optimiser import Optimiser
-from togi.models.microbatch import microbatches
-from togi.models.optimiser import Trained, clip, load_trained, save_trained
+from togi.models.microbatch import divided, microbatches
+from togi.models.optimiser import WEIGHTS, Trained, clip, load_trained, save_trained
 from togi.models.packing import PROJECTED, SCALARS, PackedModel, pretrained
+from togi.models.ranks import ALONE, Ranks
+from togi.models.sample_bytes import packed_samples, unpacked_samples
 from togi.models.scalar_heads import ScalarHead, ScalarModel, save_head
+from togi.models.shares import share
 from togi.models.step_sums import Tally, Watched
 from togi.models.thought_head import ThoughtHead, save_thoughts
 from togi.protocols import Algorithm, Compare
-from togi.types import LOGP, Batch, FloatArray, Heads, Need, Output, Outputs, Sample
+from togi.types import LOGP, Batch, FloatArray, Heads, Need, Output, Outputs, Sample, Unit
 
 __all__ = ["LocalPolicy", "NonFinite", "Optimiser", "Probe", "probe_bf16"]
 
 Reference = Literal["none", "copy", "adapter_base"]
 _PATIENCE = 3
-_REFERENCE = "reference.safetensors"
+_REFERENCE = "reference"
 
 
 class NonFinite(ValueError):
@@ -58,7 +64,8 @@ class LocalPolicy:
     just sampled may be from its own, in nats a token. ``thoughts`` is the head of a policy that learns to think, taken
     over with its parameters and trained. ``teacher`` is a model that reads the same token ids and is not trained: whose
     ``teacher_logp`` samples are annotated with, and whom the policy is compared with. Unless it ``trains``, no
-    parameter has to require a gradient: it is only asked.
+    parameter has to require a gradient: it is only asked. ``ranks`` are the processes that learn it together; the first
+    of them keeps ``model`` whole, for whoever samples from it, and a copy of it is divided.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class LocalPolicy:
         thoughts: ThoughtHead | None = None,
         teacher: nn.Module | None = None,
         trains: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
         keep_freed_memory()
         self.step = 0
@@ -83,30 +91,36 @@ class LocalPolicy:
         self._bad_steps = 0
         self._mismatch_limit = mismatch_limit
         self._reference_kind = reference
-        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        if trains and not trained:
+        self._ranks = ranks
+        self._divided: list[Divided] = []
+        if trains and not any(p.requires_grad for p in model.parameters()):
             raise ValueError("no parameter of this model requires a gradient: nothing would be trained")
         if reference == "adapter_base" and not _has_adapter(model):
             raise ValueError("reference 'adapter_base' needs a model with an adapter: use 'copy' for full fine-tuning")
         if critic is not None and heads != "own":
             raise ValueError(f"a critic was given, but heads are {heads!r}: 'own' uses it")
-        self._policy = Trained(trained, optimiser, compute)
         self._head = _head(model) if heads == "shared" else None
         self._critic = (critic or _critic(model)).eval() if heads == "own" else None
-        self._implicit = _copied(model).eval() if heads == "implicit" else None
+        implicit = _copied(model).eval() if heads == "implicit" else None
         self.thoughts = thoughts
-        self._parts = [self._policy, *self._scalar_parts(), *self._implicit_parts(), *self._thought_parts()]
-        beside = (self._critic.backbone if self._critic else None, self._implicit)
-        for module in (model, *(each for each in beside if each is not None)):
-            for p in module.parameters():
-                if p.is_floating_point():
-                    p.data = p.data.to(compute)
+        # What is divided cannot be copied any more.
+        frozen = _frozen(model) if reference == "copy" and ranks.count > 1 else None
+        self._learner = learner = _copied(model) if ranks.count > 1 and ranks.rank == 0 else model
+        self._policy, self._packed = self._learned("", learner, lambda: PackedModel(learner, self._head))
+        self._parts = [self._policy, *self._scalar_parts()]
+        self._packed_implicit: PackedModel | None = None
+        if implicit is not None:
+            part, self._packed_implicit = self._learned("implicit", implicit, lambda: PackedModel(implicit))
+            self._parts.append(part)
+        self._parts += self._thought_parts()
+        if learner is not model:
+            _narrow(model, compute)
         # The frozen copy, for whoever samples from it; None where the reference is the model without its adapter.
-        self.reference = _frozen(model) if reference == "copy" else None
+        self.reference = frozen or (_frozen(model) if reference == "copy" else None)
         self._reference = PackedModel(self.reference) if self.reference is not None else None
+        if frozen is not None and self._reference is not None:
+            self._divided.append(Divided(frozen, self._reference, compute, ranks.count))
         self._renewed = False
-        self._packed = PackedModel(model, self._head)
-        self._packed_implicit = PackedModel(self._implicit) if self._implicit is not None else None
         self._thinking = ThinkingModel(self._packed, thoughts) if thoughts is not None else None
         self._teacher = PackedModel(teacher.eval()) if teacher is not None else None
         for part in self._parts:
@@ -117,6 +131,20 @@ class LocalPolicy:
         """The policy as it is now, for whoever draws from it what no engine does."""
         return self._packed
 
+    def _learned(
+        self, prefix: str, module: nn.Module, packed: Callable[[], PackedModel]
+    ) -> tuple[Trained, PackedModel]:
+        """The trained parameters of a module, and its view; divided, where several processes learn."""
+        if self._ranks.count == 1:
+            part = Trained(_named(prefix, module), self.optimiser, self.compute)
+            _narrow(module, self.compute)
+            return part, packed()
+        view = packed()
+        each = Divided(module, view, self.compute, self._ranks.count)
+        self._divided.append(each)
+        weights = {_name(prefix, name): p for name, p in each.weights.items()}
+        return Trained(shares(weights), self.optimiser, each.wide, weights), view
+
     def _scalar_parts(self) -> list[Trained]:
         """The head, in full width, and the layers under it where they are its own."""
         head = self._head or (self._critic.head if self._critic else None)
@@ -124,17 +152,12 @@ class LocalPolicy:
             return []
         wide = torch.promote_types(self.compute, torch.float32)
         parts = [Trained(_named("scalar_head", head.to(wide)), self.optimiser, wide)]
-        if self._critic:
+        if critic := self._critic:
             with torch.no_grad():
-                head.bias.sub_(self._critic.shift)
-            self._critic.shift = 0.0
-            parts.append(Trained(_named("critic", self._critic.backbone), self.optimiser, self.compute))
+                head.bias.sub_(critic.shift)
+            critic.shift = 0.0
+            parts.append(self._learned("critic", critic.backbone, lambda: critic.packed)[0])
         return parts
-
-    def _implicit_parts(self) -> list[Trained]:
-        if self._implicit is None:
-            return []
-        return [Trained(_named("implicit", self._implicit), self.optimiser, self.compute)]
 
     def _thought_parts(self) -> list[Trained]:
         if self.thoughts is None:
@@ -192,6 +215,9 @@ class LocalPolicy:
         done = list(samples)
         if "ref_logp" in needs and self._reference_kind == "none":
             raise ValueError("this algorithm needs a reference model: choose reference 'copy' or 'adapter_base'")
+        if not needs or not samples:
+            return done
+        self._ranks.lead("annotate", samples, needs=sorted(needs))
         asked: set[Output] = {"logp"} if "old_logp" in needs else set()
         if "old_entropy" in needs:
             asked.add("entropy")
@@ -199,8 +225,9 @@ class LocalPolicy:
             asked |= SCALARS
         if "implicit_logp" in needs:
             asked.add("implicit")
-        with torch.no_grad():
-            for part in microbatches(samples, self.optimiser.tokens_per_microbatch) if needs else []:
+        own, parts, spare = self._share(samples)
+        with torch.no_grad(), self._ranks.side_by_side():
+            for part in [*parts, *[[0]] * spare]:
                 batch = collate([samples[i] for i in part])
                 out = self.outputs(batch, frozenset(asked)) if asked else None
                 for row, i in enumerate(part):
@@ -215,14 +242,34 @@ class LocalPolicy:
                         logp_BT = (self._reference or self._packed)(batch).logp_BT
                     for row, i in enumerate(part):
                         done[i] = replace(done[i], ref_logp=_row(logp_BT, row, done[i]))
-        return done
+        for each in self._divided:
+            each.rest()
+        return done if self._ranks.count == 1 else self._told_of(done, own)
+
+    def _share(self, samples: Sequence[Sample], unit: Unit = "sample") -> tuple[list[int], list[list[int]], int]:
+        """Which samples are this process's, its micro-batches of them, and how many passes it has to add to these,
+        since layers that are divided are computed with by all at once."""
+        own = divided(samples, self._ranks.count)[self._ranks.rank]
+        budget = self.optimiser.tokens_per_microbatch
+        parts = [[own[i] for i in part] for part in microbatches([samples[i] for i in own], budget, unit)]
+        return own, parts, self._ranks.most(len(parts)) - len(parts)
+
+    def _told_of(self, done: Sequence[Sample], own: Sequence[int]) -> list[Sample]:
+        """All samples, each as the process has annotated it whose own it is."""
+        joint = list(done)
+        for said in self._ranks.gather(packed_samples([done[i] for i in own], {"own": list(own)})):
+            told, words = unpacked_samples(said)
+            for i, sample in zip(words["own"], told, strict=True):
+                joint[i] = sample
+        return joint
 
     @torch.no_grad()
     def renew_reference(self) -> None:
         """Make the policy as it is now the reference, of which this policy has a copy."""
         assert self.reference is not None, "a reference that is no copy cannot be renewed"
+        self._ranks.lead("renew_reference")
         for name, p in self._reference_weights().items():
-            p.copy_(self._policy.working[name])
+            share(p).copy_(self._policy.working[name])
         self._renewed = True
 
     def _reference_weights(self) -> dict[str, nn.Parameter]:
@@ -239,20 +286,16 @@ class LocalPolicy:
         """
         if not samples:
             raise ValueError("no sample to learn from: every group was dropped or failed to be scored")
+        self._ranks.lead("learn", samples)
         rate = self.optimiser.rate(self.step)
         tally = Tally()
-        for part in microbatches(samples, self.optimiser.tokens_per_microbatch, algorithm.unit):
-            batch = collate([samples[i] for i in part])
-            watched = Watched(self.outputs)
-            loss = algorithm.loss(algorithm.forward(watched, batch), batch)
-            tally.add(loss.metrics, float(loss.value.detach()), watched.last, batch)
-            if not math.isfinite(tally.loss):
-                break
-            # Samples of zero weight only, or a loss that reads nothing of the model, carry no graph.
-            if loss.value.requires_grad:
-                loss.value.backward()  # type: ignore[no-untyped-call]
+        with self._ranks.side_by_side():
+            self._pass_over(samples, algorithm, tally)
+        tally = tally.join(self._ranks)
         if math.isfinite(tally.loss):
             tally.drift.check(self._mismatch_limit)
+        for part in self._parts:
+            part.join(self._ranks)
         norms = self._clip() if math.isfinite(tally.loss) else {"grad_norm": math.nan}
         finite = math.isfinite(tally.loss) and all(math.isfinite(norm) for norm in norms.values())
         if finite:
@@ -273,20 +316,46 @@ class LocalPolicy:
             **tally.means(),
         }
 
+    def _pass_over(self, samples: Sequence[Sample], algorithm: Algorithm, tally: Tally) -> None:
+        """Gradients of this process's samples, in micro-batches, counted."""
+        _, parts, spare = self._share(samples, algorithm.unit)
+        passes = len(parts) + spare
+        for number in range(passes):
+            self._ranks.note(f"learn, pass {number + 1} of {passes}")
+            for each in self._divided:
+                each.pass_of(last=number == passes - 1)
+            if number < len(parts):
+                value = self._value([samples[i] for i in parts[number]], algorithm, tally)
+            else:
+                value = _nothing_of(algorithm.forward(self.outputs, collate(samples[:1])))
+            # Samples of zero weight only, or a loss that reads nothing of the model, carry no graph.
+            if value.requires_grad:
+                value.backward()  # type: ignore[no-untyped-call]
+
+    def _value(self, samples: Sequence[Sample], algorithm: Algorithm, tally: Tally) -> Tensor:
+        """The loss of a micro-batch, counted."""
+        batch = collate(samples)
+        watched = Watched(self.outputs)
+        out = algorithm.forward(watched, batch)
+        loss = algorithm.loss(out, batch)
+        tally.add(loss.metrics, float(loss.value.detach()), watched.last, batch)
+        # Layers that are divided are computed with by all at once, also where a loss reads nothing of them.
+        return loss.value + _nothing_of(out) if self._divided else loss.value
+
     def _without_adapter(self) -> AbstractContextManager[Any]:
         if self._reference_kind != "adapter_base":
             return nullcontext()
-        context: AbstractContextManager[Any] = self.model.disable_adapter()  # type: ignore[operator]
+        context: AbstractContextManager[Any] = self._learner.disable_adapter()  # type: ignore[operator]
         return context
 
     def _clip(self) -> dict[str, float]:
         """Norms before clipping. Layers of the critic's own share no gradient with the policy's, so neither a norm; nor
         do those of the implicit model, whose norm has the critic's name."""
-        if self._critic is None and self._implicit is None:
-            return {"grad_norm": clip(self._parts, self.optimiser.clip_norm)}
+        if self._critic is None and self._packed_implicit is None:
+            return {"grad_norm": clip(self._parts, self.optimiser.clip_norm, self._ranks)}
         return {
-            "grad_norm": clip([self._policy], self.optimiser.clip_norm),
-            "critic_grad_norm": clip(self._parts[1:], self.optimiser.clip_norm),
+            "grad_norm": clip([self._policy], self.optimiser.clip_norm, self._ranks),
+            "critic_grad_norm": clip(self._parts[1:], self.optimiser.clip_norm, self._ranks),
         }
 
     def _update(self, rate: float) -> None:
@@ -294,26 +363,57 @@ class LocalPolicy:
         for part in self._parts[1:]:
             part.update(self.optimiser.critic_rate(self.step))
         self.step += 1
+        self._put_together()
+
+    @torch.no_grad()
+    def _put_together(self) -> None:
+        """Have the model whole as it is now, where it is kept whole beside what is divided."""
+        if not self._divided:
+            return
+        kept = dict(self.model.named_parameters()) if self._learner is not self.model else {}
+        for name, p in self._policy.whole():
+            if name in kept:
+                kept[name].copy_(p)
 
     def save(self, path: Path) -> None:
         """Write master weights, moments and counters into the folder ``path``, exactly."""
         path.mkdir(parents=True, exist_ok=True)
-        save_trained(self._parts, path)
-        if self._renewed:
-            save_file({name: p.contiguous() for name, p in self._reference_weights().items()}, path / _REFERENCE)
-        state = {"step": self.step, "bad_steps": self._bad_steps, "optimiser": asdict(self.optimiser)}
-        (path / "policy.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        self._ranks.lead("save", path=str(path.resolve()))
+        kept = {f"{_REFERENCE}/{name}": p for name, p in self._reference_weights().items()} if self._renewed else {}
+        if self._ranks.count == 1:
+            save_trained(self._parts, path)
+            if kept:
+                save_file({name: p.contiguous() for name, p in kept.items()}, path / f"{_REFERENCE}.safetensors")
+        else:
+            save_divided(named(self._parts) | kept, path, self._ranks.rank)
+            self._ranks.gather(b"")  # all files are there
+        state = {
+            "step": self.step,
+            "bad_steps": self._bad_steps,
+            "renewed": self._renewed,
+            "optimiser": asdict(self.optimiser),
+        }
+        if self._ranks.rank == 0:
+            (path / "policy.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
     def load(self, path: Path) -> None:
-        """Take up exactly where ``save`` was; a reference that was not renewed stays what it was made from."""
-        load_trained(self._parts, path)
-        if (path / _REFERENCE).exists():
-            kept, self._renewed = load_file(path / _REFERENCE), True
-            with torch.no_grad():
-                for name, p in self._reference_weights().items():
-                    p.copy_(kept[name])
+        """Take up exactly where ``save`` was, by however many processes; a reference that was not renewed stays what it
+        was made from."""
+        self._ranks.lead("load", path=str(path.resolve()))
         state = json.loads((path / "policy.json").read_text(encoding="utf-8"))
-        self.step, self._bad_steps = state["step"], state["bad_steps"]
+        self.step, self._bad_steps, self._renewed = state["step"], state["bad_steps"], state["renewed"]
+        kept = {f"{_REFERENCE}/{name}": p for name, p in self._reference_weights().items()} if self._renewed else {}
+        if self._ranks.count == 1 and (path / WEIGHTS).exists():
+            load_trained(self._parts, path)
+            held = load_file(path / f"{_REFERENCE}.safetensors") if kept else {}
+            with torch.no_grad():
+                for name, p in kept.items():
+                    p.copy_(held[name])
+        else:
+            load_divided(named(self._parts) | kept, path)
+            for part in self._parts:
+                part.to_working()
+        self._put_together()
 
     def save_heads(self, folder: Path, *, shift: float = 0.0) -> None:
         """Write the head on the policy's own layers beside them, which makes a reward model of the folder whose scores
@@ -330,19 +430,32 @@ class LocalPolicy:
     @property
     def saved_bytes(self) -> int:
         """About what ``save`` writes: weights and two moments."""
-        return sum(3 * p.numel() * p.element_size() for part in self._parts for p in part.master.values())
+        return sum(part.saved_bytes for part in self._parts)
 
     @contextmanager
     def full_precision(self) -> Iterator[nn.Module]:
         """The module with its master weights in place of the rounded ones it computes with, for saving."""
-        rounded = {name: p.data for name, p in self._policy.working.items()}
-        for name, p in self._policy.working.items():
-            p.data = self._policy.master[name].data
+        self._ranks.lead("full_precision")
+        wide = {name: p.data for name, p in self._policy.whole()} if self._ranks.rank == 0 else {}
+        if self._ranks.rank:
+            for _ in self._policy.whole():  # all give their shares, and the first keeps the whole
+                pass
+        weights = {name: p for name, p in self.model.named_parameters() if name in wide}
+        rounded = {name: p.data for name, p in weights.items()}
+        for name, p in weights.items():
+            p.data = wide[name]
         try:
             yield self.model
         finally:
-            for name, p in self._policy.working.items():
+            for name, p in weights.items():
                 p.data = rounded[name]
+
+
+def _nothing_of(out: Outputs) -> Tensor:
+    """0, made of all that was said."""
+    said = [getattr(out, each.name) for each in fields(Outputs)]
+    nothing: Tensor = sum((x.flatten()[:0].sum() for x in said if x is not None), torch.zeros(()))
+    return nothing
 
 
 def _told(sample: Sample, out: Outputs, row: int, needs: frozenset[Need]) -> Sample:
@@ -383,8 +496,19 @@ def _copied(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, {id(p): p for p in module.parameters() if not p.requires_grad})
 
 
+def _narrow(module: nn.Module, compute: torch.dtype) -> None:
+    """Give a module's parameters the type of the arithmetic, in place."""
+    for p in module.parameters():
+        if p.is_floating_point():
+            p.data = p.data.to(compute)
+
+
 def _named(prefix: str, module: nn.Module) -> dict[str, nn.Parameter]:
-    return {f"{prefix}.{name}": p for name, p in module.named_parameters() if p.requires_grad}
+    return {_name(prefix, name): p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def _name(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
 
 
 def _head(model: nn.Module) -> ScalarHead:

@@ -4,7 +4,7 @@ older. Knows no algorithm and no loss."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,24 @@ class Drift:
             self._attempt[attempt] = self._attempt.get(attempt, 0.0) + float(now_n.sum())
             if not sample.age:
                 self._apart.append(np.abs(begun_T[mask_T]))
+
+    def told(self) -> dict[str, Array]:
+        """All of it, for another process."""
+        places = np.array(list(self._attempt), dtype=np.float64).reshape(-1, 2)
+        sums = np.array(list(self._attempt.values()))
+        return {
+            "apart": _joined(self._apart),
+            "token": _joined(self._token),
+            "attempt": np.concatenate((places, sums[:, None]), axis=1),
+        }
+
+    def hear(self, told: Mapping[str, Array]) -> None:
+        """What another process has ``told`` of its own tokens."""
+        self._apart.append(told["apart"])
+        self._token.append(told["token"])
+        for group, trajectory, total in told["attempt"].tolist():
+            attempt = (int(group), int(trajectory))
+            self._attempt[attempt] = self._attempt.get(attempt, 0.0) + total
 
     def check(self, limit: float) -> None:
         """Raises Disagreement where what was just drawn is further apart than ``limit``, in nats a token."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from togi.models.ranks import Ranks
+from togi.models.sample_bytes import packed, unpacked
 from togi.models.sampler_drift import Drift
 from togi.protocols import Compare, Model
 from togi.types import LOGP, Batch, Mean, Output, Outputs
@@ -37,6 +39,20 @@ class Tally:
             self._sums[name] = _sum(self._sums.get(name), mean)
         if out is not None:
             self.drift.add(out.logp_BT, batch)
+
+    def join(self, ranks: Ranks) -> Tally:
+        """The sums of all processes that learn together, the same in each of them."""
+        if ranks.count == 1:
+            return self
+        means = {name: [mean.total, mean.count] for name, mean in self._sums.items()}
+        joint = Tally()
+        for said in ranks.gather(packed({"loss": self.loss, "means": means}, self.drift.told())):
+            words, arrays = unpacked(said)
+            joint.loss += words["loss"]
+            for name, (total, count) in words["means"].items():
+                joint._sums[name] = _sum(joint._sums.get(name), Mean(total=total, count=count))
+            joint.drift.hear(arrays)
+        return joint
 
     def means(self) -> dict[str, float]:
         return {name: mean.total / mean.count for name, mean in self._sums.items() if mean.count} | self.drift.means()

@@ -91,6 +91,8 @@ class Builder:
             self.refuse(*problem)
         for problem in combinations.scale(self.recipe):
             self.refuse(*problem)
+        for problem in combinations.learners(self.recipe, [plan.algorithm for plan in plans]):
+            self.refuse(*problem)
         for plan in plans:
             paid = self.pays(plan.table)
             for key, message in stage_combinations.stage(plan.table, plan.algorithm, plan.sampling, paid=paid):

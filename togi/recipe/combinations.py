@@ -88,11 +88,24 @@ def order(recipe: Recipe, stages: Sequence[tuple[str, Algorithm]]) -> Iterator[P
 
 def scale(recipe: Recipe) -> Iterator[Problem]:
     """What several processes cannot do."""
-    for name, only in (("learners", 1), ("staleness", 0)):
-        if vars(recipe.scale)[name] != only:
-            yield ("scale", name), f"only {only} can be had yet: remove it"
+    if recipe.scale.staleness:
+        yield ("scale", "staleness"), "only 0 can be had yet: remove it"
     if recipe.scale.engines and recipe.engine.kind == "server":
         yield ("scale", "engines"), "a server that you run is no process of Togi's: remove it, or engine.kind"
+
+
+def learners(recipe: Recipe, algorithms: Sequence[Algorithm]) -> Iterator[Problem]:
+    """What several processes cannot learn together."""
+    if recipe.scale.learners == 1:
+        return
+    key = ("scale", "learners")
+    lora = recipe.model.lora
+    if lora is not None and lora.base != "full":
+        yield ("model", "lora", "base"), 'several learners divide weights of at least 16 bits: set base = "full"'
+    if any(algorithm.thinking is not None for algorithm in algorithms):
+        yield key, "thinking before every token is learned by one process: remove it"
+    if any("mixture" in algorithm.sampler.asks for algorithm in algorithms):
+        yield key, "a reference that is sampled from as well is whole in one process only: remove it"
 
 
 def source(table: OneSourceTable, key: Key) -> Iterator[Problem]:

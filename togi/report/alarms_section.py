@@ -127,4 +127,5 @@ def alarm_sentences(data: RunData) -> list[str]:
 def stopped(data: RunData) -> list[str]:
     """Why a run that has not finished stopped, where it stopped by itself."""
     last = data.events[-1] if data.events else {}
-    return [f"It stopped: {text(last.get('why'), 900)}."] if last.get("event") == "interrupted" else []
+    by_itself = last.get("event") in ("interrupted", "learner_lost")
+    return [f"It stopped: {text(last.get('why'), 900)}."] if by_itself else []

@@ -25,7 +25,7 @@ def cost_view(data: RunData, hourly_price: float | None) -> dict[str, Any]:
     if spent.evaluation_seconds:
         phases["evaluate"] = phases.get("evaluate", 0.0) + spent.evaluation_seconds
     return {
-        "facts": cost_facts(spent, bool(data.timings)),
+        "facts": [*cost_facts(spent, bool(data.timings)), *learners(data)],
         "phases": [
             (text(phase), bar(seconds / spent.total_seconds), duration(seconds), percent(seconds / spent.total_seconds))
             for phase, seconds in sorted(phases.items(), key=lambda item: -item[1])
@@ -50,6 +50,12 @@ def cost_facts(spent: Cost, logged: bool) -> list[tuple[str, str]]:
     if spent.money is not None:
         rows.append(("Cost", f"{spent.money:.2f} at {spent.hourly_price:g} an hour"))
     return rows
+
+
+def learners(data: RunData) -> list[tuple[str, str]]:
+    """How many processes learned, where they were several; the last number where it changed on the way."""
+    counts = [event.get("count") for event in data.events if event.get("event") == "learners"]
+    return [("Learned by", f"{text(counts[-1])} processes together")] if counts else []
 
 
 def power(value: float) -> str:

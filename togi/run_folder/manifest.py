@@ -149,7 +149,8 @@ def choose_dtype(run: Run) -> torch.dtype:
 
 def changes_between(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
     """Every recipe key, file and data set in which two manifests differ. Where the recipe lies is no change: what is
-    read from there is compared. Nor is where the numbers are shown, or where the run computes."""
+    read from there is compared. Nor is where the numbers are shown, nor where and in how many processes the run
+    computes."""
     old, new = (_without_places(manifest["recipe"]) for manifest in (theirs, mine))
     return [
         *recipe_changes(old, new),
@@ -160,8 +161,9 @@ def changes_between(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> list[
 
 def _without_places(recipe: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in recipe.items() if name not in ("relative_to", "logging")}
-    if isinstance(model := kept.get("model"), Mapping):
-        kept["model"] = {name: value for name, value in model.items() if name != "device"}
+    for table, key in (("model", "device"), ("scale", "learners")):
+        if isinstance(values := kept.get(table), Mapping):
+            kept[table] = {name: value for name, value in values.items() if name != key}
     return kept
 
 

@@ -55,12 +55,22 @@ def engine_memory(size: Size, shape: Cached) -> float:
 
 
 def _learners(run: Run, size: Size, needs: Needs) -> Iterator[Part]:
-    """Learners divide weights, gradients and moments among them, and each has the activations of its own tokens."""
+    """Learners divide weights, gradients and moments among them, and each has the activations of its own tokens. The
+    first keeps the model whole beside its share; without cards all have it whole, with its gradients, in a step."""
     count = run.scale.learners
+    width = 2 if size.bfloat16 else 4
+    whole = width * size.parameters if count > 1 else 0
+    step = whole + 4 * size.trained if count > 1 and not needs.cards else 0
     shard = replace(size, **{name: -(-vars(size)[name] // count) for name in ("parameters", "packed", "trained")})
     for rank in range(count):
         does = "learns" if rank or run.scale.engines or run.engine.server else "learns and samples"
-        yield Part(name=learner(rank), does=does, needs=needs, memory=memory_needed(shard) + PROGRAM, here=not rank)
+        yield Part(
+            name=learner(rank),
+            does=does,
+            needs=needs,
+            memory=memory_needed(shard) + step + (0 if rank else whole) + PROGRAM,
+            here=not rank,
+        )
 
 
 def _engines(run: Run, size: Size, shape: Cached, needs: Needs) -> Iterator[Part]:
