@@ -87,7 +87,9 @@ def go_on(run: Run, ours: Held, watch: Watch, launcher: Launcher = LOCAL) -> Non
     """``train`` in a folder that is held already."""
     tell = partial(told_of_engines, ours.folder, watch)
     with (
-        opened_beside(run.engine, run.scale.engines, launcher, run.folder / "engines", tell) as engine,
+        opened_beside(
+            run.engine, run.scale.engines, launcher, run.folder / "engines", tell, kept=run.scale.staleness
+        ) as engine,
         sending(run.logging.to, tracked(run, ours), partial(warn, ours.folder, watch)) as senders,
         together(run, ours.folder) as ranks,
     ):

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 from transformers import PreTrainedModel
 
@@ -49,7 +50,7 @@ class EngineProcesses:
         self._count, self._seconds, self._kept = count, seconds, kept
         self._fleet: Fleet | None = None
         self._form = ""
-        self._forms = 0
+        self._forms = self._engines = 0
 
     def engine(self, loaded: Loaded, batch_size: int) -> ServerEngine:
         """An engine that draws from a loaded model there. One for a model of another form ends the processes that there
@@ -71,9 +72,10 @@ class EngineProcesses:
                 for number in range(1, self._count + 1)
             ]
             self._fleet = Fleet(processes, self._tell)
-        weights = ServerWeights(
-            loaded, base=self._program.model, folder=self._folder / "weights", whole=True, kept=self._kept
-        )
+        self._engines += 1
+        place = self._folder / f"weights-{self._engines}"
+        weights = ServerWeights(loaded, base=self._program.model, folder=place, whole=True, kept=self._kept)
+        finalize(weights, shutil.rmtree, place, ignore_errors=True)
         return ServerEngine(loaded, self._fleet, weights, batch_size=batch_size)
 
     def close(self) -> None:
@@ -81,7 +83,7 @@ class EngineProcesses:
         if self._fleet is not None:
             self._fleet.close()
             self._fleet = None
-        for written in (self._folder / "weights", *self._folder.glob("start-*")):
+        for written in (*self._folder.glob("weights-*"), *self._folder.glob("start-*")):
             shutil.rmtree(written, ignore_errors=True)
 
 

@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakMethod, ref
 
 from togi.engines.completions_server import CompletionsServer, Drawn, ServerFault
 from togi.engines.fleet_member import EngineOutage, Member, OtherWeights, Published, Seat, State
@@ -49,23 +50,23 @@ class Fleet:
         self._stopping = False  # what is asked now stays unanswered
         self._closed = threading.Event()
         self._places: dict[Ids, Seat] = {}
-        self._weights: ServerWeights | None = None
+        # Held weakly: with them goes a model, which makes room for the next one.
+        self._weights: Callable[[], ServerWeights | None] = lambda: None
+        self._tried: Callable[[], Try | None] = lambda: None
         self._version = 0
-        self._tried: Try = lambda server, name: None
-        self._watcher = threading.Thread(target=self._watch, name="watching engines", daemon=True)
         if any(member.restarts for member in members):
-            self._watcher.start()
+            threading.Thread(target=self._watch, name="watching engines", daemon=True).start()
 
     def __len__(self) -> int:
         return len(self._seats)
 
     def draws_from(self, weights: ServerWeights) -> bool:
         """Whether these weights were published last."""
-        return self._weights is weights
+        return self._weights() is weights
 
     def publish(self, weights: ServerWeights, version: int, tried: Try) -> None:
         """Have all members draw from the weights as they are now, and wait for those that begin for the first time;
-        ``tried`` is asked of each of them.
+        ``tried``, a method, is asked of each of them.
 
         Raises EngineOutage where none draws from them then.
         """
@@ -73,16 +74,18 @@ class Fleet:
         with self._publishing:
             if weights.outdated:
                 weights.write(version)  # here, since one that begins may just read what was written before
-            self._weights, self._version, self._tried = weights, version, tried
+            self._weights, self._tried, self._version = ref(weights), WeakMethod(tried), version
             new = self._in("off")
             self._at_once(self._renew, self._in("up"))
-        self._at_once(self._begin, new)
+        for seat in new:
+            self._revive(seat)
         with self._changed:
+            self._wait("engines to begin", lambda: not any(seat.state == "begins" for seat in new))
             self._wait("new weights", self._settled)
             up = self._in("up")
         if not up:
             raise self._outage()
-        self._tell(
+        self._told(
             "weights_published",
             version=version,
             name=weights.now.name,
@@ -100,13 +103,17 @@ class Fleet:
         """
         tries = 0
         while True:
-            tries += 1
             seat, life, has = self._take(ids, most)
             try:
                 drawn = ask(seat.member.server, has.name)
             except ServerFault as fault:
-                if not self._again(seat, life, has, fault, tries):
+                if self._stopping or self._closed.is_set():
                     raise
+                if not self._is_gone(seat, life, has):
+                    tries += 1
+                    if not (seat.member.restarts and fault.again and tries < _TRIES):
+                        raise
+                    self._closed.wait(_PAUSE * 2 ** (tries - 1))
             else:
                 seat.failures = 0
                 return drawn, has
@@ -131,13 +138,12 @@ class Fleet:
     def waits(self, what: str, seconds: float) -> None:
         """Tell that somebody has waited for so long."""
         stands = [seat.stands() for seat in self._seats]
-        self._tell("engines_waited_for", what=what, seconds=round(seconds, 1), engines=stands)
+        self._told("engines_waited_for", what=what, seconds=round(seconds, 1), engines=stands)
 
     def close(self) -> None:
         """End all members."""
         self._closed.set()
-        for seat in self._seats:
-            seat.member.end(_GRACE)
+        self._at_once(lambda seat: seat.member.end(_GRACE), self._seats)
         with self._changed:
             self._changed.notify_all()
 
@@ -156,22 +162,15 @@ class Fleet:
             assert seat.has is not None
             return seat, seat.life, seat.has
 
-    def _again(self, seat: Seat, life: int, has: Published, fault: ServerFault, tries: int) -> bool:
-        """Whether what a member did not do is asked again."""
-        if self._stopping or self._closed.is_set():
-            return False
+    def _is_gone(self, seat: Seat, life: int, has: Published) -> bool:
+        """Whether a member that did not do what it was asked is not what it was when it was asked."""
         with self._publishing:  # which may be what took away the weights that were asked for
             if seat.has is not has or seat.life != life or seat.state != "up":
                 return True
-        if not seat.member.restarts:
-            return False
-        if why := seat.member.fault():
+        why = seat.member.fault()
+        if why:
             self._fail(seat, life, why)
-            return True
-        if fault.again and tries < _TRIES:
-            self._closed.wait(_PAUSE * 2 ** (tries - 1))
-            return True
-        return False
+        return bool(why)
 
     def _settled(self) -> bool:
         """Whether some member draws, or none will."""
@@ -205,9 +204,13 @@ class Fleet:
             seat.state, seat.since, seat.why = state, time.monotonic(), why
             self._changed.notify_all()
 
+    def _revive(self, seat: Seat) -> None:
+        """Begin a member beside the others."""
+        self._turn(seat, "begins")
+        threading.Thread(target=self._begin, args=(seat,), name=seat.member.called, daemon=True).start()
+
     def _begin(self, seat: Seat) -> None:
         """Begin a member, again where it fails, until it draws from the newest weights or is given up."""
-        self._turn(seat, "begins")
         while seat.state == "begins" and not self._closed.is_set():
             began = time.monotonic()
             try:
@@ -217,8 +220,9 @@ class Fleet:
                     self._give(seat)
                     self._turn(seat, "up")
                 seconds = round(time.monotonic() - began, 1)
-                self._tell("engine_began", engine=seat.member.called, life=seat.life, seconds=seconds)
-            except ValueError as error:
+                self._told("engine_began", engine=seat.member.called, life=seat.life, seconds=seconds)
+            except Exception as error:
+                # Whatever it is, those that wait for this member must hear of it.
                 self._failed(seat, error)
 
     def _renew(self, seat: Seat) -> None:
@@ -226,17 +230,20 @@ class Fleet:
         life = seat.life
         try:
             self._give(seat)
-        except ValueError as error:
+        except Exception as error:
+            # Whatever it is, the member must not be asked by a name that it does not know.
             self._fail(seat, life, error)
 
     def _give(self, seat: Seat) -> None:
         """Raises ServerFault where it does not take the newest weights, and OtherWeights where it has others then."""
-        assert self._weights is not None
-        self._weights.give(seat.member.server)
-        self._tried(seat.member.server, self._weights.now.name)
-        seat.has = Published(name=self._weights.now.name, version=self._version)
+        weights, tried = self._weights(), self._tried()
+        if weights is None or tried is None:
+            return  # nobody draws from them any more: it gets others before it is asked
+        weights.give(seat.member.server)
+        tried(seat.member.server, weights.now.name)
+        seat.has = Published(name=weights.now.name, version=self._version)
 
-    def _fail(self, seat: Seat, life: int, why: ValueError | str) -> None:
+    def _fail(self, seat: Seat, life: int, why: Exception | str) -> None:
         """A member that draws has failed: it is begun again, beside the others."""
         with self._changed:
             if seat.state != "up" or seat.life != life or self._closed.is_set():
@@ -244,25 +251,25 @@ class Fleet:
             seat.state = "begins"
         self._failed(seat, why)
         if seat.state == "begins":
-            threading.Thread(target=self._begin, args=(seat,), name=seat.member.called, daemon=True).start()
+            self._revive(seat)
 
-    def _failed(self, seat: Seat, why: ValueError | str) -> None:
+    def _failed(self, seat: Seat, why: Exception | str) -> None:
         """Count a failure, and give the member up where it has failed too often, or cannot be helped."""
         if self._closed.is_set():
             return
         seat.failures += 1
         lost = not seat.member.restarts or seat.failures >= LIVES or isinstance(why, OtherWeights)
-        words = seat.member.last_words()
-        self._tell(
+        told, words = str(why) or type(why).__name__, seat.member.last_words()
+        self._turn(seat, "lost" if lost else "begins", f"{told} (it wrote last: {words})" if words else told)
+        self._told(
             "engine_failed",
             engine=seat.member.called,
             life=seat.life,
-            why=str(why),
+            why=told,
             asked=seat.under_way,
             given_up=lost,
             log=words,
         )
-        self._turn(seat, "lost" if lost else "begins", f"{why} (it wrote last: {words})" if words else str(why))
         if lost:
             seat.member.end()
 
@@ -273,6 +280,10 @@ class Fleet:
             thread.start()
         for thread in threads:
             thread.join()
+
+    def _told(self, kind: str, **details: Any) -> None:
+        with suppress(OSError, ValueError):  # a disk that is full ends the run where that writes its own
+            self._tell(kind, **details)
 
     def _watch(self) -> None:
         while not self._closed.wait(_LOOK):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from togi.models.save_model import save_model
 
 
 class NativeProgram:
-    """Draws from a model that is written to ``folder`` when a process begins for the first time. ``count`` processes
-    share the processor, and the accelerators where there are any."""
+    """Draws from a model that is written to ``folder``. ``count`` processes share the processor, and the accelerators
+    where there are any."""
 
     model = "start"
     begins_within = 600.0
@@ -24,14 +23,9 @@ class NativeProgram:
     def __init__(self, loaded: Loaded, folder: Path, *, count: int, batch_size: int) -> None:
         self._folder, self._count, self._batch_size = folder, count, batch_size
         self._dtype, self._device = str(loaded.model.dtype).removeprefix("torch."), loaded.model.device
-        self._unwritten: Loaded | None = loaded
-        self._writing = threading.Lock()
+        save_model(loaded.model, loaded.tokenizer, folder)
 
     def command(self, number: int, host: str, port: int) -> Sequence[str]:
-        with self._writing:
-            if self._unwritten is not None:
-                save_model(self._unwritten.model, self._unwritten.tokenizer, self._folder)
-                self._unwritten = None
         options = {
             "--name": self.model,
             "--host": host,
