@@ -21,9 +21,8 @@ from togi.engines.fleet import TOLD, Fleet
 from togi.engines.fleet_member import OtherWeights, Published
 from togi.engines.native import NativeEngine
 from togi.engines.server_weights import ServerWeights
-from togi.engines.stop_strings import StopStrings
 from togi.engines.token_sampling import check_sampling
-from togi.engines.turn_ends import check_prompts, ended_turn, limit_of
+from togi.engines.turn_ends import check_prompts, drawn_by, ended_turn, found_end, limit_of
 from togi.models.load_model import Loaded
 from togi.protocols import Policy, Talk
 from togi.types import Ids, Prompt, Reading, Sampling, Stop, Turn
@@ -79,13 +78,8 @@ class ServerEngine:
         the distribution that it draws from; EngineOutage where no server is left.
         """
         wanted = sum(len(prompt.seeds) for prompt in prompts)
-        turns: dict[int, Turn] = {}
         with self.conversation(sampling, wanted, progress) as talk:
-            talk.ask(prompts)
-            while len(turns) < wanted:
-                turns.update(talk.draw())
-        following = iter(range(wanted))
-        return [[turns[next(following)] for _ in prompt.seeds] for prompt in prompts]
+            return drawn_by(talk, prompts)
 
     @contextmanager
     def conversation(self, sampling: Sampling, most: int, progress: Progress | None = None) -> Iterator[Talk]:
@@ -177,27 +171,13 @@ class ServerEngine:
         check_prompts(prompts, self._vocabulary)
 
     def _end(self, drawn: Drawn, limit: int, full: Stop, sampling: Sampling) -> tuple[int, Stop]:
-        """How many tokens of a completion count, and why it ends there, found out from its tokens alone."""
-        ids = drawn.ids
-        if max(ids, default=0) >= self._vocabulary:
+        """How many tokens of a completion count, and why it ends there."""
+        if max(drawn.ids, default=0) >= self._vocabulary:
             raise ValueError(
-                f"the engine drew token {max(ids)}, and the model's vocabulary has {self._vocabulary} entries: serve "
-                "the model of model.source"
+                f"the engine drew token {max(drawn.ids)}, and the model's vocabulary has {self._vocabulary} entries: "
+                "serve the model of model.source"
             )
-        if sampling.stop:
-            watch = StopStrings(self._tokenizer, sampling.stop)
-            for length in range(1, len(ids) + 1):
-                if ids[length - 1] not in self._eos and watch.found(ids[:length]):
-                    return length, "stop_string"
-        if ids and ids[-1] in self._eos and not sampling.ignore_eos:
-            return len(ids), "eos"
-        if len(ids) < limit:
-            raise ValueError(
-                f"the engine ended a completion after {len(ids)} of {limit} tokens, neither with one of the tokens "
-                f"{sorted(self._eos)} that end a turn nor with a stop string ({drawn.ended or 'it does not say why'}): "
-                "serve the model with its own tokenizer, and with a context as long as the model's"
-            )
-        return len(ids), full
+        return found_end(drawn.ids, limit, full, sampling, ends=self._eos, decoder=self._tokenizer, said=drawn.ended)
 
 
 class _Requests:
