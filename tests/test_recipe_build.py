@@ -22,7 +22,7 @@ from togi.algorithms.policy_gradient.base import Regularised
 from togi.algorithms.policy_gradient.corrections import Correction, Masked, Truncated, Uncorrected
 from togi.data import Tasks
 from togi.data.reasoning_gym_rows import gym_rows
-from togi.engines.engine_choice import LACKS
+from togi.engines.engine_choice import LACKS, AtCluster
 from togi.envs import OneTurn
 from togi.extras import lacking
 from togi.recipe import RecipeError, load_recipe
@@ -345,6 +345,8 @@ LEVELS = f"stage.hone.data={{sources=[{LEVELLED.format(7)}, {LEVELLED.format(8)}
 AT_SERVER = "kind = 'server', base_url = 'http://127.0.0.1:1/v1', model = 'm'"
 SERVED = ["model.lora={}", f"engine={{{AT_SERVER}}}"]
 VLLM = "engine={kind = 'vllm', python = 'tasks.py'}"
+AT_CLUSTER = ["model.lora={}", "engine={kind = 'tinker', model = 'm', key_env = 'CLUSTER_KEY'}"]
+ENTROPY = "stage.hone.settings={entropy_bonus = 0.01}"
 UNTIL = ["stage.hone.until={metric = 'reward', above = 0.9}"]
 NOT_YET = {"scale.staleness"}
 KEPT = {"best": "true", "at_least": "1", "distinct": "texts", "most": "3", "together": "true"}
@@ -837,6 +839,45 @@ def test_what_togi_draws_itself_is_not_corrected_for(recipe: Path) -> None:
 )
 def test_what_several_processes_cannot_learn_is_refused(recipe: Path, changes: list[str], said: str) -> None:
     assert said in "\n".join(refused(recipe, "scale.learners=2", *changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["model.lora={}", "engine.kind=tinker"], 'key_env is needed with kind = "tinker": key_env = "TINKER_API_KEY"'),
+        (AT_CLUSTER[1:], "a cluster learns adapters: add [model.lora]"),
+        ([*AT_CLUSTER, "model.lora.alpha=64"], "is the cluster's to choose"),
+        ([*AT_CLUSTER, "engine.batch_size=64"], "means nothing to a cluster"),
+        ([*AT_CLUSTER, "engine.adapters=here"], 'is for kind = "server"'),
+        ([*AT_CLUSTER, "engine.key_env=tml-0123456789"], "never the key"),
+        ([*AT_CLUSTER, "engine.base_url=http://somewhere"], "a key would travel unencrypted"),
+        ([*AT_CLUSTER, "scale.learners=2"], "the cluster has processes of its own"),
+        ([*AT_CLUSTER, "evaluation.under_base=true"], "the base model is not in this process"),
+        ([*AT_CLUSTER, "evaluation.sampling={min_p = 0.1}"], "a cluster has no min_p"),
+        ([*AT_CLUSTER, "gold={score = 'number()'}"], "set against what the base model says"),
+        ([*AT_CLUSTER, "reward.score=self_certainty()"], "self_certainty asks the policy itself"),
+        ([*AT_CLUSTER, "reward.score=likelihood()"], "likelihood asks the policy itself"),
+        ([*AT_CLUSTER, "stage.hone.sampling={temperature = 0.7}"], "at temperature 1, got 0.7"),
+        ([*AT_CLUSTER, "stage.hone.tokens_per_microbatch=600"], "the cluster chooses its own"),
+        ([*AT_CLUSTER, ENTROPY], "grpo needs entropies (set its entropy settings to 0), which a cluster does not tell"),
+        ([*AT_CLUSTER, "stage.hone.algorithm=ppo"], "ppo needs a critic"),
+        ([*AT_CLUSTER, "stage.hone.algorithm=prime"], "prime needs a second model that learns"),
+        ([*AT_CLUSTER, "stage.hone.algorithm=gkd", "stage.hone.teacher=m"], "gkd needs whole distributions"),
+        ([*AT_CLUSTER, "stage.hone.algorithm=nash_md", "stage.hone.attempts=1"], "which the engine tinker cannot do"),
+        ([*AT_CLUSTER, *SCORER], "reward_model needs a scalar head"),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused(recipe: Path, changes: list[str], said: str) -> None:
+    assert said in "\n".join(refused(recipe, *changes))
+
+
+def test_a_recipe_at_a_cluster_builds_as_it_is_kept(recipe: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tinker")
+    run = build(recipe, *AT_CLUSTER)
+    assert run.engine.cluster == AtCluster(model="m", key_env="CLUSTER_KEY")
+    kept = tmp_path / "kept.toml"
+    kept.write_text(tomli_w.dumps(run.recipe))
+    assert build(kept).recipe == run.recipe
 
 
 def test_the_quickstart_recipe_builds() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -244,23 +244,26 @@ def start_of(run: Run, number: int) -> str:
 
 def open_model(run: Run, policy: str, dtype: torch.dtype | None = None, *, sampled: bool = True) -> Loaded:
     """The weights of a policy of the run, that of a finished stage or "base", the run's own source: in ``dtype`` to be
-    asked alone, in float32 to be trained. Raises ValueError for a base that cannot be sampled, where the run samples
-    and this process is one where it is ``sampled``.
+    asked alone, in float32 to be trained; of a model at a cluster its shape alone. Raises ValueError for a base that
+    cannot be sampled, where the run samples and this process is one where it is ``sampled``.
     """
     import torch
 
     from togi.engines.open_engine import check_engine
-    from togi.models.load_model import load_model
+    from togi.models.load_model import load_model, load_shape
 
     source = run.model.source if policy == BASE else str(stage_model(run.folder, policy))
-    loaded = load_model(
-        source,
-        dtype=dtype or torch.float32,
-        device=run.model.device,
-        lora=run.model.lora,
-        template=run.model.template,
-        seed=seed_of(run, "init"),
-    )
+    if run.engine.cluster is not None:
+        loaded = replace(load_shape(run.model.source, template=run.model.template), source=source)
+    else:
+        loaded = load_model(
+            source,
+            dtype=dtype or torch.float32,
+            device=run.model.device,
+            lora=run.model.lora,
+            template=run.model.template,
+            seed=seed_of(run, "init"),
+        )
     if sampled and policy == BASE and (run.evaluation or any(stage.algorithm.sampler.writes for stage in run.stages)):
         check_engine(loaded, run.engine)
     return loaded

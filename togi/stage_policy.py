@@ -7,12 +7,16 @@ from functools import partial
 
 import torch
 
+from togi.cluster.cluster_policy import ClusterPolicy, Start
+from togi.cluster.stage_weights import noted
+from togi.cluster.tinker_service import open_cluster
+from togi.engines.engine_choice import AtCluster
 from togi.models.load_model import Loaded
 from togi.models.policy import LocalPolicy, Reference
 from togi.models.ranks import ALONE, Ranks
 from togi.models.scalar_heads import load_scalar, tokenizer_digest
 from togi.models.thought_head import ThoughtHead, new_head
-from togi.run import BASE, Run, Stage, open_teacher, other_tokens, stage_model, start_of
+from togi.run import BASE, Run, Stage, open_teacher, other_tokens, seed_of, stage_model, start_of
 from togi.types import Need
 
 
@@ -20,7 +24,7 @@ from togi.types import Need
 class StagePolicy:
     """What a stage trains, whom ``reference`` makes its reference, and which weights its teacher has, if any."""
 
-    policy: LocalPolicy
+    policy: LocalPolicy | ClusterPolicy
     reference: Reference
     teacher_digest: str | None
 
@@ -31,6 +35,9 @@ def open_policy(run: Run, number: int, loaded: Loaded, dtype: torch.dtype, ranks
     Raises ValueError for a teacher that the stage cannot use.
     """
     stage = run.stages[number]
+    if run.engine.cluster is not None:
+        policy = policy_at_cluster(run, stage, loaded.source, run.engine.cluster)
+        return StagePolicy(policy=policy, reference="none", teacher_digest=None)
     ranks.lead("open", stage=number, dtype=str(dtype).removeprefix("torch."))
     # With adapters the frozen base is the reference, as long as the stage starts from untrained adapters.
     adapter_base = run.model.lora is not None and start_of(run, number) == BASE
@@ -44,7 +51,7 @@ def open_policy(run: Run, number: int, loaded: Loaded, dtype: torch.dtype, ranks
     if stage.teacher and teacher is None:
         teacher = open_teacher(run, stage, dtype)
         check_same_tokens(stage, loaded, teacher)
-    policy = LocalPolicy(
+    here = LocalPolicy(
         loaded.model,
         stage.optimiser,
         compute=dtype,
@@ -57,7 +64,16 @@ def open_policy(run: Run, number: int, loaded: Loaded, dtype: torch.dtype, ranks
         trains=not stage.answered_by_teacher,
         ranks=ranks,
     )
-    return StagePolicy(policy=policy, reference=reference, teacher_digest=teacher.digest if teacher else None)
+    return StagePolicy(policy=here, reference=reference, teacher_digest=teacher.digest if teacher else None)
+
+
+def policy_at_cluster(run: Run, stage: Stage, source: str, at: AtCluster) -> ClusterPolicy:
+    """A policy that learns at a cluster, from the weights that ``source`` notes, or else from the base."""
+    assert run.model.lora is not None, "recipes refuse whole weights at a cluster"
+    weights = noted(source)
+    state = weights.state if weights else None
+    start = Start(base=at.model, state=state, rank=run.model.lora.rank, seed=seed_of(run, "init"))
+    return ClusterPolicy(open_cluster(at), start, stage.optimiser, mismatch_limit=run.engine.mismatch_limit)
 
 
 def thought_head(stage: Stage, loaded: Loaded) -> ThoughtHead | None:

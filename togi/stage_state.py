@@ -20,6 +20,7 @@ from togi.evidence.before.grading_time import GradingTime
 from togi.evidence.during.stuck_stage import RewardCheck
 from togi.models.device import random_state, restore_random_state
 from togi.models.load_model import Loaded
+from togi.models.policy import LocalPolicy
 from togi.models.ranks import ALONE, Ranks
 from togi.models.reference_logps import References, references
 from togi.models.thought_head import MARKS
@@ -46,7 +47,7 @@ class Workshop:
     def __init__(self, run: Run, number: int, loaded: Loaded, dtype: torch.dtype, ranks: Ranks = ALONE) -> None:
         self.chat = Chat(loaded.tokenizer, loaded.eos_ids)
         self.tokenizer = loaded.tokenizer
-        self.device = loaded.model.device
+        self.device = loaded.model.device if run.engine.cluster is None else torch.device("cpu")
         self.folder = run.folder
         loaded = replace(loaded, thoughts=thought_head(run.stages[number], loaded))
         self._choice = run.engine
@@ -84,6 +85,12 @@ class Workshop:
         self._tokens = self._drawn = 0  # learned from, and drawn, in the steps before
         self._references: References | None = None
         self.mark()
+
+    @property
+    def here(self) -> LocalPolicy:
+        """The policy, where its weights are in this process."""
+        assert isinstance(self.policy, LocalPolicy), "recipes refuse what a cluster cannot do"
+        return self.policy
 
     def _opponent(self, loaded: Loaded, share: float) -> Engine:
         """The policy as it is now with so much of its reference mixed in."""
@@ -146,7 +153,7 @@ class Workshop:
             return list(samples)
         step = self.policy.step
         seeds = [attempt_seed(self._sampling_seed, step, each.task, each.trajectory, 0) for each in samples]
-        return think(self.policy.packed, head, samples, seeds)
+        return think(self.here.packed, head, samples, seeds)
 
     def updates(self, samples: Sequence[Sample], step: int) -> list[list[Sample]]:
         """The samples of each update of a step. Every epoch but the first has an order of its own."""

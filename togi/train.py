@@ -38,7 +38,6 @@ from togi.models.device import called, peak_memory
 from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
 from togi.models.ranks import ALONE, Ranks
-from togi.models.save_model import save_model
 from togi.phase_clock import Clock
 from togi.records import (
     attribution_metrics,
@@ -242,9 +241,7 @@ class Training:
 
     def _save_model(self, work: Workshop, path: Path) -> None:
         self.watch.phase("save")
-        with work.policy.full_precision() as model:
-            save_model(model, work.tokenizer, path)
-        work.policy.save_thoughts(path)
+        work.policy.save_model(work.tokenizer, path)
 
     def _drop_beaten(self, work: Workshop | None) -> None:
         """Remove weights that neither the stage at work nor one taken up again at a kept checkpoint can end with."""
@@ -383,7 +380,7 @@ class Training:
         elif stage.algorithm.trains != "nothing":
             self._save_model(work, path)
         if stage.algorithm.trains == "scorer":
-            work.policy.save_heads(path)
+            work.here.save_heads(path)
         measured = measure_stage(self.run, work, path, step=self.position.total, dtype=self.dtype, watch=self.watch)
         made = self.folder.marks(*(one for one in (path, measured) if one and one.exists()))
         told = {"best": chosen} if chosen else {}

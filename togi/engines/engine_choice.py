@@ -13,7 +13,7 @@ from togi.types import Ability
 if TYPE_CHECKING:
     from togi.models.load_model import Loaded
 
-Kind = Literal["native", "vllm", "server"]
+Kind = Literal["native", "vllm", "server", "tinker"]
 
 DOES: Mapping[Ability, str] = {
     "begin": "goes on from the beginnings of answers",
@@ -21,7 +21,12 @@ DOES: Mapping[Ability, str] = {
     "think": "thinks before every token",
 }
 _ELSEWHERE: frozenset[Ability] = frozenset({"mixture", "think"})
-LACKS: Mapping[Kind, frozenset[Ability]] = {"native": frozenset(), "vllm": _ELSEWHERE, "server": _ELSEWHERE}
+LACKS: Mapping[Kind, frozenset[Ability]] = {
+    "native": frozenset(),
+    "vllm": _ELSEWHERE,
+    "server": _ELSEWHERE,
+    "tinker": _ELSEWHERE,
+}
 """What an engine of each kind cannot do, in the process that learns; in others none can do more than a server."""
 
 
@@ -56,10 +61,23 @@ class WithVLLM:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AtCluster:
+    """A cluster that learns and draws by Tinker's verbs, and what it calls the model that the run starts from.
+    ``base_url`` is empty for the service of the package tinker, ``key_env`` names the environment variable that holds
+    the key, and an answer may take ``seconds``."""
+
+    model: str
+    key_env: str
+    base_url: str = ""
+    seconds: float = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineChoice:
     """``batch_size`` is how many completions one engine draws at once: at ``server``, ``beside`` this process, or in it
     (None); ``mismatch_limit`` how far their log-probabilities may be from those of the same weights where they learn,
-    in nats a token on average. Engines beside are Togi's own, or ``vllm``; one has ``seconds`` for a completion."""
+    in nats a token on average. Engines beside are Togi's own, or ``vllm``; one has ``seconds`` for a completion.
+    At a ``cluster``, which learns as well, all are drawn at once."""
 
     batch_size: int = 128
     mismatch_limit: float = 0.1
@@ -67,9 +85,12 @@ class EngineChoice:
     seconds: float = 600.0
     vllm: WithVLLM | None = None
     beside: Beside | None = field(default=None, repr=False)
+    cluster: AtCluster | None = None
 
     @property
     def kind(self) -> Kind:
         if self.vllm is not None:
             return "vllm"
+        if self.cluster is not None:
+            return "tinker"
         return "native" if self.server is None else "server"

@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from togi.cluster.cluster_engine import ClusterEngine
+from togi.cluster.tinker_service import open_cluster
 from togi.engines.engine_choice import EngineChoice
 from togi.engines.engine_process import Program
 from togi.engines.engine_processes import EngineProcesses
@@ -35,6 +37,9 @@ def open_engine(loaded: Loaded, choice: EngineChoice = NATIVE, mixture: Mixture 
 
     Raises ValueError for a model that the engine cannot draw from, and for an address or a key that cannot be used.
     """
+    if choice.cluster is not None:
+        assert mixture is None, "recipes refuse what an engine lacks"
+        return ClusterEngine(loaded, open_cluster(choice.cluster), seconds=choice.cluster.seconds)
     if choice.server is not None or choice.beside is not None:
         assert mixture is None, "recipes refuse what an engine lacks"
         if loaded.thoughts is not None:
@@ -93,7 +98,7 @@ def open_heard(loaded: Loaded, batch_size: int) -> HeardEngine:
 def check_engine(loaded: Loaded, choice: EngineChoice = NATIVE) -> None:
     """Raises ValueError, naming the model, unless it can be drawn from; found out by a try of two tokens."""
     asked = [Prompt(ids=(1, 1, 1), seeds=(0, 1))], Sampling(max_tokens=2, ignore_eos=True)
-    if choice.server is not None:
+    if choice.server is not None or choice.cluster is not None:
         open_engine(loaded, choice).generate(*asked)
         return
     try:

@@ -57,7 +57,9 @@ def _follow(run: Run, ranks: Together) -> None:
             torch.manual_seed(seed_of(run, "init"))
             loaded = open_model(run, start_of(run, number), sampled=False)
             algorithm = run.stages[number].algorithm
-            policy = open_policy(run, number, loaded, getattr(torch, order.words["dtype"]), ranks).policy
+            opened = open_policy(run, number, loaded, getattr(torch, order.words["dtype"]), ranks).policy
+            assert isinstance(opened, LocalPolicy), "a cluster has processes of its own"
+            policy = opened
         else:
             assert policy is not None, "a stage is opened first"
             assert algorithm is not None

@@ -24,8 +24,8 @@ from togi.models.device import find_device
 from togi.models.four_bits import KIND, bitsandbytes, quantise, weights_of
 from togi.models.lora_and_optimiser import Lora
 from togi.models.made_model import made_model
-from togi.models.model_source import HUB_ID, check_source, is_function, newest_model
-from togi.models.read_weights import quiet, read_folder, read_gguf, read_tokenizer
+from togi.models.model_source import HUB_ID, check_shape, check_source, is_function, newest_model
+from togi.models.read_weights import quiet, read_folder, read_gguf, read_shape, read_tokenizer
 from togi.models.thought_head import ThoughtHead, load_thoughts, thinks
 from togi.models.untrusted_model import check_adapter, check_listing, check_model, check_texts
 from togi.models.weight_files import ModelError, digest, weight_files
@@ -101,18 +101,43 @@ def load_model(
     for weight in model.parameters():  # peft makes those of adapters float32
         if weight.is_floating_point():
             weight.data = weight.data.to(dtype)
+    thoughts = load_thoughts(path, model) if thinks(path) else None
+    return _loaded(model.to(there), tokenizer, source, hashed, template, thoughts)
+
+
+def load_shape(source: str, *, template: ChosenTemplate = OWN, progress: Progress = silent) -> Loaded:
+    """A model whose weights are elsewhere: what ``load_model`` would give, but the module has no numbers (it is on
+    torch's ``meta`` device), and the digest is that of configuration and tokenizer. From a bundled name, a folder, or a
+    hub id, of which no weights are fetched. Raises ModelError."""
+    check_shape(source)
+    get_ready()
+    path = Path(source)
+    if not path.is_dir():
+        path = bundled(source, progress=progress) if source in BUNDLED else _from_hub(source, progress, weights=False)
+    model, tokenizer = read_shape(path)
+    return _loaded(model, tokenizer, source, digest(sorted(path.glob("*.json"))), template, None)
+
+
+def _loaded(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    source: str,
+    hashed: str,
+    template: ChosenTemplate,
+    thoughts: ThoughtHead | None,
+) -> Loaded:
     tokenizer.chat_template = template.over(tokenizer.get_chat_template() if tokenizer.chat_template else None)
     eos_ids = _eos_ids(model, tokenizer)
     model.generation_config = _generation(model.generation_config, sorted(eos_ids))
     return Loaded(
-        model=model.eval().to(there),
+        model=model.eval(),
         tokenizer=tokenizer,
         eos_ids=eos_ids,
         context=_context(model),
         source=source,
         digest=hashed,
         parameters=weights_of(model),
-        thoughts=load_thoughts(path, model) if thinks(path) else None,
+        thoughts=thoughts,
     )
 
 
@@ -134,7 +159,9 @@ def load_tokenizer(
             tokenizer.chat_template = read_template(path / CHAT_TEMPLATE)
     else:
         if not path.exists():
-            path = bundled(source, progress=progress) if source in BUNDLED else _from_hub(source, progress)
+            path = (
+                bundled(source, progress=progress) if source in BUNDLED else _from_hub(source, progress, weights=False)
+            )
         tokenizer, context = read_tokenizer(path)
     tokenizer.chat_template = template.over(tokenizer.get_chat_template() if tokenizer.chat_template else None)
     return tokenizer, context or NO_LIMIT
@@ -175,12 +202,12 @@ def _read_whole(
     return (*read_folder(path, dtype), digest(weight_files(path)))
 
 
-def _from_hub(source: str, progress: Progress) -> Path:
+def _from_hub(source: str, progress: Progress, *, weights: bool = True) -> Path:
     """The local snapshot of a hub repository; nothing is asked of the network but what this id names. Its weights are
-    fetched once their sizes and its other files were found sound."""
+    fetched, if they are wanted, once their sizes and its other files were found sound."""
     progress(f"fetching {source} from the hub")
     fetch = partial(snapshot_download, source, ignore_patterns=_HUB_COPIES)
-    everything = [*_HUB_TEXTS, *_HUB_WEIGHTS]
+    everything = [*_HUB_TEXTS, *(_HUB_WEIGHTS if weights else ())]
     with quiet():
         try:
             with suppress(DryRunError):  # without the network: what was fetched once is checked like any folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from togi.find_function import absolute
 from togi.models.bundled import BUNDLED
-from togi.models.untrusted_model import check_adapter, check_gguf, check_model
+from togi.models.untrusted_model import check_adapter, check_gguf, check_model, check_texts
 from togi.models.weight_files import ModelError, weight_files
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
@@ -39,6 +39,18 @@ def check_source(source: str) -> None:
             f"there is no model {source!r}{hint}: wanted a bundled name ({', '.join(BUNDLED)}), a folder with "
             "safetensors, a .gguf file, an adapter folder, a run folder, a hub id such as "
             "org/name, or a function that makes one: file.py:function"
+        )
+
+
+def check_shape(source: str) -> None:
+    """Raises ModelError for what does not tell the shape of a model whose weights are elsewhere."""
+    path = Path(source)
+    if path.is_dir() and (path / "config.json").is_file():
+        check_texts(path)
+    elif path.exists() or (source not in BUNDLED and not HUB_ID.fullmatch(source)):
+        raise ModelError(
+            f"{source} does not tell the shape of a model whose weights are elsewhere: wanted a bundled name "
+            f"({', '.join(BUNDLED)}), a folder with its configuration and tokenizer, or a hub id such as org/name"
         )
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from togi.batch import collate
 from togi.models.after_thoughts import ThinkingModel
@@ -33,6 +34,7 @@ from togi.models.optimiser import WEIGHTS, Trained, clip, load_trained, save_tra
 from togi.models.packing import PROJECTED, SCALARS, PackedModel, pretrained
 from togi.models.ranks import ALONE, Ranks
 from togi.models.sample_bytes import packed_samples, unpacked_samples
+from togi.models.save_model import save_model
 from togi.models.scalar_heads import ScalarHead, ScalarModel, save_head
 from togi.models.shares import share
 from togi.models.step_sums import Tally, Watched
@@ -43,7 +45,7 @@ from togi.types import LOGP, Batch, FloatArray, Heads, Need, Output, Outputs, Sa
 __all__ = ["LocalPolicy", "NonFinite", "Optimiser", "Probe", "probe_bf16"]
 
 Reference = Literal["none", "copy", "adapter_base"]
-_PATIENCE = 3
+PATIENCE = 3  # steps without a finite loss and gradient, one after the other
 _REFERENCE = "reference"
 
 
@@ -303,9 +305,9 @@ class LocalPolicy:
         for each in self._parts:
             each.clear()
         self._bad_steps = 0 if finite else self._bad_steps + 1
-        if self._bad_steps == _PATIENCE:
+        if self._bad_steps == PATIENCE:
             raise NonFinite(
-                f"loss {tally.loss} and gradient norm {norms['grad_norm']} in {_PATIENCE} steps one after the other: "
+                f"loss {tally.loss} and gradient norm {norms['grad_norm']} in {PATIENCE} steps one after the other: "
                 "lower the learning rate, or look at the rewards and log-probabilities of these samples"
             )
         return {
@@ -421,9 +423,10 @@ class LocalPolicy:
         if self._head is not None:
             save_head(self._head, folder, shift=shift)
 
-    def save_thoughts(self, folder: Path) -> None:
-        """Write the thought head beside the weights, which makes a model of the folder that thinks; nothing without
-        one."""
+    def save_model(self, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+        """Write the weights for others to load, beside them the thought head, which makes a model that thinks."""
+        with self.full_precision() as model:
+            save_model(model, tokenizer, folder)
         if self.thoughts is not None:
             save_thoughts(self.thoughts, folder)
 

@@ -18,6 +18,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -52,6 +53,20 @@ def read_gguf(path: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrain
         model, tokenizer = _read(path.parent, dtype, {"gguf_file": path.name}, str(path))
     _tie(model, path)
     return model, tokenizer
+
+
+def read_shape(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A folder's tokenizer, and its model without weights, on torch's ``meta`` device. Raises ModelError."""
+    tokenizer = _tokenizer(path, {}, str(path))
+    with quiet(), torch.device("meta"):
+        try:
+            config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            if (path / "generation_config.json").is_file():
+                model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
+        except Exception as error:  # the boundary to foreign files
+            raise ModelError(f"the configuration of {path} cannot be read: {_first_line(error)}") from error
+    return model.requires_grad_(False), tokenizer
 
 
 def read_tokenizer(path: Path) -> tuple[PreTrainedTokenizerBase, int | None]:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+AT_CLUSTER = "cluster.json"  # in the place of weights: what they are called at a cluster
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -23,6 +24,11 @@ def weight_files(path: Path) -> list[Path]:
         raise ModelError(f"{odd[0]} is no file: put the weights themselves there")
     if found:
         return found
+    if (path / AT_CLUSTER).is_file():
+        raise ModelError(
+            f"the weights of {path} are at a cluster, and {path / AT_CLUSTER} says what they are called there: fetch "
+            "them with `tinker checkpoint download`, and load the folder that it writes"
+        )
     pickled = sorted(file.name for pattern in PICKLES for file in path.glob(pattern))
     if pickled:
         raise ModelError(

@@ -22,9 +22,15 @@ from togi.envs.trl_env import TrlEnv
 from togi.extras import lacking
 from togi.find_function import absolute
 from togi.models.chosen_template import OWN, ChosenTemplate, read_template
-from togi.models.model_source import check_source, is_function
+from togi.models.model_source import check_shape, check_source, is_function
 from togi.protocols import Env, Reward
-from togi.recipe import combinations, engine_combinations, stage_combinations, task_combinations
+from togi.recipe import (
+    cluster_combinations,
+    combinations,
+    engine_combinations,
+    stage_combinations,
+    task_combinations,
+)
 from togi.recipe.algorithm_settings import SettingError, configured
 from togi.recipe.errors import RecipeError
 from togi.recipe.from_tables import engine_of, logging_of, lora_of, optimiser_of, sampling_of
@@ -93,6 +99,12 @@ class Builder:
             self.refuse(*problem)
         for problem in combinations.learners(self.recipe, [plan.algorithm for plan in plans]):
             self.refuse(*problem)
+        if self.recipe.engine.kind == "tinker":
+            for problem in cluster_combinations.recipe(self.recipe):
+                self.refuse(*problem)
+            for plan in plans:
+                for key, message in cluster_combinations.stage(plan.table, plan.algorithm, plan.sampling):
+                    self.refuse((*plan.key, *key), message)
         for plan in plans:
             paid = self.pays(plan.table)
             for key, message in stage_combinations.stage(plan.table, plan.algorithm, plan.sampling, paid=paid):
@@ -182,7 +194,7 @@ class Builder:
             self.refuse(key, f"there is no {source}")
             return source
         try:
-            check_source(source)
+            (check_shape if self.recipe.engine.kind == "tinker" else check_source)(source)
         except ValueError as error:
             self.refuse(key, str(error))
         return source
@@ -433,10 +445,13 @@ class Builder:
         table, key = (own, own_key) if own else (self.recipe.reward, ("reward",))
         assert table is not None
         try:
-            return parse_reward(table.score, self.reading.base, pool=self.pool, tier=self.recipe.grading.tier)
+            found = parse_reward(table.score, self.reading.base, pool=self.pool, tier=self.recipe.grading.tier)
         except ValueError as error:
             self.refuse((*key, "score"), str(error))
             return None
+        for problem in cluster_combinations.reward(found) if self.recipe.engine.kind == "tinker" else ():
+            self.refuse((*key, "score"), problem)
+        return found
 
 
 def _is_path(source: str) -> bool:

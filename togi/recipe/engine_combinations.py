@@ -11,13 +11,18 @@ from togi.protocols import Algorithm
 from togi.recipe.combinations import Problem
 from togi.recipe.schema import EngineTable, LoraTable, Recipe
 
-_OF_KIND = {"vllm": {"python", "options"}, "server": {"base_url", "model", "key_env", "adapters"}}
+_OF_KIND = {
+    "vllm": {"python", "options"},
+    "tinker": {"base_url", "model", "key_env"},
+    "server": {"base_url", "model", "key_env", "adapters"},
+}
 
 
 def unread(recipe: Recipe) -> dict[str, str]:
     """The keys of ``[engine]`` that mean nothing to the engine, by what they are for."""
     kind = recipe.engine.kind
-    found = {name: f'kind = "{other}"' for other, names in _OF_KIND.items() if other != kind for name in names}
+    own = _OF_KIND.get(kind, set())
+    found = {name: f'kind = "{other}"' for other, names in _OF_KIND.items() for name in names - own}
     alone = kind == "native" and not recipe.scale.engines
     return found | ({"seconds": "engines in other processes"} if alone else {})
 

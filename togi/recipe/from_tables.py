@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from togi.engines.engine_choice import AtServer, EngineChoice, WithVLLM
+from togi.engines.engine_choice import AtCluster, AtServer, EngineChoice, WithVLLM
 from togi.models.lora_and_optimiser import Lora, Optimiser
 from togi.recipe.schema import EngineTable, LoggingTable, LoraTable, SamplingTable, StageTable
 from togi.run import Logging
@@ -21,6 +21,11 @@ def engine_of(table: EngineTable, base: Path) -> EngineChoice:
         assert table.python is not None
         python = base / Path(table.python).expanduser()  # not resolved: a link says which environment is meant
         return replace(choice, vllm=WithVLLM(python=python, options=table.options))
+    if table.kind == "tinker":
+        assert table.model is not None
+        url, key_env = table.base_url or "", table.key_env or ""
+        cluster = AtCluster(model=table.model, key_env=key_env, base_url=url, seconds=table.seconds)
+        return replace(choice, cluster=cluster)
     assert table.base_url is not None
     assert table.model is not None
     at = AtServer(

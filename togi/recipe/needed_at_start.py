@@ -28,9 +28,10 @@ def check_start(run: Run) -> None:
 
 
 def _keys(run: Run) -> Iterator[str]:
-    if run.engine.server is not None:
+    elsewhere = run.engine.server or run.engine.cluster
+    if elsewhere is not None:
         try:
-            key_of(run.engine.server.key_env)
+            key_of(elsewhere.key_env)
         except ValueError as error:
             yield f"engine: {error}"
     rewards = [reward for stage in run.stages for reward in (stage.reward, stage.gold) if reward is not None]

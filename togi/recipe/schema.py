@@ -69,8 +69,8 @@ class ModelTable(Table):
 
 
 class EngineTable(Table):
-    kind: Literal["native", "vllm", "server"] = "native"
-    """Who draws: Togi itself, `vllm` that Togi starts, or a `server` that you start ([engines](engines.md))."""
+    kind: Literal["native", "vllm", "server", "tinker"] = "native"
+    """Who draws: Togi itself, `vllm` that Togi starts, a `server` of yours, or `tinker` ([engines](engines.md))."""
     batch_size: Annotated[int, Field(ge=1, le=100_000)] = 128
     """Completions drawn at once; fewer take less memory."""
     mismatch_limit: Annotated[float, Field(gt=0)] = 0.1

@@ -52,7 +52,7 @@ def _thoughts(run: Run, work: Workshop, step: int, watch: Watch) -> Path:
     record = measure_thoughts(
         groups,
         work.annotate(groups),
-        partial(algorithm.forward, work.policy.outputs),
+        partial(algorithm.forward, work.here.outputs),
         work.chat,
         name=work.stage.name,
         step=step,
@@ -69,7 +69,7 @@ def _reward_model(run: Run, work: Workshop, path: Path, step: int, dtype: torch.
     written = write_pairs(run.folder, record)
     scores = [score for pair in record["pairs"] for score in (pair["chosen_score"], pair["rejected_score"])]
     if scores:
-        work.policy.save_heads(path, shift=statistics.fmean(scores))
+        work.here.save_heads(path, shift=statistics.fmean(scores))
     return written
 
 

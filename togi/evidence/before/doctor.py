@@ -30,7 +30,7 @@ from togi.evidence.redteam.reward_card import Card
 from togi.evidence.redteam.run_rewards import attack_run, is_blind
 from togi.harmless_text import shortened, visible
 from togi.models.arithmetic_rate import probe_bf16
-from togi.models.device import memory_of
+from togi.models.device import find_device, memory_of
 from togi.models.four_bits import packed_weights
 from togi.models.load_model import Loaded
 from togi.models.packing import PackedModel
@@ -108,7 +108,7 @@ def doctor(
     """
     compute = choose_dtype(run)
     loaded = open_model(run, BASE, compute)
-    device = loaded.model.device
+    device = find_device(run.model.device)
     fitness = [machine.software(device)]
     crowding = machine.threads(torch.get_num_threads(), cores())
     fitness += [crowding] if crowding else []
@@ -141,7 +141,7 @@ def doctor(
         sections += _played(stage, play(ask(drawn, attempts)), before)
         sections.append((f"Judges of stage {stage.name}", tuple(judge_findings(reward, drawn))))
     for each in run.stages:
-        if not each.algorithm.sampler.writes and each.collected is None:
+        if not each.algorithm.sampler.writes and each.collected is None and run.engine.cluster is None:
             found = pairs_findings(each.tasks, PackedModel(loaded.model), engine, chat)
             sections.append((f"Pairs of stage {each.name}", tuple(found)))
     sections = [section for section in sections if section[1]]
@@ -189,16 +189,17 @@ def drops_cut(stage: Stage) -> bool:
 
 
 def run_size(run: Run, loaded: Loaded, compute: torch.dtype) -> machine.Size:
-    """What the run's largest stage will hold."""
+    """What the run's largest stage will hold in this process."""
     config = loaded.model.config.get_text_config()
     in_four_bits, packed = packed_weights(loaded.model)
+    here = run.engine.cluster is None
     return machine.Size(
-        parameters=loaded.parameters - in_four_bits,
+        parameters=loaded.parameters - in_four_bits if here else 0,
         packed=packed,
         trained=sum(p.numel() for p in loaded.model.parameters() if p.requires_grad),
         layers=int(config.num_hidden_layers),
         hidden=int(config.hidden_size),
-        tokens=max(stage.optimiser.tokens_per_microbatch for stage in run.stages),
+        tokens=max(stage.optimiser.tokens_per_microbatch for stage in run.stages) if here else 0,
         bfloat16=compute == torch.bfloat16,
         reference=run.model.lora is None and any("ref_logp" in stage.algorithm.needs for stage in run.stages),
         teacher=largest_teacher(run, loaded.parameters, compute),

@@ -31,6 +31,7 @@ from togi.evidence.redteam.card_text import in_a_line
 from togi.evidence.redteam.run_rewards import asks, is_blind, place_of
 from togi.harmless_text import shortened
 from togi.models.arithmetic_rate import probe_bf16
+from togi.models.device import find_device
 from togi.models.load_model import Loaded
 from togi.protocols import Env, Reward
 from togi.rewards.algebra import NotTrainedYet
@@ -58,7 +59,7 @@ def preview(run: Run, loaded: Loaded | None = None, *, checked: int = CHECKED, s
     loaded = loaded or open_model(run, BASE, compute)
     chat = Chat(loaded.tokenizer, loaded.eos_ids)
     if speed is None:
-        probe = probe_bf16(loaded.model.device)
+        probe = probe_bf16(find_device(run.model.device))
         speed = rates(loaded.parameters, probe.bfloat16 if compute == torch.bfloat16 else probe.float32)
     engine = open_engine(loaded, run.engine)
     for stage in run.stages:
