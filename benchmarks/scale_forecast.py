@@ -34,6 +34,9 @@ from little_model import CHARACTERS, END, character_tokenizer, little_llama
 def wide():
     tokenizer = character_tokenizer({token: number for number, token in enumerate([END, *CHARACTERS])})
     return little_llama(tokenizer, width=256, layers=4, positions=256), tokenizer
+
+def nines(task, completion):
+    return completion.count("9") / (1 + len(completion))
 """
 RECIPE = """
 name = "forecast"
@@ -46,7 +49,7 @@ format = "text"
 generate = "sums.py:problem"
 size = 2000
 [reward]
-score = 'number(marker = ">")'
+score = 'python("wide_model.py:nines")'
 [sampling]
 max_tokens = 96
 [[stage]]
@@ -77,7 +80,7 @@ def took(folder: Path, staleness: int) -> float:
     return fmean(sum(row["seconds"].values()) for row in rows[staleness + 1 :])
 
 
-def compared(place: Path, engines: list[int], steps: int) -> list[dict[str, Any]]:
+def compared(place: Path, engines: list[int], ahead: list[int], steps: int) -> list[dict[str, Any]]:
     for name in ("little_model.py", "sums.py"):
         (place / name).write_text((RECIPES / name).read_text())
     (place / "wide_model.py").write_text(MODEL)
@@ -88,7 +91,7 @@ def compared(place: Path, engines: list[int], steps: int) -> list[dict[str, Any]
     (case,) = by_run(stage, measured)
     rows: list[dict[str, Any]] = []
     for count in engines:
-        for staleness in (0, 1):
+        for staleness in ahead:
             layout = replace(measured.layout, engines=count, staleness=staleness)
             forecast = simulate(case.rates, layout, case.lengths).step_seconds
             folder = place / f"run-{count}-{staleness}"
@@ -109,11 +112,12 @@ def compared(place: Path, engines: list[int], steps: int) -> list[dict[str, Any]
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--engines", type=int, nargs="+", default=[1, 2, 4])
+    arguments.add_argument("--staleness", type=int, nargs="+", default=[0, 1])
     arguments.add_argument("--steps", type=int, default=8)
     arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "scale_forecast.json")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        rows = compared(Path(place), given.engines, given.steps)
+        rows = compared(Path(place), given.engines, given.staleness, given.steps)
     found = {"processor": processor(), "cores": os.cpu_count(), "steps": given.steps, "rows": rows}
     given.out.write_text(json.dumps(found, indent=1) + "\n")
 
