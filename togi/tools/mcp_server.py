@@ -64,7 +64,9 @@ class Server:
         program, *arguments = self.command
         how = StdioServerParameters(command=program, args=arguments, cwd=self.folder)
         self._stop = asyncio.Event()
-        async with Client(stdio_client(how, errlog=self._log), read_timeout_seconds=self.seconds) as client:  # type: ignore[arg-type]
+        # Longer than any wait here, so that it is always ours which ends first and says so.
+        late = STARTING + self.seconds
+        async with Client(stdio_client(how, errlog=self._log), read_timeout_seconds=late) as client:  # type: ignore[arg-type]
             ready.set_result(client)
             await self._stop.wait()
 
