@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
@@ -166,11 +167,14 @@ class InThreads:
     one, and no call takes longer than ``seconds``.
 
     An episode goes on when those that ended their turn next have ended it: its environment has that time to answer
-    before anybody waits for it.
+    before anybody waits for it. ``waiting`` is entered while somebody does.
     """
 
-    def __init__(self, threads: int, seconds: float) -> None:
+    def __init__(
+        self, threads: int, seconds: float, waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         self._lanes = [_Lane(seconds) for _ in range(threads)]
+        self._waiting = waiting
         self._lane_of: dict[int, _Lane] = {}
         self._before: list[tuple[Episode, Future[Any]]] = []
         self._ended: list[tuple[Episode, Future[Any]]] = []
@@ -220,8 +224,9 @@ class InThreads:
     def _given(self, episode: Episode, job: Future[Any]) -> Any:
         """What a job gives or raises. What it left behind is not touched again."""
         lane = self._lane_of[id(episode)]
-        while not wait([job], LOOK).done:
-            lane.look()
+        with self._waiting():
+            while not wait([job], LOOK).done:
+                lane.look()
         if lane.left(job):
             episode.env = None
         return job.result()

@@ -308,6 +308,16 @@ class Sampler(Protocol):
         return frozenset()
 
     @property
+    def apart(self) -> bool:
+        """Whether what it gives for a step's tasks is what it gives for each of them alone."""
+        return False
+
+    @property
+    def totals(self) -> frozenset[str]:
+        """What it leaves in ``Play.counts`` that is a sum over tasks, and no mean."""
+        return frozenset()
+
+    @property
     def last_fork(self) -> int:
         """After how many tokens of an answer it branches for the last time, where that does not depend on what is
         drawn."""

@@ -60,7 +60,7 @@ class Episodes:
     a sampler drops as well) and ``drawn`` (how many tokens of each turn were drawn). Runs of stages that share a seed
     and step numbers sample alike: give each its own seed. ``timed("grade")`` is entered while scores are given.
     ``opponent`` makes the engine that has so much of the reference mixed into the policy. ``rates`` is what earlier
-    steps tell of each task, by its id.
+    steps tell of each task, by its id. ``waiting`` is entered while environments in threads are waited for.
     """
 
     engine: Engine
@@ -76,6 +76,7 @@ class Episodes:
     progress: Callable[[int, int], None] | None = None
     timed: Callable[[str], AbstractContextManager[None]] = untimed
     rates: Callable[[str], float] = one_half
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext
     counts: dict[str, float] = field(default_factory=dict)
     played: list[Group] = field(default_factory=list, repr=False)
     drawn: list[int] = field(default_factory=list, repr=False)
@@ -89,6 +90,15 @@ class Episodes:
     ) -> Episodes:
         """The same play at another step; ``progress`` is told of finished turns."""
         return replace(self, step=step, progress=progress, timed=timed, counts={}, played=[], drawn=[], _played={})
+
+    def apart(self) -> Episodes:
+        """The play of the same step for another thread, which counts by itself; no two draw by the same seed."""
+        return replace(self, progress=None, timed=untimed, counts={}, played=[], drawn=[])
+
+    def asked_before(self, groups: Sequence[Group]) -> None:
+        """Take no more seeds of attempts that an earlier process made from their prompts on."""
+        for task, attempts in {(group.task.id, len(group.trajectories)) for group in groups}:
+            self._played[task, ()] = self._played.get((task, ()), 0) + attempts
 
     @property
     def scores(self) -> list[Score]:
@@ -170,7 +180,8 @@ class Episodes:
         return self.opponent(by.reference_share)
 
     def _play_out(self, episodes: Sequence[Episode], engine: Engine, sampling: Sampling) -> None:
-        answers = InThreads(self.beside.threads, self.beside.seconds) if self.beside else Here()
+        beside = self.beside
+        answers = InThreads(beside.threads, beside.seconds, self.waiting) if beside else Here()
         try:
             answers.start(episodes, self.env)
             players = len(getattr(self.env, "players", ())) or 1

@@ -113,6 +113,11 @@ class Leaf(Composable):
         return False
 
     @property
+    def asks_here(self) -> bool:
+        """Whether it asks a model that is computed in this process, the policy or another one."""
+        return False
+
+    @property
     def only_dense(self) -> bool:
         """Whether it pays single tokens and no attempt as a whole, so that few algorithms see it."""
         return False
@@ -283,6 +288,11 @@ def part_names(reward: Reward) -> tuple[str, ...]:
 def leaves_of(reward: Reward) -> tuple[Leaf, ...]:
     """The leaves of a composed reward; none of a reward that is not built with this algebra."""
     return reward.leaves if isinstance(reward, Composable) else ()
+
+
+def asks_models_here(reward: Reward) -> bool:
+    """Whether any part of a reward asks a model that is computed in this process."""
+    return any(leaf.asks_here for leaf in leaves_of(reward))
 
 
 def _sum(terms: Sequence[tuple[float, Composable | float]]) -> Composable:

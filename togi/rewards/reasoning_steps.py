@@ -74,6 +74,10 @@ class ProcessModel(Leaf):
         if not self.separator:
             raise ValueError(r'steps are cut at a separator that is not empty, such as "\n"')
 
+    @property
+    def asks_here(self) -> bool:
+        return True
+
     def opened(self, at: Surroundings) -> ProcessModel:
         """With its weights loaded. Raises NotTrainedYet and ValueError (ModelError) as ``RewardModels.opened``."""
         from togi.models.scalar_heads import load_scalar

@@ -54,6 +54,10 @@ class RewardModels(Leaf):
         if len(set(self.models)) < len(self.models):
             raise ValueError(f"an ensemble has different reward models; got {', '.join(self.models)}")
 
+    @property
+    def asks_here(self) -> bool:
+        return True
+
     def opened(self, at: Surroundings) -> RewardModels:
         """With the weights of every model loaded, in the type the policy computes in.
 

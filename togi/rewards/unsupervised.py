@@ -95,6 +95,10 @@ class Sure(Leaf):
     def blind(self) -> bool:
         return True
 
+    @property
+    def asks_here(self) -> bool:
+        return True
+
     def opened(self, at: Surroundings) -> Sure:
         return replace(self, engine=at.engine)
 
@@ -167,6 +171,10 @@ class Likelihood(Leaf):
             raise ValueError(f"{self.name}: form is mean or product; got {self.form!r}")
         if not self.tag:
             raise ValueError(f'{self.name}: tag is the name of the tag that answers stand in, as "answer"; got none')
+
+    @property
+    def asks_here(self) -> bool:
+        return True
 
     def opened(self, at: Surroundings) -> Likelihood:
         return replace(self, at=at)

@@ -1,6 +1,7 @@
 """Samplers: who is sampled. They know tasks and a Play, and nothing of models, tokens or credit.
 
 ``task_order.py`` says which tasks they are given, ``replay.py`` what is learned from once more beside what they give.
+``ahead.py`` calls them for one group at a time while others are learned from, and ``baton.py`` says whose turn it is.
 """
 
 from collections.abc import Mapping

@@ -53,6 +53,14 @@ class Dynamic(Sampler):
             )
 
     @property
+    def apart(self) -> bool:
+        return True
+
+    @property
+    def totals(self) -> frozenset[str]:
+        return frozenset({"dynamic/played", "dynamic/dropped", "dynamic/missing"})
+
+    @property
     def of_players(self) -> bool:
         return not self.demonstrations
 

@@ -38,6 +38,10 @@ class EntropyTree(Sampler):
         check_leaves(self.n * (1 + self.forks * self.arms * self.rounds), "attempts, forks, arms or rounds")
 
     @property
+    def apart(self) -> bool:
+        return True
+
+    @property
     def asks(self) -> frozenset[Ability]:
         return frozenset({"begin"})
 

@@ -26,6 +26,10 @@ class WithGreedy(Sampler):
         if self.n < 1:
             raise ValueError(f"attempts must be at least 1, got {self.n}")
 
+    @property
+    def apart(self) -> bool:
+        return True
+
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         drawn = draw(tasks, want)
         likeliest = replace(play.sampling, temperature=0.0)

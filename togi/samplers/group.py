@@ -50,6 +50,10 @@ class Groups(Sampler):
             )
 
     @property
+    def apart(self) -> bool:
+        return True
+
+    @property
     def of_players(self) -> bool:
         return not self.demonstrations
 

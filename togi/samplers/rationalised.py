@@ -47,6 +47,10 @@ class Rationalised(Sampler):
                 f"got {self.hint.count(lacking[0])} of {lacking[0]} in {self.hint!r:.200}"
             )
 
+    @property
+    def apart(self) -> bool:
+        return True
+
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         drawn = draw(tasks, want)
         groups = play([replace(question, sampling=self._how(play)) for question in ask(drawn, self.n)])

@@ -40,6 +40,10 @@ class Rejection(Sampler):
             raise ValueError(f"reward_scale must be above 0, got {self.reward_scale}")
 
     @property
+    def apart(self) -> bool:
+        return True
+
+    @property
     def of_players(self) -> bool:
         return True
 

@@ -11,10 +11,10 @@ from statistics import fmean, pvariance
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from togi.advantages import informative
 from togi.samplers.group import attempted
+from togi.samplers.group_rows import group_of, group_row
 from togi.types import Group, Task
 
 Priority = Literal["signal", "newest", "chance"]
@@ -116,21 +116,12 @@ class ReplayBuffer:
 
     def restore(self, rows: Sequence[Mapping[str, Any]], tasks: Sequence[Task]) -> None:
         by_id = {task.id: task for task in tasks}
-        groups = [{**row["group"], "task": by_id[row["group"]["task"]]} for row in rows]
-        whole = [{**row, "group": group} for row, group in zip(rows, groups, strict=True)]
-        self._held = tuple(map(_ROW.validate_python, whole))
-
-
-_ROW = TypeAdapter(Remembered)
+        self._held = tuple(Remembered(**{**row, "group": group_of(row["group"], by_id)}) for row in rows)
 
 
 def remembered_rows(held: Sequence[Remembered]) -> list[dict[str, Any]]:
     """What is remembered as plain data; a task is named by its id."""
-    rows = []
-    for each in held:
-        row = _ROW.dump_python(each, exclude={"group": {"task"}})
-        rows.append({**row, "group": {**row["group"], "task": each.group.task.id}})
-    return rows
+    return [{"group": group_row(each.group), "drawn": each.drawn, "uses": each.uses} for each in held]
 
 
 def rewards(group: Group) -> list[float]:

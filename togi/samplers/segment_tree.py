@@ -70,6 +70,10 @@ class SegmentTree(Sampler):
             raise ValueError(f"first is between 1 and the {self.n} attempts, got {self.first}")
 
     @property
+    def apart(self) -> bool:
+        return True
+
+    @property
     def asks(self) -> frozenset[Ability]:
         return frozenset({"begin"})
 
@@ -146,6 +150,10 @@ class LevelTree(Sampler):
         if self.levels > MOST_LEVELS:
             raise ValueError(f"levels must be at most {MOST_LEVELS}, got {self.levels}")
         check_leaves(self.n**self.levels, f"attempts than {self.n}, or fewer levels than {self.levels}")
+
+    @property
+    def apart(self) -> bool:
+        return True
 
     @property
     def asks(self) -> frozenset[Ability]:

@@ -38,6 +38,10 @@ class Valued(Sampler):
             )
 
     @property
+    def apart(self) -> bool:
+        return True
+
+    @property
     def asks(self) -> frozenset[Ability]:
         return frozenset({"begin"})
 

@@ -24,6 +24,10 @@ class Referenced(Sampler):
         if self.n < 1:
             raise ValueError(f"attempts must be at least 1, got {self.n}")
 
+    @property
+    def apart(self) -> bool:
+        return True
+
     def __call__(self, tasks: Iterator[Task], want: int, play: Play) -> list[Group]:
         groups = play(ask(draw(tasks, want), self.n))
         return [replace(group, references=self._references(group, play.chat)) for group in groups]

@@ -21,3 +21,7 @@ class WhoIsAsked(Who, Leaf):
         if self.base_url and self.model == "policy":
             raise ValueError(f"{self.name}: model is the name of the model to ask; got {self.model!r}")
         self.check(self.name)
+
+    @property
+    def asks_here(self) -> bool:
+        return not self.base_url
