@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,11 +25,14 @@ from togi.models.policy import LocalPolicy
 from togi.models.ranks import ALONE, Ranks
 from togi.models.reference_logps import References, references
 from togi.models.thought_head import MARKS
-from togi.protocols import Engine
+from togi.protocols import Engine, Sampler
+from togi.rewards.algebra import asks_models_here
 from togi.rollout import Episodes, attempt_seed
 from togi.run import Chance, Run, Stage, Watch, play_of, ready, seed_of
 from togi.run_folder.best_weights import looks_of
-from togi.run_folder.files import digest
+from togi.run_folder.files import RunFolder, digest
+from togi.run_folder.ready_groups import ReadyGroups
+from togi.samplers.ahead import Ahead, Pace
 from togi.samplers.beta_counts import BetaCounts
 from togi.samplers.group import draw, recorded
 from togi.samplers.replay import ReplayBuffer, remembered_rows
@@ -50,7 +54,7 @@ class Workshop:
         self.device = loaded.model.device if run.engine.cluster is None else torch.device("cpu")
         self.folder = run.folder
         loaded = replace(loaded, thoughts=thought_head(run.stages[number], loaded))
-        self._choice = run.engine
+        self._choice, self._staleness = run.engine, run.scale.staleness
         self.stage, self.held_out = learned_from(run.stages[number], run.folder)
         check_lengths(self.stage, self.chat, loaded.context)
         self._sampling_seed = stage_seed(run, self.stage, "sampling")
@@ -70,6 +74,7 @@ class Workshop:
         play = play_of(stage, self.engine, self.chat, reward, self._sampling_seed)
         play = replace(play, rates=self.rates.mean)
         self.play = play if opened.reference == "none" else replace(play, opponent=partial(self._opponent, loaded))
+        self.sampler: Sampler | Ahead = stage.algorithm.sampler
         self.held_out_play: Episodes | None = None
         measured = run.evaluation
         if measured and measured.every and stage.measured and stage.algorithm.trains == "policy":
@@ -114,6 +119,41 @@ class Workshop:
             groups = algorithm.sampler(tasks, self.stage.tasks_per_step, self.play)
             yield from algorithm.prepare(batch.samples(groups))
 
+    def sample_ahead(self, folder: RunFolder, tell: Callable[[str], None]) -> None:
+        """Have the stage's groups sampled while others are learned from, where the run says so. To be called before
+        ``restore``, by the thread that learns."""
+        if not self.samples_ahead:
+            return
+        stage = self.stage
+        self.sampler = Ahead(
+            stage.algorithm.sampler,
+            Pace(staleness=self._staleness, groups=stage.tasks_per_step, steps=stage.steps),
+            self.play,
+            ReadyGroups(folder, stage.name, stage.tasks),
+            stage.tasks,
+            asks_here=stage.reward is not None and asks_models_here(stage.reward),
+            tell=tell,
+        )
+        self.mark()
+
+    @property
+    def samples_ahead(self) -> bool:
+        return self._staleness > 0 and not self._offline and self.stage.algorithm.trains != "nothing"
+
+    def meanwhile(self) -> AbstractContextManager[None]:
+        """While it lasts, weights may change and groups are sampled ahead."""
+        return self.sampler.meanwhile() if isinstance(self.sampler, Ahead) else nullcontext()
+
+    def idle(self) -> dict[str, Any]:
+        """For how many seconds since this was asked last the engine had nothing to draw, where groups are sampled
+        ahead."""
+        return {"engines_idle": self.sampler.idle()} if isinstance(self.sampler, Ahead) else {}
+
+    def close(self) -> None:
+        """Leave what is still being sampled."""
+        if isinstance(self.sampler, Ahead):
+            self.sampler.close()
+
     def replayed(self) -> list[Group]:
         """The groups of earlier steps that are learned from once more, in the place of new ones."""
         if self.past is None:
@@ -140,7 +180,10 @@ class Workshop:
         aged = [self._aged(sample) for sample in batch.samples(groups)]
         samples = self._thought_of(self.stage.algorithm.prepare(aged))
         if self._references is None:
-            return [_by_its_sampler(sample) for sample in self.policy.annotate(samples, self.needs)]
+            with self.meanwhile():
+                annotated = self.policy.annotate(samples, self.needs)
+            # What is sampled ahead is corrected by the algorithm.
+            return annotated if self.past is None else [_by_its_sampler(sample) for sample in annotated]
         return self._references.annotate(self.policy.annotate(samples, self.needs - {"ref_logp"}))
 
     def _aged(self, sample: Sample) -> Sample:
@@ -154,6 +197,11 @@ class Workshop:
         step = self.policy.step
         seeds = [attempt_seed(self._sampling_seed, step, each.task, each.trajectory, 0) for each in samples]
         return think(self.here.packed, head, samples, seeds)
+
+    def learn(self, samples: Sequence[Sample], step: int) -> list[Mapping[str, float]]:
+        """Learn from a step's samples; gives the metrics of each update."""
+        with self.meanwhile():
+            return [self.policy.learn(part, self.stage.algorithm) for part in self.updates(samples, step)]
 
     def updates(self, samples: Sequence[Sample], step: int) -> list[list[Sample]]:
         """The samples of each update of a step. Every epoch but the first has an order of its own."""
@@ -208,6 +256,7 @@ class Workshop:
             "looks": dict(self.looks),
             "rates": self.rates.state(),
             "random": random_state(self.device),
+            "ahead": self.sampler.state() if isinstance(self.sampler, Ahead) else [],
         }
         self._held = self.past.held if self.past else ()
 
@@ -224,6 +273,8 @@ class Workshop:
             self.past.restore(state["past"], self.stage.tasks)
         if self.mix:
             self.mix.restore(state["mix"])
+        if isinstance(self.sampler, Ahead):
+            self.sampler.restore(state["ahead"])
         self.memory = dict(state["memory"])
         self._met, self._tokens, self._drawn = state["met"], state["tokens"], state["drawn"]
         self.looks = looks_of(state)

@@ -58,6 +58,7 @@ from togi.run_folder.engine_events import told_of_engines
 from togi.run_folder.files import digest, dumps, read_lines, remove, write_folder, write_text
 from togi.run_folder.links import LOGS
 from togi.run_folder.manifest import read_manifest, record_model, run_dtype
+from togi.run_folder.ready_groups import over
 from togi.run_folder.resume import Held, Position, held, on_the_way_file, rollout_file, steps_taken, warn
 from togi.stage_state import Workshop
 from togi.trackers.sending import Senders, sending
@@ -139,11 +140,15 @@ class Training:
                 refuse_too_little_room(self.run, work.policy.saved_bytes)
                 self._room = True
             self._prepare(work)
+            work.sample_ahead(self.folder, self._warn)
             if state is not None:
                 assert found.checkpoint is not None
                 work.restore(found.checkpoint, state)
                 state = None
-            self._stage(work)
+            try:
+                self._stage(work)
+            finally:
+                work.close()
             del work
             self._evaluate_what_is_due()
         self.folder.event("finished", steps=self.position.total)
@@ -253,14 +258,22 @@ class Training:
                 self.folder.event("dropped", removed=[path])
                 remove(self.folder.path / path)
 
+    def _drop_over(self) -> None:
+        """Remove groups that were sampled ahead and from which this run does not learn any more."""
+        names = [stage.name for stage in self.run.stages]
+        if gone := over(self.folder.path, names, checkpoints(self.checkpoints)):
+            self.folder.event("dropped", removed=gone)
+            for path in gone:
+                remove(self.folder.path / path)
+
     def _step(self, work: Workshop) -> None:
         """One turn of the loop. From learning to the log nothing can be cut in two by a signal."""
-        stage, algorithm, policy, clock = work.stage, work.stage.algorithm, work.policy, Clock(self.watch)
+        stage, algorithm, clock = work.stage, work.stage.algorithm, Clock(self.watch)
         self.reward_log.place = f"{stage.name} {self.position.step + 1}"
         play = work.play.at(self.position.step, clock.progress, clock)
         with clock("sample"):
             again = work.replayed()
-            groups = algorithm.sampler(work.stream, stage.tasks_per_step - len(again), play)
+            groups = work.sampler(work.stream, stage.tasks_per_step - len(again), play)
         with self.interrupts.deferred(), clock("annotate"):
             samples = work.annotate([*groups, *again, *work.mixed_in()])
             metrics = rollout_metrics(groups) | kl_metrics(samples) | dict(play.counts)
@@ -270,8 +283,8 @@ class Training:
             metrics = metrics | attribution_metrics(groups, samples)
         with self.interrupts.deferred():
             with clock("learn"):
-                learnt = average([policy.learn(part, algorithm) for part in work.updates(samples, play.step)])
-            work.engine.sync(policy)
+                learnt = average(work.learn(samples, play.step))
+            work.engine.sync(work.policy)
             self.position = Position(
                 stage=self.position.stage, step=self.position.step + 1, total=self.position.total + 1
             )
@@ -286,7 +299,7 @@ class Training:
             with clock("keep"):
                 kept = self._keep(work, rows, metrics)
                 alarms = self._look(work, rows, metrics)
-            self._log_time(stage, clock.seconds, groups, play.drawn, work.device)
+            self._log_time(work, clock.seconds, groups, play.drawn)
             self.folder.event("step", **self._place(work), files=kept, logs=self.folder.grown())
         spent = {f"seconds/{phase}": seconds for phase, seconds in clock.seconds.items()}
         self.senders.send(stage.name, metrics | spent, self.position.total)
@@ -334,16 +347,11 @@ class Training:
         return alarms
 
     def _log_time(
-        self,
-        stage: Stage,
-        seconds: Mapping[str, float],
-        groups: Sequence[Group],
-        drawn: Sequence[int],
-        device: torch.device,
+        self, work: Workshop, seconds: Mapping[str, float], groups: Sequence[Group], drawn: Sequence[int]
     ) -> None:
         tokens = sum(completion_tokens(trajectory) for group in groups for trajectory in group.trajectories)
-        row = {"stage": stage.name, "step": self.position.step, "seconds": dict(seconds), "tokens": tokens}
-        self.folder.append("timings.jsonl", row | {"drawn": sum(drawn), "memory_gb": peak_memory(device)})
+        row = self._place(work) | {"seconds": dict(seconds), **work.idle(), "tokens": tokens}
+        self.folder.append("timings.jsonl", row | {"drawn": sum(drawn), "memory_gb": peak_memory(work.device)})
 
     def _save(self, work: Workshop) -> None:
         self.watch.phase("save")
@@ -358,6 +366,7 @@ class Training:
         )
         self._saved = self.position.total
         self._drop_beaten(work)
+        self._drop_over()
 
     def _state(self, work: dict[str, Any] | None) -> dict[str, Any]:
         return {"position": asdict(self.position), "sizes": self.folder.sizes(*LOGS), "work": work}
@@ -390,6 +399,7 @@ class Training:
             self.checkpoints, self.position.total, self._state(None), lambda _: None, self._announce, keep=self.run.keep
         )
         self._drop_beaten(None)
+        self._drop_over()
 
     def _done(self) -> Sequence[Stage]:
         return self.run.stages[: self.position.stage]

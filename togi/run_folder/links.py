@@ -26,6 +26,7 @@ PARTS = (
     "steps",
     "thoughts",
     "references",
+    "ahead",
 )
 """The folders in a run folder that Togi writes; whatever else lies there is the user's."""
 

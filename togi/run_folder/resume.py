@@ -22,6 +22,7 @@ from togi.run_folder.files import FolderError, RunFolder, mark, read_lines, remo
 from togi.run_folder.integrity import Fault, Vouched, chain_faults, file_faults, log_faults, read_chain, vouched
 from togi.run_folder.links import LOGS
 from togi.run_folder.manifest import claim
+from togi.run_folder.ready_groups import files_ahead, of_later_stages
 
 MADE_BY_STAGES = (
     "models/{}",
@@ -146,6 +147,7 @@ def _later(run: Run, folder: Path, position: Position, work: Mapping[str, Any] |
     standing = [path for path in checkpoints(folder / "checkpoints") if int(path.name) <= position.total]
     stay = needed((stage.name for stage in run.stages), standing)
     yield from (path for path in weights_kept(folder) if path not in stay)
+    yield from of_later_stages(folder, [stage.name for stage in run.stages], position.stage)
     for stage in run.stages[position.stage :]:
         made = [path.format(stage.name) for path in MADE_BY_STAGES]
         yield from (path for path in made if (folder / path).exists())
@@ -158,13 +160,14 @@ def _steps_done(run: Run, position: Position) -> Iterator[tuple[Stage, int]]:
 
 
 def _unmarked(run: Run, folder: Path, known: Vouched) -> Iterator[str]:
-    """Evaluations and references that a kill left between their writing and their event."""
+    """Evaluations, references and groups that a kill left between their writing and their event."""
     names = [BASE, *(stage.name for stage in run.stages)]
     for path in (
         *(f"evaluations/{name}.json" for name in names),
         *(f"references/{name}.safetensors" for name in names),
         *(f"evaluations_on_the_way/{file.name}" for file in (folder / "evaluations_on_the_way").glob("*")),
         *weights_kept(folder),
+        *files_ahead(folder),
     ):
         if (folder / path).exists() and path not in known.files:
             yield path
