@@ -649,6 +649,11 @@ def test_cost_adds_up() -> None:
     assert spent.seconds == {"learn": 5.0, "sample": 4.0}
     graded = rows[0] | {"seconds": {"sample": 4.0, "grade": 1.0}}
     assert ("Grading", "20.0% of the time") in cost_facts(cost([graded], sampled=[]), logged=True)
+    beside = cost([rows[1] | {"seconds": {"wait": 2.0, "learn": 6.0}, "engines_idle": 1.0}], sampled=["grpo"])
+    assert beside.sampling_tokens_per_second == pytest.approx(200 / 7)  # engines draw in every phase
+    facts = cost_facts(beside, logged=True)
+    assert ("The learner waited for groups", "25.0% of the time") in facts
+    assert ("Engines had nothing to draw", "12.5% of the time") in facts
     assert spent.flops == 10 * (6 * 300 + 2 * (200 + 50))
     assert spent.sampling_tokens_per_second == 50.0
     assert spent.memory_gb == 2.0

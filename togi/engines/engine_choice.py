@@ -42,13 +42,15 @@ class Beside(Protocol):
 class AtServer:
     """A server that draws, and what it calls the model that the run starts from. ``key_env`` names the environment
     variable that holds its key; a completion may take ``seconds``. ``adapters`` is a folder that the server reads too,
-    for weights as they are learned (None: a new one on this machine)."""
+    for weights as they are learned (None: a new one on this machine), of which it keeps so many as ``kept`` beside the
+    newest, for those who still draw with them."""
 
     base_url: str
     model: str
     key_env: str = ""
     seconds: float = 600.0
     adapters: Path | None = None
+    kept: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,8 +50,9 @@ def open_engine(loaded: Loaded, choice: EngineChoice = NATIVE, mixture: Mixture 
         if choice.beside is not None:
             return choice.beside.engine(loaded, choice.batch_size)
         assert choice.server is not None
-        weights = ServerWeights(loaded, base=choice.server.model, folder=choice.server.adapters)
-        fleet = Fleet([ServerElsewhere(choice.server)], _untold)
+        at = choice.server
+        weights = ServerWeights(loaded, base=at.model, folder=at.adapters, kept=at.kept)
+        fleet = Fleet([ServerElsewhere(at)], _untold)
         return ServerEngine(loaded, fleet, weights, batch_size=choice.batch_size)
     if mixture is None:
         return open_heard(loaded, choice.batch_size)

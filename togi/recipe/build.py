@@ -25,6 +25,7 @@ from togi.models.chosen_template import OWN, ChosenTemplate, read_template
 from togi.models.model_source import check_shape, check_source, is_function
 from togi.protocols import Env, Reward
 from togi.recipe import (
+    ahead_combinations,
     cluster_combinations,
     combinations,
     engine_combinations,
@@ -105,6 +106,8 @@ class Builder:
             for plan in plans:
                 for key, message in cluster_combinations.stage(plan.table, plan.algorithm, plan.sampling):
                     self.refuse((*plan.key, *key), message)
+        for problem in ahead_combinations.ahead(self.recipe, plans):
+            self.refuse(*problem)
         for plan in plans:
             paid = self.pays(plan.table)
             for key, message in stage_combinations.stage(plan.table, plan.algorithm, plan.sampling, paid=paid):
@@ -122,7 +125,7 @@ class Builder:
             model=model,
             stages=tuple(stages),
             evaluation=evaluation,
-            engine=engine_of(self.recipe.engine, self.reading.base),
+            engine=engine_of(self.recipe.engine, self.reading.base, kept=self.recipe.scale.staleness),
             scale=Scale(**self.recipe.scale.model_dump()),
             seed=self.recipe.seed,
             seeds=Seeds(**self.recipe.seeds.model_dump()) if self.recipe.seeds else Seeds(),
@@ -155,7 +158,8 @@ class Builder:
             self.refuse((*key, *error.key), str(error))
             return None
         engine = self.recipe.engine.kind
-        if engine != "native" and "correction" not in table.settings and isinstance(algorithm, Regularised):
+        others = engine != "native" or self.recipe.scale.staleness > 0  # another program draws, or older weights
+        if others and "correction" not in table.settings and isinstance(algorithm, Regularised):
             algorithm = algorithm.for_another_program()
         asks: frozenset[Ability] = algorithm.sampler.asks | ({"think"} if algorithm.thinking else set())
         for ability in sorted(asks & LACKS[engine]):

@@ -88,8 +88,6 @@ def order(recipe: Recipe, stages: Sequence[tuple[str, Algorithm]]) -> Iterator[P
 
 def scale(recipe: Recipe) -> Iterator[Problem]:
     """What several processes cannot do."""
-    if recipe.scale.staleness:
-        yield ("scale", "staleness"), "only 0 can be had yet: remove it"
     if recipe.scale.engines and recipe.engine.kind == "server":
         yield ("scale", "engines"), "a server that you run is no process of Togi's: remove it, or engine.kind"
 

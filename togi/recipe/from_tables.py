@@ -12,8 +12,9 @@ from togi.run import Logging
 from togi.types import Sampling
 
 
-def engine_of(table: EngineTable, base: Path) -> EngineChoice:
-    """The engine; vLLM's Python and the folder of a server's adapters are relative to ``base``."""
+def engine_of(table: EngineTable, base: Path, *, kept: int = 0) -> EngineChoice:
+    """The engine; vLLM's Python and the folder of a server's adapters are relative to ``base``. A server keeps so many
+    versions of them as ``kept`` beside the newest."""
     choice = EngineChoice(batch_size=table.batch_size, mismatch_limit=table.mismatch_limit, seconds=table.seconds)
     if table.kind == "native":
         return choice
@@ -34,6 +35,7 @@ def engine_of(table: EngineTable, base: Path) -> EngineChoice:
         key_env=table.key_env or "",
         seconds=table.seconds,
         adapters=base / Path(table.adapters).expanduser() if table.adapters else None,
+        kept=kept,
     )
     return replace(choice, server=at)
 

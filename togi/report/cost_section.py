@@ -35,7 +35,7 @@ def cost_view(data: RunData, hourly_price: float | None) -> dict[str, Any]:
 
 
 def cost_facts(spent: Cost, logged: bool) -> list[tuple[str, str]]:
-    graded = spent.seconds.get("grade", 0.0)
+    graded, idle = spent.seconds.get("grade", 0.0), spent.idle_seconds
     speed, memory, flops = spent.sampling_tokens_per_second, spent.memory_gb, spent.flops
     rows = [
         ("Time in logged steps and evaluations", duration(spent.total_seconds) if spent.total_seconds else MISSING),
@@ -47,6 +47,14 @@ def cost_facts(spent: Cost, logged: bool) -> list[tuple[str, str]]:
         ("Arithmetic, at least", MISSING if flops is None else f"{power(flops)} operations (2·N and 6·N a token)"),
         ("Energy", "not measured"),
     ]
+    if idle is not None:
+        rows[4:4] = [
+            (
+                "The learner waited for groups",
+                f"{percent(spent.seconds.get('wait', 0.0) / spent.total_seconds)} of the time",
+            ),
+            ("Engines had nothing to draw", f"{percent(min(1.0, idle / spent.total_seconds))} of the time"),
+        ]
     if spent.money is not None:
         rows.append(("Cost", f"{spent.money:.2f} at {spent.hourly_price:g} an hour"))
     return rows

@@ -58,6 +58,7 @@ WANTED: tuple[tuple[str, str, Number], ...] = (
     ("sampled_entropy", "Entropy of what was sampled, nats a token", number),
     ("clip_ratio/region_mean", "Tokens outside the clip range", share),
     ("sampling/sampling_logp_difference/mean", "Sampler against trainer, nats", number),
+    ("staleness/mean", "Steps since a group's weights, mean", number),
     ("loss", "Loss", number),
     ("loss/value_avg", "Loss of the critic", number),
     ("nll_loss", "Likelihood term of the loss", number),

@@ -16,10 +16,12 @@ FORWARD, LEARN = 2, 6
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """``seconds`` by phase over all steps; ``flops`` None without a parameter count; ``money`` None without a price."""
+    """``seconds`` by phase over all steps; ``idle_seconds`` in which engines beside the learner had nothing to draw,
+    None where they draw no step ahead; ``flops`` None without a parameter count; ``money`` None without a price."""
 
     seconds: Mapping[str, float]
     total_seconds: float
+    idle_seconds: float | None
     tokens: int
     evaluation_seconds: float
     evaluation_tokens: int
@@ -53,15 +55,19 @@ def cost(
         learnt += row["tokens"]
         if row["stage"] in sampled:
             written += row["drawn"]
-            sampling_seconds += row["seconds"].get("sample", 0.0)
+            idle = row.get("engines_idle")  # beside the learner: sampling goes on in every phase
+            busy = row["seconds"].get("sample", 0.0) if idle is None else sum(row["seconds"].values()) - idle
+            sampling_seconds += max(0.0, busy)
     total = sum(seconds.values()) + evaluation_seconds
     flops = None
     if parameters is not None:
         flops = float(parameters * (LEARN * learnt + FORWARD * (written + evaluation_tokens)))
+    idle_seconds = [row["engines_idle"] for row in timings if row.get("engines_idle") is not None]
     memory = [row["memory_gb"] for row in timings if row.get("memory_gb") is not None]
     return Cost(
         seconds=dict(sorted(seconds.items(), key=lambda item: -item[1])),
         total_seconds=total,
+        idle_seconds=sum(idle_seconds) if idle_seconds else None,
         tokens=learnt,
         evaluation_seconds=evaluation_seconds,
         evaluation_tokens=evaluation_tokens,
