@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from togi.run_folder.integrity import check
 from togi.samplers import Groups
 from togi.stage_state import Workshop
 from togi.train import train
+from togi.types import Prompt, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +91,16 @@ def test_without_staleness_a_run_is_the_same_to_the_bit(
     run = replace(toy_run(tmp_path / "plain", model), evaluation=None, engine=EngineChoice(batch_size=1))
     hone = replace(run.stages[1], algorithm=GRPO(sampler=Groups(4), kl=0.01))
     run = replace(run, stages=(run.stages[0], hone))
-    train(run, Silent())
     alone, draw = threading.Lock(), NativeEngine.generate
 
-    def one_after_another(*args: Any, **more: Any) -> Any:
+    def one_after_another(engine: NativeEngine, prompts: Sequence[Prompt], sampling: Sampling, *_: Any) -> Any:
+        """What is computed together decides the last bits."""
         with alone:
-            return draw(*args, **more)
+            return [draw(engine, [prompt], sampling)[0] for prompt in prompts]
 
     monkeypatch.setattr(NativeEngine, "generate", one_after_another)
+    monkeypatch.delattr(NativeEngine, "conversation")
+    train(run, Silent())
     monkeypatch.setattr(Workshop, "samples_ahead", property(lambda work: work.stage.name == "grpo"))
     train(replace(run, folder=tmp_path / "ahead"), Silent())
     plain, ahead = contents(tmp_path / "plain"), contents(tmp_path / "ahead")
