@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -36,11 +36,11 @@ class Divided:
                 p.data = p.data.to(self.wide if p.requires_grad else compute)
         device = next(module.parameters()).device.type
         self._stays = device == "cpu"
-        self._root: Any = _Root(module)
+        self._root = cast(Any, _Root(module))  # FSDP gives it methods that its class has not
         mesh = init_device_mesh(device, (count,))
         arithmetic = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=self.wide, cast_forward_inputs=False)
-        for part in (*_layers(module), self._root):
-            fully_shard(part, mesh=mesh, mp_policy=arithmetic, reshard_after_forward=not self._stays)
+        for whole in (*_layers(module), self._root):
+            fully_shard(whole, mesh=mesh, mp_policy=arithmetic, reshard_after_forward=not self._stays)
         for part in self._parts():
             # The gradient of a step is a sum over its samples, whoever computes them.
             part.set_gradient_divide_factor(1.0)

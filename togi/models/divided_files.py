@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.planner import SavePlan
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
 from togi.models.optimiser import Trained
@@ -50,7 +51,7 @@ def save_divided(tensors: Mapping[str, Tensor], folder: Path, rank: int) -> None
     """Write this process's shares; what every process has whole is written by the first."""
     own = {name: x for name, x in tensors.items() if rank == 0 or isinstance(x, DTensor)}
     with _no_talk():
-        dcp.save(own, storage_writer=_Writer(folder, rank), no_dist=True)
+        save(own, storage_writer=_Writer(folder, rank), no_dist=True)
 
 
 def load_divided(tensors: Mapping[str, Tensor], folder: Path) -> None:
@@ -60,7 +61,7 @@ def load_divided(tensors: Mapping[str, Tensor], folder: Path) -> None:
     if different := sorted(held ^ tensors.keys()):
         raise ValueError(f"{folder} holds other parameters than this model, for example {different[0]}")
     with _no_talk():
-        dcp.load(dict(tensors), storage_reader=reader, no_dist=True)
+        load(dict(tensors), storage_reader=reader, no_dist=True)
 
 
 @contextmanager
