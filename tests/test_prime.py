@@ -248,9 +248,9 @@ def test_saving_and_loading_goes_on_to_the_bit(compute: torch.dtype, lora: bool,
 
 def test_adapters_are_copied_and_what_is_frozen_is_shared() -> None:
     trained = policy(torch.float32, lora=True)
-    assert trained._implicit is not None
+    assert trained._packed_implicit is not None
     own = {id(p) for p in trained.model.parameters() if not p.requires_grad}
-    assert {id(p) for p in trained._implicit.parameters() if not p.requires_grad} == own
+    assert {id(p) for p in trained._packed_implicit._model.parameters() if not p.requires_grad} == own
     assert {n for part in trained._parts[1:] for n in part.master} == {
         f"implicit.{n}" for n, p in trained.model.named_parameters() if p.requires_grad
     }

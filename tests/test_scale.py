@@ -127,7 +127,7 @@ def test_prices_count_devices() -> None:
 
 
 def test_every_process_has_a_name_and_its_memory() -> None:
-    run = run_of(Scale(engines=2, learners=2, staleness=1))
+    run = replace(run_of(Scale(engines=2, learners=2, staleness=1)), model=ModelChoice(source="x", device="cuda"))
     parts = parts_of(run, SIZE, Cached(numbers=16, tokens=1000), cards=True)
     assert [(part.name, part.does, part.here) for part in parts] == [
         ("learner 0", "learns", True),

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from togi.protocols import Sampler
-from togi.rollout import Episodes
 from togi.samplers.baton import Baton, ByModelsHere, Elsewhere, Stopped, at_once
 from togi.types import Group, Task
+
+if TYPE_CHECKING:  # it imports tokenizers, which nobody needs who only reads what was kept
+    from togi.rollout import Episodes
 
 PATIENCE = 120.0  # seconds until it is first told what is waited for
 LOOK = 0.5  # seconds between two looks at what is waited for
