@@ -50,7 +50,8 @@ def test_the_command_serves_where_it_is_told_what_the_recipe_says() -> None:
     assert (said["--host"], said["--port"]) == ("127.0.0.1", "1234")
     assert (said["--dtype"], said["--max-model-len"], said["--max-num-seqs"]) == ("bfloat16", "2048", "64")
     assert said["--logprobs-mode"] == "processed_logprobs"
-    assert {"--enable-prefix-caching", "--enable-lora", "--enforce-eager"} <= set(command)
+    assert {"--enable-prefix-caching", "--enable-lora"} <= set(command)
+    assert {"--enforce-eager", "--no-enable-chunked-prefill"} <= set(command)
     assert (said["--max-loras"], said["--max-cpu-loras"]) == ("3", "3")
 
 

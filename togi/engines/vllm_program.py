@@ -84,6 +84,8 @@ class VllmProgram:
         switches = ["--enable-prefix-caching", "--disable-uvicorn-access-log"]
         if self.on_processor:
             switches.append("--enforce-eager")  # compiling for a processor takes a minute, and a compiler
+            # A prompt that is read in two parts takes a drawn token back, which vLLM cannot on processors with a seed.
+            switches += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(self.context)]
         if self.rank is not None:
             switches.append("--enable-lora")
             decided |= {

@@ -130,8 +130,7 @@ def vouched(events: Sequence[Json]) -> Vouched:
     """What the events together say of the files that are there now. What is not of an event's shape says nothing."""
     found = Vouched()
     for event in events:
-        removed = event.get("removed")
-        for path in removed if isinstance(removed, list) else ():
+        for path in _removed(event):
             found.files.pop(str(path), None)
         for name, size in _table(event, "cut"):
             found.logs[name] = [seal for seal in found.logs.get(name, []) if seal[0] <= size]
@@ -165,6 +164,11 @@ def named_files(folder: Path, pattern: str) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
+def _removed(event: Json) -> list[Any]:
+    removed = event.get("removed")
+    return removed if isinstance(removed, list) else []
+
+
 def check(folder: Path) -> Integrity:
     """Hold every file of a run folder against its events. What a link leads to is not read: it is not the run's."""
     if fault := stray(folder):
@@ -185,7 +189,9 @@ def compare(folder: Path, chain: Chain, known: Vouched) -> Integrity:
             faults.append(Fault(path=f"checkpoints/{path.name}", what=f"was changed after it was written: {fault}"))
         else:
             held["checkpoints"] += 1
-    pending = _unnamed(folder, known)
+    # A kill between an event that files go and their removal leaves them there.
+    leaving = _removed(chain.events[-1]) if chain.events else []
+    pending = [path for path in _unnamed(folder, known) if path not in leaving]
     begun: list[Json] = []
     for name in (*LOGS, *(name for name in ASKED if name in known.logs)):
         rows = _log_fault(folder / name, known.logs.get(name, []))[1]
