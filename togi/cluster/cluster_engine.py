@@ -7,7 +7,6 @@ is tried on a fixed text.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -19,18 +18,13 @@ from togi.cluster.cluster_policy import ClusterPolicy
 from togi.cluster.stage_weights import noted
 from togi.cluster.verbs import Cluster, ClusterError, Drawer, Drawn
 from togi.engines.token_sampling import check_sampling
+from togi.engines.tried_weights import LIKELIEST, TEXT, difference
 from togi.engines.turn_ends import check_prompts, drawn_by, ended_turn, found_end, limit_of
 from togi.models.load_model import Loaded
 from togi.protocols import Policy, Talk
 from togi.types import Prompt, Reading, Sampling, Stop, Turn
 
 Progress = Callable[[int, int], None]
-
-APART = 0.1
-"""Nats that log-probabilities of the weights that draw and of those that learn may be apart, on average over the tokens
-of a try."""
-_TEXT = "The keeper of the tower walks down to the harbour and counts the boats."
-_TRIED = 16  # tokens
 
 
 class ClusterEngine:
@@ -99,17 +93,13 @@ class ClusterEngine:
         return self._drawer
 
     def _try(self, drawer: Drawer, policy: ClusterPolicy) -> None:
-        ids, greedy = tuple(self._tokenizer.encode(_TEXT)), Sampling(max_tokens=_TRIED, temperature=0, ignore_eos=True)
-        asked = drawer.draw(ids, 1, seed=0, limit=_TRIED, sampling=greedy, ends=())
+        ids = tuple(self._tokenizer.encode(TEXT))
+        asked = drawer.draw(ids, 1, seed=0, limit=LIKELIEST.max_tokens, sampling=LIKELIEST, ends=())
         [drawn] = self._soon(asked, time.monotonic())
-        learning = policy.logps((*ids, *drawn.ids))[len(ids) :]
-        apart = [abs(a - b) for a, b in zip(drawn.logp, learning, strict=True)]
-        mean = math.fsum(apart) / len(apart) if apart else math.inf
-        if not mean <= APART:
+        if wrong := difference(drawn.logp, policy.logps((*ids, *drawn.ids))[len(ids) :]):
             raise ClusterError(
                 f"the weights that the cluster draws from are not those that learn there: after {policy.step} updates "
-                f"the log-probabilities of {len(apart)} tokens differ by {mean:.2g} nats on average, and at most "
-                f"{APART:g} is right. Tell whoever runs the cluster; training again goes on from the last checkpoint"
+                f"{wrong}. Tell whoever runs the cluster; training again goes on from the last checkpoint"
             )
 
     def _soon(self, asked: Future[list[Drawn]], since: float) -> list[Drawn]:

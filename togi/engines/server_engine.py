@@ -7,7 +7,6 @@ weights say of turns is computed here.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,18 +21,13 @@ from togi.engines.fleet_member import OtherWeights, Published
 from togi.engines.native import NativeEngine
 from togi.engines.server_weights import ServerWeights
 from togi.engines.token_sampling import check_sampling
+from togi.engines.tried_weights import LIKELIEST, TEXT, difference
 from togi.engines.turn_ends import check_prompts, drawn_by, ended_turn, found_end, limit_of
 from togi.models.load_model import Loaded
 from togi.protocols import Policy, Talk
 from togi.types import Ids, Prompt, Reading, Sampling, Stop, Turn
 
 Progress = Callable[[int, int], None]
-
-APART = 0.1
-"""Nats that log-probabilities of a server and of this process may be apart, on average over the tokens of a try.
-Arithmetic in bfloat16 moves them by a few hundredths."""
-_TEXT = "The keeper of the tower walks down to the harbour and counts the boats."
-_TRIED = 16  # tokens
 
 
 class ServerEngine:
@@ -47,7 +41,7 @@ class ServerEngine:
         self._eos, self._batch_size = loaded.eos_ids, batch_size
         self._vocabulary: int = loaded.model.config.get_text_config().vocab_size
         self._fleet, self._weights = fleet, weights
-        self._text: Ids = tuple(loaded.tokenizer.encode(_TEXT))
+        self._text: Ids = tuple(loaded.tokenizer.encode(TEXT))
         self._read: dict[Ids, tuple[float, ...]] = {}  # what the published weights say of what was drawn after the text
         self._reading = threading.Lock()
         self._readable = False  # whether the weights here are those that are published
@@ -104,17 +98,13 @@ class ServerEngine:
     def _try(self, server: CompletionsServer, name: str) -> None:
         """Raises OtherWeights for a server that draws the fixed text's completion with other probabilities than the
         weights here give it."""
-        sampling = Sampling(max_tokens=_TRIED, temperature=0, ignore_eos=True)
-        limit, full = limit_of(Prompt(ids=self._text, seeds=()), sampling, self.context)
-        drawn = server.complete(name, self._text, seed=0, limit=limit, sampling=sampling, ends=self._eos)
-        self._end(drawn, limit, full, sampling)
-        apart = [abs(a - b) for a, b in zip(drawn.logp, self._said_of(drawn.ids), strict=False)]
-        mean = math.fsum(apart) / len(apart) if apart else math.inf
-        if not mean <= APART:
+        limit, full = limit_of(Prompt(ids=self._text, seeds=()), LIKELIEST, self.context)
+        drawn = server.complete(name, self._text, seed=0, limit=limit, sampling=LIKELIEST, ends=self._eos)
+        self._end(drawn, limit, full, LIKELIEST)
+        if wrong := difference(drawn.logp, self._said_of(drawn.ids)):
             raise OtherWeights(
-                f"the engine's model {name} is not the one that is trained: the log-probabilities of "
-                f"{len(apart)} tokens differ by {mean:.2g} nats on average, and at most {APART:g} is right. Serve the "
-                "model of model.source, with its own tokenizer, and in at least 16 bits"
+                f"the engine's model {name} is not the one that is trained: {wrong}. Serve the model of model.source, "
+                "with its own tokenizer, and in at least 16 bits"
             )
 
     def _said_of(self, ids: Ids) -> tuple[float, ...]:
