@@ -11,7 +11,7 @@ from togi.types import Sampling
 TEXT = "The keeper of the tower walks down to the harbour and counts the boats."
 LIKELIEST = Sampling(max_tokens=16, temperature=0, ignore_eos=True)
 _APART = 0.1
-"""Nats a token that log-probabilities may be apart on average. Arithmetic in bfloat16 moves them by a few hundredths."""
+"""Nats a token that log-probabilities may differ by on average; arithmetic in bfloat16 makes a few hundredths."""
 
 
 def difference(there: Iterable[float], here: Iterable[float]) -> str:
