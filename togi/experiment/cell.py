@@ -1,18 +1,16 @@
-"""One job of an experiment in a process of its own: ``python -m togi.experiment.cell ORDER``, the order as JSON.
+"""One job of an experiment, in a process of its own.
 
 It ends with the process that started it: what is on disk is whole at every moment, and the next start goes on from it.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from togi.credentials import without_secrets
@@ -24,8 +22,7 @@ LOOK = 0.2  # seconds between two looks at whether the parent is still there
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What to run: the first ``stages`` stages of a recipe with changes, in a folder; beginning with the ``taken``
-    stages of the run in ``source`` (None: with nothing), and learning as many tokens as the run in ``tokens_of``.
-    ``parent`` is the process that wants it."""
+    stages of the run in ``source`` (None: with nothing), and learning as many tokens as the run in ``tokens_of``."""
 
     recipe: str
     changes: Sequence[str]
@@ -34,10 +31,6 @@ class Order:
     source: str | None
     taken: int
     tokens_of: str | None
-    parent: int
-
-    def text(self) -> str:
-        return json.dumps(asdict(self))
 
 
 def work(order: Order) -> None:
@@ -65,9 +58,9 @@ def work(order: Order) -> None:
         train(run, watch)
 
 
-def main(arguments: Sequence[str]) -> int:
-    order = Order(**json.loads(arguments[0]))
-    threading.Thread(target=_end_with, args=(order.parent,), daemon=True).start()
+def main_of_cell(order: Order, *, parent: int) -> int:
+    """Do what is ordered, say what went wrong, and give the exit code. It ends with the process ``parent``."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         work(order)
     except ValueError as error:
@@ -91,7 +84,3 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK)
     os._exit(FAULT)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

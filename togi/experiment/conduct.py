@@ -6,6 +6,7 @@ It reads no result: ``outcome.py`` does.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -18,8 +19,9 @@ from togi.energy import Meter, find_counters
 from togi.experiment.conductor import Conductor, Tell
 from togi.experiment.design import Experiment, ExperimentError
 from togi.experiment.expected_cost import Forecast, forecast_from
+from togi.experiment.fork_server import ForkServer
 from togi.experiment.jobs import Job, counts, jobs_of
-from togi.experiment.ledger import Ledger, write_recipes
+from togi.experiment.ledger import LOGS_OF_CELLS, Ledger, write_recipes
 from togi.experiment.plan_told import forecast_told
 from togi.experiment.sweep.search import Search, with_chosen
 from togi.experiment.sweep.sweep_design import Numbers
@@ -44,11 +46,19 @@ def conduct(
         raise ExperimentError(
             f"--together {together}: this machine has {cores()} cores, so 1 to {cores()} jobs at once"
         )
-    with RunFolder(folder) as held, Interrupts(tell) as interrupts, closing(Meter(find_counters())) as meter:
+    # Of one job at a time the environment may say how many threads it has.
+    threads = cores() // together if together > 1 or "OMP_NUM_THREADS" not in os.environ else None
+    server = ForkServer(threads, folder / LOGS_OF_CELLS / "fork_server.log")
+    with (
+        RunFolder(folder) as held,
+        Interrupts(tell) as interrupts,
+        closing(Meter(find_counters())) as meter,
+        closing(server),
+    ):
         ledger = Ledger(held)
         begun = bool(read_chain(folder).events)
         ledger.decide(experiment, partial(_forecast, experiment, tell), allow_changes=allow_changes)
-        conductor = Conductor(experiment, ledger, tell, together, meter)
+        conductor = Conductor(experiment, ledger, tell, together, meter, server)
         chosen = chosen_in(read_chain(folder))
         sweep = experiment.sweep if chosen is None else None
         if sweep is None:

@@ -6,19 +6,16 @@ Each job has a process of its own, so one that fails ends no other. It chooses n
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from togi.energy import Meter
 from togi.experiment.cell import Order
 from togi.experiment.design import Experiment, ExperimentError, seed_changes
+from togi.experiment.fork_server import Forked, ForkServer
 from togi.experiment.job_cost import job_cost
 from togi.experiment.jobs import Job
 from togi.experiment.ledger import (
@@ -39,7 +36,6 @@ from togi.memory import memory_limit
 from togi.run_folder.files import dumps, write_text
 from togi.run_folder.integrity import read_chain
 from togi.sandbox.confine.process_end import ending
-from togi.sandbox.tiers.choose_tier import cores
 
 LOOK = 0.1  # seconds between two looks at processes
 ROOM = 0.8  # of the memory there is that jobs may hold together
@@ -55,16 +51,18 @@ class Working:
     """A job at work."""
 
     job: Job
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
+    process: Forked
+    log: Path
 
 
 class Conductor:
     """One process's work on an experiment."""
 
-    def __init__(self, experiment: Experiment, ledger: Ledger, tell: Tell, together: int, meter: Meter) -> None:
+    def __init__(
+        self, experiment: Experiment, ledger: Ledger, tell: Tell, together: int, meter: Meter, server: ForkServer
+    ) -> None:
         self.experiment, self.ledger, self.tell, self.together = experiment, ledger, tell, together
-        self.folder = ledger.path
+        self.folder, self.server = ledger.path, server
         ledger.reckon()
         self.jobs: list[Job] = []
         chain = read_chain(self.folder)
@@ -174,26 +172,12 @@ class Conductor:
             source=None if job.after is None else str(self.folder / job.after),
             taken=job.taken,
             tokens_of=None if job.tokens_of is None else str(self.folder / job.tokens_of),
-            parent=os.getpid(),
         )
-        place = self.folder / LOGS_OF_CELLS / f"{job.name.replace('/', '-')}.log"
-        place.parent.mkdir(exist_ok=True)
-        log = place.open("ab")
+        log = self.folder / LOGS_OF_CELLS / f"{job.name.replace('/', '-')}.log"
+        log.parent.mkdir(exist_ok=True)
         self._begin(job)
         self.tell(f"{job.name}: started" + (f", after {' and '.join(job.waits_for)}" if job.waits_for else ""))
-        threads = str(max(1, cores() // self.together))
-        # A session of its own: a Ctrl-C reaches this process alone, which then lets the jobs save.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "togi.experiment.cell", order.text()],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env={"OMP_NUM_THREADS": threads, **os.environ}
-            if self.together == 1
-            else {**os.environ, "OMP_NUM_THREADS": threads},
-            start_new_session=True,
-        )
-        self.working.append(Working(job=job, process=process, log=log))
+        self.working.append(Working(job=job, process=self.server.start(order, log), log=log))
 
     def _run_name(self, job: Job) -> str:
         return f"{self.experiment.name}-{job.name.partition('/')[2].replace('/', '-')}"[:100]
@@ -231,7 +215,6 @@ class Conductor:
                 self._end(each, "done" if code == 0 else "failed", "", code)
 
     def _end(self, each: Working, how: Ending, why: str, code: int) -> None:
-        each.log.close()
         took = self.spending.end(each.job.name)
         if code == 0:
             self._well(each.job, took)
@@ -254,7 +237,7 @@ class Conductor:
 
     def _reason(self, each: Working, code: int) -> str:
         """The last thing that a job said, which is its error where it could tell one."""
-        lines = Path(each.log.name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = each.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         told = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")
         return told or f"it {ending(code)}" + (f" after saying: {lines[-1]}" if lines else "")
 

@@ -20,6 +20,7 @@ import torch
 from togi.evidence.before.cost_estimate import NONE, Range, Rates, added, estimate, rates
 from togi.experiment.design import Experiment
 from togi.experiment.expected_cost import STARTING, Expected, Forecast, Phases
+from togi.experiment.fork_server import IMPORTS_ONCE
 from togi.experiment.jobs import Job, beginning, jobs_of
 from togi.models.arithmetic_rate import probe_bf16
 from togi.recipe import load_recipe
@@ -52,9 +53,10 @@ def forecast_of(runs: Mapping[str, Run], wanted: Sequence[Job]) -> Forecast:
                 known[job.recipe, stages] = model.takes(beginning(run, stages))
         whole, taken = known[job.recipe, job.stages], known[job.recipe, job.taken]
         own = {name: each - taken[name] for name, each in whole.items()} if job.after else whole
-        jobs[job.name] = {**own, STARTING: _all(start + model.load * _loads(run, job))}
+        imports = 0.0 if IMPORTS_ONCE and jobs else start
+        jobs[job.name] = {**own, STARTING: _all(imports + model.load * _loads(run, job))}
         if not job.shared:
-            by_itself = _all(start + model.load * _loads(run, Job(name=job.name, arm="", seed=0, stages=job.stages)))
+            by_itself = _all(imports + model.load * _loads(run, Job(name=job.name, arm="", seed=0, stages=job.stages)))
             alone += [each.seconds for each in (*whole.values(), by_itself)]
     return Forecast(jobs=jobs, alone=added(*alone))
 
@@ -97,7 +99,7 @@ def _loads(run: Run, job: Job) -> int:
 
 
 def _seconds_of_a_start() -> float:
-    """How long a process takes until it could train."""
+    """How long a process takes until it could train: most of it imports."""
     begun = time.monotonic()
     subprocess.run([sys.executable, "-c", "import togi.train"], check=True, stdin=subprocess.DEVNULL)
     return time.monotonic() - begun

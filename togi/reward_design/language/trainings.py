@@ -7,10 +7,7 @@ goes on from its checkpoint.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -21,6 +18,7 @@ import numpy as np
 from togi.evidence.after.evaluation_file import EvaluationRecord
 from togi.evidence.read_run import Json, RunData, read_run
 from togi.experiment.cell import Order
+from togi.experiment.fork_server import Forked, ForkServer
 from togi.reward_design.archive import PROGRAMS, RUNS
 from togi.reward_design.design import Candidate, Check, RecipeDesign, Trained
 from togi.reward_design.language.read_recipe import paid_by
@@ -43,7 +41,9 @@ class Trainings:
     def __init__(self, design: RecipeDesign, folder: Path, tier: AnyTier) -> None:
         self._design, self._folder, self._tier = design, folder.resolve(), tier
         self.workers = design.file.train.workers or cores()
-        self._at_work: set[subprocess.Popen[bytes]] = set()
+        # It ends with this process.
+        self._server = ForkServer(max(1, cores() // self.workers), self._folder / RUNS / "fork_server.log")
+        self._at_work: set[Forked] = set()
         self._beginnings: dict[str, threading.Lock] = {}
 
     def make(self, job: Job) -> Made:
@@ -108,24 +108,15 @@ class Trainings:
             source=None if source is None else str(source),
             taken=0 if source is None else self._design.number,
             tokens_of=None,
-            parent=os.getpid(),
         )
         log = place.with_suffix(".log")
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "togi.experiment.cell", order.text()],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // self.workers))},
-                start_new_session=True,  # a Ctrl-C reaches this process alone, which then lets the runs save
-            )
+        process = self._server.start(order, log)
         self._at_work.add(process)
         try:
             code = process.wait(self._design.file.train.seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        except TimeoutError:
+            process.send_signal(signal.SIGKILL)
             process.wait()
             return f"it took longer than {self._design.file.train.seconds:g} s"
         finally:
