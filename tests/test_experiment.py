@@ -253,8 +253,10 @@ def test_chance_pays_its_share_and_nothing_by_what_is_written() -> None:
     assert marks == [score.value for score in chance(0.25)(Task(id="3", prompt=()), alike * 10)]
 
 
-def test_the_forecast_counts_once_what_is_run_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("once", [True, False], ids=["imports once", "each cell imports"])
+def test_the_forecast_counts_once_what_is_run_once(place: Path, monkeypatch: pytest.MonkeyPatch, once: bool) -> None:
     monkeypatch.setattr(forecast, "_seconds_of_a_start", lambda: 3.0)
+    monkeypatch.setattr(forecast, "IMPORTS_ONCE", once)
     experiment = read(place, "seeds = 2")
     made = forecast.forecast(experiment)
     assert list(made.jobs) == [job.name for job in jobs_of(experiment)]
@@ -262,11 +264,13 @@ def test_the_forecast_counts_once_what_is_run_once(place: Path, monkeypatch: pyt
     assert shared["evaluating"].tokens[1] == 2 * 6 * 2 * 5  # the base model and the first stage
     assert cell["evaluating"].tokens[1] == 6 * 2 * 5
     assert (shared["sampling"].tokens[1], cell["sampling"].tokens[1]) == (0, 2 * 2 * 2 * 5)
-    assert shared["starting"].seconds[0] > cell["starting"].seconds[0] > 3.0  # three models are loaded, and two
+    imports = 0.0 if once else 3.0
+    # Three models are loaded, and two.
+    assert shared["starting"].seconds[0] - 3.0 > cell["starting"].seconds[0] - imports > 0.0
     assert made.alone[1] - made.seconds[1] == pytest.approx(
         2 * sum(shared[name].seconds[1] for name in ("sampling", "learning", "evaluating"))
         + 2 * (shared["starting"].seconds[1] - 3.0)
-        - 2 * 3.0
+        - 2 * imports
     )
 
 

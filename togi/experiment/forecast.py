@@ -39,10 +39,11 @@ def forecast(experiment: Experiment) -> Forecast:
 def forecast_of(runs: Mapping[str, Run], wanted: Sequence[Job]) -> Forecast:
     """The same, of jobs and the run of each recipe."""
     start = _seconds_of_a_start()
+    once, imports = (start, 0.0) if IMPORTS_ONCE else (0.0, start)
     models: dict[str, _Model] = {}
     known: dict[tuple[str, int], Phases] = {}
     jobs: dict[str, Phases] = {}
-    alone: list[Range] = []
+    alone: list[Range] = [(once, once)]
     for job in wanted:
         run = runs[job.recipe]
         if run.model.source not in models:
@@ -53,8 +54,8 @@ def forecast_of(runs: Mapping[str, Run], wanted: Sequence[Job]) -> Forecast:
                 known[job.recipe, stages] = model.takes(beginning(run, stages))
         whole, taken = known[job.recipe, job.stages], known[job.recipe, job.taken]
         own = {name: each - taken[name] for name, each in whole.items()} if job.after else whole
-        imports = 0.0 if IMPORTS_ONCE and jobs else start
-        jobs[job.name] = {**own, STARTING: _all(imports + model.load * _loads(run, job))}
+        begun = imports if jobs else imports + once
+        jobs[job.name] = {**own, STARTING: _all(begun + model.load * _loads(run, job))}
         if not job.shared:
             by_itself = _all(imports + model.load * _loads(run, Job(name=job.name, arm="", seed=0, stages=job.stages)))
             alone += [each.seconds for each in (*whole.values(), by_itself)]
