@@ -78,6 +78,29 @@ def test_what_older_weights_drew_is_no_disagreement() -> None:
     assert told["sampling/effective_sample_size/tokens"] < 0.6
 
 
+def test_what_older_weights_drew_is_told_apart() -> None:
+    old = np.array([0, -1, -1], np.float32)  # held against those that drew it, as a replayed group is
+    told = drift(
+        (sample(-1, -1, age=3, old_logp=old), [-1.1, -2.0]),
+        (sample(-3, attempt=1, age=1), [-2.8]),
+        (sample(-1, attempt=2), [-1.05]),
+    ).means()
+    where = "sampling/stale_logp_difference/"
+    apart = np.array([0.1, 1.0, 0.2])
+    assert told[f"{where}mean"] == pytest.approx(apart.mean(), rel=1e-5)
+    assert told[f"{where}p99"] == pytest.approx(np.quantile(apart, 0.99), rel=1e-5)
+    assert told[f"{where}far"] == pytest.approx(1 / 3)
+    assert told["sampling/sampling_logp_difference/mean"] == pytest.approx(0.05, rel=1e-5)
+    assert not any(name.startswith(where) for name in drift((sample(-1), [-1.0])).means())
+
+
+def test_what_another_process_heard_of_counts_alike() -> None:
+    one, other = (sample(-1, -1, age=1), [-1.5, -1.0]), (sample(-2, attempt=1, age=2), [-2.9])
+    joint = drift(one)
+    joint.hear(drift(other).told())
+    assert joint.means() == pytest.approx(drift(one, other).means())
+
+
 def test_the_difference_is_that_of_the_weights_that_sampled_and_the_size_that_of_now() -> None:
     told = drift((sample(-1, -1, old_logp=np.array([0, -1, -1.5], np.float32)), [-1, -3])).means()
     assert told["sampling/sampling_logp_difference/mean"] == 0.25

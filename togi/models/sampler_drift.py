@@ -28,11 +28,13 @@ class Drift:
     """Log-probabilities of one update's tokens, the trainer's less the sampler's.
 
     Of attempts that the present weights drew (``Sample.age`` 0) the two should agree, and what they differ by is told.
-    Of all attempts it is told how many are left in effect when each counts by how much likelier it is by now.
+    Of attempts that older weights drew it is told apart, since it holds what was learned meanwhile. Of all attempts it
+    is told how many are left in effect when each counts by how much likelier it is by now.
     """
 
     def __init__(self) -> None:
         self._apart: list[Array] = []
+        self._stale: list[Array] = []
         self._token: list[Array] = []
         self._attempt: dict[tuple[int, int], float] = {}
 
@@ -50,7 +52,9 @@ class Drift:
             self._token.append(now_n)
             attempt = (sample.group, sample.trajectory)
             self._attempt[attempt] = self._attempt.get(attempt, 0.0) + float(now_n.sum())
-            if not sample.age:
+            if sample.age:
+                self._stale.append(np.abs(now_n))
+            else:
                 self._apart.append(np.abs(begun_T[mask_T]))
 
     def told(self) -> dict[str, Array]:
@@ -59,6 +63,7 @@ class Drift:
         sums = np.array(list(self._attempt.values()))
         return {
             "apart": _joined(self._apart),
+            "stale": _joined(self._stale),
             "token": _joined(self._token),
             "attempt": np.concatenate((places, sums[:, None]), axis=1),
         }
@@ -66,6 +71,7 @@ class Drift:
     def hear(self, told: Mapping[str, Array]) -> None:
         """What another process has ``told`` of its own tokens."""
         self._apart.append(told["apart"])
+        self._stale.append(told["stale"])
         self._token.append(told["token"])
         for group, trajectory, total in told["attempt"].tolist():
             attempt = (int(group), int(trajectory))
@@ -92,6 +98,11 @@ class Drift:
             told["sampling/sampling_logp_difference/p99"] = float(np.quantile(apart_N, 0.99))
             told["sampling/sampling_logp_difference/max"] = float(apart_N.max())
             told["sampling/sampling_logp_difference/far"] = float((apart_N > FAR).mean())
+        stale_N = _joined(self._stale)
+        if stale_N.size:
+            told["sampling/stale_logp_difference/mean"] = float(stale_N.mean())
+            told["sampling/stale_logp_difference/p99"] = float(np.quantile(stale_N, 0.99))
+            told["sampling/stale_logp_difference/far"] = float((stale_N > FAR).mean())
         token_N = _joined(self._token)
         if token_N.size:
             told["sampling/effective_sample_size/tokens"] = effective_share(token_N)
