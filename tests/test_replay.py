@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from togi.run_folder.files import dumps
 from togi.samplers.replay import Priority, Replay, ReplayBuffer, remembered_rows
 from togi.types import Group, Message, Score, Task, ToolCall, Trajectory, Turn
 
@@ -120,6 +121,18 @@ def test_what_is_remembered_comes_back_from_plain_data_as_it_was() -> None:
     again.restore(json.loads(json.dumps(remembered_rows(held.held))), TASKS)
     assert again.held == held.held
     assert [again.take(4, version) for version in (7, 8)] == [held.take(4, version) for version in (7, 8)]
+
+
+def test_numbers_that_json_lacks_come_back_from_a_checkpoint() -> None:
+    """What a step was found worth is nan where nothing was said of it."""
+    held, again = buffer(), buffer()
+    scores = (
+        Score(value=1.0, steps=(math.nan, 0.5, math.nan), step_ends=(0, 1, 1), parts={"odd": math.inf}),
+        Score(value=0.0, dense=(-math.inf, 0.25), shares={"odd": math.nan}),
+    )
+    held.add([replace(group(0, 0, 1, 0), scores=scores)])
+    again.restore(json.loads(dumps(remembered_rows(held.held))), TASKS)
+    assert repr(again.held) == repr(held.held)  # nan is not equal to itself
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.run_folder.checkpoint import STATE
-from togi.run_folder.files import RunFolder, remove, write_text
+from togi.run_folder.files import RunFolder, dumps, remove, write_text
 from togi.run_folder.integrity import named_files
 from togi.samplers.ahead import Place, Ready, Why
 from togi.samplers.group_rows import group_of, group_row
@@ -45,7 +45,7 @@ class ReadyGroups:
 
     def keep(self, place: Place, ready: Ready) -> None:
         path = self._path(place)
-        write_text(path, json.dumps(_row(ready)))  # which writes what is not a number as such
+        write_text(path, dumps(_row(ready)))
         self._folder.event("sampled", **self._told(place), since=ready.since, files=self._folder.marks(path))
 
     def drop(self, place: Place, why: Why) -> None:
