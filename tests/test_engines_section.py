@@ -23,6 +23,7 @@ def test_who_drew_what_failed_and_what_reached_them() -> None:
     view = engines_view(
         [
             event("engine_began", engine="engine 2", life=1, seconds=4.0),
+            event("stage", name="hone", step=0),
             event("engine_began", engine="engine 1", life=1, seconds=2.0),
             event("weights_published", version=0, name="togi-a-0", sha256="aa", seconds=1.0),
             failed,
@@ -40,13 +41,47 @@ def test_who_drew_what_failed_and_what_reached_them() -> None:
     facts = dict(view.facts)
     assert facts["Weights that reached them"] == "2 times"
     assert facts["Writing and taking them"] == "1.50 s on average, 2.00 s at most"
-    assert facts["The last ones"] == "togi-a-3, after 3 updates"
+    assert facts["The last ones"] == "togi-a-3, after 3 updates of hone"
     assert facts["Their SHA-256 digest"] == "bb"
     assert "engine 1 failed, asked for 3 completions: it ended: signal 9. It is begun again." in view.notes[0]
     assert view.notes[1].endswith("engine 2 failed: it does not answer. It is given up.")
     many = engines_view([failed] * (SHOWN + 2))
     assert many is not None
     assert many.notes[-1] == "… and 2 more among the events"
+
+
+@pytest.mark.parametrize(
+    ("events", "stands"),
+    [
+        (["began"], "drew"),
+        (["began", "failed"], "was beginning again"),
+        (["failed"], "was beginning again"),
+        (["began", "failed", "began"], "drew"),
+        (["began", "failed", "failed", "gave up"], "given up"),
+        (["gave up", "began"], "drew"),  # by a run that was taken up again
+    ],
+)
+def test_how_an_engine_stood_at_the_end(events: list[str], stands: str) -> None:
+    kinds = {"began": "engine_began", "failed": "engine_failed", "gave up": "engine_failed"}
+    view = engines_view([event(kinds[each], engine="engine 1", given_up=each == "gave up") for each in events])
+    assert view is not None
+    assert view.rows[0][1][3] == stands
+
+
+@pytest.mark.parametrize(
+    ("around", "words"),
+    [
+        ([event("stage", name="a"), "here", event("stage_done", name="a")], "after 4 updates of a"),
+        ([event("stage", name="a"), event("stage_done", name="a"), "here"], "to measure a finished model"),
+        (["here", event("stage", name="a")], "to measure a finished model"),
+        ([event("stage", name="a"), event("stage", name="b"), "here"], "after 4 updates of b"),
+    ],
+)
+def test_whose_weights_came_last(around: list[Any], words: str) -> None:
+    published = event("weights_published", version=4, name="togi-a-4", sha256="aa", seconds=1.0)
+    view = engines_view([published if each == "here" else each for each in around])
+    assert view is not None
+    assert dict(view.facts)["The last ones"] == f"togi-a-4, {words}"
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,16 @@ class EnginesView:
 def engines_view(events: Sequence[Json]) -> EnginesView | None:
     """None for a run that drew in its own process."""
     of: dict[str, list[Json]] = defaultdict(list)
+    published: list[tuple[Json, str]] = []
+    stage = ""
     for event in events:
-        if event.get("event") in (BEGAN, FAILED):
+        kind = event.get("event")
+        if kind in (BEGAN, FAILED):
             of[str(event.get("engine"))].append(event)
-    published = [event for event in events if event.get("event") == PUBLISHED]
+        elif kind == PUBLISHED:
+            published.append((event, stage))
+        elif kind in ("stage", "stage_done"):
+            stage = text(event.get("name")) if kind == "stage" else ""
     if not of and not published:
         return None
     told = [event for event in events if event.get("event") in (FAILED, WAITED)]
@@ -47,19 +53,23 @@ def engines_view(events: Sequence[Json]) -> EnginesView | None:
 def _row(events: Sequence[Json]) -> list[str]:
     began = [event for event in events if event["event"] == BEGAN]
     failed = [event for event in events if event["event"] == FAILED]
-    lost = bool(failed) and bool(failed[-1].get("given_up"))
     took = duration(fmean(map(seconds_of, began))) if began else "never"
-    return [str(len(began)), took, str(len(failed)), "given up" if lost else "drew"]
+    stands = "drew"
+    if events[-1]["event"] == FAILED:
+        stands = "given up" if events[-1].get("given_up") else "was beginning again"
+    return [str(len(began)), took, str(len(failed)), stands]
 
 
-def _weights(published: Sequence[Json]) -> list[tuple[str, str]]:
+def _weights(published: Sequence[tuple[Json, str]]) -> list[tuple[str, str]]:
+    """``published`` has each event with the stage that was at work, "" where finished models were measured."""
     if not published:
         return []
-    seconds = list(map(seconds_of, published))
-    last = published[-1]
+    seconds = [seconds_of(event) for event, _ in published]
+    last, stage = published[-1]
+    seen = f"after {text(last.get('version'))} updates of {stage}" if stage else "to measure a finished model"
     return [
         ("Weights that reached them", f"{len(published)} times"),
         ("Writing and taking them", f"{fmean(seconds):.2f} s on average, {max(seconds):.2f} s at most"),
-        ("The last ones", f"{text(last.get('name'))}, after {text(last.get('version'))} updates"),
+        ("The last ones", f"{text(last.get('name'))}, {seen}"),
         ("Their SHA-256 digest", text(last.get("sha256"))),
     ]
