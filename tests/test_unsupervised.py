@@ -16,7 +16,7 @@ from tiny_text import byte_level
 from togi.advantages import group_mean_std
 from togi.engines.native import NativeEngine
 from togi.protocols import Engine
-from togi.rewards import choice, entropy, exact, form, likelihood, majority, math, parse_reward, self_certainty
+from togi.rewards import choice, entropy, exact, form, likelihood, majority, math, number, parse_reward, self_certainty
 from togi.rewards.algebra import Surroundings
 from togi.tokenization import Chat
 from togi.types import Prompt, Reading, Sampling, Score, Task, Trajectory, Turn
@@ -58,6 +58,39 @@ def test_the_same_answer_in_other_words_is_one_vote_more() -> None:
     assert marks(majority()(TASK, answers("1,000", "5", "1000.0", "2000/2", "5"))) == [1, 0, 1, 1, 0]
     assert marks(majority(choice())(TASK, answers("B", "(B)", "A"))) == [1, 1, 0]
     assert marks(majority(exact())(TASK, answers("North  East", "north east", "west"))) == [1, 1, 0]
+
+
+WRITTEN = {
+    "number": (number(), ["42", "42.0", "-42", "0.5", "1/2", "50%", "007", "7", "4 2", "1e3", "1000", "-0", "0", "٧"]),
+    "near": (number(tolerance=0.5), ["42", "42.4", "43", "42.0"]),
+    "choice": (choice(), ["B", "(B)", "b", "A", "F", "A or B", "B."]),
+    "exact": (exact(), ["North  East", "north east", "NORTH", "Straße", "STRASSE", "ﬁn", "fin", " ", "7", "7.0"]),
+    "case": (exact(case=True), ["North", "north", "North  "]),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_answers_written_alike_are_those_that_the_grader_finds_equal(name: str) -> None:
+    """Where ways of writing say which answers are the same, nobody asks the grader: it must say so, too."""
+    reading, texts = WRITTEN[name]
+    for one in texts:
+        written = reading.canonical(one)
+        for other in texts:
+            if written is None or (also := reading.canonical(other)) is None:
+                continue
+            score = reading(replace(TASK, answer=one), answers(other))[0]
+            assert score.status == "ok"
+            assert (written == also) == (score.value == 1.0), (one, other)
+
+
+def test_many_different_plain_answers_are_compared_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    many = number.many
+    monkeypatch.setattr(number, "many", lambda self, what: asked.append(len(what[0][1])) or many(self, what))
+    assert marks(majority()(TASK, answers(*range(64), 7))) == [0.0] * 7 + [1.0] + [0.0] * 56 + [1.0]
+    assert asked == []
+    assert marks(majority()(TASK, answers(7, "14/2", 8))) == [1.0, 1.0, 0.0]
+    assert asked == [1]  # only the fraction
 
 
 def test_a_tie_pays_what_drawing_lots_would_pay_on_average_in_any_order() -> None:

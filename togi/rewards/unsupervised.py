@@ -62,12 +62,19 @@ def same_answers(reading: Verifier, task: Task, trajectories: Sequence[Trajector
     reads no answer."""
     texts = [reading.read(completion_text(trajectory)) for trajectory in trajectories]
     left = {text: trajectory for text, trajectory in zip(texts, trajectories, strict=True) if text is not None}
+    written = {text: reading.canonical(text) for text in left}
     number_of: dict[str, int] = {}
     while left:
-        # The first answer left stands in for the task's, and all that pass for it are the same answer.
+        # The first answer left stands in for the task's, and all that pass for it are the same answer. The grader is
+        # asked where ways of writing do not tell.
         answer = next(iter(left))
-        scores = reading(replace(task, answer=answer), list(left.values()))
-        same = [text for text, score in zip(left, scores, strict=True) if score.status == "ok" and score.value == 1.0]
+        told = {text for text in left if written[answer] is not None and written[text] == written[answer]}
+        asked = [text for text in left if written[answer] is None or written[text] is None]
+        scores = reading(replace(task, answer=answer), [left[text] for text in asked]) if asked else []
+        passed = {
+            text for text, score in zip(asked, scores, strict=True) if score.status == "ok" and score.value == 1.0
+        }
+        same = told | passed
         if answer in same:
             number_of |= dict.fromkeys(same, len(number_of))
         left = {text: trajectory for text, trajectory in left.items() if text != answer and text not in same}

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math as mathematics
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from togi.graders import mathematics as grade_math, reasoning_gym_scorer as grade_gym, texts as grade_text
 from togi.graders.answer_place import boxes
-from togi.graders.marks import answer_text
+from togi.graders.marks import answer_text, normal
 from togi.rewards.verifiers.base import Answer, Verifier, need
 from togi.types import Task
+
+PLAIN = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?")
+"""Numbers that can be read in one way only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,9 @@ class number(Answer):
     def write(self, answer: str) -> str:
         return super().write(answer.rpartition("####")[2].strip())
 
+    def canonical(self, answer: str) -> str | None:
+        return str(Fraction(answer)) if not self.tolerance and PLAIN.fullmatch(answer) else None
+
     @property
     def grader(self) -> str:
         return "togi.graders.number:number"
@@ -60,6 +68,9 @@ class choice(Answer):
         if not (self.options.isalpha() and self.options.isupper() and len(set(self.options)) == len(self.options) > 1):
             raise ValueError(f'choice: options are different capital letters, as "ABCDE"; got "{self.options}"')
 
+    def canonical(self, answer: str) -> str | None:
+        return answer if answer in set(self.options) else None
+
     @property
     def grader(self) -> str:
         return "togi.graders.choice:choice"
@@ -80,6 +91,9 @@ class exact(Answer):
 
     def accepts(self, answer: Any) -> bool:
         return grade_text.texts(answer) is not None
+
+    def canonical(self, answer: str) -> str | None:
+        return normal(answer, self.case) or None
 
     @property
     def grader(self) -> str:

@@ -95,6 +95,11 @@ class Verifier(Leaf):
     def write(self, answer: str) -> str:
         """The answer in the form it reads."""
 
+    def canonical(self, answer: str) -> str | None:
+        """The one way of writing that all answers equal to this one share; None where only the grader can say which
+        are equal."""
+        return None
+
     def right(self, task: Task) -> str | None:
         """The task's answer as text; None when no answer that gets full marks can be told from the task."""
         return first_answer(task)
