@@ -99,7 +99,8 @@ def test_without_staleness_a_run_is_the_same_to_the_bit(
             return [draw(engine, [prompt], sampling)[0] for prompt in prompts]
 
     monkeypatch.setattr(NativeEngine, "generate", one_after_another)
-    monkeypatch.delattr(NativeEngine, "conversation")
+    for place in ("rollout", "samplers.baton"):
+        monkeypatch.setattr(f"togi.{place}.Conversing", type(None))  # a class that no engine is of
     train(run, Silent())
     monkeypatch.setattr(Workshop, "samples_ahead", property(lambda work: work.stage.name == "grpo"))
     train(replace(run, folder=tmp_path / "ahead"), Silent())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,11 +184,46 @@ def test_the_engine_follows_the_policy_and_tries_its_weights(folder: Path, shape
     told = policy.logps((*turn.prompt, *turn.completion))[len(turn.prompt) :]
     assert turn.logp == pytest.approx(told, abs=1e-5)
     cluster.wrong = 0.2
+    learnt(policy, algorithms.SFT(), 1, pairs=True)
     engine.sync(policy)
     with pytest.raises(
-        ClusterError, match=r"not those that learn there: after 1 updates .* 16 tokens differ by 0.2 nats"
+        ClusterError, match=r"not those that learn there: after 2 updates .* 16 tokens differ by 0.2 nats"
     ):
         engine.generate(PROMPTS, Sampling(max_tokens=5))
+
+
+def alike(policy: ClusterPolicy) -> None:
+    """An update by attempts that were all paid alike, so that none is worth more than another."""
+    algorithm = algorithms.GRPO(sampler=Groups(4))
+    samples = policy.annotate([replace(each, reward=1.0) for each in attempts()], algorithm.needs)
+    policy.learn(algorithm.credit(samples, {}), algorithm)
+
+
+@pytest.mark.parametrize(
+    ("updates", "decay", "snapshots"),
+    [
+        ([], 0.0, 1),  # the policy as it begins
+        ([alike, alike], 0.0, 1),
+        ([alike], 0.1, 2),  # weights that decay change all the same
+        ([lambda policy: learnt(policy, algorithms.SFT(), 1, pairs=True)], 0.0, 2),
+        ([lambda policy: learnt(policy, algorithms.SFT(), 1, pairs=True), alike], 0.0, 3),  # by moments that go on
+    ],
+)
+def test_weights_that_did_not_change_need_no_new_snapshot(
+    folder: Path, shape: Loaded, updates: list[Callable[[ClusterPolicy], object]], decay: float, snapshots: int
+) -> None:
+    cluster = HereCluster(folder)
+    policy = ClusterPolicy(cluster, start(), Optimiser(learning_rate=0.1, weight_decay=decay))
+    engine = ClusterEngine(shape, cluster, seconds=5)
+    taken: list[None] = []
+    drawer = policy.drawer
+    policy.drawer = lambda: (taken.append(None), drawer())[1]  # type: ignore[method-assign]
+    for update in [lambda _: None, *updates, lambda _: None]:
+        update(policy)
+        engine.sync(policy)
+        turns = engine.generate(PROMPTS, Sampling(max_tokens=2))
+        assert {turn.version for each in turns for turn in each} == {policy.step}
+    assert len(taken) == snapshots
 
 
 def test_how_sure_the_model_is_cannot_be_asked(folder: Path, shape: Loaded) -> None:

@@ -21,7 +21,7 @@ from test_server_engine import same
 from tiny_text import tiny_folder
 from toy_run import toy_run
 
-from togi.engines import engine_process, fleet
+from togi.engines import engine_process, fleet, server_weights
 from togi.engines.completions_server import CompletionsServer, ServerFault
 from togi.engines.engine_choice import EngineChoice
 from togi.engines.engine_process import EngineProcess
@@ -32,6 +32,7 @@ from togi.launch.local import LocalLauncher
 from togi.models.load_model import Loaded, Lora, load_model
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.models.weight_files import file_sha256
+from togi.models.whole_weights import write_whole
 from togi.protocols import LocalEngine
 from togi.run import Scale, Silent
 from togi.run_folder.files import read_lines
@@ -91,7 +92,7 @@ def test_they_draw_what_the_engine_here_does(folder: Path, tmp_path: Path, told:
         first = engine.generate(PROMPTS, sampling)
         same(first, open_engine(loaded).generate(PROMPTS, sampling))
         same(engine.generate(PROMPTS, sampling), first)
-    assert Counter(kinds(told)) == {"engine_began": 2, "weights_published": 1}
+    assert Counter(kinds(told)) == {"engine_began": 2, "weights_unchanged": 1}
     assert [path.name for path in (tmp_path / "engines").iterdir() if path.is_dir()] == []
 
 
@@ -107,7 +108,9 @@ def test_what_is_learned_reaches_them(folder: Path, tmp_path: Path, told: Told, 
     loaded = load_model(str(folder), lora=lora)
     policy = LocalPolicy(loaded.model, Optimiser(), compute=torch.float32)
     turns: list[list[list[Turn]]] = []
+    change(loaded, 0.5)
     with beside(loaded, tmp_path, told, Threads()) as engine:
+        change(loaded, 0.5)
         for step in (0, 3):
             policy.step = step
             engine.sync(policy)
@@ -121,6 +124,54 @@ def test_what_is_learned_reaches_them(folder: Path, tmp_path: Path, told: Told, 
     assert [each["version"] for each in published] == [0, 3]
     assert len({each["sha256"] for each in published}) == 2
     assert all(each["engines"] == ["engine 1", "engine 2"] for each in published)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2)])
+def test_weights_that_did_not_change_are_not_sent_again(
+    folder: Path, tmp_path: Path, told: Told, lora: Lora | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    for name in ("load_weights", "load_adapter"):
+        load = getattr(CompletionsServer, name)
+
+        def heard(server: CompletionsServer, called: str, *how: str, load: Any = load) -> None:
+            sent.append(called)
+            load(server, called, *how)
+
+        monkeypatch.setattr(CompletionsServer, name, heard)
+    loaded, launcher = load_model(str(folder), lora=lora), Threads()
+    policy = LocalPolicy(loaded.model, Optimiser(), compute=torch.float32)
+    with opened_beside(
+        EngineChoice(batch_size=4), 2, launcher, tmp_path / "engines", lambda kind, **each: told.append((kind, each))
+    ) as chosen:
+        engine = open_engine(loaded, chosen)
+        change(loaded, 0.5)
+        for step in (1, 2, 3):
+            policy.step = step
+            engine.sync(policy)
+            turns = engine.generate(PROMPTS, FEW)
+            assert {turn.version for each in turns for turn in each} == {step}  # of weights that it had too
+        assert sent == [sent[0]] * 2
+        later = open_engine(loaded, chosen)  # as an evaluation of the same weights does
+        assert later.generate(PROMPTS, FEW)[0][0].completion == turns[0][0].completion
+        assert len(sent) == 2
+        launcher.started[0].kill()
+        until(lambda: kinds(told).count("engine_began") == 3)
+        assert sent == [sent[0]] * 3  # one that was begun again has nothing yet
+        change(loaded, 0.5)
+        policy.step = 4
+        later.sync(policy)
+        later.generate(PROMPTS, FEW)
+    assert len(sent) == 5
+    assert sent[4] == sent[3] != sent[0]
+    events = [(kind, details["version"]) for kind, details in told if kind.startswith("weights")]
+    assert events == [
+        ("weights_published", 1),
+        ("weights_unchanged", 2),
+        ("weights_unchanged", 3),
+        ("weights_unchanged", 0),
+        ("weights_published", 4),
+    ]
 
 
 def test_models_of_one_form_share_the_processes(folder: Path, tmp_path: Path, told: Told) -> None:
@@ -249,8 +300,7 @@ def test_it_ends_where_none_is_left(folder: Path, tmp_path: Path, told: Told) ->
 def test_a_weight_file_that_is_torn_is_not_taken(
     folder: Path, tmp_path: Path, told: Told, lora: Lora | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def torn(file: Path) -> str:
-        whole = file_sha256(file)
+    def torn(whole: str, file: Path) -> str:
         with file.open("r+b") as opened:
             opened.seek(-1, os.SEEK_END)
             opened.write(b"\xff")
@@ -259,7 +309,9 @@ def test_a_weight_file_that_is_torn_is_not_taken(
     loaded, launcher = load_model(str(folder), lora=lora), Threads()
     with beside(loaded, tmp_path, told, launcher, count=1) as engine:
         engine.generate(PROMPTS, FEW)
-        monkeypatch.setattr("togi.engines.server_weights.file_sha256", torn)
+        monkeypatch.setattr(server_weights, "file_sha256", lambda file: torn(file_sha256(file), file))
+        monkeypatch.setattr(server_weights, "write_whole", lambda model, file: torn(write_whole(model, file), file))
+        change(loaded, 0.5)
         engine.sync(LocalPolicy(loaded.model, Optimiser(), compute=torch.float32))
         with pytest.raises(EngineOutage, match="is not as it was written: its SHA-256 is"):
             engine.generate(PROMPTS, FEW)
@@ -272,7 +324,7 @@ def test_one_that_does_not_take_a_version_in_time_is_begun_again(
 
     def late(server: CompletionsServer, name: str, file: str, checksum: str) -> None:
         asked.append(name)
-        if len(asked) == 2:
+        if len(asked) == 1:
             raise ServerFault("no answer within 600 s", again=True)
         take(server, name, file, checksum)
 
@@ -280,10 +332,11 @@ def test_one_that_does_not_take_a_version_in_time_is_begun_again(
     loaded, launcher = load_model(str(folder)), Threads()
     with beside(loaded, tmp_path, told, launcher, count=1) as engine:
         engine.generate(PROMPTS, FEW)
+        change(loaded, 0.5)
         engine.sync(LocalPolicy(loaded.model, Optimiser(), compute=torch.float32))
         same(engine.generate(PROMPTS, FEW), open_engine(loaded).generate(PROMPTS, FEW))
     assert len(launcher.started) == 2
-    assert asked[1] == asked[2] != asked[0]
+    assert asked == [asked[0]] * 2
     assert [details["why"] for kind, details in told if kind == "engine_failed"] == ["no answer within 600 s"]
 
 
@@ -314,8 +367,15 @@ def test_a_run_is_the_same_beside(folder: Path, tmp_path: Path) -> None:
     for rollouts in sorted((tmp_path / "here" / "rollouts").iterdir()):
         ours, theirs = (read_lines(path) for path in (tmp_path / "beside" / "rollouts" / rollouts.name, rollouts))
         assert [row["completion"] for row in ours] == [row["completion"] for row in theirs]
-    published = [event["version"] for event in events(tmp_path / "beside") if event["event"] == "weights_published"]
-    assert published == [0, 0, 0, 2, 0]  # evaluations of three models, and each step of the only stage that samples
+    kinds = ("weights_published", "weights_unchanged")
+    told = [(event["event"], event["version"]) for event in events(tmp_path / "beside") if event["event"] in kinds]
+    assert told == [
+        ("weights_unchanged", 0),  # the base is measured, with which they began
+        ("weights_published", 0),  # the first stage is: it learned from what is recorded
+        ("weights_unchanged", 0),  # the second begins with it
+        ("weights_published", 2),  # its first step brought two updates
+        ("weights_published", 0),  # it is measured
+    ]
 
 
 def test_a_run_stops_with_a_checkpoint_where_none_is_left(folder: Path, tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ def test_who_drew_what_failed_and_what_reached_them() -> None:
             event("engine_began", engine="engine 2", life=1, seconds=4.0),
             event("stage", name="hone", step=0),
             event("engine_began", engine="engine 1", life=1, seconds=2.0),
+            event("weights_unchanged", version=0, name="start", sha256="00", seconds=9.0),
             event("weights_published", version=0, name="togi-a-0", sha256="aa", seconds=1.0),
+            event("weights_unchanged", version=1, name="togi-a-0", sha256="aa", seconds=0.1),
             failed,
             event("engine_began", engine="engine 1", life=2, seconds=6.0),
             event("weights_published", version=3, name="togi-a-3", sha256="bb", seconds=2.0),
@@ -40,6 +42,7 @@ def test_who_drew_what_failed_and_what_reached_them() -> None:
     assert view.rows[0][1][1] == "4.0 s"
     facts = dict(view.facts)
     assert facts["Weights that reached them"] == "2 times"
+    assert facts["Weights that they had already"] == "2 times, and nothing was sent"
     assert facts["Writing and taking them"] == "1.50 s on average, 2.00 s at most"
     assert facts["The last ones"] == "togi-a-3, after 3 updates of hone"
     assert facts["Their SHA-256 digest"] == "bb"
@@ -107,6 +110,17 @@ def test_events_in_words(kind: str, details: dict[str, Any], words: str) -> None
     assert in_words(kind, details) == words
 
 
+def test_weights_that_never_changed_are_told_as_such() -> None:
+    view = engines_view([event("weights_unchanged", version=0, name="start", sha256="00", seconds=9.0)])
+    assert view is not None
+    facts = dict(view.facts)
+    assert (facts["Weights that reached them"], facts["Weights that they had already"]) == (
+        "0 times",
+        "1 times, and nothing was sent",
+    )
+    assert "Writing and taking them" not in facts
+
+
 def test_events_that_say_nothing_are_shown_as_far_as_they_go() -> None:
-    kinds = ("engine_began", "engine_failed", "engines_waited_for", "weights_published")
+    kinds = ("engine_began", "engine_failed", "engines_waited_for", "weights_published", "weights_unchanged")
     assert engines_view([event(kind) for kind in kinds]) is not None

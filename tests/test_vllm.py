@@ -98,10 +98,10 @@ def test_after_each_update_it_draws_from_the_weights_that_are_here(
     begun: tuple[Loaded, EngineProcess, Path],
 ) -> None:
     loaded, process, work = begun
-    weights = ServerWeights(loaded, base="base", folder=work / "weights", whole=True)
+    weights = ServerWeights(base="base", folder=work / "weights", whole=True)
     plain = Sampling(max_tokens=12, ignore_eos=True)
     for version in range(3):
-        weights.write(version)
+        weights.write(loaded, version)
         weights.give(process.server)
         assert furthest(loaded, process.server, weights.name, plain) < ALIKE
         assert furthest(loaded, process.server, weights.name, Sampling(max_tokens=12, temperature=0.6)) < ALIKE
@@ -111,12 +111,12 @@ def test_after_each_update_it_draws_from_the_weights_that_are_here(
 
 def test_a_prompt_it_has_seen_is_read_anew_with_new_weights(begun: tuple[Loaded, EngineProcess, Path]) -> None:
     loaded, process, work = begun
-    weights = ServerWeights(loaded, base="base", folder=work / "again", whole=True)
+    weights = ServerWeights(base="base", folder=work / "again", whole=True)
     long = Prompt(ids=tuple(3 + each % 300 for each in range(200)), seeds=(0,))
     sampling = Sampling(max_tokens=4, ignore_eos=True)
     said = []
     for version in range(2):
-        weights.write(version)
+        weights.write(loaded, version)
         weights.give(process.server)
         drawn = [
             process.server.complete(weights.name, long.ids, seed=0, limit=4, sampling=sampling, ends=())
@@ -148,8 +148,8 @@ def asked_without_a_key(process: EngineProcess, path: str) -> int:
 
 def test_a_torn_file_is_refused_and_the_weights_stay(begun: tuple[Loaded, EngineProcess, Path]) -> None:
     loaded, process, work = begun
-    weights = ServerWeights(loaded, base="base", folder=work / "torn", whole=True)
-    weights.write(0)
+    weights = ServerWeights(base="base", folder=work / "torn", whole=True)
+    weights.write(loaded, 0)
     weights.give(process.server)
     if weights.now.adapter:
         pytest.skip("adapters are folders that appear whole")

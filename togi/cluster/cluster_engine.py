@@ -38,6 +38,7 @@ class ClusterEngine:
         self._tokenizer: PreTrainedTokenizerBase = loaded.tokenizer
         self._vocabulary: int = loaded.model.config.get_text_config().vocab_size
         self._policy: ClusterPolicy | None = None
+        self._changes = 0  # of the policy's weights, when it was last synchronised
         self._drawer: Drawer | None = None
 
     @property
@@ -49,10 +50,13 @@ class ClusterEngine:
         return self._loaded.context
 
     def sync(self, policy: Policy) -> None:
-        """Draw from the policy as it is now, from the next call on."""
+        """Draw from the policy as it is now, from the next call on: from a new snapshot, unless its weights are those
+        that were synchronised last."""
         assert isinstance(policy, ClusterPolicy)
         self.version = policy.step
-        self._policy, self._drawer = policy, None
+        if policy is not self._policy or policy.changes != self._changes:
+            self._drawer = None
+        self._policy, self._changes = policy, policy.changes
 
     def read(self, turns: Sequence[Turn]) -> list[Reading]:
         raise ValueError(

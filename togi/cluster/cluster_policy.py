@@ -60,7 +60,10 @@ class ClusterPolicy:
         self, cluster: Cluster, start: Start, optimiser: Optimiser, *, mismatch_limit: float = math.inf
     ) -> None:
         self.step = 0
+        self.changes = 0
+        """How often the weights have become others."""
         self.optimiser = optimiser
+        self._still = True  # moments are 0, so that without a gradient an update changes nothing
         self._cluster, self._start, self._mismatch_limit = cluster, start, mismatch_limit
         self._bad_steps = 0
         self._learner: Learner | None = None
@@ -106,6 +109,8 @@ class ClusterPolicy:
             self._pass_back(learner, samples, rows)
             learner.update(rate, self.optimiser)
             self.step += 1
+            self._still = self._still and not by_logp_BT.any() and not self.optimiser.weight_decay
+            self.changes += not self._still
         self._count(finite, tally.loss)
         return {
             "loss": tally.loss,
@@ -151,6 +156,8 @@ class ClusterPolicy:
             raise ModelError(f"{path / _STATE} names no weights at a cluster ({error}): bring the file back") from error
         self._learner = self._cluster.from_state(state, moments=True) if state else None
         self.step, self._bad_steps = step, bad_steps
+        self._still = False  # as far as is known here
+        self.changes += 1
 
     def save_model(self, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
         """Keep the weights at the cluster, and note in the folder ``path`` what they are called there."""

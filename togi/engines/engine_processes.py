@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from weakref import finalize
 
 from transformers import PreTrainedModel
 
@@ -24,6 +23,7 @@ from togi.models.adapters import adapter_base
 from togi.models.load_model import Loaded
 from togi.models.save_model import has_adapters
 from togi.models.scalar_heads import tokenizer_digest
+from togi.models.whole_weights import whole_sha256
 
 Programs = Callable[[Loaded, Path, int], Program]
 """The program that draws from a model, which it finds in a folder; so many processes of it are started."""
@@ -50,7 +50,7 @@ class EngineProcesses:
         self._count, self._seconds, self._kept = count, seconds, kept
         self._fleet: Fleet | None = None
         self._form = ""
-        self._forms = self._engines = 0
+        self._forms = 0
 
     def engine(self, loaded: Loaded, batch_size: int) -> ServerEngine:
         """An engine that draws from a loaded model there. One for a model of another form ends the processes that there
@@ -60,23 +60,26 @@ class EngineProcesses:
             self.close()
             self._form = form
             self._forms += 1
-            self._program = self._programs(loaded, self._folder / f"start-{self._forms}", self._count)
+            program = self._programs(loaded, self._folder / f"start-{self._forms}", self._count)
             processes = [
                 EngineProcess(
                     number,
-                    self._program,
+                    program,
                     self._launcher,
                     self._folder / f"engine-{number}.log",
                     seconds=self._seconds,
                 )
                 for number in range(1, self._count + 1)
             ]
-            self._fleet = Fleet(processes, self._tell)
-        self._engines += 1
-        place = self._folder / f"weights-{self._engines}"
-        weights = ServerWeights(loaded, base=self._program.model, folder=place, whole=True, kept=self._kept)
-        finalize(weights, shutil.rmtree, place, ignore_errors=True)
-        return ServerEngine(loaded, self._fleet, weights, batch_size=batch_size)
+            weights = ServerWeights(
+                base=program.model,
+                folder=self._folder / f"weights-{self._forms}",
+                whole=True,
+                kept=self._kept,
+                checksum="" if has_adapters(loaded.model) else whole_sha256(loaded.model),
+            )
+            self._fleet = Fleet(processes, weights, self._tell)
+        return ServerEngine(loaded, self._fleet, batch_size=batch_size)
 
     def close(self) -> None:
         """End the processes, and remove what was written for them; what they wrote stays."""

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
-from weakref import WeakMethod, ref
+from weakref import WeakMethod
 
 from togi.engines.completions_server import CompletionsServer, Drawn, ServerFault
 from togi.engines.fleet_member import EngineOutage, Member, OtherWeights, Published, Seat, State
 from togi.engines.server_weights import ServerWeights
+from togi.models.load_model import Loaded
 from togi.types import Ids
 
 LIVES = 4
@@ -40,18 +42,17 @@ Try = Callable[[CompletionsServer, str], None]
 
 
 class Fleet:
-    """``tell`` hears what happens to the members."""
+    """``weights`` are what reaches the members; ``tell`` hears what happens to them."""
 
-    def __init__(self, members: Sequence[Member], tell: Tell) -> None:
+    def __init__(self, members: Sequence[Member], weights: ServerWeights, tell: Tell) -> None:
         self._seats = [Seat(member) for member in members]
-        self._tell = tell
+        self._weights, self._tell = weights, tell
         self._changed = threading.Condition()
         self._publishing = threading.Lock()
         self._stopping = False  # what is asked now stays unanswered
         self._closed = threading.Event()
         self._places: dict[Ids, Seat] = {}
-        # Held weakly: with them goes a model, which makes room for the next one.
-        self._weights: Callable[[], ServerWeights | None] = lambda: None
+        # Held weakly: with it goes a model, which makes room for the next one.
         self._tried: Callable[[], Try | None] = lambda: None
         self._version = 0
         if any(member.restarts for member in members):
@@ -60,23 +61,24 @@ class Fleet:
     def __len__(self) -> int:
         return len(self._seats)
 
-    def draws_from(self, weights: ServerWeights) -> bool:
-        """Whether these weights were published last."""
-        return self._weights() is weights
+    def draws_for(self, tried: Try) -> bool:
+        """Whether what was published last was tried so."""
+        return self._tried() == tried
 
-    def publish(self, weights: ServerWeights, version: int, tried: Try) -> None:
-        """Have all members draw from the weights as they are now, and wait for those that begin for the first time;
-        ``tried``, a method, is asked of each of them.
+    def publish(self, loaded: Loaded, version: int, tried: Try) -> None:
+        """Have all members draw from a model's weights as they are now, and wait for those that begin for the first
+        time; ``tried``, a method, is asked of each of them. Where the weights are those that they have, nothing is
+        sent.
 
         Raises EngineOutage where none draws from them then.
         """
         began = time.monotonic()
         with self._publishing:
-            if weights.outdated:
-                weights.write(version)  # here, since one that begins may just read what was written before
-            self._weights, self._tried, self._version = ref(weights), WeakMethod(tried), version
+            other = self._weights.write(loaded, version)  # here, since one that begins may just read what was written
+            again = other or not self.draws_for(tried)
+            self._tried, self._version = WeakMethod(tried), version
             new = self._in("off")
-            self._at_once(self._renew, self._in("up"))
+            self._at_once(partial(self._renew, again=again), self._in("up"))
         for seat in new:
             self._revive(seat)
         with self._changed:
@@ -85,12 +87,13 @@ class Fleet:
             up = self._in("up")
         if not up:
             raise self._outage()
+        now = self._weights.now
         self._told(
-            "weights_published",
+            "weights_published" if other else "weights_unchanged",
             version=version,
-            name=weights.now.name,
-            sha256=weights.now.checksum,
-            seconds=round(weights.now.seconds + time.monotonic() - began, 3),
+            name=now.name,
+            sha256=now.checksum,
+            seconds=round(now.seconds * other + time.monotonic() - began, 3),
             engines=[seat.member.called for seat in up],
         )
 
@@ -215,9 +218,10 @@ class Fleet:
             began = time.monotonic()
             try:
                 seat.life += 1
+                seat.has = None
                 seat.member.begin()
                 with self._publishing:
-                    self._give(seat)
+                    self._give(seat, again=True)
                     self._turn(seat, "up")
                 seconds = round(time.monotonic() - began, 1)
                 self._told("engine_began", engine=seat.member.called, life=seat.life, seconds=seconds)
@@ -225,23 +229,27 @@ class Fleet:
                 # Whatever it is, those that wait for this member must hear of it.
                 self._failed(seat, error)
 
-    def _renew(self, seat: Seat) -> None:
+    def _renew(self, seat: Seat, *, again: bool) -> None:
         """Give new weights to a member that draws."""
         life = seat.life
         try:
-            self._give(seat)
+            self._give(seat, again=again)
         except Exception as error:
             # Whatever it is, the member must not be asked by a name that it does not know.
             self._fail(seat, life, error)
 
-    def _give(self, seat: Seat) -> None:
-        """Raises ServerFault where it does not take the newest weights, and OtherWeights where it has others then."""
-        weights, tried = self._weights(), self._tried()
-        if weights is None or tried is None:
+    def _give(self, seat: Seat, *, again: bool) -> None:
+        """Raises ServerFault where it does not take the newest weights, and OtherWeights where it has others then.
+        What it has already is tried ``again`` only, and not sent."""
+        tried, now = self._tried(), self._weights.now
+        if tried is None:
             return  # nobody draws from them any more: it gets others before it is asked
-        weights.give(seat.member.server)
-        tried(seat.member.server, weights.now.name)
-        seat.has = Published(name=weights.now.name, version=self._version)
+        if seat.has is None or seat.has.name != now.name:
+            self._weights.give(seat.member.server)
+            again = True
+        if again:
+            tried(seat.member.server, now.name)
+        seat.has = Published(name=now.name, version=self._version)
 
     def _fail(self, seat: Seat, life: int, why: Exception | str) -> None:
         """A member that draws has failed: it is begun again, beside the others."""

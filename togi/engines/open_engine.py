@@ -51,9 +51,9 @@ def open_engine(loaded: Loaded, choice: EngineChoice = NATIVE, mixture: Mixture 
             return choice.beside.engine(loaded, choice.batch_size)
         assert choice.server is not None
         at = choice.server
-        weights = ServerWeights(loaded, base=at.model, folder=at.adapters, kept=at.kept)
-        fleet = Fleet([ServerElsewhere(at)], _untold)
-        return ServerEngine(loaded, fleet, weights, batch_size=choice.batch_size)
+        weights = ServerWeights(base=at.model, folder=at.adapters, kept=at.kept)
+        fleet = Fleet([ServerElsewhere(at)], weights, _untold)
+        return ServerEngine(loaded, fleet, batch_size=choice.batch_size)
     if mixture is None:
         return open_heard(loaded, choice.batch_size)
     return NativeEngine(mixture, loaded.tokenizer, loaded.eos_ids, batch_size=choice.batch_size)

@@ -19,7 +19,6 @@ from togi.engines.completions_server import CompletionsServer, Drawn
 from togi.engines.fleet import TOLD, Fleet
 from togi.engines.fleet_member import OtherWeights, Published
 from togi.engines.native import NativeEngine
-from togi.engines.server_weights import ServerWeights
 from togi.engines.token_sampling import check_sampling
 from togi.engines.tried_weights import LIKELIEST, TEXT, difference
 from togi.engines.turn_ends import check_prompts, drawn_by, ended_turn, found_end, limit_of
@@ -31,18 +30,20 @@ Progress = Callable[[int, int], None]
 
 
 class ServerEngine:
-    """Draws at the servers of a fleet from a loaded model, whose ``weights`` they get. ``batch_size`` is how many
+    """Draws at the servers of a fleet from a loaded model, whose weights they get. ``batch_size`` is how many
     completions each is asked for at once. Asks nothing until it is asked itself."""
 
-    def __init__(self, loaded: Loaded, fleet: Fleet, weights: ServerWeights, *, batch_size: int) -> None:
+    def __init__(self, loaded: Loaded, fleet: Fleet, *, batch_size: int) -> None:
         self.version = 0
+        self._loaded, self._outdated = loaded, True
         self._here = NativeEngine(loaded.model, loaded.tokenizer, loaded.eos_ids)
         self._tokenizer: PreTrainedTokenizerBase = loaded.tokenizer
         self._eos, self._batch_size = loaded.eos_ids, batch_size
         self._vocabulary: int = loaded.model.config.get_text_config().vocab_size
-        self._fleet, self._weights = fleet, weights
+        self._fleet = fleet
         self._text: Ids = tuple(loaded.tokenizer.encode(TEXT))
-        self._read: dict[Ids, tuple[float, ...]] = {}  # what the published weights say of what was drawn after the text
+        self._read: dict[Ids, tuple[float, ...]] = {}  # what weights say of what was drawn after the text
+        self._read_of = ""  # what servers call these weights
         self._reading = threading.Lock()
         self._readable = False  # whether the weights here are those that are published
         self._tells: bool | None = None  # log-probabilities of what temperature and cuts make of the distribution
@@ -58,7 +59,7 @@ class ServerEngine:
     def sync(self, policy: Policy) -> None:
         """Have the servers draw from the policy as it is now, from the next call on."""
         self.version = policy.step
-        self._weights.outdated = True
+        self._outdated = True
 
     def read(self, turns: Sequence[Turn]) -> list[Reading]:
         return self._here.read(turns)
@@ -87,13 +88,14 @@ class ServerEngine:
 
     def _update(self) -> None:
         """Have the servers take the weights as they are now, and try whether they have."""
-        if not self._weights.outdated and self._fleet.draws_from(self._weights):
+        if not self._outdated and self._fleet.draws_for(self._try):
             return
-        self._read, self._readable = {}, True
+        self._readable = True
         try:
-            self._fleet.publish(self._weights, self.version, self._try)
+            self._fleet.publish(self._loaded, self.version, self._try)
         finally:
             self._readable = False
+        self._outdated = False
 
     def _try(self, server: CompletionsServer, name: str) -> None:
         """Raises OtherWeights for a server that draws the fixed text's completion with other probabilities than the
@@ -101,16 +103,18 @@ class ServerEngine:
         limit, full = limit_of(Prompt(ids=self._text, seeds=()), LIKELIEST, self.context)
         drawn = server.complete(name, self._text, seed=0, limit=limit, sampling=LIKELIEST, ends=self._eos)
         self._end(drawn, limit, full, LIKELIEST)
-        if wrong := difference(drawn.logp, self._said_of(drawn.ids)):
+        if wrong := difference(drawn.logp, self._said_of(name, drawn.ids)):
             raise OtherWeights(
                 f"the engine's model {name} is not the one that is trained: {wrong}. Serve the model of model.source, "
                 "with its own tokenizer, and in at least 16 bits"
             )
 
-    def _said_of(self, ids: Ids) -> tuple[float, ...]:
-        """The log-probabilities of a completion of the fixed text, under the weights that were published. While those
-        here may change, only of what was drawn before: as far as the likeliest of that is the same."""
+    def _said_of(self, name: str, ids: Ids) -> tuple[float, ...]:
+        """The log-probabilities of a completion of the fixed text, under the weights that were published as ``name``.
+        While those here may change, only of what was drawn before: as far as the likeliest of that is the same."""
         with self._reading:
+            if name != self._read_of:
+                self._read, self._read_of = {}, name
             if ids not in self._read and self._readable:
                 turn = Turn(prompt=self._text, completion=ids, text="", stop="length")
                 self._read[ids] = self.read([turn])[0].logp

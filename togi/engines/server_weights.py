@@ -1,4 +1,4 @@
-"""How the weights of a loaded model reach servers: as files under a new name for each version. It draws no token."""
+"""How a model's weights reach servers: as files under a new name for each version that differs. It draws no token."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class Written:
 
 
 class ServerWeights:
-    """A model's weights, written once a version and loaded by each server that is told to.
+    """What some servers draw from, written once a version and loaded by each server that is told to.
 
-    ``base`` is what servers call the model that they begin with. With ``whole`` they take all weights of a model,
-    otherwise adapters only. So many versions as ``kept`` stay at a server beside the newest, for those who still draw
-    with them; their files lie in ``folder`` (None: a new one that goes with this object).
+    ``base`` is what servers call the model that they begin with, whose whole weights in one file would have the SHA-256
+    ``checksum`` ("": not known). With ``whole`` they take all weights of a model, otherwise adapters only. So many
+    versions as ``kept`` stay at a server beside the newest, for those who still draw with them; their files lie in
+    ``folder`` (None: a new one that goes with this object).
     """
 
     def __init__(
-        self, loaded: Loaded, *, base: str, folder: Path | None = None, whole: bool = False, kept: int = 0
+        self, *, base: str, folder: Path | None = None, whole: bool = False, kept: int = 0, checksum: str = ""
     ) -> None:
-        self.outdated = True
-        self._loaded, self._folder, self._whole, self._kept = loaded, folder, whole, kept
-        self._versions = [Written(name=base)]
+        self._folder, self._whole, self._kept = folder, whole, kept
+        self._versions = [Written(name=base, checksum=checksum)]
         self._gone: list[Written] = []
 
     @property
@@ -59,23 +59,27 @@ class ServerWeights:
     def name(self) -> str:
         return self.now.name
 
-    def write(self, version: int) -> None:
-        """Write the weights as they are. Raises ValueError where servers cannot take them, or the disk does not."""
-        self.outdated = False
-        adapter = has_adapters(self._loaded.model)
+    def write(self, loaded: Loaded, version: int) -> bool:
+        """Write a model's weights as they are, unless they are those that were written last; whether they are others.
+        Raises ValueError where servers cannot take them, or the disk does not."""
+        adapter = has_adapters(loaded.model)
         if not (adapter or self._whole):
             if version:
                 raise ValueError(
                     "a server that you started gets what is learned as adapters, and every weight of this model is "
                     'trained: add [model.lora], or let Togi start it (engine.kind = "vllm")'
                 )
-            return
-        self._versions.append(self._written(f"togi-{secrets.token_hex(4)}-{version}", adapter))
+            return False
+        new = self._written(loaded, f"togi-{secrets.token_hex(4)}-{version}", adapter)
+        if (new.checksum, new.adapter) == (self.now.checksum, self.now.adapter):
+            _remove(new)
+            return False
+        self._versions.append(new)
         self._gone = [each for each in self._versions[: -1 - self._kept] if each.file is not None]
         self._versions = self._versions[-1 - self._kept :]
         for each in self._gone:
-            assert each.file is not None
-            shutil.rmtree(each.file.parent, ignore_errors=True)
+            _remove(each)
+        return True
 
     def give(self, server: CompletionsServer) -> None:
         """Have a server draw with what was written last, and forget what nobody asks it for any more."""
@@ -90,18 +94,22 @@ class ServerWeights:
             with suppress(ValueError):  # it only takes room at the server
                 server.unload_adapter(each.name)
 
-    def _written(self, name: str, adapter: bool) -> Written:
+    def _written(self, loaded: Loaded, name: str, adapter: bool) -> Written:
         """A folder of a name that is never used twice."""
         begun = time.perf_counter()
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="togi-weights-"))
             finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         path = (self._folder / name).resolve()
-        if adapter:
-            save_model(self._loaded.model, self._loaded.tokenizer, path)
-        else:
-            write_whole(self._loaded.model, path / WHOLE)
         file = path / (ADAPTER if adapter else WHOLE)
-        return Written(
-            name=name, file=file, adapter=adapter, checksum=file_sha256(file), seconds=time.perf_counter() - begun
-        )
+        if adapter:
+            save_model(loaded.model, loaded.tokenizer, path)
+            checksum = file_sha256(file)
+        else:
+            checksum = write_whole(loaded.model, file)
+        return Written(name=name, file=file, adapter=adapter, checksum=checksum, seconds=time.perf_counter() - begun)
+
+
+def _remove(written: Written) -> None:
+    assert written.file is not None
+    shutil.rmtree(written.file.parent, ignore_errors=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from togi.evidence.read_run import Json
-from togi.run_folder.engine_events import BEGAN, FAILED, PUBLISHED, WAITED, in_words, seconds_of
+from togi.run_folder.engine_events import BEGAN, FAILED, PUBLISHED, UNCHANGED, WAITED, in_words, seconds_of
 from togi.short_values import duration, text
 
 SHOWN = 20  # failures and waits in words
@@ -34,7 +34,7 @@ def engines_view(events: Sequence[Json]) -> EnginesView | None:
         kind = event.get("event")
         if kind in (BEGAN, FAILED):
             of[str(event.get("engine"))].append(event)
-        elif kind == PUBLISHED:
+        elif kind in (PUBLISHED, UNCHANGED):
             published.append((event, stage))
         elif kind in ("stage", "stage_done"):
             stage = text(event.get("name")) if kind == "stage" else ""
@@ -64,12 +64,16 @@ def _weights(published: Sequence[tuple[Json, str]]) -> list[tuple[str, str]]:
     """``published`` has each event with the stage that was at work, "" where finished models were measured."""
     if not published:
         return []
-    seconds = [seconds_of(event) for event, _ in published]
+    sent = [seconds_of(event) for event, _ in published if event["event"] == PUBLISHED]
     last, stage = published[-1]
     seen = f"after {text(last.get('version'))} updates of {stage}" if stage else "to measure a finished model"
+    facts = [("Weights that reached them", f"{len(sent)} times")]
+    if kept := len(published) - len(sent):
+        facts.append(("Weights that they had already", f"{kept} times, and nothing was sent"))
+    if sent:
+        facts.append(("Writing and taking them", f"{fmean(sent):.2f} s on average, {max(sent):.2f} s at most"))
     return [
-        ("Weights that reached them", f"{len(published)} times"),
-        ("Writing and taking them", f"{fmean(seconds):.2f} s on average, {max(seconds):.2f} s at most"),
+        *facts,
         ("The last ones", f"{text(last.get('name'))}, {seen}"),
         ("Their SHA-256 digest", text(last.get("sha256"))),
     ]

@@ -9,7 +9,8 @@ from typing import Any
 from togi.run import Watch
 from togi.run_folder.files import RunFolder
 
-BEGAN, FAILED, WAITED, PUBLISHED = "engine_began", "engine_failed", "engines_waited_for", "weights_published"
+BEGAN, FAILED, WAITED = "engine_began", "engine_failed", "engines_waited_for"
+PUBLISHED, UNCHANGED = "weights_published", "weights_unchanged"
 
 
 def told_of_engines(folder: RunFolder, watch: Watch, kind: str, **details: Any) -> None:

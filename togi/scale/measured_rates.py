@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from togi.engines.engine_choice import EngineChoice
+from togi.run_folder.engine_events import PUBLISHED, UNCHANGED
 from togi.run_folder.files import read_lines
 from togi.run_folder.integrity import read_chain, refuse_no_run
 from togi.run_folder.manifest import read_manifest
@@ -71,7 +72,7 @@ def measured_rates(folder: Path, stage: str) -> Measured:
     if len(steps) < 2:
         raise ValueError(f"{folder}: stage {stage} sampled {len(steps)} steps, and rates need at least 2")
     steps = steps[1:] if len(steps) > 2 else steps  # the first step also warms up
-    events = [each for each in read_chain(folder).events if each.get("event") == "weights_published"]
+    events = [each for each in read_chain(folder).events if each.get("event") in (PUBLISHED, UNCHANGED)]
     # The first of them waits until the engines have begun.
     publish = median(float(each["seconds"]) for each in events[1:] or events) if events else 0.0
     rates = _fitted(steps, layout, publish)
