@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def fair_sizes(evaluations: Sequence[EvaluationRecord]) -> dict[int, int]:
     """The largest sizes that nine in ten tasks of every evaluation can give; at least 2, or none for that n."""
     sizes = {}
     for n in DISTINCT:
-        counts = [[len(_ngrams(task, n)) for task in one["tasks"]] for one in evaluations]
+        counts = [[_ngrams_in(task, n) for task in one["tasks"]] for one in evaluations]
         size = min((sorted(each)[int(TOO_SHORT * len(each))] for each in counts if each), default=0)
         if size >= 2:
             sizes[n] = size
@@ -107,19 +107,23 @@ def compare_diversity(
 
 def measures(task: TaskRecord, sizes: Sizes) -> dict[str, float]:
     """The measures of the attempts at one task, those that there are words and attempts enough for."""
+    return dict(_measures(tuple(_texts(task)), tuple(sizes.items())))
+
+
+@lru_cache(maxsize=1 << 12)  # a page measures an evaluation by itself and beside others
+def _measures(texts: tuple[str, ...], sizes: tuple[tuple[int, int], ...]) -> Mapping[str, float]:
     found = {}
-    counts = {n: Counter(_ngrams(task, n)) for n in sizes}
-    for n, size in sizes.items():
-        if counts[n].total() >= size:
-            drawn = np.array(sorted(counts[n].values()))
+    for n, size in sizes:
+        counts = Counter(run for text in texts for run in _runs(words(text), n))
+        if counts.total() >= size:
+            drawn = np.array(sorted(counts.values()))
             found[f"distinct-{n}"] = distinct_share(drawn, size)
             if n in ENTROPY:
                 found[f"entropy-{n}"] = drawn_entropy(drawn, size)
-    texts = _texts(task)
     if len(texts) > 1:
-        sets = [{*_runs(words(text), 1), *_runs(words(text), 2)} for text in texts]
-        found["similarity"] = float(np.mean([jaccard(a, b) for a, b in combinations(sets, 2)]))
-        found["duplicates"] = float(np.mean([a == b for a, b in combinations(texts, 2)]))
+        found["similarity"] = similarity([{*_runs(words(text), 1), *_runs(words(text), 2)} for text in texts])
+        pairs = len(texts) * (len(texts) - 1)
+        found["duplicates"] = sum(count * (count - 1) for count in Counter(texts).values()) / pairs
     return found
 
 
@@ -150,11 +154,21 @@ def _chance_of(counts: NDArray[np.int64], size: int) -> NDArray[np.float64]:
     return np.asarray(np.exp(choose(own, k) + choose(total - own, size - k) - every))
 
 
-def jaccard(a: set[Words], b: set[Words]) -> float:
-    """What two sets share of what they hold together; two empty ones are alike."""
-    return len(a & b) / len(a | b) if a or b else 1.0
+def similarity(sets: Sequence[set[Words]]) -> float:
+    """The mean Jaccard index of all pairs of sets, what two share of all they hold; two empty ones are alike."""
+    columns = {each: column for column, each in enumerate(set().union(*sets))}
+    holds = np.zeros((len(sets), len(columns)), dtype=np.float32)
+    for row, own in enumerate(sets):
+        holds[row, [columns[each] for each in own]] = 1.0
+    both = (holds @ holds.T).astype(np.float64)  # whole numbers, exact in float32 up to 16 million
+    sizes = both.diagonal()
+    one, other = np.triu_indices(len(sets), 1)
+    shared, together = both[one, other], (sizes[:, None] + sizes - both)[one, other]
+    index = np.divide(shared, together, out=np.ones_like(shared), where=together > 0)
+    return float(index.mean())
 
 
+@lru_cache(maxsize=1 << 14)  # every attempt is looked at for several measures, and again beside other evaluations
 def words(text: str) -> Words:
     return tuple(pieces(text))
 
@@ -163,9 +177,9 @@ def _texts(task: TaskRecord) -> list[str]:
     return [attempt["completion"].strip() for attempt in task["attempts"] if attempt["stop"] != "error"]
 
 
-def _ngrams(task: TaskRecord, n: int) -> list[Words]:
-    """The n-grams of every attempt; none reaches from one attempt into the next."""
-    return [run for text in _texts(task) for run in _runs(words(text), n)]
+def _ngrams_in(task: TaskRecord, n: int) -> int:
+    """How many n-grams its attempts have; none reaches from one attempt into the next."""
+    return sum(max(0, len(words(text)) - n + 1) for text in _texts(task))
 
 
 def _runs(line: Words, n: int) -> list[Words]:
