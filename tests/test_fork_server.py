@@ -142,3 +142,16 @@ def test_cells_end_with_who_wanted_them(endless: Order, tmp_path: Path) -> None:
         caller.kill()
         caller.wait()
     assert gone(cell)
+
+
+def test_a_forked_process_leaves_the_harness_that_it_shares() -> None:
+    script = (
+        "import os, sys\nfrom togi.sandbox.tiers import choose_tier\n"
+        "place = choose_tier._harness()\n"
+        "if (child := os.fork()) == 0:\n    sys.exit(0)\n"
+        "os.waitpid(child, 0)\nprint(place.exists(), place)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    there, place = said.strip().split(" ", 1)
+    assert there == "True"
+    assert not Path(place).exists()

@@ -1,6 +1,6 @@
-"""Starts cells by forking one process that has imported what all of them need.
+"""Starts cells by forking one process that has imported what all of them need, and tried which sandbox holds.
 
-Importing torch and transformers takes seconds, as long as a small cell trains.
+Both take seconds, as long as a small cell trains.
 ``python -m togi.experiment.fork_server`` does so once. It reads a line of JSON for each cell to start or to signal, and
 writes one when a cell has ended. It ends with its input, and its cells with it.
 """
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -176,6 +177,10 @@ def serve() -> Begun | None:
 def main() -> NoReturn:
     if IMPORTS_ONCE:
         import togi.train  # noqa: F401  computes nothing, so that no thread and no device is there to be lost
+        from togi.sandbox.tiers.choose_tier import open_box
+
+        with suppress(ValueError):  # which tier holds is found out once; cells say it where none does
+            open_box()
     begun = serve()
     if begun is None:
         sys.exit(0)

@@ -80,12 +80,18 @@ def cores() -> int:
 
 @cache
 def _harness() -> Path:
-    """A folder that every user can read, with the compiled harness; gone at the end of this process."""
+    """A folder that every user can read, with the compiled harness; gone at the end of this process, which processes
+    that were forked from it may use until then."""
     folder = Path(tempfile.mkdtemp(prefix="togi-harness-"))
     folder.chmod(0o755)
     write_harness(folder)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_remove, folder, os.getpid())
     return folder
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 _OPENERS: dict[Tier, Callable[[int, bool], Box]] = {
