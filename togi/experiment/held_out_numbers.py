@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from togi.evidence.after.evaluation_file import AttemptRecord, EvaluationRecord, TaskRecord
@@ -155,8 +156,13 @@ def worth_of(attempt: AttemptRecord, record: EvaluationRecord, passes: bool) -> 
     return float(value >= record["pass_mark"] - TOLERANCE) if passes else value
 
 
-def votes(verifier: Verifier, task: TaskRecord, attempts: Sequence[AttemptRecord]) -> list[int | None]:
+def votes(verifier: Verifier, task: TaskRecord, attempts: Sequence[AttemptRecord]) -> Sequence[int | None]:
     """A number for each attempt, the same for the same answer; None where there is none."""
-    asked = Task(id=task["id"], prompt=(), answer=task["answer"])
-    turns = [Turn(prompt=(), completion=(), logp=(), text=attempt["completion"], stop="eos") for attempt in attempts]
-    return same_answers(verifier, asked, [Trajectory(turns=(turn,), stop="eos") for turn in turns])
+    return _votes(verifier, task["id"], tuple(attempt["completion"] for attempt in attempts))
+
+
+@lru_cache(maxsize=1 << 12)  # reading an answer takes milliseconds, and arms share the model that they start from
+def _votes(verifier: Verifier, task: str, completions: tuple[str, ...]) -> Sequence[int | None]:
+    turns = [Turn(prompt=(), completion=(), logp=(), text=text, stop="eos") for text in completions]
+    attempts = [Trajectory(turns=(turn,), stop="eos") for turn in turns]
+    return same_answers(verifier, Task(id=task, prompt=()), attempts)

@@ -60,7 +60,9 @@ class majority(Leaf):
 def same_answers(reading: Verifier, task: Task, trajectories: Sequence[Trajectory]) -> list[int | None]:
     """A number for each attempt, equal where the verifier takes one attempt's answer for the other's; None where it
     reads no answer."""
-    texts = [reading.read(completion_text(trajectory)) for trajectory in trajectories]
+    completions = [completion_text(trajectory) for trajectory in trajectories]
+    answers = {each: reading.read(each) for each in dict.fromkeys(completions)}
+    texts = [answers[each] for each in completions]
     left = {text: trajectory for text, trajectory in zip(texts, trajectories, strict=True) if text is not None}
     written = {text: reading.canonical(text) for text in left}
     number_of: dict[str, int] = {}
