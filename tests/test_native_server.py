@@ -104,6 +104,11 @@ def test_what_cannot_be_drawn_is_refused(engine: InThread, changes: dict[str, An
         ("/v1/completions", b"{}", {"Authorization": ""}, 401),
         ("/v1/completions", b"", {"Content-Length": str(LARGEST_BODY + 1)}, 413),
         ("/v1/completions", b"", {"Content-Length": "-1"}, 413),
+        ("/v1/completions", b"", {"Content-Length": "\xb2"}, 413),  # a digit to Python, and no number
+        ("/v1/completions", b"", {"Content-Length": "9" * 5000}, 413),  # more digits than Python reads
+        ("/v1/completions", b"{}", {"Authorization": f"Basic {SECRET}"}, 401),
+        ("/v1/completions", b"{}", {"Authorization": "Bearer "}, 401),
+        ("/v1/load_weights", b'{"name": "x", "file": "../../../etc/passwd", "sha256": "0"}', {}, 400),
         ("/v1/completions", b"{", {}, 400),
         ("/v1/completions", b"[" * 100_000, {}, 400),
         ("/v1/completions", b"[]", {}, 400),

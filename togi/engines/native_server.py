@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not hmac.compare_digest(given, f"Bearer {self.server.key}".encode()):
             self._send(401, _error("a request needs the header Authorization: Bearer KEY, with this server's key"))
-        elif not length.isdigit() or int(length) > LARGEST_BODY:
+        elif not length.isdecimal() or len(length) > 12 or int(length) > LARGEST_BODY:
             self._send(413, _error(f"a body has at most {LARGEST_BODY:,} bytes"))
         else:
             self._send(*self._answered(self.rfile.read(int(length))))
