@@ -22,11 +22,14 @@ Spoil = Callable[[dict[str, Any]], None]
 
 
 class Drawing:
-    """What the server is asked, answered from engines of this process. ``processed`` says whether log-probabilities are
+    """What the server is asked, answered from engines of this process; it calls the model that it begins with ``name``.
+    ``processed`` says whether log-probabilities are
     of the distribution that is drawn from; ``spoil`` changes the choice of an answer."""
 
-    def __init__(self, base: Loaded, *, processed: bool = False, spoil: Spoil | None = None) -> None:
-        self.models = {"base": base}
+    def __init__(
+        self, base: Loaded, *, name: str = "base", processed: bool = False, spoil: Spoil | None = None
+    ) -> None:
+        self.models = {name: base}
         self.asked: list[dict[str, Any]] = []
         self.unloaded: list[str] = []
         self._processed, self._spoil = processed, spoil

@@ -59,6 +59,10 @@ def drip(handler: Handler, _: dict[str, Any]) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)  # it is well
+        self.end_headers()
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         try:
@@ -85,8 +89,8 @@ class Fake(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, rest: Handle, script: Sequence[Handle] = ()) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, rest: Handle, script: Sequence[Handle] = (), *, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.rest, self.script = rest, list(script)
         self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.closing = threading.Event()

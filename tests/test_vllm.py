@@ -8,21 +8,27 @@ from __future__ import annotations
 import http.client
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from ahead_run import STEPS, ahead_run
 from tiny_text import byte_level
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from togi.engines.completions_server import CompletionsServer
-from togi.engines.engine_choice import WithVLLM
+from togi.engines.engine_choice import EngineChoice, WithVLLM
 from togi.engines.engine_process import EngineProcess
 from togi.engines.native import NativeEngine
 from togi.engines.server_weights import ServerWeights
 from togi.engines.vllm_program import vllm_program
 from togi.launch.local import LocalLauncher
 from togi.models.load_model import Loaded, Lora, load_model
+from togi.run import Silent
+from togi.run_folder.files import read_lines
+from togi.run_folder.integrity import check
+from togi.train import train
 from togi.types import Prompt, Sampling, Turn
 
 PYTHON = os.environ.get("TOGI_VLLM_PYTHON", "")
@@ -159,3 +165,16 @@ def test_a_torn_file_is_refused_and_the_weights_stay(begun: tuple[Loaded, Engine
     with pytest.raises(ValueError, match="is not the one that was written"):
         process.server.load_weights("togi-torn", str(torn), weights.now.checksum)
     assert furthest(loaded, process.server, weights.name, Sampling(max_tokens=12, ignore_eos=True)) < ALIKE
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=4)], ids=["whole", "adapter"])
+def test_a_run_samples_ahead_with_it(folder: Path, tmp_path: Path, lora: Lora | None) -> None:
+    run = ahead_run(tmp_path / "run", folder, "", staleness=1)
+    vllm = EngineChoice(batch_size=8, vllm=WithVLLM(python=Path(PYTHON)))
+    train(replace(run, engine=vllm, model=replace(run.model, lora=lora)), Silent())
+    rows = read_lines(tmp_path / "run" / "metrics.jsonl")
+    assert len(rows) == STEPS
+    assert max(row["staleness/max"] for row in rows) == 1
+    # By weights that a step has changed a little tokens are about as likely, and by others they are not.
+    assert all(row.get("sampling/stale_logp_difference/mean", 0.0) < 0.5 for row in rows)
+    assert not check(tmp_path / "run").faults

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ahead_run import STEPS, ahead_run
 from tiny_text import tiny_folder
+from vllm_double import pretended_python
 
 from togi.engines.engine_choice import EngineChoice, WithVLLM
 from togi.engines.fleet_member import EngineOutage
@@ -23,6 +25,10 @@ from togi.engines.vllm_program import VllmProgram, check_vllm, put_plugin, refus
 from togi.launch.launcher import Launched
 from togi.models.load_model import load_model
 from togi.models.lora_and_optimiser import Lora
+from togi.run import Silent
+from togi.run_folder.files import read_lines
+from togi.run_folder.integrity import check
+from togi.train import train
 from togi.types import Prompt, Sampling
 
 PROGRAM = VllmProgram(
@@ -269,3 +275,20 @@ def test_after_a_failure_in_between_nothing_is_drawn_any_more(tmp_path: Path) ->
         load(state, engine, "togi-1", file, hashlib.sha256(b"weights").hexdigest())
     assert "resume_generation" not in engine.asked
     assert state.base_model_paths[0].name not in ("base", "togi-1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, Lora(rank=2)], ids=["whole", "adapter"])
+def test_a_run_samples_ahead_with_it(tmp_path: Path, lora: Lora | None) -> None:
+    run = ahead_run(tmp_path / "run", tiny_folder(tmp_path / "tiny"), "", staleness=1)
+    vllm = EngineChoice(batch_size=4, vllm=WithVLLM(python=pretended_python(tmp_path / "env")))
+    train(replace(run, engine=vllm, model=replace(run.model, lora=lora)), Silent())
+    rows = read_lines(tmp_path / "run" / "metrics.jsonl")
+    assert len(rows) == STEPS
+    assert max(row["staleness/max"] for row in rows) == 1
+    assert all(("sampling/stale_logp_difference/mean" in row) == (row["staleness/mean"] > 0) for row in rows)
+    assert all(row["skipped_steps"] == 0 for row in rows)
+    told = read_lines(tmp_path / "run" / "events.jsonl")
+    assert [each["version"] for each in told if each["event"] == "weights_published"][-1] == STEPS - 1
+    assert not [each for each in told if each["event"] == "engine_failed"]
+    assert not check(tmp_path / "run").faults
