@@ -25,6 +25,7 @@ from togi.engines.server_weights import ServerWeights
 from togi.engines.vllm_program import vllm_program
 from togi.launch.local import LocalLauncher
 from togi.models.load_model import Loaded, Lora, load_model
+from togi.models.lora_and_optimiser import Optimiser
 from togi.run import Silent
 from togi.run_folder.files import read_lines
 from togi.run_folder.integrity import check
@@ -171,10 +172,11 @@ def test_a_torn_file_is_refused_and_the_weights_stay(begun: tuple[Loaded, Engine
 def test_a_run_samples_ahead_with_it(folder: Path, tmp_path: Path, lora: Lora | None) -> None:
     run = ahead_run(tmp_path / "run", folder, "", staleness=1)
     vllm = EngineChoice(batch_size=8, vllm=WithVLLM(python=Path(PYTHON)))
-    train(replace(run, engine=vllm, model=replace(run.model, lora=lora)), Silent())
+    small_steps = replace(run.stages[0], optimiser=Optimiser(learning_rate=1e-4))
+    train(replace(run, engine=vllm, model=replace(run.model, lora=lora), stages=(small_steps,)), Silent())
     rows = read_lines(tmp_path / "run" / "metrics.jsonl")
     assert len(rows) == STEPS
     assert max(row["staleness/max"] for row in rows) == 1
     # By weights that a step has changed a little tokens are about as likely, and by others they are not.
-    assert all(row.get("sampling/stale_logp_difference/mean", 0.0) < 0.5 for row in rows)
+    assert all(row.get("sampling/stale_logp_difference/mean", 0.0) < 0.3 for row in rows)
     assert not check(tmp_path / "run").faults

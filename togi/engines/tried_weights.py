@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from togi.types import Sampling
 
 TEXT = "The keeper of the tower walks down to the harbour and counts the boats."
-LIKELIEST = Sampling(max_tokens=16, temperature=0, ignore_eos=True)
+LIKELIEST = Sampling(max_tokens=8, temperature=0, ignore_eos=True)
+"""What is drawn after the text. Each token is a step of the model's, and all of training waits for them."""
 _APART = 0.1
 """Nats a token that log-probabilities may differ by on average; arithmetic in bfloat16 makes a few hundredths."""
 
