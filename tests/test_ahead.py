@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import cycle
+from typing import Any
 
 import pytest
 from test_rollout import Dice, episodes, parity, task
@@ -286,6 +287,35 @@ def test_threads_end_with_it() -> None:
     ours.close()
     engine.shut["d"].set()
     until(lambda: not any(each.name.startswith("group ") for each in threading.enumerate()))
+    assert len(shelf.kept) == 2
+
+
+def test_nothing_is_drawn_to_its_end_that_nobody_waits_for() -> None:
+    """As where a stage ends early: engines elsewhere hear of it, and what they are asked for fails."""
+
+    class Leaves(Gates):
+        def generate(self, *asked: Any, **more: Any) -> list[list[Turn]]:
+            turns = super().generate(*asked, **more)
+            if self.off:
+                raise ValueError("it was called off")
+            return turns
+
+        off = False
+
+        def call_off(self) -> None:
+            self.off = True
+            self.shut["c"].set()
+
+    engine = Leaves()
+    engine.shut["c"] = engine.shut["d"] = threading.Event()
+    ours, play, shelf, _ = ahead(engine, staleness=1)
+    ours(iter(TASKS), 2, play.at(0))
+    with ours.meanwhile():
+        until(lambda: {"c", "d"} <= set(engine.waiting))
+    assert not engine.off
+    ours.close()
+    until(lambda: not any(each.name.startswith("group ") for each in threading.enumerate()))
+    assert engine.off
     assert len(shelf.kept) == 2
 
 

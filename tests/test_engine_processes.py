@@ -33,7 +33,7 @@ from togi.models.load_model import Loaded, Lora, load_model
 from togi.models.policy import LocalPolicy, Optimiser
 from togi.models.weight_files import file_sha256
 from togi.models.whole_weights import write_whole
-from togi.protocols import LocalEngine
+from togi.protocols import CallsOff, LocalEngine
 from togi.run import Scale, Silent
 from togi.run_folder.files import read_lines
 from togi.train import train
@@ -222,6 +222,36 @@ def drawn_beside(
         return found[0]
 
     return drawn
+
+
+def test_what_is_called_off_ends_at_once(
+    folder: Path, tmp_path: Path, told: Told, slow_draws: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("togi.engines.joining_requests.LOOK", 0.02)
+    loaded, launcher, errors = load_model(str(folder)), Threads(), list[Exception]()
+    with beside(loaded, tmp_path, told, launcher, count=1) as engine:
+        assert isinstance(engine, CallsOff)
+        engine.call_off()  # nothing is being drawn
+        wanted = engine.generate(LONG, NINE)
+        slow_draws.clear()
+
+        def left() -> None:
+            try:
+                engine.generate(PROMPTS, NINE)
+            except ValueError as error:
+                errors.append(error)
+
+        leaving = threading.Thread(target=left)
+        leaving.start()
+        requests = launcher.started[0].door._requests
+        until(lambda: len(requests._open) == 4)
+        engine.call_off()
+        leaving.join(60)
+        assert [str(error).partition("v1: ")[2] for error in errors] == ["it was called off"]
+        until(lambda: not requests._open)
+        slow_draws.set()
+        same(engine.generate(LONG, NINE), wanted)
+    assert "engine_failed" not in kinds(told)
 
 
 @pytest.mark.parametrize("how", ["killed", "hung"])

@@ -16,12 +16,13 @@ from safetensors.torch import save_file
 from test_engine_processes import slow_draws, until
 from tiny_text import tiny_folder, tiny_llama
 
+from togi.engines import joining_requests
 from togi.engines.native import NativeEngine
 from togi.engines.native_server import KEY, LARGEST_BODY
 from togi.models.load_model import load_model
 from togi.models.weight_files import file_sha256
 from togi.models.whole_weights import write_whole
-from togi.types import Prompt, Sampling
+from togi.types import Prompt, Sampling, Turn
 
 __all__ = ["slow_draws"]
 
@@ -189,3 +190,59 @@ def test_one_that_comes_twice_is_drawn_once(engine: InThread, slow_draws: thread
         thread.join(60)
     assert answers[0] == answers[1] == answers[2]
     assert answers[0][0] == 200
+
+
+def asked_at(engine: InThread, **changes: Any) -> http.client.HTTPConnection:
+    """A question that waits for its answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", engine.door.server_port, timeout=60)
+    body = json.dumps(ASKED | changes).encode()
+    connection.request("POST", "/v1/completions", body, {"Authorization": f"Bearer {SECRET}"})
+    return connection
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch, slow_draws: threading.Event) -> list[int]:
+    """How many were being drawn, at each draw."""
+    from togi.engines.batch_schedule import Schedule
+
+    counts, draw = list[int](), Schedule.draw
+
+    def counting(schedule: Schedule) -> list[tuple[int, Turn]]:
+        drawn = draw(schedule)
+        counts.append(schedule.drawing)
+        return drawn
+
+    monkeypatch.setattr(Schedule, "draw", counting)
+    monkeypatch.setattr(joining_requests, "LOOK", 0.02)
+    return counts
+
+
+LONG = {"max_tokens": 200, "ignore_eos": True}
+
+
+def test_what_nobody_waits_for_is_not_drawn(engine: InThread, slow_draws: threading.Event, counted: list[int]) -> None:
+    slow_draws.clear()
+    first = asked_at(engine, **LONG)
+    until(lambda: engine.door.still() > 0)
+    second, other = asked_at(engine, seed=4, **LONG), asked_at(engine, seed=5, temperature=0.5, **LONG)
+    until(lambda: len(engine.door._requests._open) == 3)
+    for connection in (first, second, other):
+        connection.close()
+    until(lambda: not engine.door._requests._open)
+    slow_draws.set()
+    assert ask(engine, seed=6)[0] == 200
+    assert len(counted) < 20  # the first's one token, and the last question's nine
+
+
+def test_one_for_which_another_waits_is_drawn_to_its_end(
+    engine: InThread, slow_draws: threading.Event, counted: list[int]
+) -> None:
+    wanted = ask(engine)
+    slow_draws.clear()
+    gone, stays = asked_at(engine), asked_at(engine)
+    until(lambda: [each.waiting for each in engine.door._requests._open.values()] == [2])
+    gone.close()
+    until(lambda: [each.waiting for each in engine.door._requests._open.values()] == [1])
+    slow_draws.set()
+    answer = stays.getresponse()
+    assert (answer.status, json.loads(answer.read())) == wanted

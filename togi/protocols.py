@@ -155,6 +155,15 @@ class Talk(Protocol):
 
 
 @runtime_checkable
+class CallsOff(Protocol):
+    """An engine elsewhere, which draws on unless it is told that nobody waits."""
+
+    def call_off(self) -> None:
+        """Cut all that is being drawn; whoever waits for it all the same gets an error."""
+        ...
+
+
+@runtime_checkable
 class Conversing(Protocol):
     """An engine that computes a token of a conversation once, and not again in each of its turns, and lets turns come
     in while others are drawn."""

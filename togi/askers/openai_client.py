@@ -16,7 +16,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -55,6 +56,42 @@ class Fault(Exception):
         self.note, self.status, self.again, self.wait = note, status, again, wait
 
 
+class CalledOff:
+    """Whether questions are called off: those under way are cut then, and none is asked any more."""
+
+    def __init__(self) -> None:
+        self._off = threading.Event()
+        self._lock = threading.Lock()
+        self._under_way: list[socket.socket] = []
+
+    @property
+    def called(self) -> bool:
+        return self._off.is_set()
+
+    def call(self) -> None:
+        with self._lock:
+            self._off.set()
+            for each in self._under_way:
+                _shut(each)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until they are called off; whether they are."""
+        return self._off.wait(seconds)
+
+    @contextmanager
+    def cutting(self, sock: socket.socket) -> Iterator[None]:
+        """While it lasts, what goes through the socket is under way."""
+        with self._lock:
+            self._under_way.append(sock)
+            if self.called:
+                _shut(sock)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way.remove(sock)
+
+
 class Server:
     """An endpoint at ``base_url`` (such as ``https://host/v1``), and its key: the one given, or that in the environment
     variable ``key_env``.
@@ -70,28 +107,40 @@ class Server:
         self._path = parts.path.rstrip("/")
         self._key = key or key_of(key_env)
 
-    def ask(self, payload: dict[str, Any], read: Callable[[Any], Answer], *, path: str = "/chat/completions") -> Answer:
-        """Post one request and give what ``read`` makes of the answer. Raises Fault, also one that ``read`` raised."""
-        return self._post(path, payload, lambda text, kind: read(_parsed(text, kind)))
+    def ask(
+        self,
+        payload: dict[str, Any],
+        read: Callable[[Any], Answer],
+        *,
+        path: str = "/chat/completions",
+        off: CalledOff | None = None,
+    ) -> Answer:
+        """Post one request and give what ``read`` makes of the answer, unless it is called ``off``. Raises Fault, also
+        one that ``read`` raised."""
+        return self._post(path, payload, lambda text, kind: read(_parsed(text, kind)), off)
 
     def tell(self, payload: dict[str, Any], *, path: str) -> None:
         """Post one request, whatever is answered. Raises Fault where it is refused."""
-        self._post(path, payload, lambda text, kind: None)
+        self._post(path, payload, lambda text, kind: None, None)
 
-    def _post(self, path: str, payload: dict[str, Any], read: Callable[[str, str], Answer]) -> Answer:
+    def _post(
+        self, path: str, payload: dict[str, Any], read: Callable[[str, str], Answer], off: CalledOff | None
+    ) -> Answer:
         body = json.dumps(payload).encode()
         end = time.monotonic() + self.patience.total_seconds
         attempt = 0
         while True:
             attempt += 1
             try:
-                return self._read(read, *self._once(path, body, end))
+                return self._read(read, *self._once(path, body, end, off))
             except Fault as fault:
+                if off is not None and off.called:
+                    raise Fault("it was called off") from None
                 wait = self._wait(attempt) if fault.wait is None else fault.wait
                 if not fault.again or attempt >= self.patience.attempts or time.monotonic() + wait >= end:
                     tried = f" ({attempt} attempts)" if attempt > 1 else ""
                     raise Fault(f"{fault.note}{tried}", status=fault.status, again=fault.again) from None
-            if self.stopped.wait(wait):
+            if (self.stopped if off is None else off).wait(wait):
                 raise Fault("the run is stopping")
 
     def _read(self, read: Callable[[str, str], Answer], text: str, kind: str) -> Answer:
@@ -104,7 +153,7 @@ class Server:
     def _wait(self, attempt: int) -> float:
         return self.patience.backoff * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5)
 
-    def _once(self, path: str, body: bytes, end: float) -> tuple[str, str]:
+    def _once(self, path: str, body: bytes, end: float, off: CalledOff | None) -> tuple[str, str]:
         """The text of a good answer, and its content type."""
         seconds = max(0.001, min(self.patience.seconds, end - time.monotonic()))
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
@@ -117,9 +166,10 @@ class Server:
             clock = threading.Timer(seconds, _cut, (connection.sock, late))
             clock.daemon = True
             clock.start()
-            connection.request("POST", self._path + path, body, self._headers())
-            response = connection.getresponse()
-            raw = response.read(LONGEST + 1)
+            with off.cutting(connection.sock) if off is not None else nullcontext():
+                connection.request("POST", self._path + path, body, self._headers())
+                response = connection.getresponse()
+                raw = response.read(LONGEST + 1)
         except (OSError, ValueError, http.client.HTTPException) as error:
             if late.is_set() or isinstance(error, TimeoutError):
                 raise Fault(f"no answer within {seconds:.3g} s", status="timeout", again=True) from None
@@ -188,6 +238,10 @@ def is_local(host: str) -> bool:
 
 def _cut(sock: socket.socket, late: threading.Event) -> None:
     late.set()
+    _shut(sock)
+
+
+def _shut(sock: socket.socket) -> None:
     try:
         # Of the plain socket: an encrypted one would forget its state under the reader's hands.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from togi.askers.openai_client import Fault, Patience, Server
+from togi.askers.openai_client import CalledOff, Fault, Patience, Server
 from togi.engines.engine_choice import AtServer
 from togi.types import Ids, Sampling
 
@@ -47,9 +47,18 @@ class CompletionsServer:
         self._at = at
 
     def complete(
-        self, model: str, ids: Ids, *, seed: int, limit: int, sampling: Sampling, ends: Iterable[int]
+        self,
+        model: str,
+        ids: Ids,
+        *,
+        seed: int,
+        limit: int,
+        sampling: Sampling,
+        ends: Iterable[int],
+        off: CalledOff | None = None,
     ) -> Drawn:
-        """At most ``limit`` tokens after ``ids``, up to one that ``ends`` the turn or to a stop string."""
+        """At most ``limit`` tokens after ``ids``, up to one that ``ends`` the turn or to a stop string, unless they are
+        called ``off``."""
         payload = {
             "model": model,
             "prompt": list(ids),
@@ -63,7 +72,10 @@ class CompletionsServer:
         }
         try:
             return self._server.ask(
-                payload | _distribution(sampling), lambda answer: _drawn(answer, ids, limit), path="/completions"
+                payload | _distribution(sampling),
+                lambda answer: _drawn(answer, ids, limit),
+                path="/completions",
+                off=off,
             )
         except Fault as fault:
             raise self._problem(fault) from None
@@ -95,13 +107,6 @@ class CompletionsServer:
             self._server.tell({"lora_name": name}, path="/unload_lora_adapter")
         except Fault as fault:
             raise self._problem(fault) from None
-
-    def stop(self, stopped: bool = True) -> None:
-        """Ask nothing again, until it is said that this is over."""
-        if stopped:
-            self._server.stopped.set()
-        else:
-            self._server.stopped.clear()
 
     def _problem(self, fault: Fault) -> ServerFault:
         return ServerFault(f"the engine at {self._at.base_url}: {fault.note}", again=fault.again)

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakMethod
 
+from togi.askers.openai_client import CalledOff
 from togi.engines.completions_server import CompletionsServer, Drawn, ServerFault
 from togi.engines.fleet_member import EngineOutage, Member, OtherWeights, Published, Seat, State
 from togi.engines.server_weights import ServerWeights
@@ -37,6 +38,8 @@ Tell = Callable[..., Any]
 """Hears of an event by its kind, with its details by name."""
 Ask = Callable[[CompletionsServer, str], Drawn]
 """Asks a server for a completion by weights of a name."""
+Asking = tuple[ThreadPoolExecutor, CalledOff]
+"""Threads that ask, and what is called off where nobody waits for them any more."""
 Try = Callable[[CompletionsServer, str], None]
 """Raises OtherWeights where a server draws from something else under a name than it should."""
 
@@ -49,7 +52,6 @@ class Fleet:
         self._weights, self._tell = weights, tell
         self._changed = threading.Condition()
         self._publishing = threading.Lock()
-        self._stopping = False  # what is asked now stays unanswered
         self._closed = threading.Event()
         self._places: dict[Ids, Seat] = {}
         # Held weakly: with it goes a model, which makes room for the next one.
@@ -82,8 +84,9 @@ class Fleet:
         for seat in new:
             self._revive(seat)
         with self._changed:
-            self._wait("engines to begin", lambda: not any(seat.state == "begins" for seat in new))
-            self._wait("new weights", self._settled)
+            off = CalledOff()
+            self._wait("engines to begin", lambda: not any(seat.state == "begins" for seat in new), off)
+            self._wait("new weights", self._settled, off)
             up = self._in("up")
         if not up:
             raise self._outage()
@@ -97,26 +100,26 @@ class Fleet:
             engines=[seat.member.called for seat in up],
         )
 
-    def complete(self, ids: Ids, most: int, ask: Ask) -> tuple[Drawn, Published]:
-        """What ``ask`` gets of a member, and the weights that drew it. Of about ``most`` that are asked for side by
-        side, those that go on from the same ``ids`` are asked of one member, as far as it then has no more than its
-        share.
+    def complete(self, ids: Ids, most: int, ask: Ask, off: CalledOff) -> tuple[Drawn, Published]:
+        """What ``ask`` gets of a member, unless that is called ``off``, and the weights that drew it. Of about ``most``
+        that are asked for side by side, those that go on from the same ``ids`` are asked of one member, as far as it
+        then has no more than its share.
 
         Raises ServerFault with the server's words, and EngineOutage.
         """
         tries = 0
         while True:
-            seat, life, has = self._take(ids, most)
+            seat, life, has = self._take(ids, most, off)
             try:
                 drawn = ask(seat.member.server, has.name)
             except ServerFault as fault:
-                if self._stopping or self._closed.is_set():
+                if off.called or self._closed.is_set():
                     raise
                 if not self._is_gone(seat, life, has):
                     tries += 1
                     if not (seat.member.restarts and fault.again and tries < _TRIES):
                         raise
-                    self._closed.wait(_PAUSE * 2 ** (tries - 1))
+                    off.wait(_PAUSE * 2 ** (tries - 1))
             else:
                 seat.failures = 0
                 return drawn, has
@@ -125,17 +128,16 @@ class Fleet:
                     seat.under_way -= 1
 
     @contextmanager
-    def side_by_side(self, most: int) -> Iterator[ThreadPoolExecutor]:
-        """Threads that ask. Where the block fails, what is under way is waited for, and nothing is asked again."""
-        pool = ThreadPoolExecutor(most, thread_name_prefix="drawing")
+    def side_by_side(self, most: int) -> Iterator[Asking]:
+        """Threads that ask. Where the block fails, what is under way is called off, and nothing is asked again."""
+        pool, off = ThreadPoolExecutor(most, thread_name_prefix="drawing"), CalledOff()
         try:
-            yield pool
+            yield pool, off
         except BaseException:
-            self._stop(True)
+            off.call()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-            self._stop(False)
             self._places.clear()
 
     def waits(self, what: str, seconds: float) -> None:
@@ -150,10 +152,10 @@ class Fleet:
         with self._changed:
             self._changed.notify_all()
 
-    def _take(self, ids: Ids, most: int) -> tuple[Seat, int, Published]:
+    def _take(self, ids: Ids, most: int, off: CalledOff) -> tuple[Seat, int, Published]:
         """The member that is to be asked: one that was asked for the same tokens, or the one with least to do."""
         with self._changed:
-            self._wait("a completion", self._settled)
+            self._wait("a completion", self._settled, off)
             up = self._in("up")
             if not up:
                 raise self._outage()
@@ -186,21 +188,16 @@ class Fleet:
         whys = [f"{seat.member.called}: {seat.why}" if seat.member.restarts else seat.why for seat in self._seats]
         return EngineOutage("; ".join(whys) if len(whys) == 1 else f"no engine draws any more: {'; '.join(whys)}")
 
-    def _wait(self, what: str, ready: Callable[[], bool]) -> None:
-        """Wait, with the lock held, and say so where it takes long. Raises ServerFault where the run stops."""
+    def _wait(self, what: str, ready: Callable[[], bool], off: CalledOff) -> None:
+        """Wait, with the lock held, and say so where it takes long. Raises ServerFault where nobody waits any more."""
         began, told = time.monotonic(), TOLD
         while not ready():
-            if self._stopping or self._closed.is_set():
+            if off.called or self._closed.is_set():
                 raise ServerFault("the run is stopping", again=False)
             self._changed.wait(_LOOK)
             if (waited := time.monotonic() - began) > told:
                 told *= 2
                 self.waits(what, waited)
-
-    def _stop(self, stopping: bool) -> None:
-        self._stopping = stopping
-        for seat in self._in("up"):
-            seat.member.server.stop(stopping)
 
     def _turn(self, seat: Seat, state: State, why: str = "") -> None:
         with self._changed:

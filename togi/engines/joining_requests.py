@@ -3,7 +3,7 @@
 One thread draws, and takes new weights between two conversations of the engine; whoever asks waits in a thread of its
 own. What was asked before new weights came ends on the old ones, and what is asked after them waits for them. What a
 request draws depends on its own tokens, seed and distribution, so it is the same when it comes again; one that comes
-twice at a time is drawn once.
+twice at a time is drawn once. What nobody waits for any more is not begun, and holds up nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from togi.types import Ids, Prompt, Sampling, Turn
 
 GATHERING = 0.01
 """Seconds that the first request waits for others which come with it."""
+LOOK = 0.5
+"""Seconds between two looks whether who asked is still there."""
 _FEWEST = 512  # tokens that a conversation has room for in each row, so that longer requests may join later
 
 
@@ -44,9 +46,12 @@ class Request:
     ends: frozenset[int]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Asked:
+    """A request for which so many are ``waiting``."""
+
     request: Request
+    waiting: int = 0
     over: threading.Event = field(default_factory=threading.Event)
     answer: list[Turn | Refused] = field(default_factory=list)
 
@@ -71,19 +76,29 @@ class JoiningRequests:
         self._busy_since: float | None = None
         self._engines: dict[frozenset[int], NativeEngine] = {}
 
-    def ask(self, request: Request) -> Turn:
-        """Wait for a completion. Raises Refused."""
+    def ask(self, request: Request, gone: Callable[[], bool] = lambda: False) -> Turn:
+        """Wait for a completion, unless whoever asked is ``gone``. Raises Refused."""
         with self._changed:
             asked = self._open.get(request)
             if asked is None:
                 asked = self._open[request] = _Asked(request)
                 self._queue.append(asked)
                 self._changed.notify()
-        asked.over.wait()
+            asked.waiting += 1
+        while not asked.over.wait(LOOK):
+            if gone():
+                self._leave(asked)
+                raise Refused("whoever asked has gone")
         [answer] = asked.answer
         if isinstance(answer, Refused):
             raise answer
         return answer
+
+    def _leave(self, asked: _Asked) -> None:
+        with self._changed:
+            asked.waiting -= 1
+            if not asked.waiting and self._open.get(asked.request) is asked:
+                del self._open[asked.request]  # who asks for the same from now on has it drawn
 
     def take(self, name: str, take: Callable[[], None]) -> None:
         """Once what was asked before has ended, have ``take`` change the weights, which are called ``name`` from then
@@ -111,6 +126,8 @@ class JoiningRequests:
             first = self._queue.popleft()
             if isinstance(first, _NewWeights):
                 self._renew(first)
+            elif not first.waiting:
+                pass
             elif first.request.model != self.name:
                 refused = Refused(f"there is no model {first.request.model} here, only {self.name}")
                 self._answer([first], refused)
@@ -146,8 +163,11 @@ class JoiningRequests:
                         running.update(enumerate(same, turns))
                         turns += len(same)
                     for number, turn in talk.draw():
-                        self._answer([running.pop(number)], turn)
+                        if number in running:
+                            self._answer([running.pop(number)], turn)
                         talk.over([number])
+                    # Where others are waited for, the rest is drawn on beside them.
+                    running = {number: asked for number, asked in running.items() if asked.waiting}
                     self._busy_since = time.monotonic()
                     joining = self._joining(kind, room)
         except Exception as error:
@@ -169,14 +189,16 @@ class JoiningRequests:
                 if _alike(asked.request) != _alike(kind) or asked.request.limit > room:
                     break
                 self._queue.popleft()
-                joining.append(asked)
+                if asked.waiting:
+                    joining.append(asked)
         return joining
 
     def _answer(self, all_asked: Iterable[_Asked], answer: Turn | Refused) -> None:
         for asked in all_asked:
             if not asked.over.is_set():
                 with self._changed:
-                    self._open.pop(asked.request, None)
+                    if self._open.get(asked.request) is asked:
+                        del self._open[asked.request]
                 asked.answer.append(answer)
                 asked.over.set()
 

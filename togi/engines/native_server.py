@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from select import POLLIN, poll
+from socket import MSG_PEEK
 from typing import Any
 
 import torch
@@ -47,10 +49,11 @@ class Door(ThreadingHTTPServer):
         self.key, self._loaded, self._requests = key, loaded, requests
         super().__init__((host, port), _Handler)
 
-    def answer(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """Raises Refused, and the errors of a body that does not hold what it should."""
+    def answer(self, path: str, body: Mapping[str, Any], gone: Callable[[], bool]) -> Answer:
+        """``gone`` says whether whoever asks has gone. Raises Refused, and the errors of a body that does not hold what
+        it should."""
         told: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
-            "/v1/completions": self._complete,
+            "/v1/completions": partial(self._complete, gone),
             "/v1/load_weights": self._take,
             "/v1/load_lora_adapter": self._take_adapter,
             "/v1/unload_lora_adapter": lambda _: {},  # new weights take the place of the old ones
@@ -67,7 +70,7 @@ class Door(ThreadingHTTPServer):
     def still(self) -> float:
         return self._requests.still()
 
-    def _complete(self, body: Mapping[str, Any]) -> Answer:
+    def _complete(self, gone: Callable[[], bool], body: Mapping[str, Any]) -> Answer:
         sampling = Sampling(
             temperature=float(body["temperature"]),
             top_p=float(body["top_p"]),
@@ -89,7 +92,8 @@ class Door(ThreadingHTTPServer):
                 limit=limit,
                 sampling=sampling,
                 ends=frozenset(map(int, body["stop_token_ids"])),
-            )
+            ),
+            gone,
         )
         choice = {
             "token_ids": turn.completion,
@@ -120,6 +124,11 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 60  # seconds for a request to be read
     server: Door
 
+    def setup(self) -> None:
+        super().setup()
+        self._heard = poll()
+        self._heard.register(self.connection, POLLIN)
+
     def do_GET(self) -> None:
         still = self.server.still()
         if self.path != "/health":
@@ -141,11 +150,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answered(self, raw: bytes) -> tuple[int, Answer]:
         try:
-            return 200, self.server.answer(self.path, json.loads(raw))
+            return 200, self.server.answer(self.path, json.loads(raw), self._gone)
         except Refused as refused:
             return 503 if refused.again else 400, _error(refused.note)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             return 400, _error(f"{type(error).__name__}: {error}")
+
+    def _gone(self) -> bool:
+        """Whether the other end of the connection is closed."""
+        try:
+            return bool(self._heard.poll(0)) and not self.connection.recv(1, MSG_PEEK)
+        except OSError:
+            return True
 
     def _send(self, status: int, body: Answer) -> None:
         raw = json.dumps(body).encode()

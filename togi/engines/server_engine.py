@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from togi.askers.openai_client import CalledOff
 from togi.engines.completions_server import CompletionsServer, Drawn
-from togi.engines.fleet import TOLD, Fleet
+from togi.engines.fleet import TOLD, Asking, Fleet
 from togi.engines.fleet_member import OtherWeights, Published
 from togi.engines.native import NativeEngine
 from togi.engines.token_sampling import check_sampling
@@ -41,6 +42,7 @@ class ServerEngine:
         self._eos, self._batch_size = loaded.eos_ids, batch_size
         self._vocabulary: int = loaded.model.config.get_text_config().vocab_size
         self._fleet = fleet
+        self._asking: list[CalledOff] = []  # of each conversation
         self._text: Ids = tuple(loaded.tokenizer.encode(TEXT))
         self._read: dict[Ids, tuple[float, ...]] = {}  # what weights say of what was drawn after the text
         self._read_of = ""  # what servers call these weights
@@ -83,8 +85,17 @@ class ServerEngine:
         self._update()
         self._check_distribution(sampling)
         threads = max(1, min(self._batch_size * len(self._fleet), most))
-        with self._fleet.side_by_side(threads) as pool:
-            yield _Requests(self, sampling, pool, threads, progress)
+        with self._fleet.side_by_side(threads) as asking:
+            self._asking.append(asking[1])
+            try:
+                yield _Requests(self, sampling, asking, threads, progress)
+            finally:
+                self._asking.remove(asking[1])
+
+    def call_off(self) -> None:
+        """Cut all that is being drawn, since nobody waits for it; whoever does so all the same gets an error."""
+        for off in tuple(self._asking):
+            off.call()
 
     def _update(self) -> None:
         """Have the servers take the weights as they are now, and try whether they have."""
@@ -128,7 +139,7 @@ class ServerEngine:
         if self._tells is None:
             # Of the only token that is left the log-probability is 0, unless it is that of the whole distribution.
             only = Sampling(max_tokens=1, top_k=1, ignore_eos=True)
-            drawn, _ = self.complete(Prompt(ids=self._text, seeds=()), 0, 1, only, 1)
+            drawn, _ = self.complete(Prompt(ids=self._text, seeds=()), 0, 1, only, 1, CalledOff())
             self._tells = drawn.logp[0] > -1e-6
         if not self._tells:
             raise ValueError(
@@ -137,13 +148,16 @@ class ServerEngine:
                 "processed_logprobs, or sample at temperature 1 and cut nothing"
             )
 
-    def complete(self, prompt: Prompt, seed: int, limit: int, sampling: Sampling, most: int) -> tuple[Drawn, Published]:
-        """One completion, asked for and waited for, of about ``most`` side by side; and the weights that drew it."""
+    def complete(
+        self, prompt: Prompt, seed: int, limit: int, sampling: Sampling, most: int, off: CalledOff
+    ) -> tuple[Drawn, Published]:
+        """One completion, asked for and waited for unless it is called ``off``, of about ``most`` side by side; and the
+        weights that drew it."""
 
         def ask(server: CompletionsServer, name: str) -> Drawn:
-            return server.complete(name, prompt.ids, seed=seed, limit=limit, sampling=sampling, ends=self._eos)
+            return server.complete(name, prompt.ids, seed=seed, limit=limit, sampling=sampling, ends=self._eos, off=off)
 
-        return self._fleet.complete(prompt.ids, most, ask)
+        return self._fleet.complete(prompt.ids, most, ask, off)
 
     def waits(self, completions: int, seconds: float) -> None:
         """Tell that so many completions have been waited for, and none has ended."""
@@ -182,11 +196,12 @@ class _Requests:
         self,
         engine: ServerEngine,
         sampling: Sampling,
-        pool: ThreadPoolExecutor,
+        asking: Asking,
         threads: int,
         progress: Progress | None,
     ) -> None:
-        self._engine, self._sampling, self._pool, self._threads = engine, sampling, pool, threads
+        self._engine, self._sampling, self._threads = engine, sampling, threads
+        self._pool, self._off = asking
         self._progress = progress
         self._open: dict[Future[tuple[Drawn, Published]], tuple[int, Prompt]] = {}
         self._ended: list[tuple[int, Turn]] = []
@@ -211,7 +226,7 @@ class _Requests:
                 self._asked += 1
         most = min(self._threads, len(self._open) + len(wanted))
         for number, prompt, seed, limit in wanted:
-            asked = self._pool.submit(self._engine.complete, prompt, seed, limit, self._sampling, most)
+            asked = self._pool.submit(self._engine.complete, prompt, seed, limit, self._sampling, most, self._off)
             self._open[asked] = number, prompt
 
     def draw(self) -> list[tuple[int, Turn]]:

@@ -160,8 +160,9 @@ class Ahead:
             self._baton.learning = False
 
     def close(self) -> None:
-        """Wait for nothing that is being sampled."""
+        """Wait for nothing that is being sampled, and have none of it drawn to its end."""
         self._baton.stop()
+        self._engine.call_off()
 
     def idle(self) -> float:
         """The seconds since this was asked last in which nothing was asked of the engine."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from togi.protocols import Asked, Batched, Conversing, Engine, Policy, Reward, Talk
+from togi.protocols import Asked, Batched, CallsOff, Conversing, Engine, Policy, Reward, Talk
 from togi.rounds import Rounds
 from togi.types import Prompt, Reading, Sampling, Score, Task, Trajectory, Turn
 
@@ -105,6 +105,11 @@ class Elsewhere:
         if isinstance(self._engine, Conversing):
             with self._engine.conversation(sampling, 1):
                 pass
+
+    def call_off(self) -> None:
+        """Have nothing drawn any more that was asked for before."""
+        if isinstance(self._engine, CallsOff):
+            self._engine.call_off()
 
     def idle(self) -> float:
         """The seconds since this was asked last in which nothing was asked of the engine."""
