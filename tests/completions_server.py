@@ -14,8 +14,8 @@ from judge_server import Fake, Handler, serving
 from safetensors.torch import load_file
 
 from togi.engines.native import NativeEngine
+from togi.file_sha256 import file_sha256
 from togi.models.load_model import Loaded, load_model
-from togi.models.weight_files import file_sha256
 from togi.types import Prompt, Sampling
 
 Spoil = Callable[[dict[str, Any]], None]

@@ -27,11 +27,11 @@ from togi.engines.engine_choice import EngineChoice
 from togi.engines.engine_process import EngineProcess
 from togi.engines.fleet_member import EngineOutage
 from togi.engines.open_engine import open_engine, opened_beside
+from togi.file_sha256 import file_sha256
 from togi.launch.launcher import Launcher
 from togi.launch.local import LocalLauncher
 from togi.models.load_model import Loaded, Lora, load_model
 from togi.models.policy import LocalPolicy, Optimiser
-from togi.models.weight_files import file_sha256
 from togi.models.whole_weights import write_whole
 from togi.protocols import CallsOff, LocalEngine
 from togi.run import Scale, Silent

@@ -20,6 +20,7 @@ FLOORS = {
     "unicode_words": 1,
     "harmless_text": 1,
     "credentials": 1,
+    "file_sha256": 1,
     "template_process": 1,
     "template_data": 1,
     "memory": 1,

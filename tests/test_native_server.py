@@ -19,8 +19,8 @@ from tiny_text import tiny_folder, tiny_llama
 from togi.engines import joining_requests
 from togi.engines.native import NativeEngine
 from togi.engines.native_server import KEY, LARGEST_BODY
+from togi.file_sha256 import file_sha256
 from togi.models.load_model import load_model
-from togi.models.weight_files import file_sha256
 from togi.models.whole_weights import write_whole
 from togi.types import Prompt, Sampling, Turn
 

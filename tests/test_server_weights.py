@@ -15,8 +15,9 @@ from togi.engines.completions_server import CompletionsServer
 from togi.engines.engine_choice import AtServer
 from togi.engines.native import NativeEngine
 from togi.engines.server_weights import ServerWeights
+from togi.file_sha256 import file_sha256
 from togi.models.load_model import Loaded, Lora, load_model
-from togi.models.weight_files import ModelError, file_sha256
+from togi.models.weight_files import ModelError
 from togi.models.whole_weights import whole_sha256, write_whole
 from togi.types import Prompt, Sampling
 

@@ -15,11 +15,12 @@ from togi.data import DataError, HubRows, Prompting, Rows
 from togi.data.columns import under_our_names
 from togi.data.errors import Diagnostics, RowError, RowSkipped
 from togi.data.judgement_file import holds_judgements
-from togi.data.lineage import NOT_STATED, Lineage, Source, find_lineage, sha256_of
+from togi.data.lineage import NOT_STATED, Lineage, Source, find_lineage
 from togi.data.row_tables import SAVED
 from togi.data.row_to_task import make_task
 from togi.data.row_values import Row
 from togi.data.sources import check_kinds, describe, numbered_rows
+from togi.file_sha256 import file_sha256
 from togi.types import Task
 
 HUB = re.compile(
@@ -136,7 +137,7 @@ def source_name(source: Rows | HubRows) -> str:
 def _digest(source: Rows | HubRows, rows: Sequence[Row]) -> str:
     """sha256 of the file, or where there is no single file of its rows."""
     if isinstance(source, Rows) and source.path.is_file():
-        return sha256_of(source.path)
+        return file_sha256(source.path)
     sha = hashlib.sha256()
     for row in rows:
         sha.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n")

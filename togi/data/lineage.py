@@ -6,7 +6,6 @@ whole chain. It knows the form and whether the rows are still those it speaks of
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from togi.data.errors import DataError
+from togi.file_sha256 import file_sha256
 
 SCHEMA = "togi.lineage.1"
 ENDING = ".lineage.json"
@@ -67,11 +67,6 @@ def lineage_path(rows: Path) -> Path:
     return rows.with_name(rows.name + ENDING)
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def find_lineage(rows: Path) -> Lineage | None:
     """The record beside a file of rows; None where there is none. Raises DataError when it is damaged, or when the rows
     are no longer those it speaks of."""
@@ -79,7 +74,7 @@ def find_lineage(rows: Path) -> Lineage | None:
     if not rows.is_file() or not path.is_file():
         return None
     found = read_lineage(path)
-    now = sha256_of(rows)
+    now = file_sha256(rows)
     if now != found.sha256:
         raise DataError(
             f"{rows} was changed after its lineage was written: its sha256 is {now[:12]}…, {path.name} says "

@@ -12,9 +12,9 @@ from pathlib import Path
 from weakref import finalize
 
 from togi.engines.completions_server import CompletionsServer
+from togi.file_sha256 import file_sha256
 from togi.models.load_model import Loaded
 from togi.models.save_model import has_adapters, save_model
-from togi.models.weight_files import file_sha256
 from togi.models.whole_weights import write_whole
 
 ADAPTER = "adapter_model.safetensors"

@@ -9,7 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from togi.models.weight_files import ModelError, file_sha256
+from togi.file_sha256 import file_sha256
+from togi.models.weight_files import ModelError
 
 ADAPTER = "adapter_model.safetensors"
 

@@ -23,7 +23,8 @@ from uuid import uuid4
 
 from safetensors import SafetensorError
 
-from togi.models.weight_files import ModelError, digest, file_sha256, weight_files
+from togi.file_sha256 import file_sha256
+from togi.models.weight_files import ModelError, digest, weight_files
 
 Progress = Callable[[str], None]
 

@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from togi.file_sha256 import file_sha256
+
 AT_CLUSTER = "cluster.json"  # in the place of weights: what they are called at a cluster
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -44,8 +46,3 @@ def digest(files: Sequence[Path]) -> str:
     if len(hashes) == 1:
         return hashes[0][1]
     return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

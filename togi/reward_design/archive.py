@@ -13,9 +13,10 @@ from typing import Any
 
 from safetensors.numpy import load_file, save
 
+from togi.file_sha256 import file_sha256
 from togi.reward_design.design import Candidate, Check, Design, Trained
 from togi.run_folder.decided import hold_to
-from togi.run_folder.files import RunFolder, dumps, file_mark, read_object, write_text
+from togi.run_folder.files import RunFolder, dumps, read_object, write_text
 from togi.run_folder.integrity import named_files
 
 OF = "togi eureka"
@@ -119,7 +120,7 @@ class Archive:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        self._folder.event(kind, files={name: file_mark(path)})
+        self._folder.event(kind, files={name: file_sha256(path)})
 
     def vouch_for_replies(self) -> None:
         """Note what was answered so far."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from togi.file_sha256 import file_sha256
 from togi.find_function import absolute, files_of
 from togi.recipe.toml_file import file_beside, read_tables
 from togi.reward_design.asked import FIELDS, PROMPTS, RECIPE_FIELDS, RECIPE_PROMPTS
@@ -15,7 +16,6 @@ from togi.reward_design.programs.dialects import STEPS, TEXTS, Dialect
 from togi.reward_design.programs.static_check import fault_of
 from togi.reward_design.schema import DesignFile
 from togi.reward_design.training import environment as env
-from togi.run_folder.files import file_mark
 from togi.writer import read_prompts, who
 
 
@@ -95,7 +95,7 @@ def _agent_design(
         dialect=STEPS,
         told={"environment": described.strip(), "observation": seen, "action": done, "info": numbers},
         about={"Environment": environment, "Seen": seen, "Done": done},
-        decided={"files": {each.name: file_mark(each) for function in functions for each in files_of(function)}},
+        decided={"files": {each.name: file_sha256(each) for function in functions for each in files_of(function)}},
         prompts=prompts,
         human=human,
         recorded=recorded,

@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from togi.run_folder.files import dumps, file_mark, write_folder, writing
+from togi.file_sha256 import file_sha256
+from togi.run_folder.files import dumps, write_folder, writing
 
 STATE = "state.json"
 MANIFEST = "manifest.json"
@@ -41,7 +42,7 @@ def save_checkpoint(
         save(folder)
         (folder / STATE).write_text(dumps(state), encoding="utf-8")
         files = {
-            file.name: {"size": file.stat().st_size, "sha256": file_mark(file)} for file in sorted(folder.iterdir())
+            file.name: {"size": file.stat().st_size, "sha256": file_sha256(file)} for file in sorted(folder.iterdir())
         }
         (folder / MANIFEST).write_text(json.dumps(files, indent=1), encoding="utf-8")
 
@@ -79,7 +80,7 @@ def newest_good(
 
 def manifest_mark(path: Path) -> str:
     """What stands for all of a checkpoint: the sha256 of the list of its files."""
-    return file_mark(path / MANIFEST)
+    return file_sha256(path / MANIFEST)
 
 
 def find_fault(path: Path, announced: Collection[str]) -> str | None:
@@ -105,7 +106,7 @@ def find_fault(path: Path, announced: Collection[str]) -> str | None:
             return f"{name} is missing"
         if file.stat().st_size != size:
             return f"{name} has {file.stat().st_size} bytes, {size} were written"
-        if file_mark(file) != checksum:
+        if file_sha256(file) != checksum:
             return f"{name} has other bytes than were written"
     return None
 

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Self
 
 from safetensors import SafetensorError
 
+from togi.file_sha256 import file_sha256
 from togi.run_folder.links import EVENTS, LOCK, stray
 
 Json = dict[str, Any]
@@ -62,18 +63,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def file_mark(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def mark(path: Path) -> str:
     """sha256 of a file, or one digest over the names and sha256 of all files below a folder."""
     if path.is_file():
-        return file_mark(path)
+        return file_sha256(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return digest({str(file.relative_to(path)): file_mark(file) for file in files})
+    return digest({str(file.relative_to(path)): file_sha256(file) for file in files})
 
 
 @contextmanager
@@ -210,7 +205,7 @@ class RunFolder:
     def seal(self, name: str) -> dict[str, Json]:
         """What ``grown`` would say of a file that somebody else writes; nothing where it is not there."""
         path = self.path / name
-        return {name: {"size": path.stat().st_size, "sha256": file_mark(path)}} if path.is_file() else {}
+        return {name: {"size": path.stat().st_size, "sha256": file_sha256(path)}} if path.is_file() else {}
 
     def grown(self) -> dict[str, Json]:
         """How long the logs are that grew since this was asked last, and their sha256 up to there."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from togi.data import Tasks
-from togi.data.lineage import Lineage, lineage_of, sha256_of
+from togi.data.lineage import Lineage, lineage_of
+from togi.file_sha256 import file_sha256
 from togi.run import Run
 from togi.run_folder.files import FolderError, Json, read_object
 
@@ -70,7 +71,7 @@ def row_lines(folder: Path) -> tuple[list[str], bool]:
     for each in noted:
         if not each.path.is_file():
             lines.append(f"· {each.path}: its rows are no longer there; their lineage is in the manifest")
-        elif sha256_of(each.path) == each.lineage.sha256:
+        elif file_sha256(each.path) == each.lineage.sha256:
             lines.append(f"✓ {each.path}: the rows are as their lineage says")
         else:
             lines.append(f"✗ {each.path}: the rows were changed since the run began")

@@ -18,10 +18,10 @@ from typing import Any
 
 from togi.envs.chat import OneTurn
 from togi.envs.constitution import Constitution
+from togi.file_sha256 import file_sha256
 from togi.find_function import files_of, with_imports
 from togi.memory import installed
 from togi.models.model_source import is_function
-from togi.models.weight_files import file_sha256
 from togi.protocols import Env, Reward
 from togi.rewards.algebra import leaves_of
 from togi.run import Run

@@ -17,18 +17,10 @@ from togi.agents.saycan.arms import Arm
 from togi.agents.saycan.chances import Bin, Chances, Line, Reliability
 from togi.agents.saycan.episodes import Decision, Episode
 from togi.agents.saycan.read_saycan import SayCan
+from togi.file_sha256 import file_sha256
 from togi.find_function import files_of
 from togi.run_folder.decided import hold_to
-from togi.run_folder.files import (
-    Json,
-    RunFolder,
-    digest,
-    dumps,
-    file_mark,
-    read_lines,
-    read_object,
-    write_text,
-)
+from togi.run_folder.files import Json, RunFolder, digest, dumps, read_lines, read_object, write_text
 from togi.run_folder.integrity import named_files
 
 OF = "togi saycan"
@@ -59,7 +51,9 @@ class Archive:
         save(self.skills_file(seed))
         name = f"chances-{seed}.json"
         mark = write_text(self.path / name, dumps(asdict(chances)) + "\n")
-        self._held.event("trained", files={name: mark, self.skills_file(seed).name: file_mark(self.skills_file(seed))})
+        self._held.event(
+            "trained", files={name: mark, self.skills_file(seed).name: file_sha256(self.skills_file(seed))}
+        )
 
     def chances(self, seed: int) -> Chances | None:
         """How far the values of a seed can be trusted; None where its skills are not trained."""
@@ -138,7 +132,7 @@ def plan_of(saycan: SayCan) -> Json:
             {"text": each.text, "family": each.family, "setting": digest(each.setting)} for each in saycan.instructions
         ],
         "prompt": saycan.template,
-        "files": {path.name: file_mark(path) for path in files_of(saycan.world)},
+        "files": {path.name: file_sha256(path) for path in files_of(saycan.world)},
     }
 
 

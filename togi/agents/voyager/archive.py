@@ -16,9 +16,10 @@ from togi.agents.voyager.attempt import Attempt, Lived
 from togi.agents.voyager.library import Skill, read_skills
 from togi.agents.voyager.read_voyager import Voyage
 from togi.agents.voyager.world import Goal
+from togi.file_sha256 import file_sha256
 from togi.find_function import files_of
 from togi.run_folder.decided import hold_to
-from togi.run_folder.files import Json, RunFolder, dumps, file_mark, read_object, write_text
+from togi.run_folder.files import Json, RunFolder, dumps, read_object, write_text
 from togi.run_folder.integrity import named_files
 
 OF = "togi voyager"
@@ -90,7 +91,7 @@ def plan_of(voyage: Voyage) -> Json:
         "items": dict(voyage.items),
         "prompts": dict(voyage.prompts),
         "skills": [asdict(skill) for skill in voyage.skills],
-        "files": {path.name: file_mark(path) for path in files_of(voyage.world)},
+        "files": {path.name: file_sha256(path) for path in files_of(voyage.world)},
     }
 
 
