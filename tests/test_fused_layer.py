@@ -16,9 +16,10 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from togi.engines.fused_layer import FusedLayers
 from togi.engines.key_value_cache import KeyValueCache
 from togi.engines.native import _sampling_mode
+from togi.engines.packed_linear import can_pack
 from togi.types import Sampling
 
-pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+pytestmark = pytest.mark.skipif(not can_pack(), reason="nothing packs weights in bfloat16 here")
 
 
 def fused(model: PreTrainedModel) -> list[nn.Module]:

@@ -20,9 +20,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from togi.engines import packed_linear
 from togi.engines.key_value_cache import KeyValueCache
 from togi.engines.native import NativeEngine, _sampling_mode
-from togi.engines.packed_linear import packed_weights
+from togi.engines.packed_linear import can_pack, packed_weights
 from togi.types import Prompt, Sampling, Turn
 
 SIZES = {
@@ -375,7 +376,16 @@ def test_what_cannot_be_sampled_is_refused(tiny: PreTrainedModel) -> None:
         engine_of(tiny, batch_size=0)
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
+def test_weights_are_left_as_they_are_where_nothing_packs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_linear, "can_pack", lambda: False)
+    model = tiny_model(dtype=torch.bfloat16)
+    with packed_weights(model.modules(), rows=8):
+        assert not any("forward" in vars(layer) for layer in model.modules())
+    turns = flat(engine_of(model).generate(prompts_of(5, 3), Sampling(max_tokens=4)))
+    assert [len(turn.completion) for turn in turns] == [4, 4]
+
+
+@pytest.mark.skipif(not can_pack(), reason="nothing packs weights in bfloat16 here")
 def test_packed_weights_give_the_same_products_and_are_put_away() -> None:
     model = tiny_model(dtype=torch.bfloat16)
     x = torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(0)).bfloat16()

@@ -50,10 +50,16 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0].detach() if len(parts) == 1 else torch.cat([part.detach() for part in parts])
 
 
+def can_pack() -> bool:
+    """Whether processor and PyTorch have a packed form in bfloat16: of x86, those with AVX2 alone have none."""
+    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return there and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def packs(layer: nn.Linear) -> bool:
     """Whether there is something to gain, and nobody else has put a forward of their own on this layer."""
     fits = layer.weight.dtype == torch.bfloat16 and layer.weight.device.type == "cpu"
-    return fits and torch.backends.mkldnn.is_available() and "forward" not in vars(layer)  # type: ignore[no-untyped-call]
+    return fits and "forward" not in vars(layer) and can_pack()
 
 
 @contextmanager

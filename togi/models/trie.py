@@ -7,6 +7,7 @@ where the whole prefix is equal.
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -113,17 +114,18 @@ def _common_prefix(a: IntArray, b: IntArray) -> int:
 
 def _pieces(paths: Sequence[tuple[IntArray, int]]) -> Iterator[Piece]:
     """Cut each path's new tokens where later paths leave it, and at the longest allowed query."""
-    for i, (path, shared) in enumerate(paths):
-        cuts = {shared, len(path)}
-        reach = len(path)
-        for _, leaves in paths[i + 1 :]:
-            # A later path leaves this one where the smallest overlap on the way to it ends.
-            reach = min(reach, leaves)
-            if reach <= shared:
-                break
-            cuts.add(reach)
-        cuts.update(range(shared, len(path), _MAX_QUERIES))
-        for start, end in itertools.pairwise(sorted(cuts)):
+    # From the last path back, the places where those behind a path leave it: each as far as all between share, so that
+    # they rise from the one farthest behind to the nearest. Every place is put there once and taken away once.
+    left: list[int] = []
+    cuts: list[list[int]] = []
+    for path, shared in reversed(paths):
+        first = bisect_right(left, shared)
+        cuts.append(sorted({shared, len(path), *left[first:], *range(shared, len(path), _MAX_QUERIES)}))
+        del left[first:]
+        if not left or left[-1] < shared:
+            left.append(shared)
+    for (path, _), places in zip(paths, reversed(cuts), strict=True):
+        for start, end in itertools.pairwise(places):
             yield Piece(path=path[:end], start=start)
 
 

@@ -42,7 +42,8 @@ def configured(
     Raises:
         SettingError: no such field, a value of another type, or a value the algorithm itself refuses.
     """
-    kind, sampler_fields = _sampler(algorithm, settings.get("sampler"), attempts)
+    kind, begun = _sampler(algorithm, settings.get("sampler"), attempts)
+    sampler_fields = dict(begun)
     own, of_sampler, rules = _fields(algorithm), _sampler_fields(kind), _rules(max_tokens)
     changes = {
         name: rules[name][rule]
@@ -79,8 +80,7 @@ def configured(
     for part, fields in part_changes.items():
         if fields:
             changes[part] = _replaced(parts[part], fields, ("settings",))
-    key: Key = ("settings",) if attempts is None else ("attempts",)
-    changes["sampler"] = _made(kind, sampler_fields, key)
+    changes["sampler"] = _made(kind, sampler_fields, ("settings",) if _can_be(kind, begun) else ("attempts",))
     return typing.cast(Algorithm, _replaced(algorithm, changes, ("settings",)))
 
 
@@ -102,6 +102,15 @@ def _sampler(algorithm: Algorithm, name: Any, attempts: int | None) -> tuple[typ
         raise SettingError(("settings", "sampler"), "this algorithm has a way of its own to sample, or none: remove it")
     kind = _chosen(PLAIN, "sampler", name)
     return kind, fields if kind is type(sampler) else {"n": fields["n"]}
+
+
+def _can_be(kind: type[Any], fields: Mapping[str, Any]) -> bool:
+    """Whether there is such a sampler: if there is with these attempts alone, the settings beside them are at fault."""
+    try:
+        kind(**fields)
+    except ValueError:
+        return False
+    return True
 
 
 def settings_of(algorithm: Algorithm) -> dict[str, Any]:
