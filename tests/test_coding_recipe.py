@@ -97,7 +97,12 @@ VISIBLE = [(tuple(inputs), wanted) for inputs, wanted in task().info["tests"]]
 @pytest.mark.parametrize("attack", programs("f", VISIBLE), ids=lambda attack: attack.name)
 def test_no_cunning_program_is_paid(attack: Any) -> None:
     row = task()
-    replies, paid = played(row, f"edit {row.info['program']} => {attack.source}", "test", "done")
+    try:
+        replies, paid = played(row, f"edit {row.info['program']} => {attack.source}", "test", "done")
+    except RuntimeError as error:
+        if TIER != "subset":
+            raise
+        pytest.skip(f"without bubblewrap, and no program of the subset of Python: {error}")
     assert paid == 0.0
     assert attack.name == "visible_examples" or replies[1] != "passed"
 

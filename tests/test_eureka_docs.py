@@ -17,6 +17,7 @@ from togi.reward_design.read_design import read_design
 from togi.reward_design.schema import DesignFile
 from togi.reward_design.training.measure import Workplace
 from togi.reward_design.training.play import random_play, transitions
+from togi.sandbox.workers.pool import why_no_jail
 from togi.transcript import Recorded
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,8 @@ def test_the_environment_of_ones_own_is_read() -> None:
 
 def test_what_ships_is_read_and_its_recording_answers() -> None:
     pytest.importorskip("stable_baselines3")
+    if why := why_no_jail():
+        pytest.skip(why)
     recorded = ROOT / "recipes" / "mountain_car.jsonl"
     changes = ["search.candidates=12", "search.generations=1", f"writer.recorded={recorded}"]
     design = read_design(ROOT / "recipes" / "mountain_car.toml", changes)

@@ -442,7 +442,7 @@ def train(
 @pytest.mark.parametrize("critic", ["shared", pytest.param("own", marks=pytest.mark.slow)])
 def test_ppo_learns_and_its_critic_too(critic: str) -> None:
     after, log = train(replace(PPO(), critic=critic, kl_target=6.0), share, minibatch_count=2)  # type: ignore[arg-type]
-    assert after > 0.45
+    assert after > 0.42  # 0.45 to 0.5 by the processor's rounding; shuffled rewards stay below 0.35
     assert max(each.get("val/explained_variance", 0.0) for each in log) > 0.5
     assert log[-1]["kl_coef"] != 0.02
 
