@@ -58,7 +58,7 @@ def work(order: Order) -> None:
         train(run, watch)
 
 
-def main_of_cell(order: Order, *, parent: int) -> int:
+def run_cell(order: Order, *, parent: int) -> int:
     """Do what is ordered, say what went wrong, and give the exit code. It ends with the process ``parent``."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:

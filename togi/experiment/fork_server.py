@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from togi.experiment.cell import FAULT, Order, main_of_cell
+from togi.experiment.cell import FAULT, Order, run_cell
 
 # On macOS a process that has opened system libraries must not be forked: there each cell imports for itself.
 IMPORTS_ONCE = sys.platform == "linux"
@@ -190,7 +190,7 @@ def main() -> NoReturn:
         os.dup2(here, to)
     os.close(nothing)
     os.close(log)
-    sys.exit(main_of_cell(begun.order, parent=begun.parent))
+    sys.exit(run_cell(begun.order, parent=begun.parent))
 
 
 if __name__ == "__main__":
